@@ -1,0 +1,58 @@
+"""JAX, on whatever device it has; a whole run of steps is compiled as one scan."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from xpnet.backend import Array, Backend, RunSteps, Step, check_index
+from xpnet.errors import DeviceUnavailableError
+
+__all__ = ["create"]
+
+
+class JaxBackend(Backend):
+    """JAX on one device."""
+
+    xp = jnp
+
+    def __init__(self, name: str, device: Any) -> None:
+        self.name = name
+        self.device = device
+
+    def compile(self, step: Step) -> RunSteps:
+        """Compile the run of steps with ``lax.scan``; XLA compiles anew for each new shape of `order`."""
+
+        def run(params: Array, state: Any, data: tuple[Array, ...], order: Array) -> tuple[Array, Any, Array]:
+            def body(carry: tuple[Array, Any], row: Array) -> tuple[tuple[Array, Any], Array]:
+                params, state, loss = step(*carry, tuple(jnp.take(array, row, axis=0) for array in data))
+                return (params, state), loss
+
+            (params, state), losses = jax.lax.scan(body, (params, state), order)
+            return params, state, losses
+
+        compiled: RunSteps = jax.jit(run, donate_argnums=(0, 1))
+        return compiled
+
+    def scope(self, dtype: str) -> AbstractContextManager[Any]:
+        """Allow 64-bit types when `dtype` needs them, here only and not for the user's other code."""
+        stack = ExitStack()
+        stack.enter_context(jax.enable_x64(dtype == "float64"))
+        stack.enter_context(jax.default_device(self.device))
+        return stack
+
+
+def create(kind: str, index: int) -> Backend:
+    """Return the backend of a device."""
+    try:
+        devices = jax.devices(kind)
+    except RuntimeError as exc:
+        raise DeviceUnavailableError(
+            f"JAX finds no {kind}: expected at least one; received: {exc}. "
+            "Install a CUDA build (pip install 'jax[cuda13]'), or train with --device jax:cpu."
+        ) from exc
+    check_index("jax", kind, index, len(devices))
+    return JaxBackend(f"jax:{kind}:{index}" if index else f"jax:{kind}", devices[index])

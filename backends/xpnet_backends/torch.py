@@ -1,0 +1,55 @@
+"""PyTorch, eager, on the CPU and on CUDA GPUs."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any
+
+import array_api_compat.torch as xp
+import numpy as np
+import torch
+
+from xpnet.backend import Array, Backend, check_index
+from xpnet.errors import DeviceUnavailableError
+
+__all__ = ["create"]
+
+
+class TorchBackend(Backend):
+    """PyTorch's tensors without its autograd: the gradients are xpnet's own."""
+
+    xp = xp
+
+    def __init__(self, kind: str, index: int) -> None:
+        self.name = f"torch:{kind}:{index}" if index else f"torch:{kind}"
+        self.device = torch.device("cpu") if kind == "cpu" else torch.device("cuda", index)
+
+    def asarray(self, host: np.ndarray) -> Array:
+        """Bring a host array to the device."""
+        # PyTorch warns of memory that it may not write, so such an array is copied.
+        return torch.asarray(host if host.flags.writeable else host.copy(), device=self.device)
+
+    def to_numpy(self, array: Array) -> np.ndarray:
+        """Bring a tensor to the host; this waits for the device."""
+        host: np.ndarray = array.detach().cpu().numpy()
+        return host
+
+    def scope(self, dtype: str) -> AbstractContextManager[Any]:
+        """Switch autograd off, and make the GPU the current one."""
+        stack = ExitStack()
+        stack.enter_context(torch.no_grad())
+        if self.device.type == "cuda":
+            stack.enter_context(torch.cuda.device(self.device))
+        return stack
+
+
+def create(kind: str, index: int) -> Backend:
+    """Return the backend of a device."""
+    count = 1 if kind == "cpu" else torch.cuda.device_count()
+    if count == 0:
+        raise DeviceUnavailableError(
+            f"PyTorch finds no CUDA GPU: expected at least one; received {torch.__version__} with a count of 0. "
+            "Install a CUDA build of PyTorch and NVIDIA's driver, or train with --device torch:cpu."
+        )
+    check_index("torch", kind, index, count)
+    return TorchBackend(kind, index)

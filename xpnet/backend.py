@@ -1,0 +1,242 @@
+"""Backends: what the trainer asks of an array library, the device grammar, and the registry.
+
+A device is written ``[backend:]cpu|gpu|auto[:index]``: ``cpu`` is NumPy, ``gpu`` is CuPy, ``torch:gpu:1`` is
+PyTorch on its second GPU, and ``auto`` takes a GPU when one works. Nothing is imported or probed before
+a backend is asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, NamedTuple, Protocol
+
+import array_api_compat
+import numpy as np
+
+from xpnet.errors import (
+    BackendNotInstalledError,
+    DeviceIndexError,
+    DeviceUnavailableError,
+    DuplicateBackendError,
+    InvalidParameterError,
+    UnknownBackendError,
+)
+from xpnet.kernels import REFERENCE, Array, Kernels, RunSteps, Step, run_steps
+
+__all__ = ["Array", "Backend", "backend_of", "check_index", "get_backend", "list_backends", "usable_devices"]
+
+ENTRY_POINT_GROUP = "xpnet.backends"
+
+
+class Backend(Protocol):
+    """One array library on one device; an adapter derives from it and overrides what differs.
+
+    Attributes
+    ----------
+    name : str
+        The device in full, as the grammar writes it: ``"numpy:cpu"``, ``"torch:gpu:1"``.
+    xp : namespace
+        The library's namespace, conforming to the array API standard.
+    device : object
+        The library's own device object, as ``xp.asarray(..., device=device)`` takes it.
+    kernels : Kernels
+        The composite operations of a training step; the reference unless the adapter has faster ones.
+    """
+
+    name: str
+    xp: Any
+    device: Any
+    kernels: Kernels = REFERENCE
+
+    def asarray(self, host: np.ndarray) -> Array:
+        """Bring a host array to the device, with its dtype; it may share memory with `host`."""
+        return self.xp.asarray(host, device=self.device)
+
+    def to_numpy(self, array: Array) -> np.ndarray:
+        """Bring an array to the host."""
+        return np.asarray(array)
+
+    def compile(self, step: Step) -> RunSteps:
+        """Turn one step into a run of steps, the only place where backends differ in control flow."""
+
+        def run(params: Array, state: Any, data: tuple[Array, ...], order: Array) -> tuple[Array, Any, Array]:
+            return run_steps(self.xp, step, params, state, data, order)
+
+        return run
+
+    def scope(self, dtype: str) -> AbstractContextManager[Any]:
+        """Return the context in which all work of this backend with `dtype` is done."""
+        return nullcontext()
+
+
+# An adapter's entry: the kind of device ("cpu" or "gpu") and its index, to a backend.
+Factory = Callable[[str, int], Backend]
+
+
+class _Builtin(NamedTuple):
+    library: str
+    module: str
+    install: str
+
+
+_BUILTIN = {
+    "numpy": _Builtin("numpy", "xpnet_backends.numpy", "pip install numpy"),
+    "cupy": _Builtin("cupy", "xpnet_backends.cupy", "pip install 'xpnet[cuda13]'  (CUDA 12: 'xpnet[cuda12]')"),
+    "torch": _Builtin("torch", "xpnet_backends.torch", "pip install 'xpnet[torch]'"),
+    "jax": _Builtin("jax", "xpnet_backends.jax", "pip install 'xpnet[jax]'"),
+    "strict": _Builtin("array_api_strict", "xpnet_backends.strict", "pip install array-api-strict"),
+}
+_KINDS = ("cpu", "gpu", "auto")
+_DEFAULT_BACKEND = {"cpu": "numpy", "gpu": "cupy"}
+
+
+def _registry() -> dict[str, _Builtin | EntryPoint]:
+    table: dict[str, _Builtin | EntryPoint] = dict(_BUILTIN)
+    for entry in entry_points(group=ENTRY_POINT_GROUP):
+        if entry.name in table:
+            raise DuplicateBackendError(
+                f"duplicate backend {entry.name!r}: expected each name once; received it again from {entry.value!r} "
+                f"(entry-point group {ENTRY_POINT_GROUP!r}). Uninstall or rename one of the two."
+            )
+        table[entry.name] = entry
+    return table
+
+
+def list_backends() -> tuple[str, ...]:
+    """Names of all registered backends, installed or not; none is imported.
+
+    Examples
+    --------
+    >>> import xpnet
+    >>> "numpy" in xpnet.list_backends()
+    True
+    """
+    return tuple(_registry())
+
+
+def _load(name: str) -> Factory:
+    """Import the adapter of a backend."""
+    registry = _registry()
+    if name not in registry:
+        raise UnknownBackendError.among("backend", name, registry)
+    entry = registry[name]
+    if isinstance(entry, EntryPoint):
+        factory: Factory = entry.load()
+        return factory
+    try:
+        module = importlib.import_module(entry.module)
+    except ModuleNotFoundError as exc:
+        if (exc.name or "").partition(".")[0] != entry.library:
+            raise
+        raise BackendNotInstalledError(
+            f"backend {name!r} is not installed: expected the package {entry.library!r}; "
+            f"received {exc.msg}. Run: {entry.install}"
+        ) from exc
+    built_in: Factory = module.create
+    return built_in
+
+
+class _Device(NamedTuple):
+    backend: str | None
+    kind: str
+    index: int
+
+
+def _parse(device: str) -> _Device:
+    parts = device.split(":")
+    index = 0
+    if len(parts) > 1 and parts[-1].isdecimal():
+        index = int(parts.pop())
+    kind = parts.pop() if parts[-1] in _KINDS else "auto"
+    if len(parts) > 1 or (parts and parts[0] not in list_backends()):
+        if len(parts) == 1 and ":" in device and device.partition(":")[2]:
+            raise UnknownBackendError.among("backend", parts[0], list_backends())
+        raise UnknownBackendError.among("device", device, [*_KINDS, *list_backends()])
+    return _Device(parts[0] if parts else None, kind, index)
+
+
+def get_backend(device: str | Backend = "auto") -> Backend:
+    """Return the backend of a device.
+
+    Parameters
+    ----------
+    device : str or Backend
+        ``[backend:]cpu|gpu|auto[:index]``, or a backend's name alone (which means ``name:auto``).
+        A backend is returned as it is.
+
+    Raises
+    ------
+    UnknownBackendError
+        No such name; the message lists the known ones.
+    BackendNotInstalledError
+        The array library is missing; the message gives the command that installs it.
+    DeviceUnavailableError
+        The library finds no driver or no device of that kind.
+    DeviceIndexError
+        There are fewer devices of that kind.
+
+    Examples
+    --------
+    >>> import xpnet
+    >>> xpnet.get_backend("cpu").name
+    'numpy:cpu'
+    """
+    if not isinstance(device, str):
+        return device
+    name, kind, index = _parse(device)
+    if kind != "auto":
+        return _load(name or _DEFAULT_BACKEND[kind])(kind, index)
+    try:
+        return _load(name or _DEFAULT_BACKEND["gpu"])("gpu", index)
+    except (BackendNotInstalledError, DeviceUnavailableError):
+        return _load(name or _DEFAULT_BACKEND["cpu"])("cpu", index)
+
+
+def usable_devices(name: str) -> Iterator[tuple[str, Backend | Exception]]:
+    """Yield each device of a backend with the backend itself, or with the error that says why it cannot be used."""
+    for kind in ("cpu", "gpu"):
+        index = 0
+        while True:
+            device = f"{name}:{kind}:{index}" if index else f"{name}:{kind}"
+            try:
+                yield device, get_backend(device)
+            except DeviceIndexError:
+                break
+            except (BackendNotInstalledError, DeviceUnavailableError, DuplicateBackendError) as exc:
+                yield device, exc
+                break
+            index += 1
+
+
+def backend_of(array: Array) -> Backend:
+    """Return the backend on whose device an array lies, so that it is trained there.
+
+    Raises
+    ------
+    InvalidParameterError
+        The array's library or device has no backend.
+    """
+    library = type(array).__module__.partition(".")[0]
+    library = {"jaxlib": "jax"}.get(library, library)
+    for name, entry in _BUILTIN.items():
+        if entry.library == library:
+            where = array_api_compat.device(array)
+            for _, backend in usable_devices(name):
+                if not isinstance(backend, Exception) and backend.device == where:
+                    return backend
+    raise InvalidParameterError(
+        f"no backend for this array: expected an array of one of {', '.join(_BUILTIN)}; "
+        f"received {type(array).__module__}.{type(array).__qualname__}. Convert it with numpy.asarray."
+    )
+
+
+def check_index(name: str, kind: str, index: int, count: int) -> None:
+    """Raise if a device index is not below the count of devices; adapters call it."""
+    if index >= count:
+        raise DeviceIndexError(
+            f"no device {name}:{kind}:{index}: expected an index below {count}, the number of such devices; "
+            f"received {index}."
+        )

@@ -1,0 +1,157 @@
+"""From options to a job: data read and split, network and trainer made; everything checked, nothing written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from xpnet.backend import Backend, get_backend
+from xpnet.callbacks import Callback
+from xpnet.cli.options import TrainOptions
+from xpnet.data import Dataset, Split, encode_targets, fit_scaler, infer_task, split
+from xpnet.datasets import load_dataset
+from xpnet.errors import InvalidParameterError
+from xpnet.model import Model
+from xpnet.network import Network
+from xpnet.trainer import Run, Trainer
+
+__all__ = ["Job", "prepare"]
+
+_LOSSES = {"classification": "cross_entropy", "multilabel": "binary_cross_entropy", "regression": "squared_error"}
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A training run that is ready to start.
+
+    Attributes
+    ----------
+    dataset : Dataset
+    parts : Split
+        Raw features and raw targets.
+    model : Model
+        With its initial parameters.
+    trainer : Trainer
+    backend : Backend
+    """
+
+    dataset: Dataset
+    parts: Split
+    model: Model
+    trainer: Trainer
+    backend: Backend
+
+    def run(self, *callbacks: Callback) -> Run:
+        """Train; see `Trainer.fit` for what it raises."""
+        parts, model = self.parts, self.model
+        validation = None
+        if parts.x_validation is not None and parts.y_validation is not None:
+            validation = (model.features(parts.x_validation), model.targets(parts.y_validation))
+        trainer = replace(self.trainer, callbacks=callbacks)
+        return trainer.fit(model.features(parts.x_train), model.targets(parts.y_train), validation=validation)
+
+    def trained(self, run: Run) -> Model:
+        """Return the model with the parameters that training gave."""
+        return replace(self.model, vector=run.params.vector)
+
+
+def prepare(data: str, options: TrainOptions) -> Job:
+    """Read the data and make everything that a run needs.
+
+    Raises
+    ------
+    XpnetError
+        Whatever is wrong with the options, the device or the data.
+    """
+    backend = get_backend(_device(options))
+    dataset = load_dataset(data, data_dir=options.data_dir, target=options.target)
+    task = options.task or infer_task(dataset.y)
+    _, classes = encode_targets(dataset.y, task)
+    parts = split(
+        dataset.x,
+        dataset.y,
+        validation_fraction=options.val_fraction,
+        test_fraction=options.test_fraction,
+        stratify=task == "classification",
+        seed=options.seed,
+        x_test=dataset.x_test,
+        y_test=dataset.y_test,
+    )
+    loss = options.loss or _LOSSES[task]
+    y_train, _ = encode_targets(parts.y_train, task, classes)
+    if classes is None:
+        n_out = y_train.shape[1]
+    else:
+        n_out = 1 if len(classes) == 2 and loss == "binary_cross_entropy" else len(classes)
+    network = Network(
+        (dataset.x.shape[1], *_hidden(options.hidden), n_out),
+        activation=options.activation[0] if len(options.activation) == 1 else options.activation,
+        output=options.output,
+        loss=loss,
+        initializer=options.init,
+        dropout=options.dropout,
+        l2=options.l2,
+        l1=options.l1,
+        label_smoothing=options.label_smoothing,
+        reduction=options.reduction,
+    )
+    scale = options.scale or ("divide:255" if dataset.x.dtype == np.uint8 else "standard")
+    # A count or a rate has a zero that scaling would move.
+    scaled_target = task == "regression" and loss != "poisson" and scale != "none"
+    model = Model(
+        network,
+        network.init(options.seed, dtype=options.dtype).vector,
+        task,
+        classes,
+        fit_scaler(scale, parts.x_train),
+        fit_scaler("standard", y_train) if scaled_target else None,
+        dataset.feature_names,
+        dataset.target_name,
+    )
+    return Job(dataset, parts, model, _trainer(network, backend, options), backend)
+
+
+def _trainer(network: Network, backend: Backend, options: TrainOptions) -> Trainer:
+    optimizer = options.optimizer
+    if options.momentum is not None:
+        optimizer += f"{',' if ':' in optimizer else ':'}momentum={options.momentum!r}"
+    return Trainer(
+        network,
+        optimizer=optimizer,
+        learning_rate=options.lr,
+        schedule=options.schedule,
+        clip_norm=options.clip_norm,
+        batch_size=None if options.batch_size == "all" else options.batch_size,
+        epochs=options.epochs,
+        early_stopping=options.early_stopping,
+        class_weight=options.class_weight,
+        seed=options.seed,
+        dtype=options.dtype,
+        device=backend,
+    )
+
+
+def _device(options: TrainOptions) -> str:
+    """Join ``--backend torch --device gpu:1`` to ``torch:gpu:1``."""
+    if options.backend is None:
+        return options.device
+    named = options.device.partition(":")[0]
+    if named in ("cpu", "gpu", "auto"):
+        return f"{options.backend}:{options.device}"
+    if named != options.backend:
+        raise InvalidParameterError(
+            f"--backend: expected {named!r}, the backend of --device {options.device}; received {options.backend!r}."
+        )
+    return options.device
+
+
+def _hidden(text: str) -> tuple[int, ...]:
+    if text == "none":
+        return ()
+    try:
+        return tuple(int(size) for size in text.split(","))
+    except ValueError as exc:
+        raise InvalidParameterError(
+            f"--hidden: expected the sizes of the hidden layers, as 256,128, or none; received {text!r}."
+        ) from exc

@@ -1,0 +1,141 @@
+"""Options of a training run: one dataclass for the command line, the presets and ``config.toml``."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomli_w
+from cyclopts import App, ArgumentCollection, Group, Parameter
+from cyclopts.config import Dict
+
+from xpnet.cli.presets import PRESETS
+from xpnet.errors import InvalidParameterError, UnknownNameError
+
+__all__ = ["TrainOptions", "fill_options", "write_config"]
+
+_WHERE = Group("Where", sort_key=1)
+_DATA = Group("Data", sort_key=2)
+_NETWORK = Group("Network", sort_key=3)
+_TRAINING = Group("Training", sort_key=4)
+_RUN = Group("Run", sort_key=5)
+
+
+def _option(group: Group, help_: str) -> Parameter:
+    return Parameter(group=group, help=help_)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class TrainOptions:
+    """Options of a training run; None leaves the choice to the task, the data or the optimizer."""
+
+    device: Annotated[str, _option(_WHERE, "[backend:]cpu|gpu|auto[:index]")] = "auto"
+    backend: Annotated[str | None, _option(_WHERE, "numpy, cupy, torch, jax, strict, or an installed one")] = None
+    dtype: Annotated[Literal["float32", "float64"], _option(_WHERE, "of parameters and computation")] = "float32"
+    seed: Annotated[int, _option(_WHERE, "of weights, parts, shuffles and dropout")] = 0
+
+    data_dir: Annotated[Path | None, _option(_DATA, "folder with the IDX files of mnist or fashion-mnist")] = None
+    target: Annotated[str | None, _option(_DATA, "target column, key or file")] = None
+    task: Annotated[
+        Literal["classification", "regression", "multilabel"] | None,
+        _option(_DATA, "[default: told from the target's type]"),
+    ] = None
+    scale: Annotated[
+        str | None,
+        _option(_DATA, "standard, minmax, divide:NUMBER or none [default: standard; divide:255 for bytes]"),
+    ] = None
+    val_fraction: Annotated[float, _option(_DATA, "validation part of all samples")] = 0.1
+    test_fraction: Annotated[float, _option(_DATA, "test part, where the data have none of their own")] = 0.2
+
+    hidden: Annotated[str, _option(_NETWORK, "hidden layers: 256,128 or none")] = "128,64"
+    activation: Annotated[
+        tuple[str, ...], _option(_NETWORK, "of the hidden layers; repeat it to give each its own")
+    ] = ("relu",)
+    output: Annotated[str | None, _option(_NETWORK, "output function [default: by the loss]")] = None
+    init: Annotated[str | None, _option(_NETWORK, "initial weights [default: by the activation]")] = None
+    dropout: Annotated[float, _option(_NETWORK, "probability for hidden units")] = 0.0
+
+    loss: Annotated[
+        str | None,
+        _option(
+            _TRAINING,
+            "cross_entropy, binary_cross_entropy, squared_error, huber, poisson [default: by the task]",
+        ),
+    ] = None
+    reduction: Annotated[Literal["mean", "sum"], _option(_TRAINING, "of the loss over a batch")] = "mean"
+    label_smoothing: Annotated[float, _option(_TRAINING, "share of a target spread over all classes")] = 0.0
+    class_weight: Annotated[Literal["balanced"] | None, _option(_TRAINING, "[default: every sample weighs 1]")] = None
+    optimizer: Annotated[
+        str,
+        _option(_TRAINING, "sgd, momentum, nesterov, adam, adamw, rmsprop, adagrad; adam:beta_1=0.8"),
+    ] = "adam"
+    lr: Annotated[float | None, _option(_TRAINING, "learning rate [default: by the optimizer]")] = None
+    momentum: Annotated[float | None, _option(_TRAINING, "of momentum and nesterov [default: 0.9]")] = None
+    schedule: Annotated[
+        str,
+        _option(
+            _TRAINING,
+            "constant, inverse_scaling, adaptive, step, cosine, warmup; step:every=5,factor=0.5",
+        ),
+    ] = "constant"
+    l2: Annotated[float, _option(_TRAINING, "penalty l2/2 sum W^2")] = 0.0
+    l1: Annotated[float, _option(_TRAINING, "penalty l1 sum |W|")] = 0.0
+    clip_norm: Annotated[float | None, _option(_TRAINING, "largest norm of the gradient")] = None
+    batch_size: Annotated[int | Literal["all"], _option(_TRAINING, "samples a step")] = 32
+    epochs: Annotated[int, _option(_TRAINING, "passes over the training part")] = 20
+    early_stopping: Annotated[
+        str | None, _option(_TRAINING, "loss, accuracy or r2 of the validation part; loss:patience=5")
+    ] = None
+
+    preset: Annotated[str | None, _option(_RUN, f"{', '.join(PRESETS)}")] = None
+    config: Annotated[Path | None, _option(_RUN, "config.toml of a run, to repeat it")] = None
+    out: Annotated[Path | None, _option(_RUN, "folder for what the run leaves [default: runs/DATA-TIME]")] = None
+    quiet: Annotated[bool, _option(_RUN, "no progress, no summary")] = False
+    json: Annotated[bool, _option(_RUN, "one JSON object on stdout")] = False
+
+
+# Options that say where from and how to report, not what to compute: they are no part of a run's configuration.
+_NOT_CONFIGURED = ("preset", "config", "out", "quiet", "json")
+
+
+def fill_options(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Fill the options that were not given from the configuration file, then from the preset (a hook of cyclopts)."""
+    given = {
+        name: argument.tokens[0].value
+        for name in ("config", "preset")
+        if (argument := arguments.get(f"--{name}", default=None)) is not None and argument.tokens
+    }
+    if "config" in given:
+        Dict(_read_config(Path(given["config"])), source=given["config"], use_commands_as_keys=False)(
+            app, commands, arguments
+        )
+    if "preset" in given:
+        if given["preset"] not in PRESETS:
+            raise UnknownNameError.among("preset", given["preset"], PRESETS)
+        Dict(PRESETS[given["preset"]].options, source=f"preset {given['preset']}", use_commands_as_keys=False)(
+            app, commands, arguments
+        )
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise InvalidParameterError(f"{path}: expected a configuration file; received: {exc.strerror}.") from exc
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise InvalidParameterError(f"{path}: expected TOML; received: {exc}.") from exc
+
+
+def write_config(data: str, options: TrainOptions) -> bytes:
+    """Return the configuration file that repeats a run: ``xpnet train --config FILE``."""
+    values: dict[str, Any] = {"data": str(Path(data).resolve()) if Path(data).exists() else data}
+    for field in fields(options):
+        value = getattr(options, field.name)
+        if field.name in _NOT_CONFIGURED or value is None:
+            continue
+        name = field.name.replace("_", "-")
+        values[name] = str(value.resolve()) if isinstance(value, Path) else value
+    return tomli_w.dumps(values).encode()

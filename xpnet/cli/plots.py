@@ -1,0 +1,77 @@
+"""Pictures of a run, with the extra ``plot``."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from xpnet.callbacks import EpochRecord
+
+__all__ = ["confusion_matrix_png", "curves_png", "is_available"]
+
+_MOST_CLASSES_WITH_NUMBERS = 20
+
+
+def is_available() -> bool:
+    """Whether the extra is installed."""
+    from importlib.util import find_spec
+
+    return find_spec("matplotlib") is not None
+
+
+def curves_png(history: Sequence[EpochRecord], metric: str) -> bytes:
+    """Draw loss and, where there is a validation part, its loss and score by epoch."""
+    figure = _figure(8, 3.2)
+    epochs = [record.epoch for record in history]
+    validation = [record.validation for record in history if record.validation]
+    left, *right = figure.subplots(1, 2 if validation else 1, squeeze=False)[0]
+    left.plot(epochs, [record.loss for record in history], label="training")
+    left.set(xlabel="epoch", ylabel="loss")
+    if validation:
+        left.plot(epochs, [scores["loss"] for scores in validation], label="validation")
+        left.legend()
+        right[0].plot(epochs, [scores[metric] for scores in validation], color="tab:orange")
+        right[0].set(xlabel="epoch", ylabel=f"validation {metric}")
+    for axes in (left, *right):
+        axes.grid(alpha=0.3)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    return _png(figure)
+
+
+def confusion_matrix_png(true: np.ndarray, predicted: np.ndarray, labels: Sequence[Any], part: str) -> bytes:
+    """Draw the confusion matrix of class labels: rows are true, columns predicted."""
+    from sklearn.metrics import confusion_matrix
+
+    matrix = confusion_matrix(true, predicted, labels=labels)
+    size = 3 + 0.35 * min(len(labels), _MOST_CLASSES_WITH_NUMBERS)
+    figure = _figure(size + 0.5, size)
+    axes = figure.subplots()
+    image = axes.imshow(matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1), cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(image, label="share of the true class")
+    axes.set(xlabel="predicted", ylabel="true", title=f"{part} part")
+    if len(labels) <= _MOST_CLASSES_WITH_NUMBERS:
+        ticks = np.arange(len(labels))
+        names = [str(label)[:12] for label in labels]
+        axes.set_xticks(ticks, names, rotation=45 if max(map(len, names)) > 2 else 0)
+        axes.set_yticks(ticks, names)
+        for (row, column), count in np.ndenumerate(matrix):
+            if count:
+                dark = count > 0.5 * matrix[row].sum()
+                axes.text(column, row, count, ha="center", va="center", color="white" if dark else "black", size=8)
+    return _png(figure)
+
+
+def _figure(width: float, height: float) -> Any:
+    # A figure of its own, without pyplot: no global state, no window, no choice of a display.
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), dpi=120, layout="constrained")
+
+
+def _png(figure: Any) -> bytes:
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png")
+    return stream.getvalue()

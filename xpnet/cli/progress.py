@@ -1,0 +1,152 @@
+"""What a run shows while it runs and at its end, and how it is interrupted."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from xpnet.callbacks import Callback, EpochRecord, StopTraining
+from xpnet.files import write_atomically
+from xpnet.trainer import Run
+
+__all__ = ["Bar", "Interrupt", "Lines", "MetricsFile", "make_progress", "print_summary"]
+
+
+class Interrupt(Callback):
+    """On Ctrl-C, stop between two batches instead of in the midst of one; a second Ctrl-C stops at once."""
+
+    exit_code = 130
+
+    def __init__(self) -> None:
+        self._requested = False
+
+    def __enter__(self) -> Interrupt:
+        self._previous = signal.signal(signal.SIGINT, self._request)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self._previous)
+
+    def _request(self, signum: int, frame: FrameType | None) -> None:
+        self._requested = True
+        signal.signal(signal.SIGINT, self._previous)
+
+    def on_steps(self, epoch: int, done: int) -> None:
+        """Stop if it was asked for."""
+        if self._requested:
+            raise StopTraining
+
+
+class MetricsFile(Callback):
+    """One JSON object a line and epoch."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lines = b""
+
+    def on_epoch(self, record: EpochRecord) -> None:
+        """Replace the file by one that has the new line too, so that it never ends in half of one."""
+        self._lines += json.dumps(record._asdict()).encode() + b"\n"
+        write_atomically(self._path, self._lines)
+
+
+def _describe(record: EpochRecord) -> str:
+    scores = "".join(f"  {name} {value:.4f}" for name, value in (record.validation or {}).items())
+    scores = scores and f"  validation{scores}"
+    return f"loss {record.loss:.4f}{scores}  {record.samples_per_second:,.0f} samples/s"
+
+
+class Lines(Callback):
+    """One plain line an epoch, where the output is no terminal."""
+
+    def __enter__(self) -> Lines:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def on_start(self, n_steps: int, epochs: int) -> None:
+        """Note how many epochs there will be."""
+        self._epochs = epochs
+
+    def on_epoch(self, record: EpochRecord) -> None:
+        """Print the line."""
+        print(f"epoch {record.epoch}/{self._epochs}  {_describe(record)}", file=sys.stderr, flush=True)
+
+
+class Bar(Callback):
+    """A progress bar in a terminal."""
+
+    def __init__(self, console: Console) -> None:
+        columns = (TextColumn("epoch {task.fields[epoch]}"), BarColumn(20), TextColumn("{task.description}"))
+        self._progress = Progress(*columns, TimeRemainingColumn(compact=True), console=console)
+        self._task = TaskID(0)
+        self._n_steps = 0
+        self._epochs = 0
+
+    def __enter__(self) -> Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def on_start(self, n_steps: int, epochs: int) -> None:
+        """Show an empty bar."""
+        self._n_steps, self._epochs = n_steps, epochs
+        self._task = self._progress.add_task("", total=n_steps * epochs, epoch=f"0/{epochs}")
+
+    def on_steps(self, epoch: int, done: int) -> None:
+        """Move the bar."""
+        completed = (epoch - 1) * self._n_steps + done
+        self._progress.update(self._task, completed=completed, epoch=f"{epoch}/{self._epochs}")
+
+    def on_epoch(self, record: EpochRecord) -> None:
+        """Show the epoch's figures."""
+        self._progress.update(self._task, description=_describe(record))
+
+
+class Silent(Callback):
+    """Nothing, on ``--quiet``."""
+
+    def __enter__(self) -> Silent:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+def make_progress(*, quiet: bool) -> Bar | Lines | Silent:
+    """Return the callback that fits the output; all progress goes to stderr, results go to stdout."""
+    console = Console(stderr=True)
+    if quiet:
+        return Silent()
+    return Bar(console) if console.is_terminal else Lines()
+
+
+def print_summary(title: str, summary: dict[str, Any], run: Run, files: list[Path]) -> None:
+    """Print a table of the parts with their loss and score, and where the files are."""
+    console = Console()
+    parts = [name for name in ("train", "validation", "test") if summary[name]]
+    metrics = list(summary[parts[0]])
+    table = Table("part", *(metric.upper() if metric == "r2" else metric for metric in metrics), title_justify="left")
+    for part in parts:
+        table.add_row(part, *(f"{summary[part][metric]:.4f}" for metric in metrics))
+    console.print(title, highlight=False)
+    console.print(table)
+    ended = {"epochs": ""}.get(run.stopped, f" ({run.stopped})")
+    console.print(
+        f"{summary['epochs']} epochs{ended} in {summary['seconds']:.1f} s on {summary['device']}, "
+        f"{summary['samples_per_second']:,.0f} samples/s",
+        highlight=False,
+    )
+    for path in files:
+        console.print(f"  {path}", highlight=False, soft_wrap=True)

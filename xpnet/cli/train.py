@@ -1,0 +1,122 @@
+"""``xpnet train``: the run, what it shows and what it leaves."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+from xpnet.cli import plots
+from xpnet.cli.job import Job, prepare
+from xpnet.cli.options import TrainOptions, write_config
+from xpnet.cli.progress import Interrupt, MetricsFile, make_progress, print_summary
+from xpnet.errors import DivergenceError, InvalidParameterError, XpnetError
+from xpnet.files import write_atomically
+from xpnet.model import Model
+from xpnet.model_io import save_model
+from xpnet.trainer import Run
+
+__all__ = ["train"]
+
+_DEFAULTS = TrainOptions()
+
+
+def train(data: str = "digits", *, options: TrainOptions = _DEFAULTS) -> int:
+    """Train a network, and leave model, metrics, configuration and pictures in a folder.
+
+    Parameters
+    ----------
+    data : str
+        A name that `xpnet datasets` lists; a .csv, .npz, .npy, .parquet or .libsvm file; or a folder of IDX files.
+    """
+    job = prepare(data, options)
+    folder = _make_folder(options.out, job.dataset.name)
+    configured = dataclasses.replace(options, device=job.backend.name, backend=None)
+    write_atomically(folder / "config.toml", write_config(data, configured))
+    interrupt = Interrupt()
+    progress = make_progress(quiet=options.quiet)
+    started = time.perf_counter()
+    failure = None
+    try:
+        with interrupt, progress:
+            run = job.run(MetricsFile(folder / "metrics.jsonl"), progress, interrupt)
+    except DivergenceError as exc:
+        run, failure = exc.run, exc
+    seconds = time.perf_counter() - started
+    model = job.trained(run)
+    path = folder / "model.safetensors"
+    save_model(path, model)
+    if failure is not None:
+        raise DivergenceError(f"{failure} Saved as {path}.", run) from failure
+    summary = {
+        "task": model.task,
+        "device": job.backend.name,
+        "epochs": len(run.history),
+        "seconds": seconds,
+        "samples_per_second": len(job.parts.x_train) * len(run.history) / seconds,
+        "model": str(path),
+        "stopped": run.stopped,
+    } | _scores(job, model)
+    pictures = _draw(job, model, run, folder)
+    if options.json:
+        print(json.dumps(summary))
+    elif not options.quiet:
+        sizes = "-".join(map(str, model.network.layer_sizes))
+        title = f"{job.dataset.name}: {model.task}, {sizes}, {model.network.n_parameters:,} parameters"
+        print_summary(title, summary, run, [path, *pictures])
+    return Interrupt.exit_code if run.stopped == "interrupted" else 0
+
+
+def _scores(job: Job, model: Model) -> dict[str, dict[str, float] | None]:
+    parts = job.parts
+    return {
+        "train": model.evaluate(parts.x_train, parts.y_train, job.backend),
+        "validation": _score(job, model, parts.x_validation, parts.y_validation),
+        "test": _score(job, model, parts.x_test, parts.y_test),
+    }
+
+
+def _score(job: Job, model: Model, x: Any, y: Any) -> dict[str, float] | None:
+    return None if x is None else model.evaluate(x, y, job.backend)
+
+
+def _draw(job: Job, model: Model, run: Run, folder: Path) -> list[Path]:
+    """Draw the curves and, for classes, the confusion matrix of the test part or of what there is in its place."""
+    if not plots.is_available() or not run.history:
+        return []
+    pictures = {"curves.png": plots.curves_png(run.history, model.metric)}
+    if model.classes is not None:
+        parts = job.parts
+        candidates = {
+            "test": (parts.x_test, parts.y_test),
+            "validation": (parts.x_validation, parts.y_validation),
+            "training": (parts.x_train, parts.y_train),
+        }
+        name, (x, y) = next((name, part) for name, part in candidates.items() if part[0] is not None)
+        indices = model.targets(y)
+        predicted = model.predict(x, job.backend)
+        pictures["confusion.png"] = plots.confusion_matrix_png(model.classes[indices], predicted, model.classes, name)
+    for file, png in pictures.items():
+        write_atomically(folder / file, png)
+    return [folder / file for file in pictures]
+
+
+def _make_folder(out: Path | None, name: str) -> Path:
+    """Make the run's folder; a folder that holds a run already is refused, for nothing is ever overwritten."""
+    stem = re.sub(r"[^\w.-]+", "-", name)
+    folder = out or Path("runs") / f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    if out is None:
+        # Two runs may start in one second.
+        taken = (folder.with_name(f"{folder.name}-{i}") for i in range(2, 1000))
+        while folder.exists():
+            folder = next(taken)
+    elif (folder / "model.safetensors").exists() or (folder / "config.toml").exists():
+        raise InvalidParameterError(f"--out: expected a folder without a run; received {folder}. Choose another.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise XpnetError(f"cannot make the folder {folder}: {exc.strerror}. Choose another with --out.") from exc
+    return folder

@@ -1,0 +1,77 @@
+"""Outputs and metrics of a network over any number of samples, a chunk at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from xpnet.backend import Array, Backend
+from xpnet.losses import OUTPUTS
+from xpnet.network import Network, Parameters
+
+__all__ = ["accuracy", "evaluate", "metric_name", "outputs", "r2"]
+
+_CHUNK_ELEMENTS = 1 << 22  # activations held at once; keeps the memory of a prediction apart from the size of the data
+
+
+def _chunks(network: Network, n_samples: int) -> Iterator[slice]:
+    size = max(1, _CHUNK_ELEMENTS // max(network.layer_sizes))
+    return (slice(start, min(start + size, n_samples)) for start in range(0, n_samples, size))
+
+
+def outputs(network: Network, params: Parameters, x: Array, backend: Backend) -> np.ndarray:
+    """Return the network's output on the host, (n_samples, n_out): probabilities, rates or values."""
+    chunks = [backend.to_numpy(network.predict(params, x[rows, :])) for rows in _chunks(network, x.shape[0])]
+    return np.concatenate(chunks)
+
+
+def evaluate(network: Network, params: Parameters, x: Array, y: Array, backend: Backend) -> dict[str, float]:
+    """Return the mean loss without penalties, and the accuracy or R2.
+
+    Parameters
+    ----------
+    x : (n_samples, n_in)
+        On the backend's device, as is `y`.
+    y : (n_samples,) int32 or (n_samples, n_out)
+        Class indices, or targets.
+
+    Returns
+    -------
+    dict
+        ``loss`` and, for classes, ``accuracy`` (of all outputs at once where there are several labels), else ``r2``.
+    """
+    xp = backend.xp
+    loss = network.loss_function
+    total = 0.0
+    chunks = []
+    for rows in _chunks(network, x.shape[0]):
+        a = network.forward(params, x[rows, :])
+        t = network.targets(xp, y[rows, ...], a.dtype)
+        total += float(backend.to_numpy(xp.sum(loss.value_and_gradient(xp, backend.kernels, a, t)[0])))
+        chunks.append(backend.to_numpy(OUTPUTS[loss.output](xp, a) if loss.output else a))
+    name = metric_name(network, y.ndim)
+    metric = {"accuracy": accuracy, "r2": r2}[name](np.concatenate(chunks), backend.to_numpy(y))
+    return {"loss": total / x.shape[0], name: metric}
+
+
+def metric_name(network: Network, y_ndim: int) -> str:
+    """Return ``"accuracy"`` for class indices and label matrices, ``"r2"`` for values."""
+    return "accuracy" if y_ndim == 1 or network.loss_function.output == "sigmoid" else "r2"
+
+
+def accuracy(output: np.ndarray, y: np.ndarray) -> float:
+    """Share of samples whose class, or whose every label, is predicted."""
+    if y.ndim == 1 and output.shape[1] > 1:
+        return float(np.mean(np.argmax(output, axis=1) == y))
+    return float(np.mean(np.all((output > 0.5) == (y.reshape(output.shape) > 0.5), axis=1)))
+
+
+def r2(output: np.ndarray, y: np.ndarray) -> float:
+    """Coefficient of determination, the mean over outputs; for a constant target 1 if it is met exactly, else 0."""
+    y = y.reshape(output.shape).astype(np.float64)
+    residual = np.sum((y - output) ** 2, axis=0)
+    total = np.sum((y - y.mean(axis=0)) ** 2, axis=0)
+    constant = total == 0
+    score = 1 - residual / np.where(constant, 1, total)
+    return float(np.mean(np.where(constant, residual == 0, score)))

@@ -1,0 +1,36 @@
+"""Files that are whole or not there: written beside their place, flushed to the disk, then renamed."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from xpnet.errors import XpnetError
+
+__all__ = ["write_atomically"]
+
+
+def write_atomically(path: str | Path, data: bytes) -> None:
+    """Write a file so that a killed process leaves the old one or the new one, never half of one.
+
+    Raises
+    ------
+    XpnetError
+        The file cannot be written; the old one is untouched.
+    """
+    path = Path(path)
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        try:
+            with open(beside, "xb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(beside, path)
+        finally:
+            beside.unlink(missing_ok=True)
+    except OSError as exc:
+        raise XpnetError(
+            f"cannot write {path}: {exc.strerror or exc}. Check the folder, its permissions and the free space."
+        ) from exc

@@ -1,0 +1,154 @@
+"""A trained model on the host: network, parameters, scaling and labels; all that prediction needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from xpnet.backend import Backend, backend_of, get_backend
+from xpnet.data import Scaler, Task, encode_targets
+from xpnet.errors import ModelFormatError
+from xpnet.evaluation import evaluate, metric_name, outputs
+from xpnet.network import Network, Parameters
+
+__all__ = ["Model"]
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A network with its parameters, and what stands between it and the user's data.
+
+    Parameters
+    ----------
+    network : Network
+    vector : (n_parameters,)
+        From any device; it is brought to the host.
+    task : {"classification", "regression", "multilabel"}
+    classes : (n_classes,) ndarray or None
+        Labels of the class indices, sorted.
+    scaler, target_scaler : Scaler or None
+        Scaling of the features, and of the targets of a regression; None leaves them as they are.
+    feature_names, target_name : tuple of str, str, or None
+        Names of the columns, where the data had names.
+
+    Examples
+    --------
+    >>> import numpy as np, xpnet
+    >>> network = xpnet.Network([2, 2], initializer="zeros")
+    >>> params = network.init()
+    >>> model = xpnet.Model(network, params.vector, "classification", classes=np.asarray(["no", "yes"]))
+    >>> model.predict_proba(np.ones((1, 2)))
+    array([[0.5, 0.5]])
+    >>> model.predict(np.ones((1, 2))).tolist()
+    ['no']
+    """
+
+    network: Network
+    vector: np.ndarray
+    task: Task
+    classes: np.ndarray | None = None
+    scaler: Scaler | None = None
+    target_scaler: Scaler | None = None
+    feature_names: tuple[str, ...] | None = None
+    target_name: str | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.vector, np.ndarray):
+            object.__setattr__(self, "vector", backend_of(self.vector).to_numpy(self.vector))
+
+    @cached_property
+    def params(self) -> Parameters:
+        """One ``(W, b)`` a layer, NumPy arrays."""
+        return Parameters(self.vector, self.network)
+
+    @property
+    def metric(self) -> str:
+        """``"accuracy"`` or ``"r2"``."""
+        return metric_name(self.network, 1 if self.task == "classification" else 2)
+
+    def features(self, x: np.ndarray) -> np.ndarray:
+        """Return raw features, (n_samples, n_in), as the network takes them: scaled, in the parameters' dtype.
+
+        Raises
+        ------
+        ModelFormatError
+            The number of features is not the one that the model was trained on.
+        """
+        x = np.asarray(x)
+        n_in = self.network.layer_sizes[0]
+        if x.ndim != 2 or x.shape[1] != n_in:
+            raise ModelFormatError(
+                f"features: expected {n_in} a sample, as in training; received the shape {x.shape}. "
+                "Give the columns that the model was trained on."
+            )
+        return x.astype(self.vector.dtype) if self.scaler is None else self.scaler.transform(x, self.vector.dtype)
+
+    def targets(self, y: np.ndarray) -> np.ndarray:
+        """Return raw targets as the loss takes them: class indices (n_samples,), or scaled values (n_samples, n_out).
+
+        Raises
+        ------
+        DataError
+            A label that was not there in training, or targets that do not fit the task.
+        """
+        encoded, _ = encode_targets(y, self.task, self.classes)
+        if self.task == "classification":
+            return encoded
+        if self.target_scaler is not None:
+            return self.target_scaler.transform(encoded, self.vector.dtype)
+        return encoded.astype(self.vector.dtype)
+
+    def outputs(self, x: np.ndarray, device: str | Backend = "cpu") -> np.ndarray:
+        """Return the network's output for raw features, (n_samples, n_out)."""
+        backend = get_backend(device)
+        with backend.scope(self.vector.dtype.name):
+            params = Parameters(backend.asarray(self.vector), self.network)
+            return outputs(self.network, params, backend.asarray(self.features(x)), backend)
+
+    def predict_proba(self, x: np.ndarray, device: str | Backend = "cpu") -> np.ndarray:
+        """Return the probability of each class or label, (n_samples, n_classes)."""
+        p = self.outputs(x, device)
+        if self.task == "classification" and p.shape[1] == 1:
+            return np.hstack([1 - p, p])
+        return p
+
+    def predict(self, x: np.ndarray, device: str | Backend = "cpu") -> np.ndarray:
+        """Predict for raw features.
+
+        Returns
+        -------
+        ndarray
+            Labels (n_samples,), a 0/1 matrix (n_samples, n_labels), or values (n_samples,) or (n_samples, n_out).
+        """
+        if self.task == "classification":
+            indices = np.argmax(self.predict_proba(x, device), axis=1)
+            return indices if self.classes is None else self.classes[indices]
+        output = self.outputs(x, device)
+        if self.task == "multilabel":
+            return (output > 0.5).astype(np.int64)
+        if self.target_scaler is not None:
+            output = self.target_scaler.inverse(output)
+        return output[:, 0] if output.shape[1] == 1 else output
+
+    def evaluate(self, x: np.ndarray, y: np.ndarray, device: str | Backend = "cpu") -> dict[str, float]:
+        """Return the mean loss (of scaled targets, without penalties) and ``accuracy`` or ``r2`` on raw data."""
+        backend = get_backend(device)
+        with backend.scope(self.vector.dtype.name):
+            params = Parameters(backend.asarray(self.vector), self.network)
+            arrays = (backend.asarray(self.features(x)), backend.asarray(self.targets(y)))
+            return evaluate(self.network, params, *arrays, backend)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all but the arrays, as plain values."""
+        return {
+            "network": self.network.to_dict(),
+            "task": self.task,
+            "classes": None if self.classes is None else self.classes.tolist(),
+            "scaler": self.scaler and self.scaler.kind,
+            "target_scaler": self.target_scaler and self.target_scaler.kind,
+            "feature_names": self.feature_names,
+            "target_name": self.target_name,
+        }

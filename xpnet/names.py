@@ -1,0 +1,58 @@
+"""Names with options, as the command line, the library and the model file write them: ``adam:beta_1=0.8,beta_2=0.99``."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from xpnet.errors import InvalidParameterError, UnknownNameError
+
+__all__ = ["lookup"]
+
+
+def lookup(kind: str, name: str, table: Mapping[str, Callable[..., Any]]) -> Any:
+    """Call the factory that `table` has under a name, with the options that follow it.
+
+    Parameters
+    ----------
+    kind : str
+        What the table holds, for messages.
+    name : str
+        ``name`` or ``name:option=number,option=number``.
+    table : mapping of str to callable
+        Factories; their keyword arguments are the options.
+
+    Raises
+    ------
+    UnknownNameError
+        The name, or one of the options, is unknown.
+    InvalidParameterError
+        An option is no finite number.
+    """
+    bare, _, tail = name.partition(":")
+    if bare not in table:
+        raise UnknownNameError.among(kind, bare, table)
+    factory = table[bare]
+    known = inspect.signature(factory).parameters
+    options = {}
+    for item in filter(None, tail.split(",")):
+        option, _, text = item.partition("=")
+        if option not in known:
+            what = f"option of {kind} {bare}"
+            if known:
+                raise UnknownNameError.among(what, option, known)
+            raise UnknownNameError(f"unknown {what}: expected none, it has no options; received {option!r}.")
+        options[option] = _number(f"{kind} {name!r}: {option}", text)
+    return factory(**options)
+
+
+def _number(what: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise InvalidParameterError(f"{what}: expected a finite number; received {text!r}.")
+    return value

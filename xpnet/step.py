@@ -1,0 +1,82 @@
+"""The training step: the one function that a backend compiles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from xpnet.backend import Array, Backend
+from xpnet.generator import advance
+from xpnet.kernels import Step
+from xpnet.network import Network
+from xpnet.optimizers import Optimizer, OptimizerState
+
+__all__ = ["StepState", "clip_by_norm", "init_state", "make_step"]
+
+
+class StepState(NamedTuple):
+    """What a step carries on beside the parameters.
+
+    Attributes
+    ----------
+    optimizer : OptimizerState
+    key : (2,) int32
+        Seed and counter of the generator for dropout and random slopes.
+    """
+
+    optimizer: OptimizerState
+    key: Array
+
+
+def init_state(network: Network, optimizer: Optimizer, params: Array, seed: int, backend: Backend) -> StepState:
+    """Return the state before the first step."""
+    key = np.asarray([seed & 0x7FFFFFFF, 0], dtype=np.int32)
+    return StepState(optimizer.init(backend.xp, params, network.n_weights), backend.asarray(key))
+
+
+def make_step(
+    network: Network,
+    optimizer: Optimizer,
+    backend: Backend,
+    *,
+    clip_norm: float | None = None,
+    transform: Callable[[Array], Array] | None = None,
+) -> Step:
+    """Close over everything static and return ``step(params, state, batch) -> (params, state, loss)``.
+
+    Parameters
+    ----------
+    clip_norm : float, optional
+        Largest Euclidean norm of the gradient; a longer one is scaled down.
+    transform : callable, optional
+        Between the gradient and the update, e.g. a sum over ranks.
+
+    Returns
+    -------
+    step : callable
+        It consumes `params` and `state`, never writes to the batch, and leaves the loss on the device.
+    """
+    xp, kernels = backend.xp, backend.kernels
+    random = any(keep < 1 for keep in network.keep_probabilities) or any(f.slope_range for f in network.functions)
+
+    def step(params: Array, state: StepState, batch: tuple[Array, ...]) -> tuple[Array, StepState, Array]:
+        optimizer_state, key = state
+        loss, gradient = network.value_and_gradient(xp, kernels, params, batch, key if random else None)
+        if transform is not None:
+            gradient = transform(gradient)
+        if clip_norm is not None:
+            gradient = clip_by_norm(xp, gradient, clip_norm)
+        params, optimizer_state = optimizer.update(xp, gradient, optimizer_state, params)
+        if random:
+            key = advance(xp, key)
+        return params, StepState(optimizer_state, key), loss
+
+    return step
+
+
+def clip_by_norm(xp: Any, gradient: Array, largest: float) -> Array:
+    """Scale a gradient down to norm `largest` if it is longer: Pascanu, Mikolov, Bengio (2013), arXiv:1211.5063."""
+    norm = xp.sqrt(xp.sum(gradient * gradient))
+    return gradient * (largest / xp.maximum(norm, largest))
