@@ -24,13 +24,14 @@ from xpnet.datasets import DATASETS, load_dataset
 from xpnet.errors import DataError, InvalidParameterError, UnknownNameError
 from xpnet.readers.idx import IDX_NAMES
 
+GIVEN = os.environ.get("XPNET_DATA")  # before the tests hide it
 SMALL = [name for name in DATASETS if name not in remote.REMOTES]
 
 
 def fashion_mnist_folder() -> Path:
     """The real files: $XPNET_DATA, or the folder shared/data beside the repository."""
     shared = Path(__file__).resolve().parents[2] / "shared" / "data"
-    for root in (os.environ.get("XPNET_DATA"), shared):
+    for root in (GIVEN, shared):
         for folder in [] if root is None else [Path(root) / "fashion-mnist", Path(root)]:
             if (folder / f"{IDX_NAMES[0]}.gz").is_file():
                 return folder

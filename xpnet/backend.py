@@ -8,6 +8,7 @@ a backend is asked for.
 from __future__ import annotations
 
 import importlib
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from importlib.metadata import EntryPoint, entry_points
@@ -191,24 +192,25 @@ def get_backend(device: str | Backend = "auto") -> Backend:
         return _load(name or _DEFAULT_BACKEND[kind])(kind, index)
     try:
         return _load(name or _DEFAULT_BACKEND["gpu"])("gpu", index)
-    except (BackendNotInstalledError, DeviceUnavailableError):
+    except (BackendNotInstalledError, DeviceUnavailableError, DeviceIndexError):
         return _load(name or _DEFAULT_BACKEND["cpu"])("cpu", index)
 
 
 def usable_devices(name: str) -> Iterator[tuple[str, Backend | Exception]]:
     """Yield each device of a backend with the backend itself, or with the error that says why it cannot be used."""
     for kind in ("cpu", "gpu"):
-        index = 0
-        while True:
+        for index in itertools.count():
             device = f"{name}:{kind}:{index}" if index else f"{name}:{kind}"
             try:
                 yield device, get_backend(device)
             except DeviceIndexError:
                 break
-            except (BackendNotInstalledError, DeviceUnavailableError, DuplicateBackendError) as exc:
+            except DeviceUnavailableError as exc:
                 yield device, exc
                 break
-            index += 1
+            except BackendNotInstalledError as exc:
+                yield name, exc
+                return
 
 
 def backend_of(array: Array) -> Backend:
@@ -237,6 +239,7 @@ def check_index(name: str, kind: str, index: int, count: int) -> None:
     """Raise if a device index is not below the count of devices; adapters call it."""
     if index >= count:
         raise DeviceIndexError(
-            f"no device {name}:{kind}:{index}: expected an index below {count}, the number of such devices; "
-            f"received {index}."
+            f"no device {name}:{kind}:{index}: expected "
+            + (f"an index below {count}, the number of such devices" if count else f"another kind than {kind}")
+            + f"; received {index if count else kind}. Run `xpnet devices` to see what there is."
         )

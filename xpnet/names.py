@@ -7,9 +7,19 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from xpnet.constraints import Constraint, real
 from xpnet.errors import InvalidParameterError, UnknownNameError
 
 __all__ = ["lookup"]
+
+# What an option may be, whatever has it; an option that is not here may be any finite number.
+_ANY = Constraint("a finite number", math.isfinite)
+_OPTIONS = {
+    **dict.fromkeys(("beta_1", "beta_2", "momentum", "rho"), real(0, 1)),
+    **dict.fromkeys(("initial_accumulator", "power", "tolerance", "weight_decay"), real(0)),
+    **dict.fromkeys(("delta", "epochs", "epsilon", "every", "factor"), real(0, closed=False)),
+    "patience": real(1),
+}
 
 
 def lookup(kind: str, name: str, table: Mapping[str, Callable[..., Any]]) -> Any:
@@ -29,7 +39,7 @@ def lookup(kind: str, name: str, table: Mapping[str, Callable[..., Any]]) -> Any
     UnknownNameError
         The name, or one of the options, is unknown.
     InvalidParameterError
-        An option is no finite number.
+        An option is no finite number, or one that it cannot be.
     """
     bare, _, tail = name.partition(":")
     if bare not in table:
@@ -44,15 +54,15 @@ def lookup(kind: str, name: str, table: Mapping[str, Callable[..., Any]]) -> Any
             if known:
                 raise UnknownNameError.among(what, option, known)
             raise UnknownNameError(f"unknown {what}: expected none, it has no options; received {option!r}.")
-        options[option] = _number(f"{kind} {name!r}: {option}", text)
+        options[option] = _number(f"{kind} {name!r}: {option}", text, _OPTIONS.get(option, _ANY))
     return factory(**options)
 
 
-def _number(what: str, text: str) -> float:
+def _number(what: str, text: str, constraint: Constraint) -> float:
     try:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not math.isfinite(value):
-        raise InvalidParameterError(f"{what}: expected a finite number; received {text!r}.")
+    if not constraint.holds(value):
+        raise InvalidParameterError(f"{what}: expected {constraint.expected}; received {text!r}.")
     return value

@@ -43,9 +43,7 @@ class CupyBackend(Backend):
 def create(kind: str, index: int) -> Backend:
     """Return the backend of a device."""
     if kind != "gpu":
-        raise DeviceUnavailableError(
-            f"cupy has no {kind}: expected cupy:gpu; received cupy:{kind}. For the CPU use cpu."
-        )
+        check_index("cupy", kind, index, 0)
     try:
         # CuPy imports well without a driver: only a call to the runtime tells.
         count = cupy.cuda.runtime.getDeviceCount()

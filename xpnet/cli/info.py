@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from xpnet.backend import list_backends, usable_devices
 from xpnet.datasets import DATASETS
@@ -24,35 +26,36 @@ def gradcheck(*, seed: int = 0) -> int:
         Of the random networks and batches.
     """
     rows = gradcheck_table(seed=seed)
-    losses = list(dict.fromkeys(row.loss for row in rows))
-    table = Table("activation", *losses, title="Relative error of the gradient", title_justify="left")
+    losses = dict.fromkeys(row.loss for row in rows)
+    # Spaces let the names wrap in a narrow terminal.
+    table = Table("activation", *(loss.replace("_", " ") for loss in losses), box=box.SIMPLE_HEAD)
     for activation in dict.fromkeys(row.activation for row in rows):
         errors = [row.relative_error for row in rows if row.activation == activation]
         table.add_row(activation, *(f"{error:.1e}" + ("" if error < _TOLERANCE else " FAILED") for error in errors))
-    console = Console()
+    console = Console(highlight=False)
     console.print(table)
-    failed = sum(row.relative_error >= _TOLERANCE for row in rows)
-    console.print(f"{len(rows) - failed} of {len(rows)} below {_TOLERANCE:g}", highlight=False)
-    return 1 if failed else 0
+    passed = sum(row.relative_error < _TOLERANCE for row in rows)
+    console.print(f"relative error of the gradient: {passed} of {len(rows)} below {_TOLERANCE:g}")
+    return 0 if passed == len(rows) else 1
 
 
 def devices() -> int:
     """List each backend and device: usable, or exactly why not."""
-    table = Table("device", "usable", "why not", title="Devices", title_justify="left")
+    table = Table("device", "usable", "why not", box=box.SIMPLE_HEAD)
     for name in list_backends():
         for device, found in usable_devices(name):
             reason = str(found) if isinstance(found, Exception) else ""
-            table.add_row(device, "no" if reason else "yes", reason)
+            table.add_row(device, "no" if reason else "yes", Text(reason))  # no markup: 'xpnet[torch]' is not a style
     Console().print(table)
     return 0
 
 
 def datasets() -> int:
     """List the named data sets: size, source, licence."""
-    table = Table("name", "samples", "features", "classes", "source", "licence", "what", title_justify="left")
+    table = Table("name", "samples", "features", "classes", "licence", box=box.SIMPLE_HEAD)
+    table.add_column("source", overflow="fold")
     for info in DATASETS.values():
-        classes = str(info.classes) if info.classes else "regression"
-        row = (f"{info.samples:,}", str(info.features), classes, info.source, info.licence, info.description)
-        table.add_row(info.name, *row)
+        size = (f"{info.samples:,}", str(info.features), str(info.classes or "-"))
+        table.add_row(info.name, *size, info.licence, info.source)
     Console().print(table)
     return 0

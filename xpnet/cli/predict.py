@@ -62,7 +62,8 @@ def predict(
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows(zip(*(column.tolist() for column in columns.values()), strict=True))
+    # NumPy's own text of a float32 is the shortest that gives the same number back.
+    writer.writerows(zip(*(map(str, column) for column in columns.values()), strict=True))
     if out is None:
         sys.stdout.write(text.getvalue())
     else:
@@ -101,7 +102,7 @@ def evaluate(model: Path, data: str, *, device: str = "cpu", data_dir: Path | No
         )
     else:
         figures = "  ".join(f"{'R2' if name == 'r2' else name} {value:.4f}" for name, value in scores.items())
-        Console().print(f"{data}: {part}, {len(x)}  {figures}", highlight=False)
+        Console().print(f"{data}: {part}, {len(x)}  {figures}", highlight=False, markup=False)
     return 0
 
 

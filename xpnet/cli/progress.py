@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -14,10 +14,12 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Table
 
 from xpnet.callbacks import Callback, EpochRecord, StopTraining
-from xpnet.files import write_atomically
 from xpnet.trainer import Run
 
-__all__ = ["Bar", "Interrupt", "Lines", "MetricsFile", "make_progress", "print_summary"]
+__all__ = ["Bar", "Interrupt", "Lines", "make_progress", "print_summary"]
+
+
+_SCORES = ("loss", "accuracy", "r2")
 
 
 class Interrupt(Callback):
@@ -45,21 +47,9 @@ class Interrupt(Callback):
             raise StopTraining
 
 
-class MetricsFile(Callback):
-    """One JSON object a line and epoch."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._lines = b""
-
-    def on_epoch(self, record: EpochRecord) -> None:
-        """Replace the file by one that has the new line too, so that it never ends in half of one."""
-        self._lines += json.dumps(record._asdict()).encode() + b"\n"
-        write_atomically(self._path, self._lines)
-
-
-def _describe(record: EpochRecord) -> str:
-    scores = "".join(f"  {name} {value:.4f}" for name, value in (record.validation or {}).items())
+def _describe(record: EpochRecord, names: Sequence[str]) -> str:
+    validation = record.validation or {}
+    scores = "".join(f"  {name} {validation[name]:.4f}" for name in names if name in validation)
     scores = scores and f"  validation{scores}"
     return f"loss {record.loss:.4f}{scores}  {record.samples_per_second:,.0f} samples/s"
 
@@ -79,14 +69,14 @@ class Lines(Callback):
 
     def on_epoch(self, record: EpochRecord) -> None:
         """Print the line."""
-        print(f"epoch {record.epoch}/{self._epochs}  {_describe(record)}", file=sys.stderr, flush=True)
+        print(f"epoch {record.epoch}/{self._epochs}  {_describe(record, _SCORES)}", file=sys.stderr, flush=True)
 
 
 class Bar(Callback):
     """A progress bar in a terminal."""
 
     def __init__(self, console: Console) -> None:
-        columns = (TextColumn("epoch {task.fields[epoch]}"), BarColumn(20), TextColumn("{task.description}"))
+        columns = (TextColumn("{task.fields[epoch]}"), BarColumn(12), TextColumn("{task.description}"))
         self._progress = Progress(*columns, TimeRemainingColumn(compact=True), console=console)
         self._task = TaskID(0)
         self._n_steps = 0
@@ -111,42 +101,41 @@ class Bar(Callback):
 
     def on_epoch(self, record: EpochRecord) -> None:
         """Show the epoch's figures."""
-        self._progress.update(self._task, description=_describe(record))
+        self._progress.update(self._task, description=_describe(record, _SCORES[1:]))
 
 
-class Silent(Callback):
+class _Silent(Callback):
     """Nothing, on ``--quiet``."""
 
-    def __enter__(self) -> Silent:
+    def __enter__(self) -> _Silent:
         return self
 
     def __exit__(self, *_: object) -> None:
         pass
 
 
-def make_progress(*, quiet: bool) -> Bar | Lines | Silent:
+def make_progress(*, quiet: bool) -> Bar | Lines | _Silent:
     """Return the callback that fits the output; all progress goes to stderr, results go to stdout."""
     console = Console(stderr=True)
     if quiet:
-        return Silent()
+        return _Silent()
     return Bar(console) if console.is_terminal else Lines()
 
 
 def print_summary(title: str, summary: dict[str, Any], run: Run, files: list[Path]) -> None:
     """Print a table of the parts with their loss and score, and where the files are."""
-    console = Console()
+    console = Console(highlight=False, markup=False)
     parts = [name for name in ("train", "validation", "test") if summary[name]]
     metrics = list(summary[parts[0]])
     table = Table("part", *(metric.upper() if metric == "r2" else metric for metric in metrics), title_justify="left")
     for part in parts:
         table.add_row(part, *(f"{summary[part][metric]:.4f}" for metric in metrics))
-    console.print(title, highlight=False)
+    console.print(title)
     console.print(table)
     ended = {"epochs": ""}.get(run.stopped, f" ({run.stopped})")
     console.print(
         f"{summary['epochs']} epochs{ended} in {summary['seconds']:.1f} s on {summary['device']}, "
         f"{summary['samples_per_second']:,.0f} samples/s",
-        highlight=False,
     )
     for path in files:
-        console.print(f"  {path}", highlight=False, soft_wrap=True)
+        console.print(f"  {path}", soft_wrap=True)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import re
 import time
 from pathlib import Path
 from typing import Any
 
+from xpnet.callbacks import Callback, EpochRecord
 from xpnet.cli import plots
 from xpnet.cli.job import Job, prepare
 from xpnet.cli.options import TrainOptions, write_config
-from xpnet.cli.progress import Interrupt, MetricsFile, make_progress, print_summary
+from xpnet.cli.progress import Interrupt, make_progress, print_summary
 from xpnet.errors import DivergenceError, InvalidParameterError, XpnetError
 from xpnet.files import write_atomically
 from xpnet.model import Model
@@ -33,16 +35,15 @@ def train(data: str = "digits", *, options: TrainOptions = _DEFAULTS) -> int:
         A name that `xpnet datasets` lists; a .csv, .npz, .npy, .parquet or .libsvm file; or a folder of IDX files.
     """
     job = prepare(data, options)
-    folder = _make_folder(options.out, job.dataset.name)
-    configured = dataclasses.replace(options, device=job.backend.name, backend=None)
-    write_atomically(folder / "config.toml", write_config(data, configured))
+    folder = _choose_folder(options.out, job.dataset.name)
+    config = write_config(data, dataclasses.replace(options, device=job.backend.name, backend=None))
     interrupt = Interrupt()
     progress = make_progress(quiet=options.quiet)
     started = time.perf_counter()
     failure = None
     try:
         with interrupt, progress:
-            run = job.run(MetricsFile(folder / "metrics.jsonl"), progress, interrupt)
+            run = job.run(RunFolder(folder, config), progress, interrupt)
     except DivergenceError as exc:
         run, failure = exc.run, exc
     seconds = time.perf_counter() - started
@@ -104,19 +105,39 @@ def _draw(job: Job, model: Model, run: Run, folder: Path) -> list[Path]:
     return [folder / file for file in pictures]
 
 
-def _make_folder(out: Path | None, name: str) -> Path:
-    """Make the run's folder; a folder that holds a run already is refused, for nothing is ever overwritten."""
+def _choose_folder(out: Path | None, name: str) -> Path:
+    """Choose the run's folder; one that holds a run already is refused, for nothing is ever overwritten."""
+    if out is not None:
+        if (out / "model.safetensors").exists() or (out / "config.toml").exists():
+            raise InvalidParameterError(f"--out: expected a folder without a run; received {out}. Choose another.")
+        return out
     stem = re.sub(r"[^\w.-]+", "-", name)
-    folder = out or Path("runs") / f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
-    if out is None:
-        # Two runs may start in one second.
-        taken = (folder.with_name(f"{folder.name}-{i}") for i in range(2, 1000))
-        while folder.exists():
-            folder = next(taken)
-    elif (folder / "model.safetensors").exists() or (folder / "config.toml").exists():
-        raise InvalidParameterError(f"--out: expected a folder without a run; received {folder}. Choose another.")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as exc:
-        raise XpnetError(f"cannot make the folder {folder}: {exc.strerror}. Choose another with --out.") from exc
+    folder = Path("runs") / f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    others = (folder.with_name(f"{folder.name}-{i}") for i in itertools.count(2))
+    while folder.exists():  # two runs may start in one second
+        folder = next(others)
     return folder
+
+
+class RunFolder(Callback):
+    """Leaves the configuration and the metrics; made at the first step, so that bad input leaves nothing."""
+
+    def __init__(self, folder: Path, config: bytes) -> None:
+        self._folder = folder
+        self._config = config
+        self._metrics = b""
+
+    def on_start(self, n_steps: int, epochs: int) -> None:
+        """Make the folder."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as exc:
+            raise XpnetError(
+                f"cannot make the folder {self._folder}: {exc.strerror}. Choose another with --out."
+            ) from exc
+        write_atomically(self._folder / "config.toml", self._config)
+
+    def on_epoch(self, record: EpochRecord) -> None:
+        """Replace the metrics by a file with one more line, so that it never ends in half of one."""
+        self._metrics += json.dumps(record._asdict()).encode() + b"\n"
+        write_atomically(self._folder / "metrics.jsonl", self._metrics)
