@@ -203,6 +203,11 @@ def test_stratified_parts_keep_the_proportions_and_the_seed_draws_them():
     assert not np.array_equal(parts.x_validation, other.x_validation)
 
 
+def test_the_seed_draws_the_validation_part_too():
+    parts = [split(ROWS, LABELS, validation_fraction=0.2, test_fraction=0, stratify=True, seed=s) for s in (1, 2)]
+    assert not np.array_equal(parts[0].x_validation, parts[1].x_validation)
+
+
 def test_an_unstratified_draw_is_another():
     counts = {
         tuple(np.bincount(split(ROWS, LABELS, validation_fraction=0, test_fraction=0.2, stratify=False, seed=s).y_test))

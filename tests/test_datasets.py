@@ -175,6 +175,12 @@ def test_the_files_may_lie_in_the_folder_itself(tmp_path, name):
     assert (dataset.name, dataset.x.shape, dataset.x_test.shape) == (name, (6, 4), (2, 4))
 
 
+def test_a_folder_of_the_name_goes_before_the_folder_itself(tmp_path):
+    write_idx(tmp_path / "a", offset=1)
+    write_idx(tmp_path / "a" / "mnist", offset=2)
+    assert load_dataset("mnist", data_dir=tmp_path / "a").x[0, 0] == 2
+
+
 def test_the_files_of_another_set_are_not_taken(tmp_path, monkeypatch):
     point_to(monkeypatch, "http://127.0.0.1:9/", "fashion-mnist")
     monkeypatch.setitem(

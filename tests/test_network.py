@@ -96,7 +96,7 @@ def _torch_gradient(
             for piece, s in zip(flat.split([int(np.prod(s)) for s in network.shapes]), network.shapes, strict=True)
         ]
         Ws, bs, (slope,) = pieces[:5], pieces[5:10], pieces[10:]
-        rrelu = torch.tensor((0.1 + 0.5) / 2)
+        rrelu = torch.tensor((0.1 + 0.5) / 2, dtype=torch.float64)
         masks = [None] * 4
         if key is not None:
             draws = [uniform_bits(np, key, stream, (len(X), 6)) for stream in range(8)]

@@ -288,6 +288,45 @@ def test_bad_npy(tmp_path, content, words):
     assert words in message(read_dataset, tmp_path / "X.npy")
 
 
+def _raw_npy(header: str, body: bytes = bytes(80)) -> bytes:
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode() + body
+
+
+@pytest.mark.parametrize("header", ["{[]: 1}", "\n  x\n y", "1+" * 4000 + "1", "-" * 9000, "(" * 300, "{}", "\\ud800"])
+def test_npy_headers_that_no_parser_likes(tmp_path, header):
+    path = write(tmp_path, "X.npy", _raw_npy(header))
+    assert "broken: expected an .npy file" in message(read_features, path, feature_names=None, target_name=None)
+
+
+def test_a_shape_beyond_all_integers(tmp_path):
+    path = write(tmp_path, "X.npy", _npy((0, 10**30), b""))
+    assert "broken: expected an .npy file" in message(read_features, path, feature_names=None, target_name=None)
+
+
+def test_a_header_of_python_2_is_read_without_a_warning(tmp_path):
+    path = write(tmp_path, "X.npy", _raw_npy("{'descr': '<f8', 'fortran_order': False, 'shape': (5L, 2L)}"))
+    assert read_features(path, feature_names=None, target_name=None)[0].shape == (5, 2)
+
+
+@pytest.mark.parametrize("case", ["encrypted", "patched", "past the end", "checksum"])
+def test_zip_entries_that_cannot_be_read(tmp_path, case):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("x.npy", _npy((500, 2) if case == "past the end" else (5, 2), bytes(80)))
+    data = bytearray(stream.getvalue())
+    entry = data.index(b"PK\x01\x02")
+    if case == "past the end":
+        size = struct.unpack_from("<I", data, entry + 24)[0] - 80 + 8000
+        struct.pack_into("<II", data, entry + 20, size, size)
+    elif case == "checksum":
+        data[entry + 16] ^= 1
+    else:
+        for flags in (6, entry + 8):
+            data[flags] |= {"encrypted": 1, "patched": 32}[case]
+    path = write(tmp_path, "a.npz", bytes(data))
+    assert "broken: expected an .npz archive" in message(read_features, path, feature_names=None, target_name=None)
+
+
 def test_an_npz_bomb_and_its_like(tmp_path):
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -372,7 +411,7 @@ BAD_CSV = {
     "only a target": (b"target\n1\n", ["no features"]),
     "duplicate names": (b"a,a,target\n1,2,0\n", ["duplicate columns", "received a more than once"]),
     "not UTF-8": (b"a,target\n1,caf\xe9\n", ["UTF-8", "0xe9"]),
-    "NUL": (b"a,target\n1,0\n\x00,0\n", ["line 3", "NUL"]),
+    "NUL": (b"a,target\n1,0\n\x00,0\n", ["line 3", "received a NUL byte"]),
     "huge field": (b"a,target\n1," + b"x" * 200_000 + b"\n", ["line 2", "field limit"]),
     "open quote": (b'a,target\n1,"x\n', ["line 2", "unexpected end of data"]),
     "bad quote": (b'a,target\n"1"2,x\n', ["line 2", "expected after"]),

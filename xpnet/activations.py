@@ -50,6 +50,7 @@ def _identity_backward(xp: Any, grad: Array, a: Array, _: Array | None) -> Array
 
 
 def sigmoid(xp: Any, z: Array, _: Array | None = None) -> Array:
+    """Logistic function, through tanh, which cannot overflow."""
     return 0.5 * xp.tanh(0.5 * z) + 0.5
 
 
@@ -83,6 +84,7 @@ def _rectifier_backward(xp: Any, grad: Array, z: Array, slope: Array | None) -> 
 
 
 def softplus(xp: Any, z: Array, _: Array | None = None) -> Array:
+    """``log(1 + exp(z))``."""
     return xp.maximum(z, 0.0) + xp.log1p(xp.exp(-xp.abs(z)))
 
 

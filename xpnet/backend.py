@@ -85,9 +85,9 @@ class _Builtin(NamedTuple):
 
 _BUILTIN = {
     "numpy": _Builtin("numpy", "xpnet_backends.numpy", "pip install numpy"),
-    "cupy": _Builtin("cupy", "xpnet_backends.cupy", "pip install 'xpnet[cuda13]'  (CUDA 12: 'xpnet[cuda12]')"),
-    "torch": _Builtin("torch", "xpnet_backends.torch", "pip install 'xpnet[torch]'"),
-    "jax": _Builtin("jax", "xpnet_backends.jax", "pip install 'xpnet[jax]'"),
+    "cupy": _Builtin("cupy", "xpnet_backends.cupy", "pip install 'cupy-cuda13x[ctk]' (CUDA 12: 'cupy-cuda12x[ctk]')"),
+    "torch": _Builtin("torch", "xpnet_backends.torch", "pip install torch"),
+    "jax": _Builtin("jax", "xpnet_backends.jax", "pip install jax"),
     "strict": _Builtin("array_api_strict", "xpnet_backends.strict", "pip install array-api-strict"),
 }
 _KINDS = ("cpu", "gpu", "auto")
@@ -140,13 +140,8 @@ def _load(name: str) -> Factory:
     return built_in
 
 
-class _Device(NamedTuple):
-    backend: str | None
-    kind: str
-    index: int
-
-
-def _parse(device: str) -> _Device:
+def _parse(device: str) -> tuple[str | None, str, int]:
+    """Return the backend's name, the kind and the index."""
     parts = device.split(":")
     index = 0
     if len(parts) > 1 and parts[-1].isdecimal():
@@ -156,7 +151,7 @@ def _parse(device: str) -> _Device:
         if len(parts) == 1 and ":" in device and device.partition(":")[2]:
             raise UnknownBackendError.among("backend", parts[0], list_backends())
         raise UnknownBackendError.among("device", device, [*_KINDS, *list_backends()])
-    return _Device(parts[0] if parts else None, kind, index)
+    return (parts[0] if parts else None), kind, index
 
 
 def get_backend(device: str | Backend = "auto") -> Backend:

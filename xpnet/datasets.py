@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from xpnet.data import Dataset
 from xpnet.errors import InvalidParameterError, UnknownNameError
@@ -115,8 +116,8 @@ def _xor(_: Path | None) -> Dataset:
     return _plane("xor", corners + noise, corners[:, 0] != corners[:, 1])
 
 
-def _plane(name: str, x: np.ndarray, y: np.ndarray) -> Dataset:
-    return Dataset(name, x, y.astype(np.int64), ("x1", "x2"), "target")
+def _plane(name: str, x: ArrayLike, y: ArrayLike) -> Dataset:
+    return Dataset(name, np.asarray(x), np.asarray(y, dtype=np.int64), ("x1", "x2"), "target")
 
 
 def _idx(name: str, data_dir: Path | None) -> Dataset:

@@ -11,7 +11,8 @@ import numpy as np
 from xpnet.activations import ACTIVATIONS
 from xpnet.backend import Array, backend_of
 from xpnet.losses import LOSSES
-from xpnet.network import Network, Parameters
+from xpnet.network import Network
+from xpnet.parameters import Parameters
 
 __all__ = ["Entry", "GradientCheck", "Row", "check_gradients", "gradcheck_table", "relative_error"]
 

@@ -1,4 +1,4 @@
-"""Names with options, as the command line, the library and the model file write them: ``adam:beta_1=0.8,beta_2=0.99``."""
+"""Names with options, as the command line, the library and model files write them: ``adam:beta_1=0.8``."""
 
 from __future__ import annotations
 

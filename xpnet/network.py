@@ -1,74 +1,23 @@
-"""The network: shapes, parameters, forward and backward in matrix form over a mini-batch."""
+"""The network: forward and backward in matrix form over a mini-batch."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from collections.abc import Sequence
 from typing import Any
 
-import array_api_compat
-import numpy as np
+from array_api_compat import array_namespace
 
-from xpnet.activations import ACTIVATIONS, Activation, get_activation
 from xpnet.backend import Array, Backend, get_backend
-from xpnet.constraints import check_constraints, integer, one_of, real
-from xpnet.errors import InvalidParameterError
 from xpnet.generator import uniform_bits, uniform_floats
-from xpnet.initializers import default_initializer, get_initializer
 from xpnet.kernels import REFERENCE, Kernels
-from xpnet.losses import OUTPUTS, Loss, get_loss, one_hot
+from xpnet.losses import OUTPUTS, one_hot
+from xpnet.parameters import Parameters, draw, pack
+from xpnet.specification import Specification
 
 __all__ = ["Network", "Parameters"]
 
-_CONSTRAINTS = {
-    "layer_sizes": integer(1),
-    "dropout": real(0, 1),
-    "l2": real(0),
-    "l1": real(0),
-    "label_smoothing": real(0, 1),
-    "reduction": one_of("mean", "sum"),
-}
 
-
-class Parameters(Sequence[tuple[Array, Array]]):
-    """One ``(W, b)`` a layer, cut from one flat vector, which is what the optimizers see.
-
-    Attributes
-    ----------
-    vector : (n_parameters,)
-        All weights, then all biases, then the learned slopes.
-    slopes : tuple of (n_out,) arrays or None
-        The learned slopes of each layer's activation, where it has them.
-    """
-
-    def __init__(self, vector: Array, network: Network) -> None:
-        self.vector = vector
-        pieces = []
-        start = 0
-        for shape in network.shapes:
-            stop = start + math.prod(shape)
-            piece = vector[start:stop]
-            pieces.append(array_api_compat.array_namespace(vector).reshape(piece, shape) if len(shape) > 1 else piece)
-            start = stop
-        n = network.n_layers
-        self._layers = tuple(zip(pieces[:n], pieces[n : 2 * n], strict=True))
-        slopes = iter(pieces[2 * n :])
-        self.slopes = tuple(next(slopes) if f.learned else None for f in network.functions)
-
-    def __len__(self) -> int:
-        return len(self._layers)
-
-    def __getitem__(self, i: Any) -> Any:
-        return self._layers[i]
-
-    def __iter__(self) -> Iterator[tuple[Array, Array]]:
-        return iter(self._layers)
-
-
-@dataclass(frozen=True)
-class Network:
+class Network(Specification):
     """A multilayer perceptron and the objective it is trained on: the whole specification, without the parameters.
 
     Parameters
@@ -107,144 +56,15 @@ class Network:
     0.693
     """
 
-    layer_sizes: Sequence[int]
-    activation: str | Sequence[str] = "relu"
-    output: str | None = None
-    loss: str = "cross_entropy"
-    initializer: str | None = None
-    dropout: float | Sequence[float] = 0.0
-    l2: float = 0.0
-    l1: float = 0.0
-    label_smoothing: float = 0.0
-    reduction: str = "mean"
-
-    def __post_init__(self) -> None:
-        set_ = object.__setattr__  # the way of a frozen dataclass to normalise its fields
-        set_(self, "layer_sizes", tuple(self.layer_sizes))
-        if len(self.layer_sizes) < 2:
-            raise InvalidParameterError(
-                f"layer_sizes: expected the sizes of input, hidden layers and output; received {self.layer_sizes}."
-            )
-        hidden = self.n_layers - 1
-        for name in ("activation", "dropout"):
-            value = getattr(self, name)
-            if not isinstance(value, str | float | int):
-                value = tuple(value)
-                if len(value) != hidden:
-                    raise InvalidParameterError(
-                        f"{name}: expected one value, or one for each of the {hidden} hidden layers; "
-                        f"received {len(value)}: {list(value)}."
-                    )
-            set_(self, name, value)
-        check_constraints(self, _CONSTRAINTS)
-        demanded = self.loss_function.output
-        set_(self, "output", self.output or demanded or "identity")
-        if demanded and self.output != demanded:
-            raise InvalidParameterError(
-                f"output: expected {demanded!r}, which the loss {self.loss!r} demands; received {self.output!r}."
-            )
-        if not demanded and self.output in OUTPUTS and self.output not in ACTIVATIONS:
-            raise InvalidParameterError(
-                f"output: expected an elementwise activation for the loss {self.loss!r}; received {self.output!r}."
-            )
-        if self.initializer:
-            get_initializer(self.initializer)
-        _ = self.functions
-
-    @property
-    def n_layers(self) -> int:
-        """Number of layers with weights."""
-        return len(self.layer_sizes) - 1
-
-    @cached_property
-    def names(self) -> tuple[str, ...]:
-        """Name of each layer's activation; the last is the output's, or identity where the loss takes logits."""
-        hidden = self.n_layers - 1
-        names = (self.activation,) * hidden if isinstance(self.activation, str) else tuple(self.activation)
-        return (*names, "identity" if self.loss_function.output else str(self.output))
-
-    @cached_property
-    def functions(self) -> tuple[Activation, ...]:
-        """Each layer's activation."""
-        return tuple(get_activation(name) for name in self.names)
-
-    @cached_property
-    def loss_function(self) -> Loss:
-        """The loss."""
-        return get_loss(self.loss)
-
-    @cached_property
-    def shapes(self) -> tuple[tuple[int, ...], ...]:
-        """Shapes of the pieces of the parameter vector, in their order."""
-        weights = tuple(zip(self.layer_sizes[:-1], self.layer_sizes[1:], strict=True))
-        biases = tuple((n,) for n in self.layer_sizes[1:])
-        slopes = tuple(b for f, b in zip(self.functions, biases, strict=True) if f.learned)
-        return (*weights, *biases, *slopes)
-
-    @property
-    def n_weights(self) -> int:
-        """Number of weights; they come first in the parameter vector, so penalties see a slice of it."""
-        return sum(math.prod(shape) for shape in self.shapes[: self.n_layers])
-
-    @property
-    def n_parameters(self) -> int:
-        """Number of all parameters: weights, biases and learned slopes."""
-        return sum(math.prod(shape) for shape in self.shapes)
-
-    @cached_property
-    def keep_probabilities(self) -> tuple[float, ...]:
-        """One minus the dropout of each layer's output; the last is never dropped."""
-        hidden = self.n_layers - 1
-        dropout = (self.dropout,) * hidden if isinstance(self.dropout, int | float) else self.dropout
-        return (*(1.0 - p for p in dropout), 1.0)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the specification as plain values: ``Network(**d)`` gives an equal network."""
-        return asdict(self)
-
     def init(self, seed: int = 0, device: str | Backend = "cpu", dtype: str = "float64") -> Parameters:
-        """Draw the initial parameters; a seed gives the same bits on every backend.
-
-        Returns
-        -------
-
-        Parameters
-        ----------
-            One ``(W, b)`` a layer, ``W.shape == (n_in, n_out)``, on the device.
-        """
-        rng = np.random.default_rng(seed)
-        weights, biases, slopes = [], [], []
-        for i, f in enumerate(self.functions):
-            fan_in, fan_out = self.layer_sizes[i], self.layer_sizes[i + 1]
-            # The output function matters here even where the loss has it fused in.
-            name = str(self.output) if i == self.n_layers - 1 else self.names[i]
-            chosen = self.initializer or default_initializer(name)
-            weights.append(get_initializer(chosen)(rng, fan_in, fan_out).ravel())
-            biases.append(rng.standard_normal(fan_out) if chosen == "normal" else np.zeros(fan_out))
-            if f.learned:
-                slopes.append(np.full(fan_out, f.slope))
+        """Draw the initial parameters on a device; a seed gives the same bits on every backend."""
         backend = get_backend(device)
         with backend.scope(dtype):
-            return Parameters(backend.asarray(np.concatenate(weights + biases + slopes).astype(dtype)), self)
+            return Parameters(backend.asarray(draw(self, seed).astype(dtype)), self)
 
     def pack(self, layers: Sequence[tuple[Array, Array]]) -> Parameters:
-        """Make `Parameters` from one ``(W, b)`` a layer; learned slopes start at their initial value.
-
-        Raises
-        ------
-        InvalidParameterError
-            The shapes are not the network's.
-        """
-        if isinstance(layers, Parameters):
-            return layers
-        shapes = [(tuple(W.shape), tuple(b.shape)) for W, b in layers]
-        expected = [(self.shapes[i], self.shapes[self.n_layers + i]) for i in range(self.n_layers)]
-        if shapes != expected:
-            raise InvalidParameterError(f"parameters: expected the shapes {expected}; received {shapes}.")
-        xp = array_api_compat.array_namespace(*(array for pair in layers for array in pair))
-        pieces = [xp.reshape(W, (-1,)) for W, _ in layers] + [b for _, b in layers]
-        pieces += [f.slope + 0 * b for f, (_, b) in zip(self.functions, layers, strict=True) if f.learned]
-        return Parameters(xp.concat(pieces), self)
+        """Return one ``(W, b)`` a layer as `Parameters`; see `xpnet.parameters.pack`."""
+        return pack(self, layers)
 
     def targets(self, xp: Any, y: Array, dtype: Any) -> Array:
         """Return targets as the loss takes them, (batch, n_out), from class indices (batch,) or values."""
@@ -261,7 +81,7 @@ class Network:
     def forward(self, params: Sequence[tuple[Array, Array]], x: Array) -> Array:
         """Return the logits or, where the loss does not own the output function, the output: (batch, n_out)."""
         params = self.pack(params)
-        xp = array_api_compat.array_namespace(params.vector)
+        xp = array_namespace(params.vector)
         a = x
         for (W, b), f, slope in zip(params, self.functions, params.slopes, strict=True):
             _, a = REFERENCE.dense(xp, f, a, W, b, f.slope if slope is None else slope)
@@ -271,7 +91,7 @@ class Network:
         """Return the output: probabilities, rates or values, (batch, n_out)."""
         a = self.forward(params, x)
         demanded = self.loss_function.output
-        return OUTPUTS[demanded](array_api_compat.array_namespace(a), a) if demanded else a
+        return OUTPUTS[demanded](array_namespace(a), a) if demanded else a
 
     def loss_and_grads(
         self, params: Sequence[tuple[Array, Array]], x: Array, y: Array, sample_weight: Array | None = None
@@ -292,7 +112,7 @@ class Network:
         grads : Parameters
         """
         params = self.pack(params)
-        xp = array_api_compat.array_namespace(params.vector)
+        xp = array_namespace(params.vector)
         x = xp.astype(x, params.vector.dtype, copy=False)
         batch = (x, y) if sample_weight is None else (x, y, sample_weight)
         loss, gradient = self.value_and_gradient(xp, REFERENCE, params.vector, batch)

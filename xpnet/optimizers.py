@@ -82,7 +82,7 @@ def _sgd(momentum: float = 0.0, nesterov: float = 0.0) -> Optimizer:
 
 
 def _adam(beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8, weight_decay: float = 0.0) -> Optimizer:
-    """Adam: Kingma, Ba (2015), arXiv:1412.6980, algorithm 1, and decoupled decay: Loshchilov, Hutter (2019), 1711.05101."""
+    """Adam: Kingma, Ba (2015), arXiv:1412.6980; decoupled decay: Loshchilov, Hutter (2019), arXiv:1711.05101."""
     log_beta_1, log_beta_2 = (math.log(beta) if beta else -math.inf for beta in (beta_1, beta_2))
 
     def init(xp: Any, params: Array, n_weights: int) -> OptimizerState:

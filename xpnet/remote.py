@@ -6,6 +6,7 @@ import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from xpnet.errors import DataError
 from xpnet.readers.idx import IDX_NAMES, find_idx
@@ -105,8 +106,8 @@ def _fetch(name: str, folders: list[Path]) -> Path:
     folder = Path(pooch.os_cache("xpnet")) / name
     fetcher = pooch.create(path=folder, base_url=remote.base_url, registry=remote.files)
     for file in remote.files:
-        bar = _DownloadBar(f"{name} {file}")
-        downloader = pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 16, timeout=_TIMEOUT)
+        bar: Any = _DownloadBar(f"{name} {file}")  # pooch's annotations know neither its own bars nor downloaders
+        downloader: Any = pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 16, timeout=_TIMEOUT)
         try:
             fetcher.fetch(file, downloader=downloader)
         except (OSError, ValueError) as exc:  # the network's errors are OSErrors; a wrong hash is a ValueError

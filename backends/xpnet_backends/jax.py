@@ -8,8 +8,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from xpnet.backend import Array, Backend, RunSteps, Step, check_index
+from xpnet.backend import Array, Backend, check_index
 from xpnet.errors import DeviceUnavailableError
+from xpnet.kernels import RunSteps, Step
 
 __all__ = ["create"]
 

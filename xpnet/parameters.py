@@ -1,0 +1,88 @@
+"""Parameters: one flat vector, seen as one ``(W, b)`` a layer; and how they are drawn."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace
+
+from xpnet.backend import Array
+from xpnet.errors import InvalidParameterError
+from xpnet.initializers import default_initializer, get_initializer
+from xpnet.specification import Specification
+
+__all__ = ["Parameters", "draw", "pack"]
+
+
+class Parameters(Sequence[tuple[Array, Array]]):
+    """One ``(W, b)`` a layer, cut from one flat vector, which is what the optimizers see.
+
+    Attributes
+    ----------
+    vector : (n_parameters,)
+        All weights, then all biases, then the learned slopes.
+    slopes : tuple of (n_out,) arrays or None
+        The learned slopes of each layer's activation, where it has them.
+    """
+
+    def __init__(self, vector: Array, network: Specification) -> None:
+        self.vector = vector
+        pieces = []
+        start = 0
+        for shape in network.shapes:
+            stop = start + math.prod(shape)
+            piece = vector[start:stop]
+            pieces.append(array_namespace(vector).reshape(piece, shape) if len(shape) > 1 else piece)
+            start = stop
+        n = network.n_layers
+        self._layers = tuple(zip(pieces[:n], pieces[n : 2 * n], strict=True))
+        slopes = iter(pieces[2 * n :])
+        self.slopes = tuple(next(slopes) if f.learned else None for f in network.functions)
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+    def __getitem__(self, i: Any) -> Any:
+        return self._layers[i]
+
+    def __iter__(self) -> Iterator[tuple[Array, Array]]:
+        return iter(self._layers)
+
+
+def draw(network: Specification, seed: int) -> np.ndarray:
+    """Draw the initial parameter vector on the host, (n_parameters,) float64."""
+    rng = np.random.default_rng(seed)
+    weights, biases, slopes = [], [], []
+    for i, f in enumerate(network.functions):
+        fan_in, fan_out = network.layer_sizes[i], network.layer_sizes[i + 1]
+        # The output function matters here even where the loss has it fused in.
+        name = str(network.output) if i == network.n_layers - 1 else network.names[i]
+        chosen = network.initializer or default_initializer(name)
+        weights.append(get_initializer(chosen)(rng, fan_in, fan_out).ravel())
+        biases.append(rng.standard_normal(fan_out) if chosen == "normal" else np.zeros(fan_out))
+        if f.learned:
+            slopes.append(np.full(fan_out, f.slope))
+    return np.concatenate(weights + biases + slopes)
+
+
+def pack(network: Specification, layers: Sequence[tuple[Array, Array]]) -> Parameters:
+    """Make `Parameters` from one ``(W, b)`` a layer; learned slopes start at their initial value.
+
+    Raises
+    ------
+    InvalidParameterError
+        The shapes are not the network's.
+    """
+    if isinstance(layers, Parameters):
+        return layers
+    shapes = [(tuple(W.shape), tuple(b.shape)) for W, b in layers]
+    expected = [(network.shapes[i], network.shapes[network.n_layers + i]) for i in range(network.n_layers)]
+    if shapes != expected:
+        raise InvalidParameterError(f"parameters: expected the shapes {expected}; received {shapes}.")
+    xp = array_namespace(*(array for pair in layers for array in pair))
+    pieces = [xp.reshape(W, (-1,)) for W, _ in layers] + [b for _, b in layers]
+    pieces += [f.slope + 0 * b for f, (_, b) in zip(network.functions, layers, strict=True) if f.learned]
+    return Parameters(xp.concat(pieces), network)
