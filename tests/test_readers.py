@@ -496,7 +496,7 @@ def test_broken_parquet(tmp_path, pa, monkeypatch):
 
 def test_parquet_without_pyarrow(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    assert "pip install 'xpnet[data]'" in message(read_dataset, write(tmp_path, "a.parquet", b"PAR1"))
+    assert "pip install pyarrow" in message(read_dataset, write(tmp_path, "a.parquet", b"PAR1"))
 
 
 # LIBSVM

@@ -187,8 +187,13 @@ def get_backend(device: str | Backend = "auto") -> Backend:
         return _load(name or _DEFAULT_BACKEND[kind])(kind, index)
     try:
         return _load(name or _DEFAULT_BACKEND["gpu"])("gpu", index)
-    except (BackendNotInstalledError, DeviceUnavailableError, DeviceIndexError):
-        return _load(name or _DEFAULT_BACKEND["cpu"])("cpu", index)
+    except (BackendNotInstalledError, DeviceUnavailableError, DeviceIndexError) as no_gpu:
+        try:
+            return _load(name or _DEFAULT_BACKEND["cpu"])("cpu", index)
+        except DeviceIndexError as no_cpu:
+            # Of a backend without a CPU, what is wrong is its GPU.
+            wrong = no_gpu if isinstance(no_gpu, DeviceUnavailableError) else no_cpu
+            raise wrong from wrong.__cause__
 
 
 def usable_devices(name: str) -> Iterator[tuple[str, Backend | Exception]]:

@@ -100,7 +100,7 @@ def _fetch(name: str, folders: list[Path]) -> Path:
     try:
         import pooch
     except ImportError as exc:
-        raise DataError(f"{looked}, and fetching needs pooch: pip install 'xpnet[data]'; or {by_hand}") from exc
+        raise DataError(f"{looked}, and fetching needs pooch: pip install pooch; or {by_hand}") from exc
     # Its lines on stderr would tell what the progress bar tells.
     pooch.get_logger().setLevel("WARNING")
     folder = Path(pooch.os_cache("xpnet")) / name

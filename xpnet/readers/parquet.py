@@ -19,7 +19,7 @@ def read_parquet(path: Path, request: Request) -> Table:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError as exc:
-        raise read_error(path, "Parquet needs pyarrow, which is not installed: pip install 'xpnet[data]'") from exc
+        raise read_error(path, "Parquet needs pyarrow, which is not installed: pip install pyarrow") from exc
     try:
         with pq.ParquetFile(path) as file:
             metadata = file.metadata
