@@ -150,9 +150,8 @@ def close(backend: Any, dtype: str) -> Callable[..., None]:
 @pytest.fixture
 def environment() -> dict[str, str]:
     """Return the environment of a subprocess that imports this very xpnet, installed or not."""
-    import xpnet_backends
-
     import xpnet.errors
+    import xpnet_backends
 
     roots = {str(Path(module.__file__).parents[1]) for module in (xpnet.errors, xpnet_backends)}
     path = os.pathsep.join([*sorted(roots), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)

@@ -131,9 +131,31 @@ def test_gelu_is_exact_to_the_last_digits() -> None:
     assert np.max(np.abs(f.backward(np, np.ones_like(z), z, None) - special.ndtr(z) - z * density)) < 1e-15
 
 
+@pytest.mark.parametrize(
+    ("name", "z", "expected"),
+    [
+        ("softplus", -15.0, np.log1p(np.exp(-15.0))),
+        ("softplus", -40.0, np.exp(-40.0)),
+        ("elu", -(2.0**-30), np.expm1(-(2.0**-30))),
+        ("elu", -0.125, np.expm1(-0.125)),
+        ("gelu", -5.0, -5.0 * special.ndtr(-5.0)),
+        ("gelu", -8.0, -8.0 * special.ndtr(-8.0)),
+    ],
+)
+def test_small_values_keep_their_digits(
+    name: str, z: float, expected: float, xp: Any, put: Any, backend: Any, dtype: str
+) -> None:
+    f = get_activation(name)
+    a = backend.to_numpy(f.function(xp, put([z]), f.slope))
+    # The exponential of -z^2 / 2 turns a rounding of z into z^2 roundings of the result.
+    np.testing.assert_allclose(a, expected, rtol=500 * np.finfo(dtype).eps)
+
+
 def test_the_two_forms_of_gelu_are_different_functions() -> None:
     z = np.linspace(-4, 4, 81)
-    difference = np.abs(get_activation("gelu").function(np, z, None) - get_activation("gelu_tanh").function(np, z, None))
+    difference = np.abs(
+        get_activation("gelu").function(np, z, None) - get_activation("gelu_tanh").function(np, z, None)
+    )
     assert 1e-4 < difference.max() < 1e-3
 
 

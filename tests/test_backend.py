@@ -202,7 +202,7 @@ def test_torch_without_a_gpu() -> None:
     torch = pytest.importorskip("torch")
     if torch.cuda.device_count():
         pytest.skip("there is a GPU")
-    with pytest.raises(DeviceUnavailableError, match="PyTorch finds no CUDA GPU: .* train with --device torch:cpu"):
+    with pytest.raises(DeviceUnavailableError, match=r"PyTorch finds no CUDA GPU: .* train with --device torch:cpu"):
         get_backend("torch:gpu")
 
 
@@ -210,7 +210,7 @@ def test_jax_without_a_gpu() -> None:
     jax = pytest.importorskip("jax")
     if jax.default_backend() != "cpu":
         pytest.skip("there is a GPU")
-    with pytest.raises(DeviceUnavailableError, match="JAX finds no gpu: .* train with --device jax:cpu") as caught:
+    with pytest.raises(DeviceUnavailableError, match=r"JAX finds no gpu: .* train with --device jax:cpu") as caught:
         get_backend("jax:gpu")
     assert isinstance(caught.value.__cause__, RuntimeError)
 
@@ -455,7 +455,7 @@ def test_cupy_whose_driver_fails_keeps_the_cause(fake_cupy: Any) -> None:
         raise cause
 
     fake_cupy.cuda.runtime.getDeviceCount = fail
-    with pytest.raises(DeviceUnavailableError, match="received cudaErrorNoDevice.*nvidia-smi") as caught:
+    with pytest.raises(DeviceUnavailableError, match=r"received cudaErrorNoDevice.*nvidia-smi") as caught:
         get_backend("gpu")
     assert caught.value.__cause__ is cause
     with pytest.raises(DeviceUnavailableError) as caught:

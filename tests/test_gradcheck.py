@@ -113,7 +113,9 @@ def test_arrays_of_another_library_are_checked_on_the_host() -> None:
     layers = [tuple(array_api_strict.asarray(array) for array in pair) for pair in network.init(3)]
     x = array_api_strict.asarray(np.asarray([[0.3, -1.0], [2.0, 0.4]]))
     y = array_api_strict.asarray(np.asarray([1, 0]))
-    assert check_gradients(network, layers, x, y) == check_gradients(network, network.init(3), np.asarray(x), np.asarray(y))
+    assert check_gradients(network, layers, x, y) == check_gradients(
+        network, network.init(3), np.asarray(x), np.asarray(y)
+    )
 
 
 def test_only_so_many_entries_of_a_large_array_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:

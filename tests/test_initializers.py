@@ -49,7 +49,7 @@ def test_moments_and_limits(name: str) -> None:
 
 
 def test_unknown_name() -> None:
-    with pytest.raises(UnknownNameError, match="unknown initializer: .* received 'he'"):
+    with pytest.raises(UnknownNameError, match=r"unknown initializer: .* received 'he'"):
         get_initializer("he")
 
 

@@ -156,7 +156,7 @@ def test_one_hot(xp: Any, put: Any, close: Any, backend: Any) -> None:
 
 
 def test_unknown_name() -> None:
-    with pytest.raises(UnknownNameError, match="unknown loss: .* Did you mean 'cross_entropy'"):
+    with pytest.raises(UnknownNameError, match=r"unknown loss: .* Did you mean 'cross_entropy'"):
         get_loss("cross_entrop")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -24,10 +25,7 @@ def _layers(network: Network, put: Any, seed: int = 0) -> list[tuple[Any, Any]]:
     """Return parameters that are all different from zero, as plain pairs."""
     rng = np.random.default_rng(seed)
     sizes = network.layer_sizes
-    return [
-        (put(0.5 * rng.standard_normal((m, n))), put(0.1 * rng.standard_normal(n)))
-        for m, n in zip(sizes[:-1], sizes[1:], strict=True)
-    ]
+    return [(put(0.5 * rng.standard_normal((m, n))), put(0.1 * rng.standard_normal(n))) for m, n in pairwise(sizes)]
 
 
 def test_forward_by_hand(put: Any, close: Any) -> None:

@@ -145,7 +145,6 @@ def test_data_and_order_are_never_written(name: str, optimizer: str) -> None:
         array.flags.writeable = False
     backend.compile(step)(params, state, data, order)
     step(params, state, data)  # the whole set as one batch, ungathered
-    assert data[0].base is None or not data[0].flags.writeable
 
 
 @pytest.mark.parametrize("device", ["numpy:cpu", "torch:cpu", "torch:gpu", "cupy:gpu"], indirect=True)

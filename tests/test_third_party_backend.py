@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-ADAPTER = '''
+ADAPTER = """
 import array_api_compat.numpy as xp
 from xpnet.backend import Backend, check_index
 from xpnet.kernels import REFERENCE
@@ -38,11 +38,11 @@ class PocketBackend(Backend):
 def create(kind, index):
     check_index("pocket", kind, index, 1 if kind == "cpu" else 0)
     return PocketBackend()
-'''
+"""
 FILES = {
     "xpnet_pocket.py": ADAPTER,
     "xpnet_pocket-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: xpnet-pocket\nVersion: 1.0\n",
-    "xpnet_pocket-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    "xpnet_pocket-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\nGenerator: x\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     "xpnet_pocket-1.0.dist-info/entry_points.txt": "[xpnet.backends]\npocket = xpnet_pocket:create\n",
 }
 USE = """

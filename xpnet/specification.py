@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from xpnet.activations import ACTIVATIONS, Activation, get_activation
 from xpnet.constraints import check_constraints, integer, one_of, real
 from xpnet.errors import InvalidParameterError
@@ -43,7 +45,7 @@ class Specification:
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__  # the way of a frozen dataclass to normalise its fields
-        set_(self, "layer_sizes", tuple(self.layer_sizes))
+        set_(self, "layer_sizes", tuple(int(n) if isinstance(n, np.integer) else n for n in self.layer_sizes))
         if len(self.layer_sizes) < 2:
             raise InvalidParameterError(
                 f"layer_sizes: expected the sizes of input, hidden layers and output; received {self.layer_sizes}."

@@ -32,7 +32,8 @@ class StepState(NamedTuple):
 
 def init_state(network: Network, optimizer: Optimizer, params: Array, seed: int, backend: Backend) -> StepState:
     """Return the state before the first step."""
-    key = np.asarray([seed & 0x7FFFFFFF, 0], dtype=np.int32)
+    # A hash of the whole seed, however large.
+    key = np.asarray([*np.random.SeedSequence(seed).generate_state(1).view(np.int32), 0], dtype=np.int32)
     return StepState(optimizer.init(backend.xp, params, network.n_weights), backend.asarray(key))
 
 
