@@ -150,8 +150,12 @@ def test_the_default_learning_rate_trains(name: str) -> None:
         ("adams", UnknownNameError, "unknown optimizer: .* Did you mean 'adam'"),
         ("adam:beta=0.9", UnknownNameError, "option of optimizer adam: expected one of beta_1, beta_2, epsilon"),
         ("sgd:momentum=0.9", UnknownNameError, "option of optimizer sgd: expected none"),
-        ("adam:beta_1=fast", InvalidParameterError, "expected a finite number; received 'fast'"),
-        ("adam:epsilon=nan", InvalidParameterError, "expected a finite number; received 'nan'"),
+        (
+            "adam:beta_1=fast",
+            InvalidParameterError,
+            "expected a finite number of at least 0 and below 1; received 'fast'",
+        ),
+        ("adam:epsilon=nan", InvalidParameterError, "expected a finite number above 0; received 'nan'"),
     ],
 )
 def test_unknown_names_and_options(name: str, error: type[Exception], message: str) -> None:

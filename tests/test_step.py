@@ -236,7 +236,7 @@ def test_the_short_last_batch_takes_the_step_itself(backend: Any, dtype: str) ->
 @pytest.mark.parametrize(("name", "steps"), [("dropout", len(ORDER)), ("slopes", len(ORDER)), ("plain", 0)])
 def test_the_counter_advances_where_something_is_drawn(name: str, steps: int, backend: Any, dtype: str) -> None:
     _, _, leaves = _run(CASES[name], backend, dtype)
-    np.testing.assert_array_equal(leaves[-1], [3, steps])
+    assert leaves[-1][1] == steps
     assert leaves[-1].dtype == np.int32
 
 
@@ -249,12 +249,16 @@ def test_each_step_of_a_run_draws_anew() -> None:
     assert len(set(losses.tolist())) == 6
 
 
-@pytest.mark.parametrize(("seed", "stored"), [(0, 0), (7, 7), (2**31 - 1, 2**31 - 1), (2**31 + 5, 5), (2**40 + 1, 1)])
-def test_the_first_state(seed: int, stored: int, backend: Any, dtype: str) -> None:
+def test_the_first_state(backend: Any, dtype: str) -> None:
     network = CASES["plain"].network
     params = network.init(0, backend, dtype).vector
-    state = init_state(network, get_optimizer("adam"), params, seed, backend)
-    np.testing.assert_array_equal(backend.to_numpy(state.key), [stored, 0])
+    seeds = (0, 1, 7, 2**31 + 7, 2**40 + 7)
+    keys = [init_state(network, get_optimizer("adam"), params, seed, backend).key for seed in seeds]
+    state = init_state(network, get_optimizer("adam"), params, 7, backend)
+    words = {tuple(backend.to_numpy(key).tolist()) for key in keys}
+    assert len(words) == len(seeds)  # also of seeds that differ in high bits only
+    assert {counter for _, counter in words} == {0}
+    assert tuple(backend.to_numpy(state.key).tolist()) in words
     assert backend.to_numpy(state.optimizer.count) == 0
     assert len(state.optimizer.slots) == 2
 
