@@ -1,58 +1,98 @@
-"""What several test modules share and pytest's fixtures cannot give."""
+"""What the tests of the command line share: the command in this process, and small data files."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+import contextlib
+import gzip
+import io
+import struct
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-import pytest
+import numpy as np
 
-from xpnet.callbacks import Callback, StopTraining
-from xpnet.cli import app
-from xpnet.cli.job import Job, prepare
+from xpnet.cli import main
 from xpnet.readers.idx import IDX_NAMES
 
-_GIVEN = os.environ.get("XPNET_DATA")  # before a test hides it
+
+class Outcome(NamedTuple):
+    code: int
+    out: str
+    err: str
 
 
-def fashion_mnist_folder() -> Path:
-    """The real files: in $XPNET_DATA, or in shared/data beside the repository; the test is skipped without them."""
-    roots = [folder / "shared" / "data" for folder in Path(__file__).resolve().parents[1:4]]
-    for root in [*([Path(_GIVEN)] if _GIVEN else []), *roots]:
-        for folder in (root / "fashion-mnist", root):
-            if (folder / f"{IDX_NAMES[0]}.gz").is_file():
-                return folder
-    pytest.skip("no Fashion-MNIST files: neither in $XPNET_DATA nor in ../shared/data/fashion-mnist")
+def xpnet(*arguments: object) -> Outcome:
+    """Run a command in this process."""
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+        code = main([str(argument) for argument in arguments])
+    return Outcome(code, out.getvalue(), err.getvalue())
 
 
-def job_of(*arguments: str) -> Job:
-    """The job that ``xpnet train`` makes of its arguments, not yet started."""
-    _, bound, _ = app.parse_args(["train", *arguments], exit_on_error=False, print_error=False)
-    return prepare(bound.arguments.get("data", "digits"), bound.arguments["options"])
+def train(*arguments: object) -> Outcome:
+    """Train a small network on iris for two epochs, or whatever the arguments say; it must work."""
+    small = {"--hidden": "8", "--epochs": "2"}
+    given = {str(argument).partition("=")[0] for argument in arguments}
+    defaults = [part for option, value in small.items() if option not in given for part in (option, value)]
+    data = [] if arguments and not str(arguments[0]).startswith("--") else ["iris"]
+    outcome = xpnet("train", *data, *arguments, *defaults)
+    assert outcome.code == 0, outcome.err
+    return outcome
 
 
-def trained_score(job: Job) -> float:
-    """Train, and return the accuracy or R2 on the test part."""
-    model = job.trained(job.run())
-    return model.evaluate(job.parts.x_test, job.parts.y_test)[model.metric]
+def listing(folder: Path) -> dict[str, bytes | None]:
+    """Everything in a folder, with the files' contents."""
+    return {str(path): path.read_bytes() if path.is_file() else None for path in sorted(folder.rglob("*"))}
 
 
-class StopAt(Callback):
-    """Stops a run after some calls of `on_steps`."""
+def refused(*arguments: object) -> str:
+    """Run a command that must be refused as bad input, and return its one line."""
+    before = listing(Path())
+    code, out, err = xpnet(*arguments)
+    assert code == 2
+    assert out == ""
+    assert err.startswith("xpnet: ")
+    assert err.endswith("\n")
+    assert len(err.splitlines()) == 1
+    assert "Traceback" not in err
+    assert listing(Path()) == before
+    return err
 
-    def __init__(self, call: int) -> None:
-        self.left = call
 
-    def on_steps(self, epoch: int, done: int) -> None:
-        self.left -= 1
-        if self.left == 0:
-            raise StopTraining
+def write_csv(path: str | Path, header: str, *rows: object) -> Path:
+    path = Path(path)
+    path.write_text("\n".join([header, *map(str, rows)]) + "\n", encoding="utf-8")
+    return path
 
 
-def leaves(state: Any) -> list[Any]:
-    """The arrays and numbers of a nested tuple, in order."""
-    if isinstance(state, Sequence) and not isinstance(state, str):
-        return [leaf for part in state for leaf in leaves(part)]
-    return [state]
+def house_csv(path: str | Path = "house.csv", n: int = 60) -> Path:
+    """Write a regression: the price follows from area and rooms."""
+    rows = ((area := 40 + 7 * i % 83, rooms := 1 + i % 5, 1000.5 * area + 9000 * rooms) for i in range(n))
+    return write_csv(path, "area,rooms,price", *(",".join(map(str, row)) for row in rows))
+
+
+def species_csv(path: str | Path = "species.csv", n: int = 60) -> Path:
+    """Write a classification with text labels, told apart by the sum of two columns."""
+    rows = ((i % 10, i // 10, "gentoo" if i % 10 + i // 10 > 7 else "adelie") for i in range(n))
+    return write_csv(path, "bill,flipper,species", *(",".join(map(str, row)) for row in rows))
+
+
+def labels_npz(path: str | Path = "labels.npz", n: int = 60) -> Path:
+    """Write a multilabel set: each label follows from a feature of its own."""
+    x = np.random.default_rng(0).normal(size=(n, 3))
+    np.savez(path, X=x, y=(x > 0).astype(np.int64))
+    return Path(path)
+
+
+def idx(array: np.ndarray) -> bytes:
+    return struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.astype(np.uint8).tobytes()
+
+
+def idx_folder(folder: str | Path, n: int = 40, *, zipped: bool = False) -> Path:
+    """Write the four files of an MNIST-like set: images of 2 x 2 pixels, bright for class 1."""
+    folder, suffix, pack = Path(folder), ".gz" if zipped else "", gzip.compress if zipped else bytes
+    folder.mkdir(parents=True)
+    labels = np.arange(n) % 2
+    images = labels[:, None, None] * 200 + np.arange(4).reshape(2, 2)
+    for name, array in zip(IDX_NAMES, (images, labels, images[: n // 2], labels[: n // 2]), strict=True):
+        (folder / f"{name}{suffix}").write_bytes(pack(idx(array)))
+    return folder

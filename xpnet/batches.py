@@ -6,20 +6,22 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, is_array_api_obj
 
 from xpnet.backend import Array, Backend, backend_of
 from xpnet.data import check_data
-from xpnet.errors import InvalidParameterError
+from xpnet.errors import DataError, InvalidParameterError
 from xpnet.network import Network
 
 __all__ = ["ClassWeight", "Samples", "batch_orders", "place", "weigh"]
 
 ClassWeight = str | Mapping[int, float] | None
 
-# A compiled run of steps is handed about this many floating-point operations at once: tens of milliseconds on a CPU,
-# enough to hide the cost of a call, and little enough for an interrupt to be answered promptly.
-_OPERATIONS_PER_CALL = 2e10
+# A compiled run of steps is handed about this many floating-point operations at once, and steps at most: tens of
+# milliseconds on a CPU, enough to hide the cost of a call, and little enough for progress to show and for an
+# interrupt to be answered promptly.
+_OPERATIONS_PER_CALL = 2e9
+_STEPS_PER_CALL = 256
 
 
 class Samples(NamedTuple):
@@ -47,21 +49,25 @@ def place(network: Network, backend: Backend, dtype: str, x: Any, y: Any) -> Sam
         The shape is not the network's, or a class index is outside.
     DataError
         No samples, unequal lengths, NaN or infinity.
+
+    Notes
+    -----
+    One-dimensional integers are class indices, save for one output that is no probability: there they are values.
     """
-    x, y = (array if hasattr(array, "dtype") else np.asarray(array) for array in (x, y))
-    if isinstance(x, np.ndarray) and isinstance(y, np.ndarray):
-        check_data(x, y)
+    x, y = (array if is_array_api_obj(array) else np.asarray(array) for array in (x, y))
     n_in, n_out = network.layer_sizes[0], network.layer_sizes[-1]
     if x.ndim != 2 or x.shape[1] != n_in:
         raise InvalidParameterError(f"x: expected the shape (n_samples, {n_in}); received {tuple(x.shape)}.")
-    if y.ndim == 1 and array_namespace(y).isdtype(y.dtype, "integral"):
-        samples = Samples(_to_device(backend, x, dtype), _to_device(backend, y, "int32"))
-        low, high = (int(backend.to_numpy(extreme(samples.y))) for extreme in (backend.xp.min, backend.xp.max))
+    _check(x, y)
+    # With one output a whole number is a class only where the output is a probability; elsewhere it is a quantity.
+    has_classes = n_out > 1 or network.loss_function.output == "sigmoid"
+    if y.ndim == 1 and has_classes and array_namespace(y).isdtype(y.dtype, "integral"):
+        low, high = (int(extreme(y)) for extreme in (array_namespace(y).min, array_namespace(y).max))
         if low < 0 or high >= max(n_out, 2):
             raise InvalidParameterError(
                 f"y: expected class indices from 0 to {max(n_out, 2) - 1}; received {low} to {high}."
             )
-        return samples
+        return Samples(_to_device(backend, x, dtype), _to_device(backend, y, "int32"))
     if tuple(y.shape) not in ((x.shape[0], n_out), (x.shape[0],) * (n_out == 1)):
         raise InvalidParameterError(
             f"y: expected integers of shape ({x.shape[0]},) or numbers of shape ({x.shape[0]}, {n_out}); "
@@ -70,16 +76,39 @@ def place(network: Network, backend: Backend, dtype: str, x: Any, y: Any) -> Sam
     return Samples(_to_device(backend, x, dtype), backend.xp.reshape(_to_device(backend, y, dtype), (-1, n_out)))
 
 
+def _check(x: Any, y: Any) -> None:
+    """Hold the data to what `check_data` asks, without bringing a device array to the host."""
+    if isinstance(x, np.ndarray) and isinstance(y, np.ndarray):
+        check_data(x, y)
+        return
+    if x.shape[0] != (y.shape[0] if y.ndim else 0) or x.shape[0] == 0:
+        raise DataError(
+            f"x, y: expected as many targets as samples, at least one; received the shapes {tuple(x.shape)} and "
+            f"{tuple(y.shape)}"
+        )
+    for name, array in (("x", x), ("y", y)):
+        xp = array_namespace(array)
+        if xp.isdtype(array.dtype, "real floating") and not bool(xp.all(xp.isfinite(array))):
+            raise DataError(f"{name}: expected finite numbers; received NaN or infinity; remove or fill in such values")
+
+
 def _to_device(backend: Backend, array: Any, dtype: str) -> Array:
     if not isinstance(array, np.ndarray):
         source = backend_of(array)
         if source.device == backend.device:
             return backend.xp.astype(array, getattr(backend.xp, dtype), copy=False)
         array = source.to_numpy(array)
-    return backend.asarray(array.astype(dtype, copy=False))
+    return backend.asarray(np.ascontiguousarray(array, dtype=dtype))  # PyTorch takes no negative strides
 
 
-def weigh(samples: Samples, backend: Backend, dtype: str, sample_weight: Any, class_weight: ClassWeight) -> Samples:
+def weigh(
+    network: Network,
+    backend: Backend,
+    dtype: str,
+    samples: Samples,
+    sample_weight: Any = None,
+    class_weight: ClassWeight = None,
+) -> Samples:
     """Add the product of the samples' own weights and their classes' weights.
 
     Parameters
@@ -95,27 +124,31 @@ def weigh(samples: Samples, backend: Backend, dtype: str, sample_weight: Any, cl
     if sample_weight is None and class_weight is None:
         return samples
     n_samples = samples.x.shape[0]
-    weight = np.ones(n_samples) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
+    weight = np.ones(n_samples)
+    if is_array_api_obj(sample_weight):
+        sample_weight = backend_of(sample_weight).to_numpy(sample_weight)
+    if sample_weight is not None:
+        weight = np.asarray(sample_weight, dtype=np.float64)
     if weight.shape != (n_samples,):
         raise InvalidParameterError(f"sample_weight: expected the shape ({n_samples},); received {weight.shape}.")
     if class_weight is not None:
-        weight = weight * _class_weights(backend.to_numpy(samples.y), class_weight)
+        weight = weight * _class_weights(backend.to_numpy(samples.y), class_weight, max(network.layer_sizes[-1], 2))
     if not np.all(np.isfinite(weight)) or np.any(weight < 0):
         raise InvalidParameterError("weights: expected finite numbers of at least 0; received another.")
     return samples._replace(weight=backend.asarray(weight.astype(dtype)))
 
 
-def _class_weights(y: np.ndarray, class_weight: str | Mapping[int, float]) -> np.ndarray:
+def _class_weights(y: np.ndarray, class_weight: str | Mapping[int, float], n_classes: int) -> np.ndarray:
     if y.ndim > 1:
         raise InvalidParameterError(f"class_weight: expected class indices as targets; received shape {y.shape}.")
-    counts = np.bincount(y)
+    counts = np.bincount(y, minlength=n_classes)
     if class_weight == "balanced":
         table = y.size / (np.count_nonzero(counts) * np.maximum(counts, 1))
-    elif isinstance(class_weight, Mapping) and set(class_weight) <= set(range(counts.size)):
-        table = np.asarray([class_weight.get(k, 1.0) for k in range(counts.size)], dtype=np.float64)
+    elif isinstance(class_weight, Mapping) and set(class_weight) <= set(range(n_classes)):
+        table = np.asarray([class_weight.get(k, 1.0) for k in range(n_classes)], dtype=np.float64)
     else:
         raise InvalidParameterError(
-            f"class_weight: expected 'balanced' or a mapping of class indices from 0 to {counts.size - 1} to weights; "
+            f"class_weight: expected 'balanced' or a mapping of class indices from 0 to {n_classes - 1} to weights; "
             f"received {class_weight!r}."
         )
     weights: np.ndarray = table[y]
@@ -133,7 +166,7 @@ def batch_orders(
     order = np.random.default_rng((seed, epoch)).permutation(n_samples).astype(np.int32)
     full = n_samples // batch_size
     per_step = 6 * network.n_weights * batch_size  # a multiplication and an addition, forward and twice backward
-    per_call = max(1, int(_OPERATIONS_PER_CALL / per_step))
+    per_call = min(max(1, int(_OPERATIONS_PER_CALL / per_step)), _STEPS_PER_CALL)
     rows = order[: full * batch_size].reshape(full, batch_size)
     for start in range(position, full, per_call):
         yield backend.asarray(rows[start : start + per_call])

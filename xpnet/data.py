@@ -155,11 +155,9 @@ def split(
     }
     for name, fraction in fractions.items():
         if not 0 <= fraction < 1:
-            raise InvalidParameterError(
-                f"{name}: expected a number from 0 to less than 1; received {name}={fraction!r}"
-            )
+            raise InvalidParameterError(f"{name}: expected a number from 0 to less than 1; received {fraction!r}")
     if seed < 0:
-        raise InvalidParameterError(f"seed: expected an integer of 0 or more; received seed={seed!r}")
+        raise InvalidParameterError(f"seed: expected an integer of 0 or more; received {seed!r}")
     n = len(dataset_x)
     n_validation, n_test = (max(1, round(fraction * n)) if fraction else 0 for fraction in fractions.values())
     if n_validation + n_test >= n:

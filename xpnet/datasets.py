@@ -77,7 +77,7 @@ def load_dataset(name_or_path: str, *, data_dir: str | Path | None = None, targe
     info = DATASETS.get(name_or_path)
     if info is not None:
         if target is not None:
-            raise InvalidParameterError(f"target: {info.name} has a target of its own; received target={target!r}")
+            raise InvalidParameterError(f"target: {info.name} has a target of its own; received {target!r}")
         return info.load(None if data_dir is None else Path(data_dir))
     separators = {os.sep, os.altsep or os.sep, "/"}
     known_form = any(separator in name_or_path for separator in separators) or name_or_path.lower().endswith(SUFFIXES)

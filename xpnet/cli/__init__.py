@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 
 import xpnet
-from xpnet.cli.options import fill_options
-from xpnet.errors import DivergenceError, XpnetError
+from xpnet.cli.info import datasets, devices, gradcheck
+from xpnet.cli.options import fill_options, name_option
+from xpnet.cli.predict import evaluate, predict
+from xpnet.cli.train import train
+from xpnet.errors import DivergenceError, InvalidParameterError, XpnetError
 
 __all__ = ["app", "main"]
 
@@ -24,14 +29,13 @@ app = App(
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )
-app.command("xpnet.cli.train:train")
-app.command("xpnet.cli.predict:predict")
-app.command("xpnet.cli.predict:evaluate")
-app.command("xpnet.cli.info:gradcheck")
-app.command("xpnet.cli.info:devices")
-app.command("xpnet.cli.info:datasets")
+_COMMANDS: tuple[Callable[..., int], ...] = (train, predict, evaluate, datasets, devices, gradcheck)
+for place, command in enumerate(_COMMANDS):
+    app.command(command, sort_key=place)
 
-EXIT_BAD_INPUT, EXIT_DIVERGED, EXIT_INTERRUPTED = 2, 3, 130
+EXIT_BROKEN_PIPE, EXIT_BAD_INPUT, EXIT_DIVERGED, EXIT_INTERRUPTED = 1, 2, 3, 130
+
+_LONGEST_MESSAGE = 1500
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,12 +44,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in tokens
     tokens = [token for token in tokens if token != "--debug"]
     try:
-        return app(tokens, exit_on_error=False, print_error=False) or 0
+        code = app(tokens, exit_on_error=False, print_error=False) or 0
+        sys.stdout.flush()
+        return code
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    except (XpnetError, CycloptsError) as exc:
+    except BrokenPipeError:
+        # Whoever read our output has gone (`| head`); the interpreter must not try to flush the rest when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_BROKEN_PIPE
+    except (XpnetError, CycloptsError, OSError, MemoryError, UnicodeError) as exc:
         if debug:
             Console(stderr=True).print_exception()
-        message = " ".join(str(exc).split())
-        print(f"xpnet: {message}", file=sys.stderr)
+        print(f"xpnet: {_one_line(exc)}", file=sys.stderr)
         return EXIT_DIVERGED if isinstance(exc, DivergenceError) else EXIT_BAD_INPUT
+
+
+def _one_line(exc: BaseException) -> str:
+    """Return the message as one printable line of moderate length, whatever the values in it."""
+    message = str(exc)
+    if isinstance(exc, InvalidParameterError):
+        message = name_option(message)
+    elif isinstance(exc, OSError):
+        message = ": ".join(str(part) for part in (exc.filename, exc.strerror) if part) or message
+    elif isinstance(exc, MemoryError):
+        message = f"out of memory: {message or 'the system has no more'}. Use fewer samples or a smaller network."
+    message = re.sub(r"\s*\n\s*", " ", message.strip())
+    message = "".join(char if char.isprintable() else repr(char)[1:-1] for char in message)
+    if len(message) > _LONGEST_MESSAGE:  # what was expected stands in front, what to do at the end
+        message = f"{message[: _LONGEST_MESSAGE - 300]} ... {message[-300:]}"
+    return message

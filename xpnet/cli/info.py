@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from xpnet.backend import list_backends, usable_devices
@@ -52,10 +52,18 @@ def devices() -> int:
 
 def datasets() -> int:
     """List the named data sets: size, source, licence."""
-    table = Table("name", "samples", "features", "classes", "licence", box=box.SIMPLE_HEAD)
-    table.add_column("source", overflow="fold")
+    sizes = (Column(name, justify="right") for name in ("samples", "features", "classes"))
+    table = Table("name", *sizes, "licence", "source", box=box.SIMPLE_HEAD)
+    addresses = {}
     for info in DATASETS.values():
         size = (f"{info.samples:,}", str(info.features), str(info.classes or "-"))
-        table.add_row(info.name, *size, info.licence, info.source)
-    Console().print(table)
+        source = info.source
+        if "://" in source:  # too long for a column
+            addresses[info.name], source = source, "download"
+        table.add_row(info.name, *size, info.licence, source)
+    console = Console(highlight=False)
+    console.print(table)
+    console.print("Downloads are looked for in --data-dir and $XPNET_DATA first:")
+    for name, address in addresses.items():
+        console.print(f"  {name}: {address}", soft_wrap=True)
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,16 +10,25 @@ import numpy as np
 from xpnet.backend import Backend, get_backend
 from xpnet.callbacks import Callback
 from xpnet.cli.options import TrainOptions
-from xpnet.data import Dataset, Split, encode_targets, fit_scaler, infer_task, split
+from xpnet.data import Dataset, Split, Task, encode_targets, fit_scaler, infer_task, split
 from xpnet.datasets import load_dataset
 from xpnet.errors import InvalidParameterError
+from xpnet.losses import get_loss
 from xpnet.model import Model
 from xpnet.network import Network
+from xpnet.optimizers import OPTIMIZERS
 from xpnet.trainer import Run, Trainer
 
 __all__ = ["Job", "prepare"]
 
-_LOSSES = {"classification": "cross_entropy", "multilabel": "binary_cross_entropy", "regression": "squared_error"}
+_ELEMENTWISE = ("squared_error", "huber", "poisson")
+# Those that make sense for a task, the default first.
+_LOSSES: dict[Task, tuple[str, ...]] = {
+    "classification": ("cross_entropy", "binary_cross_entropy", *_ELEMENTWISE),
+    "multilabel": ("binary_cross_entropy", *_ELEMENTWISE),
+    "regression": _ELEMENTWISE,
+}
+_BATCH_SIZE = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +88,7 @@ def prepare(data: str, options: TrainOptions) -> Job:
         x_test=dataset.x_test,
         y_test=dataset.y_test,
     )
-    loss = options.loss or _LOSSES[task]
+    loss = _loss(options.loss, task)
     y_train, _ = encode_targets(parts.y_train, task, classes)
     if classes is None:
         n_out = y_train.shape[1]
@@ -109,12 +119,32 @@ def prepare(data: str, options: TrainOptions) -> Job:
         dataset.feature_names,
         dataset.target_name,
     )
-    return Job(dataset, parts, model, _trainer(network, backend, options), backend)
+    return Job(dataset, parts, model, _trainer(network, backend, options, len(parts.x_train)), backend)
 
 
-def _trainer(network: Network, backend: Backend, options: TrainOptions) -> Trainer:
+def _loss(loss: str | None, task: Task) -> str:
+    fitting = _LOSSES[task]
+    if loss is None:
+        return fitting[0]
+    get_loss(loss)  # an unknown one is refused with all that there are
+    if loss.partition(":")[0] not in fitting:
+        raise InvalidParameterError(
+            f"--loss: expected one of {', '.join(fitting)} for a {task}; received {loss!r}. "
+            "Choose another, or another --task."
+        )
+    return loss
+
+
+def _trainer(network: Network, backend: Backend, options: TrainOptions, n_samples: int) -> Trainer:
     optimizer = options.optimizer
+    batch_size = min(_BATCH_SIZE, n_samples) if options.batch_size is None else options.batch_size
     if options.momentum is not None:
+        name = optimizer.partition(":")[0]
+        with_momentum = [n for n, f in OPTIMIZERS.items() if "momentum" in inspect.signature(f).parameters]
+        if name in OPTIMIZERS and name not in with_momentum:
+            raise InvalidParameterError(
+                f"--momentum: expected --optimizer {' or '.join(with_momentum)}; received {name!r}, which has none."
+            )
         optimizer += f"{',' if ':' in optimizer else ':'}momentum={options.momentum!r}"
     return Trainer(
         network,
@@ -122,7 +152,7 @@ def _trainer(network: Network, backend: Backend, options: TrainOptions) -> Train
         learning_rate=options.lr,
         schedule=options.schedule,
         clip_norm=options.clip_norm,
-        batch_size=None if options.batch_size == "all" else options.batch_size,
+        batch_size=None if batch_size == "all" else batch_size,
         epochs=options.epochs,
         early_stopping=options.early_stopping,
         class_weight=options.class_weight,

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from cyclopts import App, ArgumentCollection, Group, Parameter
+from cyclopts import App, ArgumentCollection, Group, Parameter, Token
 from cyclopts.config import Dict
 
 from xpnet.cli.presets import PRESETS
 from xpnet.errors import InvalidParameterError, UnknownNameError
 
-__all__ = ["TrainOptions", "fill_options", "write_config"]
+__all__ = ["TrainOptions", "fill_options", "name_option", "write_config"]
 
 _WHERE = Group("Where", sort_key=1)
 _DATA = Group("Data", sort_key=2)
@@ -23,8 +25,20 @@ _TRAINING = Group("Training", sort_key=4)
 _RUN = Group("Run", sort_key=5)
 
 
-def _option(group: Group, help_: str) -> Parameter:
-    return Parameter(group=group, help=help_)
+def _option(group: Group, help_: str, **keywords: Any) -> Parameter:
+    return Parameter(group=group, help=help_, **keywords)
+
+
+def _whole(_: Any, tokens: Sequence[Token]) -> int:
+    """Convert to an integer; by itself the library would round 1.5 epochs to 2."""
+    text = tokens[0].value
+    if not re.fullmatch(r"[+-]?[0-9]{1,18}", text):
+        raise ValueError(f"expected a whole number; received {text!r}.")
+    return int(text)
+
+
+def _whole_or_all(hint: Any, tokens: Sequence[Token]) -> int | str:
+    return "all" if tokens[0].value == "all" else _whole(hint, tokens)
 
 
 @Parameter(name="*")
@@ -35,7 +49,7 @@ class TrainOptions:
     device: Annotated[str, _option(_WHERE, "[backend:]cpu|gpu|auto[:index]")] = "auto"
     backend: Annotated[str | None, _option(_WHERE, "numpy, cupy, torch, jax, strict, or an installed one")] = None
     dtype: Annotated[Literal["float32", "float64"], _option(_WHERE, "of parameters and computation")] = "float32"
-    seed: Annotated[int, _option(_WHERE, "of weights, parts, shuffles and dropout")] = 0
+    seed: Annotated[int, _option(_WHERE, "of weights, parts, shuffles and dropout", converter=_whole)] = 0
 
     data_dir: Annotated[Path | None, _option(_DATA, "folder with the IDX files of mnist or fashion-mnist")] = None
     target: Annotated[str | None, _option(_DATA, "target column, key or file")] = None
@@ -52,7 +66,8 @@ class TrainOptions:
 
     hidden: Annotated[str, _option(_NETWORK, "hidden layers: 256,128 or none")] = "128,64"
     activation: Annotated[
-        tuple[str, ...], _option(_NETWORK, "of the hidden layers; repeat it to give each its own")
+        tuple[str, ...],
+        _option(_NETWORK, "of the hidden layers; repeat it to give each its own", show_default=", ".join),
     ] = ("relu",)
     output: Annotated[str | None, _option(_NETWORK, "output function [default: by the loss]")] = None
     init: Annotated[str | None, _option(_NETWORK, "initial weights [default: by the activation]")] = None
@@ -84,8 +99,11 @@ class TrainOptions:
     l2: Annotated[float, _option(_TRAINING, "penalty l2/2 sum W^2")] = 0.0
     l1: Annotated[float, _option(_TRAINING, "penalty l1 sum |W|")] = 0.0
     clip_norm: Annotated[float | None, _option(_TRAINING, "largest norm of the gradient")] = None
-    batch_size: Annotated[int | Literal["all"], _option(_TRAINING, "samples a step")] = 32
-    epochs: Annotated[int, _option(_TRAINING, "passes over the training part")] = 20
+    batch_size: Annotated[
+        int | Literal["all"] | None,
+        _option(_TRAINING, "samples a step [default: 32, or all if there are fewer]", converter=_whole_or_all),
+    ] = None
+    epochs: Annotated[int, _option(_TRAINING, "passes over the training part", converter=_whole)] = 20
     early_stopping: Annotated[
         str | None, _option(_TRAINING, "loss, accuracy or r2 of the validation part; loss:patience=5")
     ] = None
@@ -93,40 +111,64 @@ class TrainOptions:
     preset: Annotated[str | None, _option(_RUN, f"{', '.join(PRESETS)}")] = None
     config: Annotated[Path | None, _option(_RUN, "config.toml of a run, to repeat it")] = None
     out: Annotated[Path | None, _option(_RUN, "folder for what the run leaves [default: runs/DATA-TIME]")] = None
-    quiet: Annotated[bool, _option(_RUN, "no progress, no summary")] = False
-    json: Annotated[bool, _option(_RUN, "one JSON object on stdout")] = False
+    quiet: Annotated[bool, _option(_RUN, "no progress, no summary", show_default=False)] = False
+    json: Annotated[bool, _option(_RUN, "one JSON object on stdout", show_default=False)] = False
 
 
 # Options that say where from and how to report, not what to compute: they are no part of a run's configuration.
 _NOT_CONFIGURED = ("preset", "config", "out", "quiet", "json")
 
 
+_OPTIONS = {field.name: f"--{field.name.replace('_', '-')}" for field in fields(TrainOptions)}
+# What the library calls otherwise than the command line.
+_OPTIONS_BY_PARAMETER = {
+    **_OPTIONS,
+    "initializer": "--init",
+    "layer_sizes": "--hidden",
+    "learning_rate": "--lr",
+    "test_fraction": "--test-fraction",
+    "validation_fraction": "--val-fraction",
+    "validation_fraction and test_fraction": "--val-fraction and --test-fraction",
+}
+
+
+def name_option(message: str) -> str:
+    """Begin an error message with the option that the user typed, where it begins with the library's parameter."""
+    parameter, _, rest = message.partition(": ")
+    if parameter not in _OPTIONS_BY_PARAMETER:
+        return message
+    return f"{_OPTIONS_BY_PARAMETER[parameter]}: {rest.replace(', or None;', ';')}"
+
+
 def fill_options(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
     """Fill the options that were not given from the configuration file, then from the preset (a hook of cyclopts)."""
-    given = {
-        name: argument.tokens[0].value
-        for name in ("config", "preset")
-        if (argument := arguments.get(f"--{name}", default=None)) is not None and argument.tokens
-    }
-    if "config" in given:
-        Dict(_read_config(Path(given["config"])), source=given["config"], use_commands_as_keys=False)(
-            app, commands, arguments
-        )
-    if "preset" in given:
-        if given["preset"] not in PRESETS:
-            raise UnknownNameError.among("preset", given["preset"], PRESETS)
-        Dict(PRESETS[given["preset"]].options, source=f"preset {given['preset']}", use_commands_as_keys=False)(
-            app, commands, arguments
-        )
+
+    def given(name: str) -> str | None:
+        argument = arguments.get(f"--{name}", default=None)
+        return argument.tokens[0].value if argument is not None and argument.tokens else None
+
+    def fill(values: Mapping[str, Any], source: str) -> None:
+        Dict(dict(values), source=source, use_commands_as_keys=False)(app, commands, arguments)
+
+    if config := given("config"):
+        fill(_read_config(Path(config)), config)
+    if preset := given("preset"):
+        if preset not in PRESETS:
+            raise UnknownNameError.among("preset", preset, PRESETS)
+        fill(PRESETS[preset].options, f"preset {preset}")
 
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as exc:
         raise InvalidParameterError(f"{path}: expected a configuration file; received: {exc.strerror}.") from exc
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise InvalidParameterError(f"{path}: expected TOML; received: {exc}.") from exc
+    known = {"data", *(option.removeprefix("--") for option in _OPTIONS.values())} - {"config"}
+    for key in values.keys() - known:
+        raise UnknownNameError.among(f"key in {path}", key, known)
+    return values
 
 
 def write_config(data: str, options: TrainOptions) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,8 @@ from xpnet.callbacks import EpochRecord
 __all__ = ["confusion_matrix_png", "curves_png", "is_available"]
 
 _MOST_CLASSES_WITH_NUMBERS = 20
+_MOST_EPOCHS_WITH_POINTS = 30
+_LONGEST_NAME = 12
 
 
 def is_available() -> bool:
@@ -27,21 +30,22 @@ def curves_png(history: Sequence[EpochRecord], metric: str) -> bytes:
     figure = _figure(8, 3.2)
     epochs = [record.epoch for record in history]
     validation = [record.validation for record in history if record.validation]
+    style = {"marker": "."} if len(epochs) < _MOST_EPOCHS_WITH_POINTS else {}  # one point makes no line
     left, *right = figure.subplots(1, 2 if validation else 1, squeeze=False)[0]
-    left.plot(epochs, [record.loss for record in history], label="training")
+    left.plot(epochs, [record.loss for record in history], label="training", **style)
     left.set(xlabel="epoch", ylabel="loss")
     if validation:
-        left.plot(epochs, [scores["loss"] for scores in validation], label="validation")
+        left.plot(epochs, [scores["loss"] for scores in validation], label="validation", **style)
         left.legend()
-        right[0].plot(epochs, [scores[metric] for scores in validation], color="tab:orange")
-        right[0].set(xlabel="epoch", ylabel=f"validation {metric}")
+        right[0].plot(epochs, [scores[metric] for scores in validation], color="tab:orange", **style)
+        right[0].set(xlabel="epoch", ylabel=f"validation {'R2' if metric == 'r2' else metric}")
     for axes in (left, *right):
         axes.grid(alpha=0.3)
         axes.xaxis.get_major_locator().set_params(integer=True)
     return _png(figure)
 
 
-def confusion_matrix_png(true: np.ndarray, predicted: np.ndarray, labels: Sequence[Any], part: str) -> bytes:
+def confusion_matrix_png(true: np.ndarray, predicted: np.ndarray, labels: np.ndarray, part: str) -> bytes:
     """Draw the confusion matrix of class labels: rows are true, columns predicted."""
     from sklearn.metrics import confusion_matrix
 
@@ -54,9 +58,10 @@ def confusion_matrix_png(true: np.ndarray, predicted: np.ndarray, labels: Sequen
     axes.set(xlabel="predicted", ylabel="true", title=f"{part} part")
     if len(labels) <= _MOST_CLASSES_WITH_NUMBERS:
         ticks = np.arange(len(labels))
-        names = [str(label)[:12] for label in labels]
-        axes.set_xticks(ticks, names, rotation=45 if max(map(len, names)) > 2 else 0)
-        axes.set_yticks(ticks, names)
+        names = [name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}..." for name in map(str, labels)]
+        # Labels are text as it is: a dollar sign begins no formula.
+        axes.set_xticks(ticks, names, rotation=45 if max(map(len, names)) > 2 else 0, parse_math=False)
+        axes.set_yticks(ticks, names, parse_math=False)
         for (row, column), count in np.ndenumerate(matrix):
             if count:
                 dark = count > 0.5 * matrix[row].sum()
@@ -73,5 +78,7 @@ def _figure(width: float, height: float) -> Any:
 
 def _png(figure: Any) -> bytes:
     stream = io.BytesIO()
-    figure.savefig(stream, format="png")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # a label in a script without a font
+        figure.savefig(stream, format="png")
     return stream.getvalue()

@@ -12,6 +12,7 @@ import numpy as np
 from rich.console import Console
 
 from xpnet.backend import get_backend
+from xpnet.cli.progress import NAMES
 from xpnet.data import check_data
 from xpnet.datasets import DATASETS, load_dataset
 from xpnet.errors import DataError
@@ -101,8 +102,8 @@ def evaluate(model: Path, data: str, *, device: str = "cpu", data_dir: Path | No
             json_format.dumps({"task": loaded.task, "device": backend.name, "samples": len(x), "part": part} | scores)
         )
     else:
-        figures = "  ".join(f"{'R2' if name == 'r2' else name} {value:.4f}" for name, value in scores.items())
-        Console().print(f"{data}: {part}, {len(x)}  {figures}", highlight=False, markup=False)
+        figures = "  ".join(f"{NAMES.get(name, name)} {value:.4f}" for name, value in scores.items())
+        Console().print(f"{data}: {len(x):,} {part}  {figures}", highlight=False, markup=False)
     return 0
 
 
@@ -118,7 +119,7 @@ def _read(model: Model, data: str, data_dir: Path | None) -> tuple[np.ndarray, n
             )
         if dataset.x_test is not None:
             return dataset.x_test, dataset.y_test, "test samples"
-        return dataset.x, dataset.y, "all samples, those of training too"
+        return dataset.x, dataset.y, "samples, those of training too"
     x, y = read_features(data, feature_names=model.feature_names, target_name=model.target_name, n_features=n_features)
     check_data(x, y, model.feature_names)
     return x, y, "samples"

@@ -15,7 +15,8 @@ class Preset(NamedTuple):
 
 
 PRESETS: dict[str, Preset] = {
-    # Nielsen, Neural Networks and Deep Learning (2015), chapter 1, on digits of 8 x 8 pixels.
+    # Nielsen, Neural Networks and Deep Learning (2015), chapter 1, on digits of 8 x 8 pixels. With one seed in six an
+    # output starts so saturated that squared error hardly moves it; that class stays unlearned, and about 89 % remain.
     "sigmoid-mse": Preset(
         0.96,
         {
@@ -26,7 +27,7 @@ PRESETS: dict[str, Preset] = {
             "optimizer": "sgd",
             "lr": 3.0,
             "batch-size": 10,
-            "epochs": 60,
+            "epochs": 100,
             "init": "normal",
             "scale": "divide:16",
             "val-fraction": 0.0,
@@ -65,7 +66,7 @@ PRESETS: dict[str, Preset] = {
         },
     ),
     "softmax-regression": Preset(
-        0.95, {"hidden": "none", "loss": "cross_entropy", "lr": 0.01, "epochs": 60, "val-fraction": 0.0}
+        0.95, {"hidden": "none", "loss": "cross_entropy", "lr": 0.05, "epochs": 60, "val-fraction": 0.0}
     ),
     "house-price": Preset(
         0.40,
@@ -76,7 +77,8 @@ PRESETS: dict[str, Preset] = {
             "activation": ("relu",),
             "loss": "squared_error",
             "scale": "standard",
-            "l2": 0.01,
+            "lr": 0.003,
+            "l2": 0.1,
             "epochs": 60,
             "early-stopping": "loss",
         },

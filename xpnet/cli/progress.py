@@ -6,20 +6,23 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from time import perf_counter
 from types import FrameType
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from xpnet.callbacks import Callback, EpochRecord, StopTraining
 from xpnet.trainer import Run
 
-__all__ = ["Bar", "Interrupt", "Lines", "make_progress", "print_summary"]
+__all__ = ["NAMES", "Bar", "Interrupt", "Lines", "make_progress", "print_summary"]
 
 
 _SCORES = ("loss", "accuracy", "r2")
+NAMES = {"r2": "R2"}
 
 
 class Interrupt(Callback):
@@ -47,11 +50,18 @@ class Interrupt(Callback):
             raise StopTraining
 
 
+def _figure(value: float) -> str:
+    return f"{value:.4f}" if abs(value) < 1000 else f"{value:.4g}"
+
+
 def _describe(record: EpochRecord, names: Sequence[str]) -> str:
     validation = record.validation or {}
-    scores = "".join(f"  {name} {validation[name]:.4f}" for name in names if name in validation)
-    scores = scores and f"  validation{scores}"
-    return f"loss {record.loss:.4f}{scores}  {record.samples_per_second:,.0f} samples/s"
+    scores = "  ".join(f"{NAMES.get(name, name)} {_figure(validation[name])}" for name in names if name in validation)
+    return f"loss {_figure(record.loss)}" + (scores and f"  validation {scores}")
+
+
+def _speed(samples_per_second: float) -> str:
+    return f"{samples_per_second:,.0f} samples/s"
 
 
 class Lines(Callback):
@@ -69,18 +79,25 @@ class Lines(Callback):
 
     def on_epoch(self, record: EpochRecord) -> None:
         """Print the line."""
-        print(f"epoch {record.epoch}/{self._epochs}  {_describe(record, _SCORES)}", file=sys.stderr, flush=True)
+        figures = f"{_describe(record, _SCORES)}  {_speed(record.samples_per_second)}"
+        print(f"epoch {record.epoch}/{self._epochs}  {figures}", file=sys.stderr, flush=True)
 
 
 class Bar(Callback):
-    """A progress bar in a terminal."""
+    """A progress bar in a terminal; the figures are those of the last whole epoch, the speed is that of now."""
 
-    def __init__(self, console: Console) -> None:
-        columns = (TextColumn("{task.fields[epoch]}"), BarColumn(12), TextColumn("{task.description}"))
-        self._progress = Progress(*columns, TimeRemainingColumn(compact=True), console=console)
+    def __init__(self, console: Console, n_samples: int) -> None:
+        texts = (
+            TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+            TextColumn("{task.fields[speed]}"),
+        )
+        columns = (TextColumn("{task.fields[epoch]}"), BarColumn(10), *texts, TimeRemainingColumn(compact=True))
+        self._progress = Progress(*columns, console=console)
         self._task = TaskID(0)
+        self._n_samples = n_samples
         self._n_steps = 0
         self._epochs = 0
+        self._started = 0.0
 
     def __enter__(self) -> Bar:
         self._progress.start()
@@ -92,16 +109,19 @@ class Bar(Callback):
     def on_start(self, n_steps: int, epochs: int) -> None:
         """Show an empty bar."""
         self._n_steps, self._epochs = n_steps, epochs
-        self._task = self._progress.add_task("", total=n_steps * epochs, epoch=f"0/{epochs}")
+        self._task = self._progress.add_task("", total=n_steps * epochs, epoch=f"1/{epochs}", speed="")
+        self._started = perf_counter()
 
     def on_steps(self, epoch: int, done: int) -> None:
         """Move the bar."""
         completed = (epoch - 1) * self._n_steps + done
-        self._progress.update(self._task, completed=completed, epoch=f"{epoch}/{self._epochs}")
+        speed = _speed(self._n_samples * done / self._n_steps / (perf_counter() - self._started))
+        self._progress.update(self._task, completed=completed, epoch=f"{epoch}/{self._epochs}", speed=speed)
 
     def on_epoch(self, record: EpochRecord) -> None:
         """Show the epoch's figures."""
         self._progress.update(self._task, description=_describe(record, _SCORES[1:]))
+        self._started = perf_counter()
 
 
 class _Silent(Callback):
@@ -114,27 +134,28 @@ class _Silent(Callback):
         pass
 
 
-def make_progress(*, quiet: bool) -> Bar | Lines | _Silent:
+def make_progress(*, quiet: bool, n_samples: int) -> Bar | Lines | _Silent:
     """Return the callback that fits the output; all progress goes to stderr, results go to stdout."""
     console = Console(stderr=True)
     if quiet:
         return _Silent()
-    return Bar(console) if console.is_terminal else Lines()
+    return Bar(console, n_samples) if console.is_terminal else Lines()
 
 
 def print_summary(title: str, summary: dict[str, Any], run: Run, files: list[Path]) -> None:
     """Print a table of the parts with their loss and score, and where the files are."""
     console = Console(highlight=False, markup=False)
     parts = [name for name in ("train", "validation", "test") if summary[name]]
-    metrics = list(summary[parts[0]])
-    table = Table("part", *(metric.upper() if metric == "r2" else metric for metric in metrics), title_justify="left")
+    metrics: list[str] = list(summary[parts[0]])
+    table = Table("part", *(NAMES.get(metric, metric) for metric in metrics), box=box.SIMPLE_HEAD)
     for part in parts:
-        table.add_row(part, *(f"{summary[part][metric]:.4f}" for metric in metrics))
+        table.add_row(part, *(_figure(summary[part][metric]) for metric in metrics))
     console.print(title)
     console.print(table)
-    ended = {"epochs": ""}.get(run.stopped, f" ({run.stopped})")
+    epochs = f"{summary['epochs']} epoch{'s' * (summary['epochs'] != 1)}"
+    ended = "" if run.stopped == "epochs" else f" ({run.stopped})"
     console.print(
-        f"{summary['epochs']} epochs{ended} in {summary['seconds']:.1f} s on {summary['device']}, "
+        f"{epochs}{ended} in {summary['seconds']:.1f} s on {summary['device']}, "
         f"{summary['samples_per_second']:,.0f} samples/s",
     )
     for path in files:

@@ -38,7 +38,7 @@ def train(data: str = "digits", *, options: TrainOptions = _DEFAULTS) -> int:
     folder = _choose_folder(options.out, job.dataset.name)
     config = write_config(data, dataclasses.replace(options, device=job.backend.name, backend=None))
     interrupt = Interrupt()
-    progress = make_progress(quiet=options.quiet)
+    progress = make_progress(quiet=options.quiet, n_samples=len(job.parts.x_train))
     started = time.perf_counter()
     failure = None
     try:
@@ -91,7 +91,7 @@ def _draw(job: Job, model: Model, run: Run, folder: Path) -> list[Path]:
     pictures = {"curves.png": plots.curves_png(run.history, model.metric)}
     if model.classes is not None:
         parts = job.parts
-        candidates = {
+        candidates: dict[str, tuple[Any, Any]] = {
             "test": (parts.x_test, parts.y_test),
             "validation": (parts.x_validation, parts.y_validation),
             "training": (parts.x_train, parts.y_train),
@@ -108,15 +108,21 @@ def _draw(job: Job, model: Model, run: Run, folder: Path) -> list[Path]:
 def _choose_folder(out: Path | None, name: str) -> Path:
     """Choose the run's folder; one that holds a run already is refused, for nothing is ever overwritten."""
     if out is not None:
-        if (out / "model.safetensors").exists() or (out / "config.toml").exists():
+        try:
+            taken = any((out / name).exists() for name in ("model.safetensors", "config.toml"))
+        except OSError as exc:
+            raise _cannot_make(out, exc) from exc
+        if taken:
             raise InvalidParameterError(f"--out: expected a folder without a run; received {out}. Choose another.")
         return out
     stem = re.sub(r"[^\w.-]+", "-", name)
-    folder = Path("runs") / f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
-    others = (folder.with_name(f"{folder.name}-{i}") for i in itertools.count(2))
-    while folder.exists():  # two runs may start in one second
-        folder = next(others)
-    return folder
+    first = Path("runs") / f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    others = (first.with_name(f"{first.name}-{i}") for i in itertools.count(2))  # several may start in one second
+    return next(folder for folder in itertools.chain([first], others) if not folder.exists())
+
+
+def _cannot_make(folder: Path, exc: OSError) -> XpnetError:
+    return XpnetError(f"cannot make the folder {folder}: {exc.strerror}. Choose another with --out.")
 
 
 class RunFolder(Callback):
@@ -132,9 +138,7 @@ class RunFolder(Callback):
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as exc:
-            raise XpnetError(
-                f"cannot make the folder {self._folder}: {exc.strerror}. Choose another with --out."
-            ) from exc
+            raise _cannot_make(self._folder, exc) from exc
         write_atomically(self._folder / "config.toml", self._config)
 
     def on_epoch(self, record: EpochRecord) -> None:
