@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from tests.helpers import fashion_mnist_folder
+from tests.training import fashion_mnist_folder
 from xpnet import remote
 from xpnet.data import check_data, encode_targets, infer_task
 from xpnet.datasets import DATASETS, load_dataset
@@ -261,7 +261,7 @@ def test_a_fetch_that_fails(tmp_path, monkeypatch, server, case):
 
 def test_no_pooch(monkeypatch):
     monkeypatch.setitem(sys.modules, "pooch", None)
-    with pytest.raises(DataError, match=r"pip install 'xpnet\[data\]'; or put train-images"):
+    with pytest.raises(DataError, match=r"pip install pooch; or put train-images"):
         load_dataset("mnist")
 
 
