@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.helpers import fashion_mnist_folder
+from tests.training import fashion_mnist_folder
 from xpnet import load_model
 from xpnet.cli import main
 from xpnet.datasets import load_dataset

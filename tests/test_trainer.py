@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from sklearn.utils.class_weight import compute_sample_weight
 
-from tests.helpers import StopAt
+from tests.training import StopAt
 from xpnet import batches
 from xpnet.backend import Backend, backend_of
 from xpnet.callbacks import Callback, EpochRecord, StopTraining
 from xpnet.network import Network
+from xpnet.schedules import get_schedule
 from xpnet.trainer import Run, Trainer
 
 N, N_IN, K = 23, 4, 3  # 23 samples in batches of 5: the last one is short
@@ -49,9 +50,9 @@ def test_epochs_are_steps_by_hand(batch_size: int | None, backend: Backend, dtyp
 
 
 def test_the_recorded_loss_is_the_mean_over_the_samples() -> None:
-    run = Trainer(NETWORK, "sgd", 1e-12, batch_size=5, epochs=1, dtype="float64").fit(X, Y, validation=HELD_OUT)
+    run = Trainer(NETWORK, "sgd", 1e-12, batch_size=5, epochs=3, dtype="float64").fit(X, Y, validation=HELD_OUT)
     loss, _ = NETWORK.loss_and_grads(NETWORK.init(), X, Y)
-    assert run.history[0].loss == pytest.approx(float(loss), rel=1e-9)
+    assert [record.loss for record in run.history] == pytest.approx([float(loss)] * 3, rel=1e-9)
     held_out_loss, _ = NETWORK.loss_and_grads(NETWORK.init(), *HELD_OUT)
     assert run.history[0].validation["loss"] == pytest.approx(float(held_out_loss), rel=1e-9)
     predicted = NETWORK.predict(run.params, HELD_OUT[0]).argmax(axis=1)
@@ -64,6 +65,20 @@ def test_with_reduction_sum_the_rate_is_for_the_summed_gradient() -> None:
     summed = Trainer(summed_network, "sgd", 0.5 / N, batch_size=None, epochs=3, dtype="float64").fit(X, Y)
     np.testing.assert_allclose(summed.params.vector, mean.params.vector, rtol=1e-12)
     assert summed.history[2].loss == pytest.approx(mean.history[2].loss, rel=1e-12)
+
+
+def test_an_adaptive_schedule_watches_the_validation_loss() -> None:
+    network = Network([N_IN, 32, K])
+    trainer = Trainer(network, learning_rate=0.02, schedule="adaptive:patience=2", batch_size=5, epochs=25)
+    history = trainer.fit(X, Y, validation=HELD_OUT).history
+    schedule = get_schedule(trainer.schedule)
+    memory, expected = schedule.memory, []
+    for record in history:
+        expected.append(0.02 * schedule.factor(memory, 0, 0))
+        memory = schedule.observe(memory, record.validation["loss"])
+    assert [record.learning_rate for record in history] == expected
+    assert expected[-1] < 0.02
+    assert trainer.fit(X, Y).history[-1].learning_rate == 0.02  # the training loss falls all the time
 
 
 # The same everywhere.
@@ -130,7 +145,7 @@ def test_the_users_arrays_are_never_written(backend: Backend, dtype: str) -> Non
 @pytest.mark.parametrize("device", ["torch:cpu"], indirect=True)
 @pytest.mark.parametrize("dtype", ["float64"], indirect=True)
 def test_any_layout_and_type_of_host_array(backend: Backend) -> None:
-    trainer = Trainer(NETWORK, epochs=1, batch_size=5, device=backend)
+    trainer = Trainer(NETWORK, epochs=1, batch_size=5, device=backend, dtype="float64")
     expected = backend.to_numpy(trainer.fit(X, Y).params.vector)
     for x in (np.asfortranarray(X), X[::-1].copy()[::-1], X.astype(">f8"), X.tolist()):
         np.testing.assert_array_equal(backend.to_numpy(trainer.fit(x, Y).params.vector), expected)

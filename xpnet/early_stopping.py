@@ -30,7 +30,7 @@ class EarlyStopping(NamedTuple):
     def observe(self, memory: StoppingMemory, metrics: dict[str, float]) -> StoppingMemory:
         """Return the memory after an epoch; ``stale == 0`` says that it was the best so far."""
         value = -metrics["loss"] if self.metric == "loss" else metrics[self.metric]
-        if value > memory.best + self.tolerance or memory.best == -math.inf:
+        if value > memory.best + self.tolerance:
             return StoppingMemory(value, 0)
         return StoppingMemory(memory.best, memory.stale + 1)
 

@@ -20,8 +20,8 @@ def write_atomically(path: str | Path, data: bytes) -> None:
         The file cannot be written; the old one is untouched.
     """
     path = Path(path)
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
+        beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
         try:
             with open(beside, "xb") as stream:
                 stream.write(data)
@@ -30,7 +30,8 @@ def write_atomically(path: str | Path, data: bytes) -> None:
             os.replace(beside, path)
         finally:
             beside.unlink(missing_ok=True)
-    except OSError as exc:
+    except (OSError, ValueError) as exc:  # a path that can be no file's is a ValueError
+        reason = getattr(exc, "strerror", None) or exc
         raise XpnetError(
-            f"cannot write {path}: {exc.strerror or exc}. Check the folder, its permissions and the free space."
+            f"cannot write {path}: {reason}. Check the folder, its permissions and the free space."
         ) from exc

@@ -124,8 +124,10 @@ class Model:
             Labels (n_samples,), a 0/1 matrix (n_samples, n_labels), or values (n_samples,) or (n_samples, n_out).
         """
         if self.task == "classification":
-            indices = np.argmax(self.predict_proba(x, device), axis=1)
-            return indices if self.classes is None else self.classes[indices]
+            predicted: np.ndarray = np.argmax(self.predict_proba(x, device), axis=1)
+            if self.classes is not None:
+                predicted = self.classes[predicted]
+            return predicted
         output = self.outputs(x, device)
         if self.task == "multilabel":
             return (output > 0.5).astype(np.int64)
@@ -147,8 +149,14 @@ class Model:
             "network": self.network.to_dict(),
             "task": self.task,
             "classes": None if self.classes is None else self.classes.tolist(),
+            "classes_dtype": None if self.classes is None else _dtype_name(self.classes.dtype),
             "scaler": self.scaler and self.scaler.kind,
             "target_scaler": self.target_scaler and self.target_scaler.kind,
             "feature_names": self.feature_names,
             "target_name": self.target_name,
         }
+
+
+def _dtype_name(dtype: np.dtype[Any]) -> str:
+    """Return the name of a label's type: ``"str"`` for any text, however long."""
+    return "str" if dtype.kind in "UTO" else dtype.name

@@ -23,6 +23,8 @@ __all__ = ["FORMAT_VERSION", "load_model", "save_model"]
 
 FORMAT_VERSION = 1
 _KEY = "xpnet"
+_INTEGERS = [f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)]
+_LABEL_TYPES = ("str", "bool", *_INTEGERS, "float16", "float32", "float64")
 
 
 def save_model(path: str | Path, model: Model) -> None:
@@ -41,7 +43,7 @@ def save_model(path: str | Path, model: Model) -> None:
     ...     xpnet.load_model(f"{folder}/model.safetensors").network == network
     True
     """
-    tensors = {}
+    tensors: dict[str, np.ndarray] = {}
     for i, ((W, b), slope) in enumerate(zip(model.params, model.params.slopes, strict=True)):
         tensors |= {f"layers.{i}.weight": W, f"layers.{i}.bias": b}
         if slope is not None:
@@ -69,17 +71,16 @@ def load_model(path: str | Path) -> Model:
     try:
         return _model(json.loads(metadata), tensors)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError) as exc:
-        if isinstance(exc, ModelFormatError):
-            raise
-        reason = str(exc) if isinstance(exc, InvalidParameterError) else f"{type(exc).__name__}: {exc}"
-        raise ModelFormatError(
-            f"{path}: expected an xpnet model; received metadata that do not fit: {reason[:200]}"
-        ) from exc
+        own = isinstance(exc, ModelFormatError | InvalidParameterError)
+        reason = str(exc) if own else f"expected whole metadata; received {type(exc).__name__}: {exc}"
+        raise ModelFormatError(f"{path}: no usable xpnet model: {' '.join(reason.split())[:300]}") from exc
 
 
 def _read(path: Path) -> tuple[str, dict[str, np.ndarray]]:
     from safetensors import safe_open
 
+    if path.is_dir():
+        raise ModelFormatError(f"{path}: expected a model file; received a folder. Give the model.safetensors in it.")
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = (file.metadata() or {}).get(_KEY)
@@ -101,46 +102,69 @@ def _model(specification: dict[str, Any], tensors: dict[str, np.ndarray]) -> Mod
     version = specification["format_version"]
     if version != FORMAT_VERSION:
         raise ModelFormatError(
-            f"expected a model of format version {FORMAT_VERSION}; received version {version!r}. "
+            f"expected the format version {FORMAT_VERSION}; received version {version!r:.40}. "
             "Update xpnet: pip install -U xpnet"
         )
+    n_layers = sum(name.startswith("layers.") and name.endswith(".weight") for name in tensors)
+    if len(specification["network"]["layer_sizes"]) != n_layers + 1:  # before much is made of a long list
+        raise ModelFormatError(f"expected the sizes of {n_layers + 1} layers; received another number of them")
     network = Network(**specification["network"])
-    n = network.n_layers
-    names = [f"layers.{i}.{part}" for part in ("weight", "bias") for i in range(n)]
+    task = specification["task"]
+    if task not in get_args(Task):
+        raise ModelFormatError(f"expected one of the tasks {get_args(Task)}; received {task!r:.40}")
+    names = specification["feature_names"]
+    if names is not None and (not _is_text(names) or len(names) != network.layer_sizes[0]):
+        raise ModelFormatError(f"feature_names: expected {network.layer_sizes[0]} names; received another list")
+    target_name = specification["target_name"]
+    if target_name is not None and not isinstance(target_name, str):
+        raise ModelFormatError("target_name: expected a name; received another type")
+    return Model(
+        network,
+        _vector(network, tensors),
+        task,
+        _classes(specification["classes"], specification["classes_dtype"], max(network.layer_sizes[-1], 2)),
+        _scaler(specification["scaler"], "scaler", tensors, network.layer_sizes[0]),
+        _scaler(specification["target_scaler"], "target_scaler", tensors, network.layer_sizes[-1]),
+        None if names is None else tuple(names),
+        target_name,
+    )
+
+
+def _vector(network: Network, tensors: dict[str, np.ndarray]) -> np.ndarray:
+    names = [f"layers.{i}.{part}" for part in ("weight", "bias") for i in range(network.n_layers)]
     names += [f"layers.{i}.slope" for i, f in enumerate(network.functions) if f.learned]
     pieces = [tensors[name] for name in names]
     for name, piece, shape in zip(names, pieces, network.shapes, strict=True):
         if piece.shape != shape or piece.dtype not in (np.float32, np.float64) or piece.dtype != pieces[0].dtype:
             raise ModelFormatError(
-                f"tensor {name}: expected the shape {shape} in float32 or float64; received {piece.dtype} {piece.shape}"
+                f"tensor {name}: expected the shape {shape}, all in float32 or all in float64; "
+                f"received {piece.dtype} {piece.shape}"
             )
-    if specification["task"] not in get_args(Task):
-        raise ModelFormatError(f"expected one of the tasks {get_args(Task)}; received {specification['task']!r}")
-    classes = specification["classes"]
-    features = specification["feature_names"]
-    model = Model(
-        network,
-        np.concatenate([piece.ravel() for piece in pieces]),
-        specification["task"],
-        None if classes is None else np.asarray(classes),
-        _scaler(specification["scaler"], "scaler", tensors, network.layer_sizes[0]),
-        _scaler(specification["target_scaler"], "target_scaler", tensors, network.layer_sizes[-1]),
-        None if features is None else tuple(map(str, features)),
-        specification["target_name"],
-    )
-    if model.classes is not None and model.classes.shape != (max(network.layer_sizes[-1], 2),):
-        raise ModelFormatError(
-            f"expected a label for each of the {network.layer_sizes[-1]} outputs; received {model.classes.shape}"
-        )
-    if features is not None and len(features) != network.layer_sizes[0]:
-        raise ModelFormatError(f"expected {network.layer_sizes[0]} feature names; received {len(features)}")
-    return model
+        if not np.isfinite(piece).all():
+            raise ModelFormatError(f"tensor {name}: expected finite numbers; received NaN or infinity")
+    return np.concatenate([piece.ravel() for piece in pieces])
+
+
+def _classes(labels: Any, dtype: Any, count: int) -> np.ndarray | None:
+    if labels is None:
+        return None
+    if dtype not in _LABEL_TYPES or (dtype == "str" and not _is_text(labels)):
+        raise ModelFormatError(f"classes: expected labels of one type; received the type {dtype!r:.40}")
+    classes = np.asarray(labels, dtype=dtype)
+    if classes.shape != (count,) or classes.tolist() != labels or not np.all(classes[:-1] < classes[1:]):
+        raise ModelFormatError(f"classes: expected {count} sorted labels of the type {dtype}; received others")
+    return classes
 
 
 def _scaler(kind: Any, name: str, tensors: dict[str, np.ndarray], width: int) -> Scaler | None:
     if kind is None:
         return None
     shift, scale = tensors[f"{name}.shift"], tensors[f"{name}.scale"]
-    if kind not in get_args(ScalerKind) or shift.shape != (width,) or scale.shape != (width,) or np.any(scale == 0):
-        raise ModelFormatError(f"{name}: expected {width} shifts and scales; received {kind!r}, {shift.shape}")
-    return Scaler(kind, shift.astype(np.float64), scale.astype(np.float64))
+    usable = all(array.shape == (width,) and array.dtype == np.float64 for array in (shift, scale))
+    if kind not in get_args(ScalerKind) or not usable or not np.isfinite([shift, scale]).all() or np.any(scale == 0):
+        raise ModelFormatError(f"{name}: expected {width} finite shifts and scales in float64; received others")
+    return Scaler(kind, shift, scale)
+
+
+def _is_text(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(value, str) for value in values)

@@ -121,6 +121,8 @@ def target_array(y: ArrayLike) -> Array:
         raise DataError(f"targets: expected shape (n_samples,) or (n_samples, n_outputs); received {values.shape}")
     if len(values) == 0:
         raise DataError("no samples: expected at least one target; received none")
+    if values.dtype.kind == "S":
+        values = np.char.decode(values, "utf-8", "backslashreplace")
     if values.dtype.kind not in "biufUST" and not isinstance(values.flat[0], str):
         raise DataError(f"targets: expected numbers or text; received {values.flat[0]!r:.60} (dtype {values.dtype})")
     return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values

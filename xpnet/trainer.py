@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from array_api_compat import is_array_api_obj
 
 from xpnet.backend import Array, Backend, backend_of, get_backend
 from xpnet.batches import ClassWeight, Samples, batch_orders, place, weigh
@@ -173,14 +174,14 @@ class Trainer:
         DivergenceError
             The loss or the parameters are no longer finite; its attribute `run` holds the last good epoch's.
         """
-        backend = backend_of(x) if self.device is None and hasattr(x, "dtype") else get_backend(self.device or "cpu")
+        backend = backend_of(x) if self.device is None and is_array_api_obj(x) else get_backend(self.device or "cpu")
         with backend.scope(self.dtype):
             samples = place(self.network, backend, self.dtype, x, y)
-            samples = weigh(samples, backend, self.dtype, sample_weight, self.class_weight)
+            samples = weigh(self.network, backend, self.dtype, samples, sample_weight, self.class_weight)
             held_out = place(self.network, backend, self.dtype, *validation) if validation else None
-            if (self.batch_size or 1) > x.shape[0]:
+            if (self.batch_size or 1) > samples.x.shape[0]:
                 raise InvalidParameterError(
-                    f"batch_size: expected at most the number of training samples, {x.shape[0]}; "
+                    f"batch_size: expected at most the number of training samples, {samples.x.shape[0]}; "
                     f"received {self.batch_size}."
                 )
             if self.early_stopping:
@@ -189,9 +190,10 @@ class Trainer:
 
     def initial_state(self, backend: Backend) -> RunState:
         """Return the state before the first step."""
-        params = self.network.init(self.seed, backend, self.dtype).vector
-        step = init_state(self.network, get_optimizer(self.optimizer), params, self.seed, backend)
-        return RunState(params, step, backend.xp.sum(params) * 0, schedule=get_schedule(self.schedule).memory)
+        with backend.scope(self.dtype):
+            params = self.network.init(self.seed, backend, self.dtype).vector
+            step = init_state(self.network, get_optimizer(self.optimizer), params, self.seed, backend)
+            return RunState(params, step, backend.xp.sum(params) * 0, schedule=get_schedule(self.schedule).memory)
 
     def _fit(self, backend: Backend, samples: Samples, held_out: Samples | None, state: RunState) -> Run:
         optimizer, schedule = get_optimizer(self.optimizer), get_schedule(self.schedule)
@@ -201,10 +203,13 @@ class Trainer:
         history: list[EpochRecord] = []
         stopped = "epochs"
         good = self._copy(backend, state)
-        for callback in self.callbacks:
-            callback.on_start(math.ceil(n_samples / (self.batch_size or n_samples)), self.epochs)
         try:
+            for callback in self.callbacks:
+                callback.on_start(math.ceil(n_samples / (self.batch_size or n_samples)), self.epochs)
             while state.epoch < self.epochs:
+                if stopping and state.stopping.stale >= stopping.patience:
+                    stopped = "early stopping"
+                    break
                 rate = (self.learning_rate or optimizer.learning_rate) * schedule.factor(
                     state.schedule, state.epoch, self.epochs
                 )
@@ -232,13 +237,10 @@ class Trainer:
                 history.append(EpochRecord(state.epoch, loss, metrics, rate, seconds, n_samples / seconds))
                 for callback in self.callbacks:
                     callback.on_epoch(history[-1])
-                if stopping and state.stopping.stale >= stopping.patience:
-                    stopped = "early stopping"
-                    break
         except StopTraining:
             stopped = "interrupted"
             if self._is_finite(backend, state):
-                good = state.params
+                good = self._copy(backend, state)
         return Run(self._view(good if state.best is None else state.best), history, state, stopped)
 
     def _epoch(

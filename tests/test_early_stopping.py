@@ -1,0 +1,61 @@
+"""Early stopping as a function of what it remembers."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from xpnet.early_stopping import EARLY_STOPPING, StoppingMemory, get_early_stopping
+from xpnet.errors import InvalidParameterError, UnknownNameError
+
+NAN = math.nan
+
+
+def stale(name: str, values: list[float]) -> list[int]:
+    stopping, memory = get_early_stopping(name), StoppingMemory()
+    counts = []
+    for value in values:
+        memory = stopping.observe(memory, {"loss": value, "accuracy": value, "r2": value})
+        counts.append(memory.stale)
+    return counts
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "expected"),
+    [
+        ("loss", [3, 2, 2, 2.5, 1, 1.5], [0, 0, 1, 2, 0, 1]),
+        ("accuracy", [0.5, 0.4, 0.6, 0.6, 0.7], [0, 1, 0, 1, 0]),
+        ("r2", [-5, -6, -1, 0.2], [0, 1, 0, 0]),
+        ("loss:tolerance=0.5", [3, 2.6, 2.4, 2.0, 1.8], [0, 1, 0, 1, 0]),  # against the best, not the last
+        ("accuracy:tolerance=0.1", [0.5, 0.55, 0.65], [0, 1, 0]),
+        ("loss", [NAN, math.inf, 2, NAN, 1], [1, 2, 0, 1, 0]),  # what is no number is never the best
+    ],
+)
+def test_epochs_since_the_best(name: str, values: list[float], expected: list[int]) -> None:
+    assert stale(name, values) == expected
+
+
+def test_it_remembers_the_best() -> None:
+    stopping, memory = get_early_stopping("loss"), StoppingMemory()
+    for loss in (3.0, 1.0, 2.0):
+        memory = stopping.observe(memory, {"loss": loss})
+    assert memory == StoppingMemory(best=-1.0, stale=1)
+
+
+def test_options() -> None:
+    stopping = get_early_stopping("accuracy:patience=5,tolerance=0.01")
+    assert (stopping.metric, stopping.patience, stopping.tolerance) == ("accuracy", 5, 0.01)
+    assert {get_early_stopping(name).metric for name in EARLY_STOPPING} == {"loss", "accuracy", "r2"}
+
+
+@pytest.mark.parametrize("name", ["f1", "loss:patients=3", "loss:metric=1"])
+def test_unknown_names(name: str) -> None:
+    with pytest.raises(UnknownNameError):
+        get_early_stopping(name)
+
+
+@pytest.mark.parametrize("option", ["patience=0", "patience=-1", "patience=nan", "patience=many", "tolerance=-0.1"])
+def test_options_out_of_range(option: str) -> None:
+    with pytest.raises(InvalidParameterError, match=f"{option.partition('=')[0]}: expected"):
+        get_early_stopping(f"loss:{option}")

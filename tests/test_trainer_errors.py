@@ -1,0 +1,153 @@
+"""What the trainer refuses before anything is trained."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+from xpnet.backend import Backend
+from xpnet.callbacks import Callback
+from xpnet.errors import DataError, InvalidParameterError, UnknownBackendError, UnknownNameError, XpnetError
+from xpnet.network import Network
+from xpnet.trainer import Trainer
+
+NETWORK = Network([2, 3])
+X = np.arange(12.0).reshape(6, 2)
+Y = np.asarray([0, 1, 2, 0, 1, 2])
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [
+        *(("learning_rate", v, "a finite number above 0, or None") for v in (0, -0.1, NAN, INF, "0.1", True)),
+        *(("clip_norm", v, "a finite number above 0, or None") for v in (0.0, -1, NAN)),
+        *(("batch_size", v, "an integer of at least 1, or None") for v in (0, -1, 2.0, True)),
+        *(("epochs", v, "an integer of at least 1") for v in (0, -1, 1.5, None)),
+        *(("seed", v, "an integer of at least 0") for v in (-1, 0.5, None)),
+        *(("dtype", v, "one of 'float32', 'float64'") for v in ("float16", np.float32, None)),
+    ],
+)
+def test_constraints(option: str, value: Any, expected: str) -> None:
+    with pytest.raises(InvalidParameterError, match=f"^{option}: expected {expected}; received ") as caught:
+        Trainer(NETWORK, **{option: value})
+    assert str(caught.value).endswith(f"received {value!r}.")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("optimizer", "adm", "unknown optimizer: .*Did you mean 'adam'"),
+        ("optimizer", "adam:rho=1", "unknown option of optimizer adam"),
+        ("schedule", "cosin", "unknown schedule: .*Did you mean 'cosine'"),
+        ("early_stopping", "los", "unknown metric for early stopping: expected one of accuracy, loss, r2"),
+        ("early_stopping", "loss:patience=0", "patience: expected a finite number of at least 1; received '0'"),
+    ],
+)
+def test_names(option: str, value: str, message: str) -> None:
+    with pytest.raises(InvalidParameterError, match=message):
+        Trainer(NETWORK, **{option: value})
+
+
+def nan_at(row: int, column: int) -> np.ndarray:
+    x = X.copy()
+    x[row, column] = NAN
+    return x
+
+
+BAD_DATA: dict[str, tuple[Any, Any, type[XpnetError], str]] = {
+    "too wide": (np.ones((6, 3)), Y, InvalidParameterError, "x: expected the shape (n_samples, 2); received (6, 3)"),
+    "flat": (np.ones(6), Y, InvalidParameterError, "received (6,)"),
+    "text": (np.asarray([["a", "b"]] * 6), Y, DataError, "features: expected real numbers"),
+    "none": (X[:0], Y[:0], DataError, "no samples"),
+    "fewer targets": (X, Y[:5], DataError, "received 6 rows, 5 targets"),
+    "nan": (nan_at(3, 1), Y, DataError, "features: expected finite numbers; received nan in column 2, row 4"),
+    "infinite": (X, np.asarray([[INF] * 3] * 6), DataError, "targets: expected finite numbers"),
+    "class 3": (X, Y + 1, InvalidParameterError, "y: expected class indices from 0 to 2; received 1 to 3"),
+    "class -1": (X, Y - 1, InvalidParameterError, "received -1 to 1"),
+    "class 2**32": (X, Y + 2**32, InvalidParameterError, "received 4294967296 to 4294967298"),
+    "float classes": (X, Y.astype(float), InvalidParameterError, "y: expected integers of shape (6,) or numbers of"),
+    "two outputs": (X, np.ones((6, 2)), InvalidParameterError, "of shape (6, 3); received float64 of shape (6, 2)"),
+    "text classes": (X, np.asarray(list("abcabc")), InvalidParameterError, "received <U1 of shape (6,)"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_DATA)
+@pytest.mark.parametrize("part", ["training", "validation"])
+def test_bad_data(case: str, part: str) -> None:
+    x, y, error, message = BAD_DATA[case]
+    data = {"x": x, "y": y} if part == "training" else {"x": X, "y": Y, "validation": (x, y)}
+    with pytest.raises(error, match=re.escape(message)):
+        Trainer(NETWORK, batch_size=2, callbacks=[Untouched()]).fit(**data)
+
+
+class Untouched(Callback):
+    def on_start(self, n_steps: int, epochs: int) -> None:
+        raise AssertionError("the run has begun")
+
+
+@pytest.mark.parametrize("dtype", ["float32"], indirect=True)
+def test_bad_data_on_the_device(backend: Backend, dtype: str, put: Any) -> None:
+    trainer = Trainer(NETWORK, batch_size=2)
+    for x, y, error, message in (
+        (X, Y[:5], DataError, "received the shapes"),
+        (X[:0], Y[:0], DataError, "at least one"),
+        (nan_at(3, 1), Y, DataError, "x: expected finite numbers"),
+        (X, Y + 1, InvalidParameterError, "received 1 to 3"),
+        (X[:, :1], Y, InvalidParameterError, "x: expected the shape"),
+    ):
+        if backend.name != "numpy:cpu":
+            with pytest.raises(error, match=re.escape(message)):
+                trainer.fit(put(x), put(y))
+            with pytest.raises(error):
+                trainer.fit(put(x), y)
+        with pytest.raises(error):
+            trainer.fit(x, put(y))
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        (np.ones(5), "sample_weight: expected the shape (6,); received (5,)"),
+        (np.ones((6, 1)), "received (6, 1)"),
+        (-np.ones(6), "weights: expected finite numbers of at least 0"),
+        (np.full(6, NAN), "weights: expected finite"),
+    ],
+)
+def test_bad_sample_weights(weight: np.ndarray, message: str) -> None:
+    with pytest.raises(InvalidParameterError, match=re.escape(message)):
+        Trainer(NETWORK, batch_size=2).fit(X, Y, sample_weight=weight)
+
+
+@pytest.mark.parametrize("class_weight", ["balance", {3: 1.0}, {"a": 1.0}, 2.0])
+def test_bad_class_weights(class_weight: Any) -> None:
+    with pytest.raises(InvalidParameterError, match="class_weight: expected 'balanced' or a mapping of class indices"):
+        Trainer(NETWORK, batch_size=2, class_weight=class_weight).fit(X, Y)
+
+
+def test_class_weights_need_classes_and_may_name_one_that_is_missing() -> None:
+    with pytest.raises(InvalidParameterError, match="class_weight: expected class indices as targets"):
+        Trainer(Network([2, 1], loss="squared_error"), batch_size=2, class_weight="balanced").fit(X, X[:, :1])
+    Trainer(NETWORK, batch_size=2, epochs=1, class_weight={0: 2.0, 2: 3.0}).fit(X, np.minimum(Y, 1))
+
+
+def test_a_batch_larger_than_the_set() -> None:
+    for x in (X, X.tolist()):
+        with pytest.raises(InvalidParameterError, match=r"batch_size: expected at most .* samples, 6; received 7"):
+            Trainer(NETWORK, batch_size=7).fit(x, Y)
+
+
+def test_early_stopping_needs_its_metric() -> None:
+    with pytest.raises(InvalidParameterError, match="early_stopping: expected a validation part; received none"):
+        Trainer(NETWORK, batch_size=2, early_stopping="loss").fit(X, Y)
+    with pytest.raises(InvalidParameterError, match="early_stopping: expected one of loss, accuracy; received 'r2'"):
+        Trainer(NETWORK, batch_size=2, early_stopping="r2").fit(X, Y, validation=(X, Y))
+
+
+def test_unknown_devices() -> None:
+    with pytest.raises(UnknownBackendError):
+        Trainer(NETWORK, device="nympy").fit(X, Y)
+    assert issubclass(UnknownBackendError, UnknownNameError)
