@@ -258,9 +258,21 @@ def test_no_fraction_copies_nothing_and_a_test_part_is_kept():
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
-        ({"validation_fraction": 1.0}, InvalidParameterError, "validation_fraction: expected a number from 0 to less than 1; received 1.0"),
-        ({"test_fraction": -0.1}, InvalidParameterError, "test_fraction: expected a number from 0 to less than 1; received -0.1"),
-        ({"test_fraction": np.nan}, InvalidParameterError, "test_fraction: expected a number from 0 to less than 1; received nan"),
+        (
+            {"validation_fraction": 1.0},
+            InvalidParameterError,
+            "validation_fraction: expected a number from 0 to less than 1",
+        ),
+        (
+            {"test_fraction": -0.1},
+            InvalidParameterError,
+            "less than 1; received -0.1",
+        ),
+        (
+            {"test_fraction": np.nan},
+            InvalidParameterError,
+            "less than 1; received nan",
+        ),
         ({"seed": -1}, InvalidParameterError, "seed: expected an integer of 0 or more; received -1"),
         ({"validation_fraction": 0.5, "test_fraction": 0.5}, InvalidParameterError, "leave samples to train on"),
         ({"y": LABELS[:3]}, DataError, "received 180 rows, 3 targets"),

@@ -52,6 +52,18 @@ def test_names(option: str, value: str, message: str) -> None:
         Trainer(NETWORK, **{option: value})
 
 
+@pytest.mark.parametrize(
+    ("loss", "y", "expected"),
+    [
+        ("binary_cross_entropy", [[1.0], [1.5]], "from 0 to 1 for the loss 'binary_cross_entropy'; received 1 to 1.5"),
+        ("poisson", [[2.0], [-1.0]], "from 0 to inf for the loss 'poisson'; received -1 to 2"),
+    ],
+)
+def test_targets_outside_the_range_of_the_loss(loss: str, y: Any, expected: str) -> None:
+    with pytest.raises(InvalidParameterError, match=f"^y: expected numbers {expected}"):
+        Trainer(Network([2, 1], loss=loss), batch_size=1).fit(X[:2], np.asarray(y))
+
+
 def nan_at(row: int, column: int) -> np.ndarray:
     x = X.copy()
     x[row, column] = NAN

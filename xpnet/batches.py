@@ -73,6 +73,13 @@ def place(network: Network, backend: Backend, dtype: str, x: Any, y: Any) -> Sam
             f"y: expected integers of shape ({x.shape[0]},) or numbers of shape ({x.shape[0]}, {n_out}); "
             f"received {y.dtype} of shape {tuple(y.shape)}."
         )
+    loss = network.loss_function
+    low, high = (float(extreme(y)) for extreme in (array_namespace(y).min, array_namespace(y).max))
+    if low < loss.lowest or high > loss.highest:
+        raise InvalidParameterError(
+            f"y: expected numbers from {loss.lowest:g} to {loss.highest:g} for the loss {network.loss!r}; "
+            f"received {low:g} to {high:g}."
+        )
     return Samples(_to_device(backend, x, dtype), backend.xp.reshape(_to_device(backend, y, dtype), (-1, n_out)))
 
 

@@ -29,10 +29,14 @@ class Loss(NamedTuple):
         From logits or outputs and targets, both (batch, n_out), to (batch,) and (batch, n_out).
     output : str or None
         The output function that belongs to the logits, in `OUTPUTS`; None where any elementwise activation may stand.
+    lowest, highest : float
+        Range of the targets for which the loss is bounded from below.
     """
 
     value_and_gradient: Callable[[Any, Any, Array, Array], tuple[Array, Array]]
     output: str | None = None
+    lowest: float = -math.inf
+    highest: float = math.inf
 
 
 def _squared_error(xp: Any, kernels: Any, a: Array, t: Array) -> tuple[Array, Array]:
@@ -72,9 +76,9 @@ def _poisson(xp: Any, kernels: Any, z: Array, t: Array) -> tuple[Array, Array]:
 
 LOSSES: dict[str, Callable[..., Loss]] = {
     "squared_error": lambda: Loss(_squared_error),
-    "cross_entropy": lambda: Loss(_cross_entropy, "softmax"),
-    "binary_cross_entropy": lambda: Loss(_binary_cross_entropy, "sigmoid"),
-    "poisson": lambda: Loss(_poisson, "exp"),
+    "cross_entropy": lambda: Loss(_cross_entropy, "softmax", 0, 1),
+    "binary_cross_entropy": lambda: Loss(_binary_cross_entropy, "sigmoid", 0, 1),
+    "poisson": lambda: Loss(_poisson, "exp", 0),
     "huber": _huber,
 }
 

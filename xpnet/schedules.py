@@ -50,7 +50,7 @@ def _cosine(final: float = 0.0) -> Schedule:
 
 
 def _warmup(epochs: float = 5) -> Schedule:
-    """Linear from ``1 / epochs`` to 1 in the first `epochs` epochs, then constant: Goyal et al. (2017), arXiv:1706.02677."""
+    """Linear from ``1 / epochs`` to 1 in the first epochs, then constant: Goyal et al. (2017), arXiv:1706.02677."""
     return Schedule(lambda memory, epoch, _: min(1.0, (epoch + 1) / epochs))
 
 
