@@ -205,7 +205,7 @@ def test_rrelu_draws_its_slopes_in_training_only(
     [
         ("leaky_rel", "unknown activation: expected one of .*; received 'leaky_rel'. Did you mean 'leaky_relu'"),
         ("relu:slope=1", "unknown option of activation relu: expected none"),
-        ("elu:slope=1", "unknown option of activation elu: expected one of alpha, scale; received 'slope'"),
+        ("elu:slope=1", "unknown option of activation elu: expected one of alpha; received 'slope'"),
     ],
 )
 def test_unknown_names(name: str, message: str) -> None:
@@ -216,3 +216,9 @@ def test_unknown_names(name: str, message: str) -> None:
 def test_options_are_numbers() -> None:
     with pytest.raises(InvalidParameterError, match="expected a finite number; received 'steep'"):
         get_activation("leaky_relu:slope=steep")
+
+
+def test_an_elu_that_rises_to_the_left_is_refused() -> None:
+    # Its output's sign would no longer tell the input's.
+    with pytest.raises(InvalidParameterError, match="alpha: expected a finite number of at least 0; received '-1'"):
+        get_activation("elu:alpha=-1")

@@ -17,7 +17,7 @@ SOURCES = (ROOT, "xpnet"), (ROOT / "backends", "xpnet_backends")
 # place here.
 ORDER = """
     errors
-    constraints kernels files scaling callbacks
+    constraints kernels files scaling callbacks seeds
     names backend generator targets
     activations initializers data
     losses optimizers schedules early_stopping readers
@@ -25,7 +25,8 @@ ORDER = """
     parameters datasets
     network
     step evaluation gradcheck batches
-    model trainer
+    run model
+    trainer
     model_io
     estimators
     cli

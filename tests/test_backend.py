@@ -29,6 +29,18 @@ from xpnet.network import Network
 from xpnet.optimizers import get_optimizer
 from xpnet.step import init_state, make_step
 
+
+@pytest.fixture(autouse=True)
+def forgotten() -> Iterator[None]:
+    """Backends are made once and kept; these tests change what there is."""
+    caches = (registry._registry, registry._create)
+    for cache in caches:
+        cache.cache_clear()
+    yield
+    for cache in caches:
+        cache.cache_clear()
+
+
 # The device grammar.
 
 
@@ -165,9 +177,21 @@ def test_a_missing_package(device: str, package: str, command: str, monkeypatch:
 def test_a_package_that_is_there_but_broken_is_not_called_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "xpnet_backends.torch", raising=False)
     monkeypatch.setitem(sys.modules, "array_api_compat.torch", None)
-    with pytest.raises(ModuleNotFoundError, match=r"array_api_compat\.torch") as caught:
+    with pytest.raises(
+        DeviceUnavailableError, match=r"installed but does not work: .*array_api_compat\.torch"
+    ) as caught:
         get_backend("torch:cpu")
-    assert not isinstance(caught.value, BackendNotInstalledError)
+    assert isinstance(caught.value.__cause__, ModuleNotFoundError)
+
+
+def test_a_package_whose_libraries_do_not_load(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    (tmp_path / "cupy.py").write_text("raise ImportError('libcudart.so.13: cannot open\\nshared object file')")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "cupy" or name == "xpnet_backends.cupy"]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(DeviceUnavailableError, match=r"ImportError: libcudart\.so\.13: cannot open shared object file"):
+        get_backend("gpu")
+    assert get_backend("auto").name == "numpy:cpu"
 
 
 def test_cupy_without_a_driver() -> None:
@@ -385,7 +409,9 @@ def fake_cupy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     fake.count, fake.log = 2, []
     device = type("Device", (_FakeDevice,), {"stack": []})
     runtime = types.SimpleNamespace(CUDARuntimeError=CUDARuntimeError, getDeviceCount=lambda: fake.count)
-    fake.cuda = types.SimpleNamespace(runtime=runtime, Device=device)
+    compiler = types.SimpleNamespace(CompileException=type("CompileException", (Exception,), {}))
+    fake.cuda = types.SimpleNamespace(runtime=runtime, compiler=compiler, Device=device)
+    fake.ones = np.ones
 
     def asarray(host: np.ndarray) -> np.ndarray:
         fake.log.append(tuple(device.stack))
@@ -400,6 +426,15 @@ def fake_cupy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setattr(array_api_compat, "cupy", array_api_compat.numpy, raising=False)
     yield fake
     sys.modules.pop("xpnet_backends.cupy", None)
+
+
+def test_a_gpu_that_cannot_compile(fake_cupy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def ones(shape: Any) -> Any:
+        raise fake_cupy.cuda.compiler.CompileException("cannot open source file\ncuda_fp16.h")
+
+    monkeypatch.setattr(fake_cupy, "ones", ones)
+    with pytest.raises(DeviceUnavailableError, match=r"cannot compute on it: .* cannot open source file cuda_fp16\.h"):
+        get_backend("gpu")
 
 
 def test_cupy_selects_its_device(fake_cupy: Any) -> None:

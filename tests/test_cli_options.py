@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import Outcome, house_csv, idx_folder, train, xpnet
+from tests.helpers import Outcome, house_csv, idx_folder, refused, train, xpnet
 from xpnet.cli.options import TrainOptions
 from xpnet.model import Model
 from xpnet.model_io import load_model
@@ -214,3 +214,22 @@ def test_defaults_are_shown_as_they_are_typed(help_text):
     assert "[default: relu]" in " ".join(help_text.split())
     assert "('relu',)" not in help_text
     assert "[default: False]" not in help_text
+
+
+def test_a_folder_with_the_name_of_a_data_set_does_not_get_in_the_way(folder):
+    Path("iris").mkdir()
+    train("iris", "--out", "first")
+    train("--config", "first/config.toml", "--out", "second")
+    assert Path("first/model.safetensors").read_bytes() == Path("second/model.safetensors").read_bytes()
+
+
+def test_label_smoothing_is_for_classes(folder):
+    house_csv()
+    assert "--label-smoothing: expected 0 for a regression" in refused(
+        "train", "house.csv", "--target", "price", "--label-smoothing", "0.1"
+    )
+
+
+def test_outputs_that_are_no_probabilities_are_not_called_so(folder):
+    train("iris", "--loss", "squared_error", "--out", "run")
+    assert "--probabilities: expected" in refused("predict", "run/model.safetensors", "iris", "--probabilities")

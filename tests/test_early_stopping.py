@@ -6,17 +6,22 @@ import math
 
 import pytest
 
+from xpnet.callbacks import EpochRecord
 from xpnet.early_stopping import EARLY_STOPPING, StoppingMemory, get_early_stopping
 from xpnet.errors import InvalidParameterError, UnknownNameError
 
 NAN = math.nan
 
 
+def epoch_of(value: float) -> EpochRecord:
+    return EpochRecord(1, 9.0, {"loss": value, "accuracy": value, "r2": value}, 0.1, 1.0, 1.0)
+
+
 def stale(name: str, values: list[float]) -> list[int]:
     stopping, memory = get_early_stopping(name), StoppingMemory()
     counts = []
     for value in values:
-        memory = stopping.observe(memory, {"loss": value, "accuracy": value, "r2": value})
+        memory = stopping.observe(memory, epoch_of(value))
         counts.append(memory.stale)
     return counts
 
@@ -39,8 +44,20 @@ def test_epochs_since_the_best(name: str, values: list[float], expected: list[in
 def test_it_remembers_the_best() -> None:
     stopping, memory = get_early_stopping("loss"), StoppingMemory()
     for loss in (3.0, 1.0, 2.0):
-        memory = stopping.observe(memory, {"loss": loss})
-    assert memory == StoppingMemory(best=-1.0, stale=1)
+        memory = stopping.observe(memory, epoch_of(loss))
+    assert memory == StoppingMemory(best=-1.0, reference=-1.0, stale=1, improved=False)
+
+
+def test_the_best_is_the_best_by_however_little() -> None:
+    stopping, memory = get_early_stopping("loss:tolerance=0.5"), StoppingMemory()
+    for loss, best, count in ((3.0, -3.0, 0), (2.9, -2.9, 1), (2.8, -2.8, 2), (2.4, -2.4, 0)):
+        memory = stopping.observe(memory, epoch_of(loss))
+        assert (memory.best, memory.stale, memory.improved) == (best, count, True)
+
+
+def test_without_validation_it_watches_the_training_loss() -> None:
+    record = EpochRecord(1, 9.0, None, 0.1, 1.0, 1.0)
+    assert get_early_stopping("loss").observe(StoppingMemory(), record).best == -9.0
 
 
 def test_options() -> None:

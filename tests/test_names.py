@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from xpnet.constraints import real
 from xpnet.errors import InvalidParameterError, UnknownNameError
 from xpnet.names import lookup
 
@@ -16,6 +17,11 @@ TABLE = {
     "adam": lambda beta_1=0.9, epsilon=1e-8: (beta_1, epsilon),
     "bound": partial(lambda first, patience=10: (first, patience), "x"),
     "steps": lambda every=10, factor=0.1: (every, factor),
+}
+RANGES = {
+    "patience": real(1),
+    "beta_1": real(0, 1),
+    **dict.fromkeys(("epsilon", "every", "factor"), real(0, closed=False)),
 }
 
 
@@ -35,7 +41,7 @@ TABLE = {
     ],
 )
 def test_good(name: str, expected: Any) -> None:
-    assert lookup("thing", name, TABLE) == expected
+    assert lookup("thing", name, TABLE, RANGES) == expected
 
 
 @pytest.mark.parametrize(
@@ -81,6 +87,6 @@ def test_good(name: str, expected: Any) -> None:
 )
 def test_bad(name: str, error: type[Exception], message: str) -> None:
     with pytest.raises(error) as caught:
-        lookup("thing", name, TABLE)
+        lookup("thing", name, TABLE, RANGES)
     assert type(caught.value) is error
     assert message in str(caught.value)

@@ -296,3 +296,32 @@ def test_what_is_not_given_is_filled_in() -> None:
     assert Network([4, 3], loss="squared_error").output == "identity"
     assert Network([4, 3], "relu").keep_probabilities == (1.0,)
     assert Network([4, 5, 3], dropout=0.25).keep_probabilities == (0.75, 1.0)
+
+
+def test_targets_of_another_width_are_refused() -> None:
+    network = Network([2, 3], loss="squared_error")
+    with pytest.raises(InvalidParameterError, match=r"^y: expected 3 targets a sample; received \(4,\)"):
+        network.loss_and_grads(network.init(), np.zeros((4, 2)), np.zeros(4))
+
+
+def test_weights_of_another_dtype_do_not_widen_the_gradient(put: Any, backend: Any, dtype: str) -> None:
+    network = Network([2, 3])
+    params = network.init(0, backend, dtype)
+    y = backend.asarray(np.zeros(4, dtype=np.int32))
+    weight = backend.asarray(np.ones(4, dtype=np.float32))
+    loss, grads = network.loss_and_grads(params, put(np.ones((4, 2))), y, weight)
+    assert loss.dtype == grads.vector.dtype == params.vector.dtype
+
+
+def test_hardmax_decides(backend: Any, dtype: str) -> None:
+    network = Network([2, 3])
+    params = network.init(1, backend, dtype)
+    x = backend.asarray(np.random.default_rng(0).standard_normal((5, 2)).astype(dtype))
+    soft, hard = (backend.to_numpy(network.predict(params, x, output=name)) for name in (None, "hardmax"))
+    np.testing.assert_array_equal(hard, soft == soft.max(axis=1, keepdims=True))
+
+
+def test_numbers_of_numpy_are_as_good_as_others() -> None:
+    network = Network(np.asarray([2, 3, 2]), dropout=np.float32(0.25), l2=np.float64(0.1))
+    assert network == Network([2, 3, 2], dropout=0.25, l2=0.1)
+    assert json.loads(json.dumps(network.to_dict()))["layer_sizes"] == [2, 3, 2]

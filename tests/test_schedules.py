@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from xpnet.callbacks import EpochRecord
 from xpnet.errors import InvalidParameterError, UnknownNameError
 from xpnet.schedules import SCHEDULES, get_schedule
 
@@ -30,9 +31,13 @@ def test_every_schedule_is_tested() -> None:
 def test_factors(name: str) -> None:
     schedule = get_schedule(name)
     assert schedule.memory == ()
-    assert schedule.observe((), 1.0) == ()  # what the loss does is nothing to these
+    assert schedule.observe((), epoch_of(1.0)) == ()  # what the loss does is nothing to these
     epochs = len(FACTORS[name])
     assert [schedule.factor((), epoch, epochs) for epoch in range(epochs)] == pytest.approx(FACTORS[name], rel=1e-14)
+
+
+def epoch_of(loss: float) -> EpochRecord:
+    return EpochRecord(1, 9.0, {"loss": loss}, 0.1, 1.0, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -56,8 +61,8 @@ def test_adaptive(name: str, losses: list[float], factors: list[float]) -> None:
     actual = []
     for epoch, loss in enumerate(losses):
         before = memory
-        memory = schedule.observe(memory, loss)
-        assert schedule.observe(before, loss) == memory  # a pure function
+        memory = schedule.observe(memory, epoch_of(loss))
+        assert schedule.observe(before, epoch_of(loss)) == memory  # a pure function
         actual.append(schedule.factor(memory, epoch + 1, len(losses)))
     assert actual == pytest.approx(factors, rel=1e-14)
 
@@ -67,7 +72,7 @@ def test_adaptive(name: str, losses: list[float], factors: list[float]) -> None:
     [
         ("cosin", UnknownNameError, "unknown schedule: .* Did you mean 'cosine'"),
         ("constant:rate=1", UnknownNameError, "unknown option of schedule constant: expected none"),
-        ("step:every=0", InvalidParameterError, "every: expected a finite number above 0"),
+        ("step:every=0.5", InvalidParameterError, "every: expected a finite number of at least 1"),
         ("warmup:epochs=0", InvalidParameterError, "epochs: expected a finite number above 0"),
         ("adaptive:patience=0", InvalidParameterError, "patience: expected a finite number of at least 1"),
     ],

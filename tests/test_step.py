@@ -13,7 +13,7 @@ from xpnet.kernels import run_steps
 from xpnet.losses import get_loss
 from xpnet.network import Network
 from xpnet.optimizers import OPTIMIZERS, get_optimizer
-from xpnet.step import StepState, clip_by_norm, init_state, make_step
+from xpnet.step import StepState, clip_by_norm, compile_steps, init_state, make_step
 
 N, BATCH, N_IN, K = 60, 12, 6, 3
 _rng = np.random.default_rng(4)
@@ -274,10 +274,19 @@ def test_the_first_state(backend: Any, dtype: str) -> None:
         ([3.0, 4.0], 1.0, [0.6, 0.8]),
         ([-3.0, 4.0], 0.01, [-0.006, 0.008]),
         ([0.0, 0.0], 1.0, [0.0, 0.0]),
+        ([3e25, 4e25], 1.0, [0.6, 0.8]),  # its squares overflow in float32
     ],
 )
 def test_clip_by_norm(gradient: Any, largest: float, expected: Any, xp: Any, put: Any, close: Any) -> None:
     close(clip_by_norm(xp, put(gradient), largest), expected)
+
+
+def test_the_same_run_of_steps_is_compiled_once() -> None:
+    network, backend = CASES["dropout"].network, get_backend("jax:cpu")
+    compiled = compile_steps(network, "adam", backend, 1.0)
+    assert compile_steps(Network(**network.to_dict()), "adam", get_backend("jax:cpu"), 1.0) is compiled
+    assert compile_steps(network, "adam:beta_1=0.8", backend, 1.0) is not compiled
+    assert compile_steps(network, "adam", get_backend("cpu"), 1.0) is not compiled
 
 
 def _displacement(**options: Any) -> np.ndarray:

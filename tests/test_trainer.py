@@ -16,6 +16,7 @@ from xpnet.backend import Backend, backend_of
 from xpnet.callbacks import Callback, EpochRecord, StopTraining
 from xpnet.network import Network
 from xpnet.schedules import get_schedule
+from xpnet.seeds import Purpose, stream
 from xpnet.trainer import Run, Trainer
 
 N, N_IN, K = 23, 4, 3  # 23 samples in batches of 5: the last one is short
@@ -30,7 +31,7 @@ def by_hand(batch_size: int, rates: Sequence[float], seed: int = 0) -> np.ndarra
     """Plain gradient descent in float64, an epoch a rate, written out."""
     params = NETWORK.init(seed)
     for epoch, rate in enumerate(rates):
-        order = np.random.default_rng((seed, epoch)).permutation(N)
+        order = np.random.default_rng(stream(seed, Purpose.SHUFFLE, epoch)).permutation(N)
         for start in range(0, N, batch_size):
             rows = order[start : start + batch_size]
             _, grads = NETWORK.loss_and_grads(params, X[rows], Y[rows])
@@ -75,7 +76,7 @@ def test_an_adaptive_schedule_watches_the_validation_loss() -> None:
     memory, expected = schedule.memory, []
     for record in history:
         expected.append(0.02 * schedule.factor(memory, 0, 0))
-        memory = schedule.observe(memory, record.validation["loss"])
+        memory = schedule.observe(memory, record)
     assert [record.learning_rate for record in history] == expected
     assert expected[-1] < 0.02
     assert trainer.fit(X, Y).history[-1].learning_rate == 0.02  # the training loss falls all the time

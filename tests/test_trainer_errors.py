@@ -10,7 +10,14 @@ import pytest
 
 from xpnet.backend import Backend
 from xpnet.callbacks import Callback
-from xpnet.errors import DataError, InvalidParameterError, UnknownBackendError, UnknownNameError, XpnetError
+from xpnet.errors import (
+    DataError,
+    DivergenceError,
+    InvalidParameterError,
+    UnknownBackendError,
+    UnknownNameError,
+    XpnetError,
+)
 from xpnet.network import Network
 from xpnet.trainer import Trainer
 
@@ -25,7 +32,7 @@ NAN, INF = float("nan"), float("inf")
     [
         *(("learning_rate", v, "a finite number above 0, or None") for v in (0, -0.1, NAN, INF, "0.1", True)),
         *(("clip_norm", v, "a finite number above 0, or None") for v in (0.0, -1, NAN)),
-        *(("batch_size", v, "an integer of at least 1, or None") for v in (0, -1, 2.0, True)),
+        *(("batch_size", v, "an integer of at least 1, 'auto', or None") for v in (0, -1, 2.0, True)),
         *(("epochs", v, "an integer of at least 1") for v in (0, -1, 1.5, None)),
         *(("seed", v, "an integer of at least 0") for v in (-1, 0.5, None)),
         *(("dtype", v, "one of 'float32', 'float64'") for v in ("float16", np.float32, None)),
@@ -163,3 +170,22 @@ def test_unknown_devices() -> None:
     with pytest.raises(UnknownBackendError):
         Trainer(NETWORK, device="nympy").fit(X, Y)
     assert issubclass(UnknownBackendError, UnknownNameError)
+
+
+def test_an_optimizer_that_froze_is_reported() -> None:
+    # The loss stays finite, but the second moment overflows, and from then on nothing moves.
+    x = np.full((8, 2), 1e25)
+    trainer = Trainer(Network([2, 1], loss="huber"), batch_size=4, epochs=3)
+    with pytest.raises(DivergenceError, match="finite parameters"):
+        trainer.fit(x, np.arange(8.0))
+
+
+def test_target_probabilities_sum_to_one() -> None:
+    with pytest.raises(InvalidParameterError, match="rows that sum to 1, for the loss 'cross_entropy'"):
+        Trainer(NETWORK, batch_size=1).fit(X[:1], np.asarray([[1.0, 1.0, 0.0]]))
+
+
+def test_the_batch_size_fits_itself_to_little_data() -> None:
+    assert len(Trainer(NETWORK, epochs=np.int64(1)).fit(X, Y).history) == 1
+    with pytest.raises(InvalidParameterError, match="batch_size: expected at most"):
+        Trainer(NETWORK, batch_size=32).fit(X, Y)

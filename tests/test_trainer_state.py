@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -16,7 +16,7 @@ from tests.training import StopAt
 from xpnet import batches
 from xpnet.backend import Backend, get_backend
 from xpnet.callbacks import Callback, EpochRecord, StopTraining
-from xpnet.errors import DivergenceError
+from xpnet.errors import DivergenceError, InvalidParameterError
 from xpnet.evaluation import evaluate
 from xpnet.network import Network
 from xpnet.trainer import Run, RunState, Trainer
@@ -52,7 +52,7 @@ def uninterrupted(case: str, dtype: str = "float32") -> Run:
     return fit(case, dtype=dtype)
 
 
-def facts(history: list[EpochRecord]) -> list[Any]:
+def facts(history: Sequence[EpochRecord]) -> list[Any]:
     return [(record.epoch, record.loss, record.validation, record.learning_rate) for record in history]
 
 
@@ -80,7 +80,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(case: str, call: int) -> None:
     expected = uninterrupted(case)
     np.testing.assert_array_equal(rest.params.vector, expected.params.vector)
     np.testing.assert_array_equal(rest.state.params, expected.state.params)
-    assert facts(first.history + rest.history) == facts(expected.history)
+    assert facts(rest.history) == facts(expected.history)  # those before the stop too
     assert rest.state.stopping == expected.state.stopping
 
 
@@ -126,9 +126,9 @@ def test_more_epochs() -> None:
     first = fit("adaptive", epochs=2)
     rest = fit("adaptive", state=first.state)
     np.testing.assert_array_equal(rest.params.vector, uninterrupted("adaptive").params.vector)
-    assert [record.epoch for record in rest.history] == [3, 4]
+    assert [record.epoch for record in rest.history] == [1, 2, 3, 4]
     nothing_left = fit("adaptive", state=rest.state)
-    assert (nothing_left.history, nothing_left.stopped) == ([], "epochs")
+    assert (facts(nothing_left.history), nothing_left.stopped) == (facts(rest.history), "epochs")
 
 
 # Early stopping.
@@ -161,7 +161,7 @@ def test_the_best_weights_are_restored(metric: str, backend: Backend, dtype: str
 
     # A run that has stopped early has stopped, also when it is resumed.
     again = trainer.fit(X[:14], y[:14], validation=(X[14:], y[14:]), state=run.state)
-    assert (again.stopped, again.history) == ("early stopping", [])
+    assert (again.stopped, again.history) == ("early stopping", run.history)
 
 
 def test_the_best_weights_are_those_of_the_shorter_run() -> None:
@@ -206,7 +206,7 @@ def test_diverged_at_once() -> None:
     with pytest.raises(DivergenceError, match="in epoch 1") as caught:
         Trainer(VALUES, "sgd", 1e30, batch_size=5, epochs=3).fit(X, TARGETS)
     np.testing.assert_array_equal(caught.value.run.params.vector, VALUES.init(dtype="float32").vector)
-    assert caught.value.run.history == []
+    assert caught.value.run.history == ()
 
 
 def test_a_loss_that_is_infinite_with_parameters_that_are_not() -> None:
@@ -221,3 +221,31 @@ def test_diverged_after_the_best_epoch() -> None:
         trainer.fit(X, TARGETS, validation=(X[:5], TARGETS[:5]))
     run = caught.value.run
     np.testing.assert_array_equal(run.params.vector, run.state.best)
+
+
+# States that are not this run's.
+
+
+@pytest.mark.parametrize(
+    ("network", "options", "message"),
+    [
+        (Network([N_IN, 9, K]), {}, "expected parameters of shape"),
+        (Network([N_IN, 8, K]), {"optimizer": "sgd"}, "expected an optimizer's state with 0 slots; received 2"),
+        (Network([N_IN, 8, K]), {"optimizer": "momentum"}, "expected an optimizer's state with 1 slots; received 2"),
+    ],
+)
+def test_a_state_of_another_network_or_optimizer_is_refused(
+    network: Network, options: dict[str, Any], message: str
+) -> None:
+    state = Trainer(Network([N_IN, 8, K]), epochs=1).fit(X, Y).state
+    with pytest.raises(InvalidParameterError, match=f"^state: {message}"):
+        Trainer(network, epochs=2, **options).fit(X, Y, state=state)
+
+
+def test_a_state_comes_from_any_device_and_dtype(backend: Backend, dtype: str) -> None:
+    network = Network([N_IN, 8, K])
+    state = Trainer(network, epochs=1, dtype="float32").fit(X, Y).state
+    run = Trainer(network, epochs=2, dtype=dtype, device=backend).fit(X, Y, state=state)
+    assert backend.to_numpy(run.params.vector).dtype == dtype
+    expected = Trainer(network, epochs=2, dtype="float32").fit(X, Y).params.vector
+    np.testing.assert_allclose(backend.to_numpy(run.params.vector), expected, rtol=1e-3, atol=1e-4)

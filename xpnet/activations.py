@@ -10,10 +10,11 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from xpnet.constraints import real
 from xpnet.kernels import Array
 from xpnet.names import lookup
 
-__all__ = ["ACTIVATIONS", "Activation", "get_activation", "sigmoid", "softplus"]
+__all__ = ["ACTIVATIONS", "Activation", "bounded", "get_activation", "sigmoid", "softplus"]
 
 
 class Activation(NamedTuple):
@@ -115,7 +116,7 @@ def _gelu(xp: Any, z: Array, _: Array | None) -> Array:
 
 
 def _gelu_backward(xp: Any, grad: Array, z: Array, _: Array | None) -> Array:
-    z = xp.clip(z, -_FAR, _FAR)  # beyond, the density is zero and z * z might overflow
+    z = bounded(xp, z, -_FAR, _FAR)  # beyond, the density is zero and z * z might overflow
     return grad * (_normal_cdf(xp, z) + z * xp.exp(-0.5 * z * z) / math.sqrt(2 * math.pi))
 
 
@@ -125,8 +126,13 @@ def _gelu_tanh(xp: Any, z: Array, _: Array | None) -> Array:
 
 def _gelu_tanh_backward(xp: Any, grad: Array, z: Array, _: Array | None) -> Array:
     s = sigmoid(xp, _gelu_inner(xp, z))
-    z = xp.clip(z, -_FAR, _FAR)
+    z = bounded(xp, z, -_FAR, _FAR)
     return grad * (s + z * s * (1 - s) * 2 * math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * z * z))
+
+
+def bounded(xp: Any, z: Array, low: float, high: float) -> Array:
+    """Return z held between two numbers; ``clip`` may index by a mask, which would wait for the device."""
+    return xp.minimum(xp.maximum(z, low), high)
 
 
 _FAR = 40.0  # sigmoid and the normal distribution are flat in every dtype long before
@@ -134,7 +140,7 @@ _FAR = 40.0  # sigmoid and the normal distribution are flat in every dtype long 
 
 def _gelu_inner(xp: Any, z: Array) -> Array:
     """Return ``2 sqrt(2 / pi) (z + 0.044715 z^3)``: GELU's tanh form is z times the sigmoid of it."""
-    z = xp.clip(z, -_FAR, _FAR)
+    z = bounded(xp, z, -_FAR, _FAR)
     return 2 * math.sqrt(2 / math.pi) * (z + 0.044715 * z * z * z)
 
 
@@ -205,12 +211,12 @@ def _ratio(x: Array, coefficients: tuple[tuple[float, ...], tuple[float, ...]]) 
 
 def _normal_cdf(xp: Any, z: Array) -> Array:
     """Return the standard normal distribution function, ``(1 + erf(z / sqrt 2)) / 2``; the standard has no erf."""
-    x = xp.clip(z, -_FAR, _FAR) / math.sqrt(2)
+    x = bounded(xp, z, -_FAR, _FAR) / math.sqrt(2)
     y = xp.abs(x)
     # Each form is evaluated everywhere and chosen by where, so each gets an argument from its own range.
     near = xp.minimum(y, 0.46875)
     erf = near * _ratio(near * near, _ERF_NEAR)
-    middle = xp.clip(y, 0.46875, 4.0)
+    middle = bounded(xp, y, 0.46875, 4.0)
     far = xp.maximum(y, 4.0)
     inverse_square = 1 / (far * far)
     tail = (1 / math.sqrt(math.pi) - inverse_square * _ratio(inverse_square, _ERFC_FAR)) / far
@@ -219,8 +225,7 @@ def _normal_cdf(xp: Any, z: Array) -> Array:
     return xp.where(x > 0, 1 - upper, upper)
 
 
-def _elu(alpha: float = 1.0, scale: float = 1.0) -> Activation:
-    """Exponential linear unit: Clevert, Unterthiner, Hochreiter (2016), arXiv:1511.07289."""
+def _scaled_elu(alpha: float, scale: float) -> Activation:
 
     def function(xp: Any, z: Array, _: Array | None) -> Array:
         return scale * (xp.maximum(z, 0.0) + alpha * xp.expm1(xp.minimum(z, 0.0)))
@@ -232,9 +237,14 @@ def _elu(alpha: float = 1.0, scale: float = 1.0) -> Activation:
     return Activation(function, backward, from_output=True)
 
 
+def _elu(alpha: float = 1.0) -> Activation:
+    """Exponential linear unit: Clevert, Unterthiner, Hochreiter (2016), arXiv:1511.07289."""
+    return _scaled_elu(alpha, 1.0)
+
+
 def _selu() -> Activation:
     """Scaled exponential linear unit: Klambauer et al. (2017), arXiv:1706.02515."""
-    return _elu(alpha=1.6732632423543772, scale=1.0507009873554805)
+    return _scaled_elu(alpha=1.6732632423543772, scale=1.0507009873554805)
 
 
 def _leaky_relu(slope: float = 0.01) -> Activation:
@@ -272,5 +282,5 @@ ACTIVATIONS: dict[str, Callable[..., Activation]] = {
 
 def get_activation(name: str) -> Activation:
     """Return the activation of a name, with options after a colon: ``"leaky_relu:slope=0.1"``."""
-    activation: Activation = lookup("activation", name, ACTIVATIONS)
+    activation: Activation = lookup("activation", name, ACTIVATIONS, {"alpha": real(0)})
     return activation

@@ -11,6 +11,7 @@ import importlib
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, NamedTuple, Protocol
 
@@ -51,6 +52,9 @@ class Backend(Protocol):
     xp: Any
     device: Any
     kernels: Kernels = REFERENCE
+
+    def __hash__(self) -> int:
+        return id(self)  # there is one of each device
 
     def asarray(self, host: np.ndarray) -> Array:
         """Bring a host array to the device, with its dtype; it may share memory with `host`."""
@@ -94,6 +98,7 @@ _KINDS = ("cpu", "gpu", "auto")
 _DEFAULT_BACKEND = {"cpu": "numpy", "gpu": "cupy"}
 
 
+@lru_cache(maxsize=1)
 def _registry() -> dict[str, _Builtin | EntryPoint]:
     table: dict[str, _Builtin | EntryPoint] = dict(_BUILTIN)
     for entry in entry_points(group=ENTRY_POINT_GROUP):
@@ -129,15 +134,25 @@ def _load(name: str) -> Factory:
         return factory
     try:
         module = importlib.import_module(entry.module)
-    except ModuleNotFoundError as exc:
-        if (exc.name or "").partition(".")[0] != entry.library:
-            raise
-        raise BackendNotInstalledError(
-            f"backend {name!r} is not installed: expected the package {entry.library!r}; "
-            f"received {exc.msg}. Run: {entry.install}"
+    except (ImportError, OSError) as exc:
+        if isinstance(exc, ModuleNotFoundError) and (exc.name or "").partition(".")[0] == entry.library:
+            raise BackendNotInstalledError(
+                f"backend {name!r} is not installed: expected the package {entry.library!r}; "
+                f"received {exc.msg}. Run: {entry.install}"
+            ) from exc
+        reason = " ".join(str(exc).split())
+        raise DeviceUnavailableError(
+            f"backend {name!r} is installed but does not work: expected to import {entry.library!r}; "
+            f"received {type(exc).__name__}: {reason}. Reinstall it: {entry.install}"
         ) from exc
     built_in: Factory = module.create
     return built_in
+
+
+@lru_cache(maxsize=64)
+def _create(name: str, kind: str, index: int) -> Backend:
+    """Make the one backend of a device; it has no state, and being the same each time it can key a cache."""
+    return _load(name)(kind, index)
 
 
 def _parse(device: str) -> tuple[str | None, str, int]:
@@ -184,12 +199,12 @@ def get_backend(device: str | Backend = "auto") -> Backend:
         return device
     name, kind, index = _parse(device)
     if kind != "auto":
-        return _load(name or _DEFAULT_BACKEND[kind])(kind, index)
+        return _create(name or _DEFAULT_BACKEND[kind], kind, index)
     try:
-        return _load(name or _DEFAULT_BACKEND["gpu"])("gpu", index)
+        return _create(name or _DEFAULT_BACKEND["gpu"], "gpu", index)
     except (BackendNotInstalledError, DeviceUnavailableError, DeviceIndexError) as no_gpu:
         try:
-            return _load(name or _DEFAULT_BACKEND["cpu"])("cpu", index)
+            return _create(name or _DEFAULT_BACKEND["cpu"], "cpu", index)
         except DeviceIndexError as no_cpu:
             # Of a backend without a CPU, what is wrong is its GPU.
             wrong = no_gpu if isinstance(no_gpu, DeviceUnavailableError) else no_cpu

@@ -12,6 +12,7 @@ from xpnet.backend import Array, Backend, backend_of
 from xpnet.data import check_data
 from xpnet.errors import DataError, InvalidParameterError
 from xpnet.network import Network
+from xpnet.seeds import Purpose, stream
 
 __all__ = ["ClassWeight", "Samples", "batch_orders", "place", "weigh"]
 
@@ -22,6 +23,9 @@ ClassWeight = str | Mapping[int, float] | None
 # interrupt to be answered promptly.
 _OPERATIONS_PER_CALL = 2e9
 _STEPS_PER_CALL = 256
+
+
+_SUM_TOLERANCE = 1e-3  # of a row of target probabilities, which may come rounded
 
 
 class Samples(NamedTuple):
@@ -74,12 +78,18 @@ def place(network: Network, backend: Backend, dtype: str, x: Any, y: Any) -> Sam
             f"received {y.dtype} of shape {tuple(y.shape)}."
         )
     loss = network.loss_function
-    low, high = (float(extreme(y)) for extreme in (array_namespace(y).min, array_namespace(y).max))
-    if low < loss.lowest or high > loss.highest:
+    least, most = (float(extreme(y)) for extreme in (array_namespace(y).min, array_namespace(y).max))
+    if least < loss.lowest or most > loss.highest:
         raise InvalidParameterError(
             f"y: expected numbers from {loss.lowest:g} to {loss.highest:g} for the loss {network.loss!r}; "
-            f"received {low:g} to {high:g}."
+            f"received {least:g} to {most:g}."
         )
+    if loss.output == "softmax":
+        sums = array_namespace(y).sum(y, axis=1)
+        if not bool(array_namespace(y).all(abs(sums - 1) < _SUM_TOLERANCE)):
+            raise InvalidParameterError(
+                f"y: expected class indices, or rows that sum to 1, for the loss {network.loss!r}; received others."
+            )
     return Samples(_to_device(backend, x, dtype), backend.xp.reshape(_to_device(backend, y, dtype), (-1, n_out)))
 
 
@@ -170,12 +180,13 @@ def batch_orders(
     The order follows from the seed and the epoch alone. The last batch, where it is short, is a piece of its own,
     for a compiled run has one shape.
     """
-    order = np.random.default_rng((seed, epoch)).permutation(n_samples).astype(np.int32)
+    order = np.random.default_rng(stream(seed, Purpose.SHUFFLE, epoch)).permutation(n_samples).astype(np.int32)
     full = n_samples // batch_size
     per_step = 6 * network.n_weights * batch_size  # a multiplication and an addition, forward and twice backward
     per_call = min(max(1, int(_OPERATIONS_PER_CALL / per_step)), _STEPS_PER_CALL)
-    rows = order[: full * batch_size].reshape(full, batch_size)
-    for start in range(position, full, per_call):
-        yield backend.asarray(rows[start : start + per_call])
+    if position < full:
+        rows = backend.asarray(order[: full * batch_size].reshape(full, batch_size))  # to the device once an epoch
+        for start in range(position, full, per_call):
+            yield rows[start : min(start + per_call, full), :]
     if full * batch_size < n_samples and position <= full:
         yield backend.asarray(order[None, full * batch_size :])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 from xpnet.errors import InvalidParameterError
@@ -22,9 +23,10 @@ def real(low: float, high: float = math.inf, *, closed: bool = True) -> Constrai
     """Return the constraint of a finite number from `low` (itself allowed if `closed`) to below `high`."""
 
     def holds(value: Any) -> bool:
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if isinstance(value, bool) or not isinstance(value, Real):  # NumPy's numbers are Real too
             return False
-        return math.isfinite(value) and (low <= value if closed else low < value) and value < high
+        number = float(value)
+        return math.isfinite(number) and (low <= number if closed else low < number) and number < high
 
     above = f"{'of at least' if closed else 'above'} {low:g}"
     return Constraint(f"a finite number {above}" + (f" and below {high:g}" if high < math.inf else ""), holds)
@@ -34,7 +36,7 @@ def integer(low: int) -> Constraint:
     """Return the constraint of an integer of at least `low`."""
     return Constraint(
         f"an integer of at least {low}",
-        lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= low,
+        lambda value: isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= low,
     )
 
 

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from xpnet.errors import DataError, InvalidParameterError
 from xpnet.scaling import Scaler, ScalerKind, fit_scaler
+from xpnet.seeds import Purpose, stream
 from xpnet.targets import Task, check_finite, encode_targets, infer_task, target_array
 
 __all__ = [
@@ -165,7 +166,7 @@ def split(
             f"validation_fraction and test_fraction: expected to leave samples to train on; received {n} samples, "
             f"of which {n_validation} for validation and {n_test} for testing; use smaller fractions or more data"
         )
-    seeds = [int(state) for state in np.random.SeedSequence(seed).generate_state(2)]
+    seeds = [int(state) for state in stream(seed, Purpose.PARTS).generate_state(2)]
     rest, test = _draw(np.arange(n), y, n_test, stratify, seeds[0])
     train, validation = _draw(rest, y, n_validation, stratify, seeds[1])
     whole = len(train) == n  # nothing drawn: no need for a copy

@@ -7,32 +7,51 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from xpnet.constraints import check_constraints, real
+from xpnet.callbacks import EpochRecord
+from xpnet.constraints import real
 from xpnet.names import lookup
 
 __all__ = ["EARLY_STOPPING", "EarlyStopping", "StoppingMemory", "get_early_stopping"]
 
 
 class StoppingMemory(NamedTuple):
-    """Best value so far, signed so that higher is better, and the epochs since."""
+    """What is known after an epoch.
+
+    Attributes
+    ----------
+    best : float
+        Best value so far, signed so that higher is better.
+    reference : float
+        The value to beat by more than the tolerance; it moves when that happens.
+    stale : int
+        Epochs since then.
+    improved : bool
+        This epoch is the best so far, by however little.
+    """
 
     best: float = -math.inf
+    reference: float = -math.inf
     stale: int = 0
+    improved: bool = False
 
 
 class EarlyStopping(NamedTuple):
-    """Stop when a metric of the validation part has not become better by `tolerance` for `patience` epochs."""
+    """Stop when a metric has not become better by more than `tolerance` for `patience` epochs."""
 
     metric: str
     patience: float = 10
     tolerance: float = 0.0
 
-    def observe(self, memory: StoppingMemory, metrics: dict[str, float]) -> StoppingMemory:
-        """Return the memory after an epoch; ``stale == 0`` says that it was the best so far."""
-        value = -metrics["loss"] if self.metric == "loss" else metrics[self.metric]
-        if value > memory.best + self.tolerance:
-            return StoppingMemory(value, 0)
-        return StoppingMemory(memory.best, memory.stale + 1)
+    def observe(self, memory: StoppingMemory, record: EpochRecord) -> StoppingMemory:
+        """Return the memory after an epoch; without a validation part the loss is that of training."""
+        scores = record.validation or {"loss": record.loss}
+        value = -scores["loss"] if self.metric == "loss" else scores[self.metric]
+        best, reference, stale, _ = memory
+        if value > reference + self.tolerance:
+            reference, stale = value, 0
+        else:
+            stale += 1
+        return StoppingMemory(value if value > best else best, reference, stale, improved=value > best)
 
 
 EARLY_STOPPING: dict[str, Callable[..., EarlyStopping]] = {
@@ -40,8 +59,12 @@ EARLY_STOPPING: dict[str, Callable[..., EarlyStopping]] = {
 }
 
 
-def get_early_stopping(name: str) -> EarlyStopping:
-    """Return the early stopping of a metric, with options after a colon: ``"accuracy:patience=5"``."""
-    stopping: EarlyStopping = lookup("metric for early stopping", name, EARLY_STOPPING)
-    check_constraints(stopping, {"patience": real(1), "tolerance": real(0)})
+_RANGES = {"patience": real(1), "tolerance": real(0)}
+
+
+def get_early_stopping(name: str | EarlyStopping) -> EarlyStopping:
+    """Return the early stopping of a metric, with options after a colon: ``"loss:patience=5"``; one itself as it is."""
+    if isinstance(name, EarlyStopping):
+        return name
+    stopping: EarlyStopping = lookup("metric for early stopping", name, EARLY_STOPPING, _RANGES)
     return stopping

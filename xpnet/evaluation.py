@@ -22,7 +22,10 @@ def _chunks(network: Network, n_samples: int) -> Iterator[slice]:
 
 def outputs(network: Network, params: Parameters, x: Array, backend: Backend) -> np.ndarray:
     """Return the network's output on the host, (n_samples, n_out): probabilities, rates or values."""
-    chunks = [backend.to_numpy(network.predict(params, x[rows, :])) for rows in _chunks(network, x.shape[0])]
+    chunks = [
+        backend.to_numpy(network.predict(params, x[rows, :], kernels=backend.kernels))
+        for rows in _chunks(network, x.shape[0])
+    ]
     return np.concatenate(chunks)
 
 
@@ -46,8 +49,8 @@ def evaluate(network: Network, params: Parameters, x: Array, y: Array, backend: 
     total = 0.0
     chunks = []
     for rows in _chunks(network, x.shape[0]):
-        a = network.forward(params, x[rows, :])
-        t = network.targets(xp, y[rows, ...], a.dtype)
+        a = network.forward(params, x[rows, :], backend.kernels)
+        t = network.targets(xp, y[rows, ...], a.dtype, smooth=False)
         total += float(backend.to_numpy(xp.sum(loss.value_and_gradient(xp, backend.kernels, a, t)[0])))
         chunks.append(backend.to_numpy(OUTPUTS[loss.output](xp, a) if loss.output else a))
     name = metric_name(network, y.ndim)

@@ -11,8 +11,15 @@ from xpnet.errors import XpnetError
 __all__ = ["write_atomically"]
 
 
-def write_atomically(path: str | Path, data: bytes) -> None:
+def write_atomically(path: str | Path, data: bytes, *, durable: bool = True) -> None:
     """Write a file so that a killed process leaves the old one or the new one, never half of one.
+
+    Parameters
+    ----------
+    path : str or Path
+    data : bytes
+    durable : bool
+        Wait until the data are on the disk, so that this holds for a machine that loses its power too.
 
     Raises
     ------
@@ -25,8 +32,9 @@ def write_atomically(path: str | Path, data: bytes) -> None:
         try:
             with open(beside, "xb") as stream:
                 stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
+                if durable:
+                    stream.flush()
+                    os.fsync(stream.fileno())
             os.replace(beside, path)
         finally:
             beside.unlink(missing_ok=True)

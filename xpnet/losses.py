@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 from array_api_compat import device
 
-from xpnet.activations import sigmoid, softplus
+from xpnet.activations import bounded, sigmoid, softplus
+from xpnet.constraints import real
 from xpnet.kernels import Array
 from xpnet.names import lookup
 
@@ -50,7 +51,7 @@ def _huber(delta: float = 1.0) -> Loss:
 
     def value_and_gradient(xp: Any, kernels: Any, a: Array, t: Array) -> tuple[Array, Array]:
         residual = a - t
-        clipped = xp.clip(residual, -delta, delta)
+        clipped = bounded(xp, residual, -delta, delta)
         return xp.sum(clipped * (residual - 0.5 * clipped), axis=1), clipped
 
     return Loss(value_and_gradient)
@@ -85,7 +86,7 @@ LOSSES: dict[str, Callable[..., Loss]] = {
 
 def get_loss(name: str) -> Loss:
     """Return the loss of a name, with options after a colon: ``"huber:delta=2"``."""
-    loss: Loss = lookup("loss", name, LOSSES)
+    loss: Loss = lookup("loss", name, LOSSES, {"delta": real(0, closed=False)})
     return loss
 
 
@@ -99,9 +100,6 @@ def _exp(xp: Any, z: Array) -> Array:
     return xp.exp(xp.minimum(z, math.log(xp.finfo(z.dtype).max) - 1))
 
 
-OUTPUTS: dict[str, Callable[[Any, Array], Array]] = {"softmax": _softmax, "sigmoid": sigmoid, "exp": _exp}
-
-
 def hardmax(xp: Any, a: Array) -> Array:
     """One-hot rows (batch, n_out) of each row's largest entry, the first where several are equal."""
     return one_hot(xp, xp.argmax(a, axis=1), a.shape[1], a.dtype)
@@ -113,3 +111,12 @@ def one_hot(xp: Any, labels: Array, n_out: int, dtype: Any) -> Array:
         return xp.astype(labels[:, None], dtype)
     classes = xp.arange(n_out, dtype=labels.dtype, device=device(labels))
     return xp.astype(labels[:, None] == classes[None, :], dtype)
+
+
+# Output functions, from logits (batch, n_out); the loss demands one for training, hardmax is for decisions.
+OUTPUTS: dict[str, Callable[[Any, Array], Array]] = {
+    "softmax": _softmax,
+    "sigmoid": sigmoid,
+    "exp": _exp,
+    "hardmax": hardmax,
+}

@@ -10,7 +10,7 @@ import numpy as np
 
 from xpnet.backend import Backend, backend_of, get_backend
 from xpnet.data import Scaler, Task, encode_targets
-from xpnet.errors import ModelFormatError
+from xpnet.errors import InvalidParameterError, ModelFormatError
 from xpnet.evaluation import evaluate, metric_name, outputs
 from xpnet.network import Network, Parameters
 
@@ -109,11 +109,25 @@ class Model:
             return outputs(self.network, params, backend.asarray(self.features(x)), backend)
 
     def predict_proba(self, x: np.ndarray, device: str | Backend = "cpu") -> np.ndarray:
-        """Return the probability of each class or label, (n_samples, n_classes)."""
-        p = self.outputs(x, device)
-        if self.task == "classification" and p.shape[1] == 1:
-            return np.hstack([1 - p, p])
-        return p
+        """Return the probability of each class or label, (n_samples, n_classes).
+
+        Raises
+        ------
+        InvalidParameterError
+            The network's outputs are no probabilities.
+        """
+        if self.task == "regression" or self.network.output not in ("softmax", "sigmoid"):
+            raise InvalidParameterError(
+                f"probabilities: expected a model of classes or labels with the output softmax or sigmoid; "
+                f"received a {self.task} with the output {self.network.output}."
+            )
+        return self._by_class(self.outputs(x, device))
+
+    def _by_class(self, output: np.ndarray) -> np.ndarray:
+        """Give the class 0 of a single output its column."""
+        if self.task == "classification" and output.shape[1] == 1:
+            return np.hstack([1 - output, output])
+        return output
 
     def predict(self, x: np.ndarray, device: str | Backend = "cpu") -> np.ndarray:
         """Predict for raw features.
@@ -124,7 +138,7 @@ class Model:
             Labels (n_samples,), a 0/1 matrix (n_samples, n_labels), or values (n_samples,) or (n_samples, n_out).
         """
         if self.task == "classification":
-            predicted: np.ndarray = np.argmax(self.predict_proba(x, device), axis=1)
+            predicted: np.ndarray = np.argmax(self._by_class(self.outputs(x, device)), axis=1)
             if self.classes is not None:
                 predicted = self.classes[predicted]
             return predicted

@@ -62,6 +62,17 @@ def save_model(path: str | Path, model: Model) -> None:
 def load_model(path: str | Path) -> Model:
     """Read a model file.
 
+    Examples
+    --------
+    >>> import numpy as np, tempfile, xpnet
+    >>> network = xpnet.Network([2, 2], initializer="zeros")
+    >>> model = xpnet.Model(network, network.init().vector, "classification", classes=np.asarray(["no", "yes"]))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     xpnet.save_model(f"{folder}/model.safetensors", model)
+    ...     loaded = xpnet.load_model(f"{folder}/model.safetensors")
+    >>> loaded.predict(np.ones((1, 2))).tolist()
+    ['no']
+
     Raises
     ------
     ModelFormatError

@@ -7,22 +7,17 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from xpnet.constraints import Constraint, real
+from xpnet.constraints import Constraint
 from xpnet.errors import InvalidParameterError, UnknownNameError
 
 __all__ = ["lookup"]
 
-# What an option may be, whatever has it; an option that is not here may be any finite number.
 _ANY = Constraint("a finite number", math.isfinite)
-_OPTIONS = {
-    **dict.fromkeys(("beta_1", "beta_2", "momentum", "rho"), real(0, 1)),
-    **dict.fromkeys(("initial_accumulator", "power", "tolerance", "weight_decay"), real(0)),
-    **dict.fromkeys(("delta", "epochs", "epsilon", "every", "factor"), real(0, closed=False)),
-    "patience": real(1),
-}
 
 
-def lookup(kind: str, name: str, table: Mapping[str, Callable[..., Any]]) -> Any:
+def lookup(
+    kind: str, name: str, table: Mapping[str, Callable[..., Any]], ranges: Mapping[str, Constraint] | None = None
+) -> Any:
     """Call the factory that `table` has under a name, with the options that follow it.
 
     Parameters
@@ -33,6 +28,8 @@ def lookup(kind: str, name: str, table: Mapping[str, Callable[..., Any]]) -> Any
         ``name`` or ``name:option=number,option=number``.
     table : mapping of str to callable
         Factories; their keyword arguments are the options.
+    ranges : mapping of str to Constraint, optional
+        What an option may be; one that is not named here may be any finite number.
 
     Raises
     ------
@@ -54,7 +51,7 @@ def lookup(kind: str, name: str, table: Mapping[str, Callable[..., Any]]) -> Any
             if known:
                 raise UnknownNameError.among(what, option, known)
             raise UnknownNameError(f"unknown {what}: expected none, it has no options; received {option!r}.")
-        options[option] = _number(f"{kind} {name!r}: {option}", text, _OPTIONS.get(option, _ANY))
+        options[option] = _number(f"{kind} {name!r}: {option}", text, (ranges or {}).get(option, _ANY))
     return factory(**options)
 
 

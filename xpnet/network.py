@@ -8,6 +8,7 @@ from typing import Any
 from array_api_compat import array_namespace
 
 from xpnet.backend import Array, Backend, get_backend
+from xpnet.errors import InvalidParameterError
 from xpnet.generator import uniform_bits, uniform_floats
 from xpnet.kernels import REFERENCE, Kernels
 from xpnet.losses import OUTPUTS, one_hot
@@ -66,37 +67,59 @@ class Network(Specification):
         """Return one ``(W, b)`` a layer as `Parameters`; see `xpnet.parameters.pack`."""
         return pack(self, layers)
 
-    def targets(self, xp: Any, y: Array, dtype: Any) -> Array:
+    def targets(self, xp: Any, y: Array, dtype: Any, *, smooth: bool = True) -> Array:
         """Return targets as the loss takes them, (batch, n_out), from class indices (batch,) or values."""
+        n_out = self.layer_sizes[-1]
         if not xp.isdtype(y.dtype, "integral") or y.ndim > 1:
             t = xp.astype(y, dtype, copy=False)
-            return t if t.ndim > 1 else t[:, None]
-        n_out = self.layer_sizes[-1]
+            t = t if t.ndim > 1 else t[:, None]
+            if t.shape[1] != n_out:
+                raise InvalidParameterError(f"y: expected {n_out} targets a sample; received {tuple(y.shape)}.")
+            return t
         t = one_hot(xp, y, n_out, dtype)
-        if self.label_smoothing:
+        if self.label_smoothing and smooth:
             t *= 1 - self.label_smoothing
             t += self.label_smoothing / max(n_out, 2)
         return t
 
-    def forward(self, params: Sequence[tuple[Array, Array]], x: Array) -> Array:
+    def forward(self, params: Sequence[tuple[Array, Array]], x: Array, kernels: Kernels = REFERENCE) -> Array:
         """Return the logits or, where the loss does not own the output function, the output: (batch, n_out)."""
         params = self.pack(params)
         xp = array_namespace(params.vector)
         a = x
         for (W, b), f, slope in zip(params, self.functions, params.slopes, strict=True):
-            _, a = REFERENCE.dense(xp, f, a, W, b, f.slope if slope is None else slope)
+            _, a = kernels.dense(xp, f, a, W, b, f.slope if slope is None else slope)
         return a
 
-    def predict(self, params: Sequence[tuple[Array, Array]], x: Array) -> Array:
-        """Return the output: probabilities, rates or values, (batch, n_out)."""
-        a = self.forward(params, x)
-        demanded = self.loss_function.output
-        return OUTPUTS[demanded](array_namespace(a), a) if demanded else a
+    def predict(
+        self,
+        params: Sequence[tuple[Array, Array]],
+        x: Array,
+        *,
+        output: str | None = None,
+        kernels: Kernels = REFERENCE,
+    ) -> Array:
+        """Return the output: probabilities, rates or values, (batch, n_out).
+
+        Parameters
+        ----------
+        params : Parameters, or a sequence of (W, b)
+        x : (batch, n_in)
+        output : str, optional
+            Another output function than the loss demands: ``"hardmax"`` gives each sample's class as a one-hot row.
+        kernels : Kernels
+        """
+        a = self.forward(params, x, kernels)
+        name = output or self.loss_function.output
+        return OUTPUTS[name](array_namespace(a), a) if name else a
 
     def loss_and_grads(
         self, params: Sequence[tuple[Array, Array]], x: Array, y: Array, sample_weight: Array | None = None
     ) -> tuple[Array, Parameters]:
         """Objective of a batch and its gradient with respect to every parameter; nothing is dropped or drawn.
+
+        The values of the targets are not checked. JAX's arrays in float64 need ``jax.enable_x64``, or the backend's
+        `scope`.
 
         Parameters
         ----------
@@ -114,7 +137,9 @@ class Network(Specification):
         params = self.pack(params)
         xp = array_namespace(params.vector)
         x = xp.astype(x, params.vector.dtype, copy=False)
-        batch = (x, y) if sample_weight is None else (x, y, sample_weight)
+        batch: tuple[Array, ...] = (x, y)
+        if sample_weight is not None:
+            batch = (x, y, xp.astype(sample_weight, params.vector.dtype, copy=False))
         loss, gradient = self.value_and_gradient(xp, REFERENCE, params.vector, batch)
         return loss, Parameters(gradient, self)
 

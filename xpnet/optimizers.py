@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from array_api_compat import device
 
+from xpnet.constraints import real
 from xpnet.kernels import Array
 from xpnet.names import lookup
 
@@ -152,7 +153,16 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
 }
 
 
-def get_optimizer(name: str) -> Optimizer:
-    """Return the optimizer of a name, with options after a colon: ``"adam:beta_1=0.8"``."""
-    optimizer: Optimizer = lookup("optimizer", name, OPTIMIZERS)
+_RANGES = {
+    **dict.fromkeys(("beta_1", "beta_2", "momentum", "rho"), real(0, 1)),
+    **dict.fromkeys(("initial_accumulator", "weight_decay"), real(0)),
+    "epsilon": real(0, closed=False),
+}
+
+
+def get_optimizer(name: str | Optimizer) -> Optimizer:
+    """Return the optimizer of a name, with options after a colon: ``"adam:beta_1=0.8"``; one itself as it is."""
+    if isinstance(name, Optimizer):
+        return name
+    optimizer: Optimizer = lookup("optimizer", name, OPTIMIZERS, _RANGES)
     return optimizer

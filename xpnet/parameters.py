@@ -12,6 +12,7 @@ from array_api_compat import array_namespace
 from xpnet.backend import Array
 from xpnet.errors import InvalidParameterError
 from xpnet.initializers import default_initializer, get_initializer
+from xpnet.seeds import Purpose, stream
 from xpnet.specification import Specification
 
 __all__ = ["Parameters", "draw", "pack"]
@@ -54,7 +55,7 @@ class Parameters(Sequence[tuple[Array, Array]]):
 
 def draw(network: Specification, seed: int) -> np.ndarray:
     """Draw the initial parameter vector on the host, (n_parameters,) float64."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(stream(seed, Purpose.WEIGHTS))
     weights, biases, slopes = [], [], []
     for i, f in enumerate(network.functions):
         fan_in, fan_out = network.layer_sizes[i], network.layer_sizes[i + 1]

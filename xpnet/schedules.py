@@ -9,6 +9,8 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+from xpnet.callbacks import EpochRecord
+from xpnet.constraints import real
 from xpnet.names import lookup
 
 __all__ = ["SCHEDULES", "Memory", "Schedule", "get_schedule"]
@@ -23,14 +25,14 @@ class Schedule(NamedTuple):
     ----------
     factor : (memory, epoch, epochs) -> float
         Factor for an epoch, counted from 0, of a run of so many epochs.
-    observe : (memory, loss) -> memory
-        Memory after an epoch with that loss (of the validation part, where there is one).
+    observe : (memory, record) -> memory
+        Memory after an epoch.
     memory : tuple of float
         Memory before the first epoch.
     """
 
     factor: Callable[[Memory, int, int], float]
-    observe: Callable[[Memory, float], Memory] = lambda memory, loss: memory
+    observe: Callable[[Memory, EpochRecord], Memory] = lambda memory, record: memory
     memory: Memory = ()
 
 
@@ -55,10 +57,14 @@ def _warmup(epochs: float = 5) -> Schedule:
 
 
 def _adaptive(factor: float = 0.2, patience: float = 2, tolerance: float = 1e-4) -> Schedule:
-    """Multiplied by `factor` whenever `patience` epochs in a row did not lower the best loss by `tolerance`."""
+    """Multiplied by `factor` whenever `patience` epochs in a row did not lower the best loss by `tolerance`.
 
-    def observe(memory: Memory, loss: float) -> Memory:
+    The loss is that of the validation part, where there is one.
+    """
+
+    def observe(memory: Memory, record: EpochRecord) -> Memory:
         current, best, stale = memory
+        loss = record.validation["loss"] if record.validation else record.loss
         stale = 0 if loss < best - tolerance else stale + 1
         if stale >= patience:
             return current * factor, min(best, loss), 0
@@ -77,7 +83,16 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {
 }
 
 
-def get_schedule(name: str) -> Schedule:
-    """Return the schedule of a name, with options after a colon: ``"step:every=5,factor=0.5"``."""
-    schedule: Schedule = lookup("schedule", name, SCHEDULES)
+_RANGES = {
+    **dict.fromkeys(("epochs", "factor"), real(0, closed=False)),
+    **dict.fromkeys(("every", "patience"), real(1)),
+    **dict.fromkeys(("power", "tolerance"), real(0)),
+}
+
+
+def get_schedule(name: str | Schedule) -> Schedule:
+    """Return the schedule of a name, with options after a colon: ``"step:every=5,factor=0.5"``; one itself as it is."""
+    if isinstance(name, Schedule):
+        return name
+    schedule: Schedule = lookup("schedule", name, SCHEDULES, _RANGES)
     return schedule

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -45,7 +45,7 @@ class Specification:
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__  # the way of a frozen dataclass to normalise its fields
-        set_(self, "layer_sizes", tuple(int(n) if isinstance(n, np.integer) else n for n in self.layer_sizes))
+        set_(self, "layer_sizes", tuple(self.layer_sizes))
         if len(self.layer_sizes) < 2:
             raise InvalidParameterError(
                 f"layer_sizes: expected the sizes of input, hidden layers and output; received {self.layer_sizes}."
@@ -53,7 +53,7 @@ class Specification:
         hidden = self.n_layers - 1
         for name in ("activation", "dropout"):
             value = getattr(self, name)
-            if not isinstance(value, str | float | int):
+            if isinstance(value, Iterable) and not isinstance(value, str):
                 value = tuple(value)
                 if len(value) != hidden:
                     raise InvalidParameterError(
@@ -62,6 +62,8 @@ class Specification:
                     )
             set_(self, name, value)
         check_constraints(self, _CONSTRAINTS)
+        for name in _CONSTRAINTS:
+            set_(self, name, _plain(getattr(self, name)))
         demanded = self.loss_function.output
         set_(self, "output", self.output or demanded or "identity")
         if demanded and self.output != demanded:
@@ -131,3 +133,10 @@ class Specification:
     def to_dict(self) -> dict[str, Any]:
         """Return the specification as plain values: ``Network(**d)`` gives an equal network."""
         return asdict(self)
+
+
+def _plain(value: Any) -> Any:
+    """Return Python's own number for NumPy's, so that a specification is equal to itself after a round trip by JSON."""
+    if isinstance(value, tuple):
+        return tuple(map(_plain, value))
+    return value.item() if isinstance(value, np.generic) else value

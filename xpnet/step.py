@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from xpnet.backend import Array, Backend
 from xpnet.generator import advance
-from xpnet.kernels import Step
+from xpnet.kernels import RunSteps, Step
 from xpnet.network import Network
-from xpnet.optimizers import Optimizer, OptimizerState
+from xpnet.optimizers import Optimizer, OptimizerState, get_optimizer
+from xpnet.seeds import Purpose, stream
 
-__all__ = ["StepState", "clip_by_norm", "init_state", "make_step"]
+__all__ = ["StepState", "clip_by_norm", "compile_steps", "init_state", "make_step"]
 
 
 class StepState(NamedTuple):
@@ -32,8 +34,8 @@ class StepState(NamedTuple):
 
 def init_state(network: Network, optimizer: Optimizer, params: Array, seed: int, backend: Backend) -> StepState:
     """Return the state before the first step."""
-    # A hash of the whole seed, however large.
-    key = np.asarray([*np.random.SeedSequence(seed).generate_state(1).view(np.int32), 0], dtype=np.int32)
+    word = stream(seed, Purpose.MASKS).generate_state(1).view(np.int32)
+    key = np.asarray([*word, 0], dtype=np.int32)
     return StepState(optimizer.init(backend.xp, params, network.n_weights), backend.asarray(key))
 
 
@@ -77,7 +79,18 @@ def make_step(
     return step
 
 
+@lru_cache(maxsize=16)
+def compile_steps(
+    network: Network, optimizer: str | Optimizer, backend: Backend, clip_norm: float | None = None
+) -> RunSteps:
+    """Return the compiled run of steps; the same arguments give the same one, so that a second fit need not compile."""
+    return backend.compile(make_step(network, get_optimizer(optimizer), backend, clip_norm=clip_norm))
+
+
 def clip_by_norm(xp: Any, gradient: Array, largest: float) -> Array:
     """Scale a gradient down to norm `largest` if it is longer: Pascanu, Mikolov, Bengio (2013), arXiv:1211.5063."""
-    norm = xp.sqrt(xp.sum(gradient * gradient))
+    # Scaled by its largest entry first, whose square might overflow.
+    top = xp.maximum(xp.max(xp.abs(gradient)), xp.finfo(gradient.dtype).smallest_normal)
+    scaled = gradient / top
+    norm = top * xp.sqrt(xp.sum(scaled * scaled))
     return gradient * (largest / xp.maximum(norm, largest))

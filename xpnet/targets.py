@@ -25,9 +25,9 @@ def infer_task(y: ArrayLike) -> Task:
     """Tell the task from the type and the values of the targets.
 
     Strings and booleans are classes. Whole numbers (also when stored as floats) are classes, unless there are more
-    than 20 distinct values and they are more than 10 % of the samples: then they are a quantity, as are all other
-    floats. A matrix of two columns or more is multilabel when it is boolean or holds integers 0 and 1 only, else
-    regression with several outputs.
+    than 20 distinct values and they are more than 10 % of the samples, or no two of three or more samples share one:
+    then they are a quantity, as are all other floats. A matrix of two columns or more is multilabel when it is boolean
+    or holds integers 0 and 1 only, else regression with several outputs.
 
     Parameters
     ----------
@@ -58,7 +58,8 @@ def infer_task(y: ArrayLike) -> Task:
     if values.dtype.kind == "f" and not _all_whole(values):
         return "regression"
     distinct = np.unique(values).size
-    many = distinct > _MANY_VALUES and distinct > _MANY_VALUES_FRACTION * values.size
+    # Nor are they classes where no two samples share one.
+    many = (distinct > _MANY_VALUES and distinct > _MANY_VALUES_FRACTION * values.size) or 2 < distinct == values.size
     return "regression" if many else "classification"
 
 

@@ -1,4 +1,4 @@
-"""The trainer: epochs, validation, early stopping. All state of a run is one value, `RunState`."""
+"""The trainer: epochs, validation, early stopping."""
 
 from __future__ import annotations
 
@@ -14,75 +14,49 @@ from array_api_compat import is_array_api_obj
 from xpnet.backend import Array, Backend, backend_of, get_backend
 from xpnet.batches import ClassWeight, Samples, batch_orders, place, weigh
 from xpnet.callbacks import Callback, EpochRecord, StopTraining
-from xpnet.constraints import check_constraints, integer, one_of, optional, real
-from xpnet.early_stopping import StoppingMemory, get_early_stopping
+from xpnet.constraints import Constraint, check_constraints, integer, one_of, optional, real
+from xpnet.early_stopping import EarlyStopping, get_early_stopping
 from xpnet.errors import DivergenceError, InvalidParameterError
 from xpnet.evaluation import evaluate, metric_name
 from xpnet.kernels import RunSteps
 from xpnet.network import Network, Parameters
-from xpnet.optimizers import get_optimizer
-from xpnet.schedules import Memory, get_schedule
-from xpnet.step import StepState, init_state, make_step
+from xpnet.optimizers import Optimizer, get_optimizer
+from xpnet.run import Run, RunState, adopt
+from xpnet.schedules import Schedule, get_schedule
+from xpnet.step import compile_steps, init_state
 
 __all__ = ["Run", "RunState", "Trainer"]
 
+_BATCH_SIZE = integer(1)
 _CONSTRAINTS = {
     "learning_rate": optional(real(0, closed=False)),
     "clip_norm": optional(real(0, closed=False)),
-    "batch_size": optional(integer(1)),
+    "batch_size": Constraint(
+        f"{_BATCH_SIZE.expected}, 'auto', or None", lambda value: value in ("auto", None) or _BATCH_SIZE.holds(value)
+    ),
     "epochs": integer(1),
     "seed": integer(0),
     "dtype": one_of("float32", "float64"),
 }
+_AUTO_BATCH_SIZE = 32
 
 
-class RunState(NamedTuple):
-    """All that a run needs to go on, as one value.
+class _Plan(NamedTuple):
+    """What stays the same through a run."""
 
-    Attributes
-    ----------
-    params : (n_parameters,)
-    step : StepState
-        The optimizer's state and the generator's key.
-    total : scalar array
-        Sum of the samples' losses in this epoch so far.
-    epoch, position : int
-        Epochs done, and steps done of the next; the order of an epoch follows from the seed and its number.
-    schedule : tuple of float
-        Memory of the learning-rate schedule.
-    stopping : StoppingMemory
-        Memory of early stopping.
-    best : (n_parameters,) or None
-        Parameters of the best epoch, where there is early stopping.
-    """
+    backend: Backend
+    run_steps: RunSteps
+    optimizer: Optimizer
+    schedule: Schedule
+    stopping: EarlyStopping | None
+    samples: Samples
+    held_out: Samples | None
+    batch_size: int
 
-    params: Array
-    step: StepState
-    total: Array
-    epoch: int = 0
-    position: int = 0
-    schedule: Memory = ()
-    stopping: StoppingMemory = StoppingMemory()
-    best: Array | None = None
-
-
-class Run(NamedTuple):
-    """What training gives.
-
-    Attributes
-    ----------
-    params : Parameters
-        Of the best epoch with early stopping, else of the last; on the device.
-    history : list of EpochRecord
-    state : RunState
-    stopped : str
-        Why it ended: ``"epochs"``, ``"early stopping"``, ``"interrupted"`` or ``"diverged"``.
-    """
-
-    params: Parameters
-    history: list[EpochRecord]
-    state: RunState
-    stopped: str
+    @property
+    def n_samples(self) -> int:
+        n: int = self.samples.x.shape[0]
+        return n
 
 
 @dataclass(frozen=True)
@@ -92,18 +66,18 @@ class Trainer:
     Parameters
     ----------
     network : Network
-    optimizer : str
+    optimizer : str or Optimizer
         In `xpnet.optimizers.OPTIMIZERS`, with options: ``"adam"``, ``"momentum:momentum=0.95"``.
     learning_rate : float or None
         None takes the optimizer's default.
-    schedule : str
+    schedule : str or Schedule
         In `xpnet.schedules.SCHEDULES`; it changes the learning rate from epoch to epoch.
     clip_norm : float or None
         Largest norm of the gradient.
-    batch_size : int or None
-        1, a mini-batch, or None for the whole set.
+    batch_size : int, "auto" or None
+        1, a mini-batch, or None for the whole set; ``"auto"`` is 32, or all samples if there are fewer.
     epochs : int
-    early_stopping : str or None
+    early_stopping : str, EarlyStopping or None
         ``"loss"``, ``"accuracy"`` or ``"r2"`` of the validation part, with options:
         ``"loss:patience=10,tolerance=0.001"``. The best epoch's parameters are restored.
     class_weight : "balanced", mapping of class index to weight, or None
@@ -125,13 +99,13 @@ class Trainer:
     """
 
     network: Network
-    optimizer: str = "adam"
+    optimizer: str | Optimizer = "adam"
     learning_rate: float | None = None
-    schedule: str = "constant"
+    schedule: str | Schedule = "constant"
     clip_norm: float | None = None
-    batch_size: int | None = 32
+    batch_size: int | str | None = "auto"
     epochs: int = 20
-    early_stopping: str | None = None
+    early_stopping: str | EarlyStopping | None = None
     class_weight: ClassWeight = None
     seed: int = 0
     dtype: str = "float32"
@@ -165,7 +139,7 @@ class Trainer:
         validation : (x, y), optional
             Evaluated after each epoch.
         state : RunState, optional
-            From an earlier run; it is consumed.
+            From an earlier run of the same network and optimizer, perhaps on another device; it is consumed.
 
         Raises
         ------
@@ -176,116 +150,133 @@ class Trainer:
         """
         backend = backend_of(x) if self.device is None and is_array_api_obj(x) else get_backend(self.device or "cpu")
         with backend.scope(self.dtype):
-            samples = place(self.network, backend, self.dtype, x, y)
-            samples = weigh(self.network, backend, self.dtype, samples, sample_weight, self.class_weight)
-            held_out = place(self.network, backend, self.dtype, *validation) if validation else None
-            if (self.batch_size or 1) > samples.x.shape[0]:
-                raise InvalidParameterError(
-                    f"batch_size: expected at most the number of training samples, {samples.x.shape[0]}; "
-                    f"received {self.batch_size}."
-                )
-            if self.early_stopping:
-                self._check_metric(held_out)
-            return self._fit(backend, samples, held_out, state or self.initial_state(backend))
+            plan = self._plan(backend, x, y, sample_weight, validation)
+            fresh = self.initial_state(backend)
+            return self._fit(plan, fresh if state is None else adopt(state, fresh, backend))
 
     def initial_state(self, backend: Backend) -> RunState:
         """Return the state before the first step."""
         with backend.scope(self.dtype):
             params = self.network.init(self.seed, backend, self.dtype).vector
             step = init_state(self.network, get_optimizer(self.optimizer), params, self.seed, backend)
-            return RunState(params, step, backend.xp.sum(params) * 0, schedule=get_schedule(self.schedule).memory)
+            total = backend.asarray(np.zeros((), dtype=self.dtype))
+            return RunState(params, step, total, schedule=get_schedule(self.schedule).memory)
 
-    def _fit(self, backend: Backend, samples: Samples, held_out: Samples | None, state: RunState) -> Run:
-        optimizer, schedule = get_optimizer(self.optimizer), get_schedule(self.schedule)
-        stopping = get_early_stopping(self.early_stopping) if self.early_stopping else None
-        run_steps = backend.compile(make_step(self.network, optimizer, backend, clip_norm=self.clip_norm))
+    def _plan(self, backend: Backend, x: Any, y: Any, sample_weight: Any, validation: tuple[Any, Any] | None) -> _Plan:
+        samples = place(self.network, backend, self.dtype, x, y)
+        samples = weigh(self.network, backend, self.dtype, samples, sample_weight, self.class_weight)
+        held_out = place(self.network, backend, self.dtype, *validation) if validation else None
         n_samples = samples.x.shape[0]
-        history: list[EpochRecord] = []
-        stopped = "epochs"
-        good = self._copy(backend, state)
+        sizes = {"auto": min(_AUTO_BATCH_SIZE, n_samples), None: n_samples}
+        batch_size = int(sizes.get(self.batch_size, self.batch_size))  # type: ignore[arg-type]
+        if batch_size > n_samples:
+            raise InvalidParameterError(
+                f"batch_size: expected at most the number of training samples, {n_samples}; received {batch_size}."
+            )
+        stopping = get_early_stopping(self.early_stopping) if self.early_stopping else None
+        if stopping is not None:
+            self._check_metric(stopping, held_out)
+        run_steps = compile_steps(self.network, self.optimizer, backend, self.clip_norm)
+        optimizer, schedule = get_optimizer(self.optimizer), get_schedule(self.schedule)
+        return _Plan(backend, run_steps, optimizer, schedule, stopping, samples, held_out, batch_size)
+
+    def _check_metric(self, stopping: EarlyStopping, held_out: Samples | None) -> None:
+        if held_out is None:
+            raise InvalidParameterError("early_stopping: expected a validation part; received none.")
+        known = ("loss", metric_name(self.network, held_out.y.ndim))
+        if stopping.metric not in known:
+            raise InvalidParameterError(
+                f"early_stopping: expected one of {', '.join(known)}; received {stopping.metric!r}."
+            )
+
+    def _fit(self, plan: _Plan, state: RunState) -> Run:
+        good = _copy(plan, state)
         try:
             for callback in self.callbacks:
-                callback.on_start(math.ceil(n_samples / (self.batch_size or n_samples)), self.epochs)
-            while state.epoch < self.epochs:
-                if stopping and state.stopping.stale >= stopping.patience:
-                    stopped = "early stopping"
-                    break
-                rate = (self.learning_rate or optimizer.learning_rate) * schedule.factor(
+                callback.on_start(math.ceil(plan.n_samples / plan.batch_size), self.epochs)
+            while state.epoch < self.epochs and not _is_over(plan, state):
+                rate = (self.learning_rate or plan.optimizer.learning_rate) * plan.schedule.factor(
                     state.schedule, state.epoch, self.epochs
                 )
-                started = time.perf_counter()
-                for state in self._epoch(backend, run_steps, samples, state, rate):  # noqa: B020 - it goes on from it
+                first, started = state.position, time.perf_counter()
+                for state in self._steps(plan, state, rate):  # noqa: B020 - it goes on from it
                     for callback in self.callbacks:
                         callback.on_steps(state.epoch + 1, state.position)
-                loss = float(backend.to_numpy(state.total)) / n_samples
+                loss = float(plan.backend.to_numpy(state.total)) / plan.n_samples
                 seconds = time.perf_counter() - started
-                if not (math.isfinite(loss) and self._is_finite(backend, state)):
-                    raise self._divergence(state, loss, rate, good, history)
-                good = self._copy(backend, state)
-                metrics = (
-                    evaluate(self.network, self._view(good), held_out.x, held_out.y, backend) if held_out else None
-                )
-                state = state._replace(
-                    epoch=state.epoch + 1,
-                    position=0,
-                    total=state.total * 0,
-                    schedule=schedule.observe(state.schedule, metrics["loss"] if metrics else loss),
-                )
-                if stopping and metrics:
-                    state = state._replace(stopping=stopping.observe(state.stopping, metrics))
-                    state = state._replace(best=good if state.stopping.stale == 0 else state.best)
-                history.append(EpochRecord(state.epoch, loss, metrics, rate, seconds, n_samples / seconds))
+                if not (math.isfinite(loss) and _is_finite(plan, state)):
+                    raise self._divergence(good, state, loss, rate)
+                good = _copy(plan, state)
+                trained = plan.n_samples - first * plan.batch_size  # fewer where an interrupted epoch went on
+                scores = self._validate(plan, good)
+                record = EpochRecord(state.epoch + 1, loss, scores, rate, seconds, trained / seconds)
+                state = _close_epoch(plan, state, record, good)
                 for callback in self.callbacks:
-                    callback.on_epoch(history[-1])
+                    callback.on_epoch(record)
         except StopTraining:
-            stopped = "interrupted"
-            if self._is_finite(backend, state):
-                good = self._copy(backend, state)
-        return Run(self._view(good if state.best is None else state.best), history, state, stopped)
+            return self._run(_copy(plan, state) if _is_finite(plan, state) else good, state, "interrupted")
+        return self._run(good, state, "early stopping" if _is_over(plan, state) else "epochs")
 
-    def _epoch(
-        self, backend: Backend, run_steps: RunSteps, samples: Samples, state: RunState, rate: float
-    ) -> Iterator[RunState]:
+    def _steps(self, plan: _Plan, state: RunState, rate: float) -> Iterator[RunState]:
         """Do the rest of an epoch, and yield the state after each call of the compiled run."""
-        xp = backend.xp
+        backend = plan.backend
         learning_rate = backend.asarray(np.asarray(rate, dtype=self.dtype))
         step = state.step._replace(optimizer=state.step.optimizer._replace(learning_rate=learning_rate))
-        n_samples = samples.x.shape[0]
-        batch_size = self.batch_size or n_samples
-        orders = batch_orders(self.network, backend, n_samples, batch_size, self.seed, state.epoch, state.position)
+        total = state.total
+        orders = batch_orders(
+            self.network, backend, plan.n_samples, plan.batch_size, self.seed, state.epoch, state.position
+        )
         for order in orders:
-            params, step, losses = run_steps(state.params, step, samples.arrays, order)
-            total = xp.sum(losses) * (order.shape[1] if self.network.reduction == "mean" else 1)
-            state = state._replace(
-                params=params, step=step, total=state.total + total, position=state.position + order.shape[0]
-            )
+            params, step, losses = plan.run_steps(state.params, step, plan.samples.arrays, order)
+            total += backend.xp.sum(losses) * (order.shape[1] if self.network.reduction == "mean" else 1)
+            state = state._replace(params=params, step=step, total=total, position=state.position + order.shape[0])
             yield state
 
-    def _view(self, vector: Array) -> Parameters:
-        return Parameters(vector, self.network)
+    def _validate(self, plan: _Plan, vector: Array) -> dict[str, float] | None:
+        if plan.held_out is None:
+            return None
+        params = Parameters(vector, self.network)
+        return evaluate(self.network, params, plan.held_out.x, plan.held_out.y, plan.backend)
 
-    @staticmethod
-    def _copy(backend: Backend, state: RunState) -> Array:
-        return backend.xp.asarray(state.params, copy=True)  # for the next steps consume the original
+    def _run(self, good: Array, state: RunState, stopped: str) -> Run:
+        """Return what there is: the parameters of the best epoch where there is one, else the last good ones."""
+        return Run(Parameters(good if state.best is None else state.best, self.network), state, stopped)
 
-    @staticmethod
-    def _is_finite(backend: Backend, state: RunState) -> bool:
-        return bool(backend.to_numpy(backend.xp.all(backend.xp.isfinite(state.params))))
-
-    def _divergence(
-        self, state: RunState, loss: float, rate: float, good: Array, history: list[EpochRecord]
-    ) -> DivergenceError:
+    def _divergence(self, good: Array, state: RunState, loss: float, rate: float) -> DivergenceError:
         return DivergenceError(
             f"training diverged in epoch {state.epoch + 1}: expected a finite loss and finite parameters; received a "
             f"loss of {loss:g} at learning rate {rate:g}. Try a smaller learning rate, clipping the gradient "
             f"or scaling the inputs. The parameters after epoch {state.epoch} are kept.",
-            Run(self._view(good if state.best is None else state.best), history, state, "diverged"),
+            self._run(good, state, "diverged"),
         )
 
-    def _check_metric(self, held_out: Samples | None) -> None:
-        if held_out is None:
-            raise InvalidParameterError("early_stopping: expected a validation part; received none.")
-        metric = get_early_stopping(str(self.early_stopping)).metric
-        known = ("loss", metric_name(self.network, held_out.y.ndim))
-        if metric not in known:
-            raise InvalidParameterError(f"early_stopping: expected one of {', '.join(known)}; received {metric!r}.")
+
+def _close_epoch(plan: _Plan, state: RunState, record: EpochRecord, params: Array) -> RunState:
+    """Return the state after an epoch: what the schedule and early stopping remember, and a new sum of losses."""
+    stopping, best = state.stopping, state.best
+    if plan.stopping is not None:
+        stopping = plan.stopping.observe(stopping, record)
+        best = params if stopping.improved else best
+    return state._replace(
+        epoch=state.epoch + 1,
+        position=0,
+        total=plan.backend.xp.zeros_like(state.total),
+        schedule=plan.schedule.observe(state.schedule, record),
+        stopping=stopping,
+        best=best,
+        history=(*state.history, record),
+    )
+
+
+def _is_over(plan: _Plan, state: RunState) -> bool:
+    return plan.stopping is not None and state.stopping.stale >= plan.stopping.patience
+
+
+def _copy(plan: _Plan, state: RunState) -> Array:
+    return plan.backend.xp.asarray(state.params, copy=True)  # for the next steps consume the original
+
+
+def _is_finite(plan: _Plan, state: RunState) -> bool:
+    xp = plan.backend.xp
+    arrays = (state.params, *state.step.optimizer.slots)  # an infinite second moment would freeze Adam unseen
+    return bool(plan.backend.to_numpy(xp.all(xp.stack([xp.all(xp.isfinite(array)) for array in arrays]))))

@@ -58,4 +58,15 @@ def create(kind: str, index: int) -> Backend:
             "Check nvidia-smi and CUDA_VISIBLE_DEVICES, or train with --device cpu."
         )
     check_index("cupy", kind, index, count)
-    return CupyBackend(index)
+    backend = CupyBackend(index)
+    try:
+        with backend.device:
+            # A driver alone is not enough: this compiles a kernel and loads cuBLAS.
+            (cupy.ones((1, 2)) @ cupy.ones((2, 1)) + 1).item()
+    except (ImportError, OSError, RuntimeError, cupy.cuda.compiler.CompileException) as exc:
+        raise DeviceUnavailableError(
+            f"CuPy finds the GPU but cannot compute on it: expected CUDA's libraries and headers; received "
+            f"{type(exc).__name__}: {' '.join(str(exc).split())}. Install them with CuPy: pip install "
+            "'cupy-cuda13x[ctk]' (CUDA 12: 'cupy-cuda12x[ctk]')."
+        ) from exc
+    return backend

@@ -89,6 +89,8 @@ def prepare(data: str, options: TrainOptions) -> Job:
         y_test=dataset.y_test,
     )
     loss = _loss(options.loss, task)
+    if options.label_smoothing and task != "classification":
+        raise InvalidParameterError(f"label_smoothing: expected 0 for a {task}; received {options.label_smoothing!r}.")
     y_train, _ = encode_targets(parts.y_train, task, classes)
     if classes is None:
         n_out = y_train.shape[1]

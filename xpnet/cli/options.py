@@ -14,6 +14,7 @@ from cyclopts import App, ArgumentCollection, Group, Parameter, Token
 from cyclopts.config import Dict
 
 from xpnet.cli.presets import PRESETS
+from xpnet.datasets import DATASETS
 from xpnet.errors import InvalidParameterError, UnknownNameError
 
 __all__ = ["TrainOptions", "fill_options", "name_option", "write_config"]
@@ -126,6 +127,7 @@ _OPTIONS_BY_PARAMETER = {
     "initializer": "--init",
     "layer_sizes": "--hidden",
     "learning_rate": "--lr",
+    "probabilities": "--probabilities",
     "test_fraction": "--test-fraction",
     "validation_fraction": "--val-fraction",
     "validation_fraction and test_fraction": "--val-fraction and --test-fraction",
@@ -173,11 +175,13 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 def write_config(data: str, options: TrainOptions) -> bytes:
     """Return the configuration file that repeats a run: ``xpnet train --config FILE``."""
-    values: dict[str, Any] = {"data": str(Path(data).resolve()) if Path(data).exists() else data}
+    values: dict[str, Any] = {"data": data if data in DATASETS else str(Path(data).resolve())}
     for field in fields(options):
         value = getattr(options, field.name)
         if field.name in _NOT_CONFIGURED or value is None:
             continue
         name = field.name.replace("_", "-")
-        values[name] = str(value.resolve()) if isinstance(value, Path) else value
+        # The target of an .npy file is another file, which may be named from here.
+        is_path = isinstance(value, Path) or (name == "target" and value.endswith(".npy") and Path(value).exists())
+        values[name] = str(Path(value).resolve()) if is_path else value
     return tomli_w.dumps(values).encode()

@@ -55,8 +55,6 @@ def predict(
     x, _, _ = _read(loaded, data, data_dir)
     columns = _columns("prediction", loaded.predict(x, backend))
     if probabilities:
-        if loaded.task == "regression":
-            raise DataError("--probabilities: expected a model of classes or labels; received a regression.")
         p = loaded.predict_proba(x, backend)
         labels = range(p.shape[1]) if loaded.classes is None else loaded.classes
         columns |= {f"probability_{label}": p[:, i] for i, label in enumerate(labels)}

@@ -144,4 +144,4 @@ class RunFolder(Callback):
     def on_epoch(self, record: EpochRecord) -> None:
         """Replace the metrics by a file with one more line, so that it never ends in half of one."""
         self._metrics += json.dumps(record._asdict()).encode() + b"\n"
-        write_atomically(self._folder / "metrics.jsonl", self._metrics)
+        write_atomically(self._folder / "metrics.jsonl", self._metrics, durable=False)

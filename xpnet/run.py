@@ -1,0 +1,109 @@
+"""The state of a run as one value, and what training gives."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from xpnet.backend import Array, Backend, backend_of
+from xpnet.callbacks import EpochRecord
+from xpnet.early_stopping import StoppingMemory
+from xpnet.errors import InvalidParameterError
+from xpnet.parameters import Parameters
+from xpnet.schedules import Memory
+from xpnet.step import StepState
+
+__all__ = ["Run", "RunState", "adopt"]
+
+
+class RunState(NamedTuple):
+    """All that a run needs to go on, as one value.
+
+    Attributes
+    ----------
+    params : (n_parameters,)
+    step : StepState
+        The optimizer's state and the generator's key.
+    total : scalar array
+        Sum of the samples' losses in this epoch so far.
+    epoch, position : int
+        Epochs done, and steps done of the next; the order of an epoch follows from the seed and its number.
+    schedule : tuple of float
+        Memory of the learning-rate schedule.
+    stopping : StoppingMemory
+        Memory of early stopping.
+    best : (n_parameters,) or None
+        Parameters of the best epoch, where there is early stopping.
+    history : tuple of EpochRecord
+    """
+
+    params: Array
+    step: StepState
+    total: Array
+    epoch: int = 0
+    position: int = 0
+    schedule: Memory = ()
+    stopping: StoppingMemory = StoppingMemory()
+    best: Array | None = None
+    history: tuple[EpochRecord, ...] = ()
+
+
+class Run(NamedTuple):
+    """What training gives.
+
+    Attributes
+    ----------
+    params : Parameters
+        Of the best epoch with early stopping, else of the last; on the device.
+    state : RunState
+    stopped : str
+        Why it ended: ``"epochs"``, ``"early stopping"``, ``"interrupted"`` or ``"diverged"``.
+    """
+
+    params: Parameters
+    state: RunState
+    stopped: str
+
+    @property
+    def history(self) -> tuple[EpochRecord, ...]:
+        """What was known after each epoch, those before a resumption too."""
+        return self.state.history
+
+
+def adopt(state: RunState, like: RunState, backend: Backend) -> RunState:
+    """Bring a state, perhaps from another device, to where and to what a fresh one of this run is.
+
+    Raises
+    ------
+    InvalidParameterError
+        It is the state of another network or optimizer.
+    """
+
+    def move(array: Array, template: Array, what: str) -> Array:
+        if tuple(array.shape) != tuple(template.shape):
+            raise InvalidParameterError(
+                f"state: expected {what} of shape {tuple(template.shape)}, as this network and optimizer have; "
+                f"received {tuple(array.shape)}."
+            )
+        source = backend_of(array)
+        if source.device == backend.device:
+            return backend.xp.astype(array, template.dtype, copy=False)
+        return backend.asarray(source.to_numpy(array).astype(backend.to_numpy(template).dtype))
+
+    params = move(state.params, like.params, "parameters")
+    given, fresh = state.step.optimizer, like.step.optimizer
+    if len(given.slots) != len(fresh.slots):
+        raise InvalidParameterError(
+            f"state: expected an optimizer's state with {len(fresh.slots)} slots; received {len(given.slots)}. "
+            "Resume with the optimizer that the run began with."
+        )
+    optimizer = given._replace(
+        learning_rate=move(given.learning_rate, fresh.learning_rate, "a learning rate"),
+        count=move(given.count, fresh.count, "a counter"),
+        slots=tuple(move(a, b, "a slot") for a, b in zip(given.slots, fresh.slots, strict=True)),
+    )
+    return state._replace(
+        params=params,
+        step=StepState(optimizer, move(state.step.key, like.step.key, "a generator's key")),
+        total=move(state.total, like.total, "a total"),
+        best=None if state.best is None else move(state.best, like.params, "best parameters"),
+    )
