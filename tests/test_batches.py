@@ -9,7 +9,7 @@ import pytest
 
 from xpnet import batches
 from xpnet.backend import Backend, get_backend
-from xpnet.batches import Samples, batch_orders, place, weigh
+from xpnet.batches import Samples, batch_orders, epoch_order, place, weigh
 from xpnet.network import Network
 
 NETWORK = Network([4, 3])
@@ -18,7 +18,7 @@ Y = np.asarray([0, 1, 2, 2, 2, 1, 2])
 
 
 def orders(n: int, batch_size: int, seed: int = 0, epoch: int = 0, position: int = 0) -> list[np.ndarray]:
-    return list(batch_orders(NETWORK, get_backend("cpu"), n, batch_size, seed, epoch, position))
+    return list(batch_orders(NETWORK, get_backend("cpu"), epoch_order(n, seed, epoch), batch_size, position))
 
 
 @pytest.mark.parametrize(("n", "batch_size"), [(23, 5), (20, 5), (23, 1), (23, 23), (3, 2), (1, 1)])
@@ -48,6 +48,10 @@ def test_the_order_is_the_documented_one() -> None:
     # Written out, for a saved run goes on with it.
     expected = np.random.default_rng(np.random.SeedSequence(3, spawn_key=(1, 1))).permutation(10)
     np.testing.assert_array_equal(np.concatenate([p.ravel() for p in orders(10, 4, 3, 1)]), expected)
+
+
+def test_without_shuffling_the_order_is_the_samples_own() -> None:
+    np.testing.assert_array_equal(epoch_order(5, 3, 1, shuffle=False), np.arange(5, dtype=np.int32), strict=True)
 
 
 @pytest.mark.parametrize("n", [23, 20])

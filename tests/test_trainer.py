@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.neural_network import MLPClassifier
 from sklearn.utils.class_weight import compute_sample_weight
 
 from tests.training import StopAt
@@ -48,6 +51,31 @@ def test_epochs_are_steps_by_hand(batch_size: int | None, backend: Backend, dtyp
     close(run.params.vector, by_hand(batch_size or N, [0.3, 0.15]), terms=N)
     assert [record.learning_rate for record in run.history] == [0.3, 0.15]
     assert (run.stopped, run.state.epoch, run.state.position) == ("epochs", 2, 0)
+
+
+def test_given_weights_unshuffled_go_the_way_of_scikit_learn(backend: Backend, dtype: str, close: Any) -> None:
+    peer = MLPClassifier(6, "tanh", solver="sgd", alpha=0, batch_size=5, learning_rate_init=0.1, momentum=0)
+    peer.set_params(shuffle=False, warm_start=True, max_iter=1, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        peer.fit(X, Y)
+        initial = [(W.copy(), b.copy()) for W, b in zip(peer.coefs_, peer.intercepts_, strict=True)]
+        peer.set_params(max_iter=4).fit(X, Y)
+    kept = [(W.copy(), b.copy()) for W, b in initial]
+    trainer = Trainer(NETWORK, "sgd", 0.1, batch_size=5, epochs=4, shuffle=False, device=backend, dtype=dtype)
+    run = trainer.fit(X, Y, params=initial)
+    for (W, b), W_peer, b_peer in zip(run.params, peer.coefs_, peer.intercepts_, strict=True):
+        close(W, W_peer, terms=N)
+        close(b, b_peer, terms=N)
+    for before, after in zip(kept, initial, strict=True):
+        np.testing.assert_array_equal(before[0], after[0])  # what was given is copied
+    assert [record.loss for record in run.history] == pytest.approx(peer.loss_curve_[-4:], rel=1e-5)
+
+
+def test_given_weights_may_lie_elsewhere(put: Any, backend: Backend, dtype: str) -> None:
+    params = NETWORK.init(5, backend, dtype)
+    run = Trainer(NETWORK, "sgd", 1e-30, batch_size=5, epochs=1, device="cpu", dtype="float64").fit(X, Y, params=params)
+    np.testing.assert_allclose(run.params.vector, backend.to_numpy(params.vector), rtol=1e-12, atol=1e-20)
 
 
 def test_the_recorded_loss_is_the_mean_over_the_samples() -> None:

@@ -14,7 +14,7 @@ from xpnet.errors import DataError, InvalidParameterError
 from xpnet.network import Network
 from xpnet.seeds import Purpose, stream
 
-__all__ = ["ClassWeight", "Samples", "batch_orders", "place", "weigh"]
+__all__ = ["ClassWeight", "Samples", "batch_orders", "epoch_order", "place", "weigh"]
 
 ClassWeight = str | Mapping[int, float] | None
 
@@ -172,15 +172,21 @@ def _class_weights(y: np.ndarray, class_weight: str | Mapping[int, float], n_cla
     return weights
 
 
-def batch_orders(
-    network: Network, backend: Backend, n_samples: int, batch_size: int, seed: int, epoch: int, position: int
-) -> Iterator[Array]:
-    """Yield an epoch's shuffled order from step `position` on, in pieces (n_steps, batch) on the device.
+def epoch_order(n_samples: int, seed: int, epoch: int, *, shuffle: bool = True) -> np.ndarray:
+    """Return the indices of samples, (n_samples,) int32, in an epoch's order: it follows from seed and epoch alone."""
+    if not shuffle:
+        return np.arange(n_samples, dtype=np.int32)
+    return np.random.default_rng(stream(seed, Purpose.SHUFFLE, epoch)).permutation(n_samples).astype(np.int32)
 
-    The order follows from the seed and the epoch alone. The last batch, where it is short, is a piece of its own,
-    for a compiled run has one shape.
+
+def batch_orders(
+    network: Network, backend: Backend, order: np.ndarray, batch_size: int, position: int
+) -> Iterator[Array]:
+    """Yield an epoch's order from step `position` on, in pieces (n_steps, batch) on the device.
+
+    The last batch, where it is short, is a piece of its own, for a compiled run has one shape.
     """
-    order = np.random.default_rng(stream(seed, Purpose.SHUFFLE, epoch)).permutation(n_samples).astype(np.int32)
+    n_samples = order.size
     full = n_samples // batch_size
     per_step = 6 * network.n_weights * batch_size  # a multiplication and an addition, forward and twice backward
     per_call = min(max(1, int(_OPERATIONS_PER_CALL / per_step)), _STEPS_PER_CALL)

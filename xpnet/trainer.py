@@ -12,7 +12,7 @@ import numpy as np
 from array_api_compat import is_array_api_obj
 
 from xpnet.backend import Array, Backend, backend_of, get_backend
-from xpnet.batches import ClassWeight, Samples, batch_orders, place, weigh
+from xpnet.batches import ClassWeight, Samples, batch_orders, epoch_order, place, weigh
 from xpnet.callbacks import Callback, EpochRecord, StopTraining
 from xpnet.constraints import Constraint, check_constraints, integer, one_of, optional, real
 from xpnet.early_stopping import EarlyStopping, get_early_stopping
@@ -35,6 +35,7 @@ _CONSTRAINTS = {
         f"{_BATCH_SIZE.expected}, 'auto', or None", lambda value: value in ("auto", None) or _BATCH_SIZE.holds(value)
     ),
     "epochs": integer(1),
+    "shuffle": one_of(True, False),
     "seed": integer(0),
     "dtype": one_of("float32", "float64"),
 }
@@ -81,6 +82,8 @@ class Trainer:
         ``"loss"``, ``"accuracy"`` or ``"r2"`` of the validation part, with options:
         ``"loss:patience=10,tolerance=0.001"``. The best epoch's parameters are restored.
     class_weight : "balanced", mapping of class index to weight, or None
+    shuffle : bool
+        Take the samples in another order in each epoch, not in their own.
     seed : int
         Of the initial weights, the shuffles and the dropout masks, the same on every backend.
     dtype : {"float32", "float64"}
@@ -107,6 +110,7 @@ class Trainer:
     epochs: int = 20
     early_stopping: str | EarlyStopping | None = None
     class_weight: ClassWeight = None
+    shuffle: bool = True
     seed: int = 0
     dtype: str = "float32"
     device: str | Backend | None = None
@@ -126,9 +130,10 @@ class Trainer:
         *,
         sample_weight: Any = None,
         validation: tuple[Any, Any] | None = None,
+        params: Sequence[tuple[Any, Any]] | None = None,
         state: RunState | None = None,
     ) -> Run:
-        """Train from the initial weights of the seed, or go on from a state.
+        """Train from the initial weights of the seed or from given ones, or go on from a state.
 
         Parameters
         ----------
@@ -138,6 +143,8 @@ class Trainer:
         sample_weight : (n_samples,), optional
         validation : (x, y), optional
             Evaluated after each epoch.
+        params : Parameters or sequence of (W, b), optional
+            Initial weights, from any device; they are copied.
         state : RunState, optional
             From an earlier run of the same network and optimizer, perhaps on another device; it is consumed.
 
@@ -151,16 +158,20 @@ class Trainer:
         backend = backend_of(x) if self.device is None and is_array_api_obj(x) else get_backend(self.device or "cpu")
         with backend.scope(self.dtype):
             plan = self._plan(backend, x, y, sample_weight, validation)
-            fresh = self.initial_state(backend)
+            fresh = self.initial_state(backend, params)
             return self._fit(plan, fresh if state is None else adopt(state, fresh, backend))
 
-    def initial_state(self, backend: Backend) -> RunState:
-        """Return the state before the first step."""
+    def initial_state(self, backend: Backend, params: Sequence[tuple[Any, Any]] | None = None) -> RunState:
+        """Return the state before the first step, with the weights of the seed or with given ones."""
         with backend.scope(self.dtype):
-            params = self.network.init(self.seed, backend, self.dtype).vector
-            step = init_state(self.network, get_optimizer(self.optimizer), params, self.seed, backend)
+            if params is None:
+                vector = self.network.init(self.seed, backend, self.dtype).vector
+            else:
+                given = self.network.pack(params).vector
+                vector = backend.asarray(backend_of(given).to_numpy(given).astype(self.dtype))
+            step = init_state(self.network, get_optimizer(self.optimizer), vector, self.seed, backend)
             total = backend.asarray(np.zeros((), dtype=self.dtype))
-            return RunState(params, step, total, schedule=get_schedule(self.schedule).memory)
+            return RunState(vector, step, total, schedule=get_schedule(self.schedule).memory)
 
     def _plan(self, backend: Backend, x: Any, y: Any, sample_weight: Any, validation: tuple[Any, Any] | None) -> _Plan:
         samples = place(self.network, backend, self.dtype, x, y)
@@ -223,10 +234,8 @@ class Trainer:
         learning_rate = backend.asarray(np.asarray(rate, dtype=self.dtype))
         step = state.step._replace(optimizer=state.step.optimizer._replace(learning_rate=learning_rate))
         total = state.total
-        orders = batch_orders(
-            self.network, backend, plan.n_samples, plan.batch_size, self.seed, state.epoch, state.position
-        )
-        for order in orders:
+        samples = epoch_order(plan.n_samples, self.seed, state.epoch, shuffle=self.shuffle)
+        for order in batch_orders(self.network, backend, samples, plan.batch_size, state.position):
             params, step, losses = plan.run_steps(state.params, step, plan.samples.arrays, order)
             total += backend.xp.sum(losses) * (order.shape[1] if self.network.reduction == "mean" else 1)
             state = state._replace(params=params, step=step, total=total, position=state.position + order.shape[0])
