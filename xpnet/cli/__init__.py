@@ -49,15 +49,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return code
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has gone (`| head`); the interpreter must not try to flush the rest when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # whoever read our output has gone (`| head`)
+        _settle_stdout()
         return EXIT_BROKEN_PIPE
     except (XpnetError, CycloptsError, OSError, MemoryError, UnicodeError) as exc:
         if debug:
             Console(stderr=True).print_exception()
         print(f"xpnet: {_one_line(exc)}", file=sys.stderr)
+        _settle_stdout()
         return EXIT_DIVERGED if isinstance(exc, DivergenceError) else EXIT_BAD_INPUT
+
+
+def _settle_stdout() -> None:
+    """Write what is left, or drop what cannot be written: the interpreter would try again when it ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _one_line(exc: BaseException) -> str:
