@@ -28,7 +28,7 @@ from xpnet.errors import (
 )
 from xpnet.kernels import REFERENCE, Array, Kernels, RunSteps, Step, run_steps
 
-__all__ = ["Array", "Backend", "backend_of", "check_index", "get_backend", "list_backends", "usable_devices"]
+__all__ = ["Array", "Backend", "backend_of", "check_index", "get_backend", "list_backends", "to_host", "usable_devices"]
 
 ENTRY_POINT_GROUP = "xpnet.backends"
 
@@ -248,6 +248,11 @@ def backend_of(array: Array) -> Backend:
         f"no backend for this array: expected an array of one of {', '.join(_BUILTIN)}; "
         f"received {type(array).__module__}.{type(array).__qualname__}. Convert it with numpy.asarray."
     )
+
+
+def to_host(array: Array) -> np.ndarray:
+    """Bring an array of any library, from whatever device it lies on, to the host; NumPy's own is returned as it is."""
+    return array if isinstance(array, np.ndarray) else backend_of(array).to_numpy(array)
 
 
 def check_index(name: str, kind: str, index: int, count: int) -> None:

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from array_api_compat import array_namespace, is_array_api_obj
 
-from xpnet.backend import Array, Backend, backend_of
+from xpnet.backend import Array, Backend, backend_of, to_host
 from xpnet.data import check_data
 from xpnet.errors import DataError, InvalidParameterError
 from xpnet.network import Network
 from xpnet.seeds import Purpose, stream
 
-__all__ = ["ClassWeight", "Samples", "batch_orders", "epoch_order", "place", "weigh"]
+__all__ = ["ClassWeight", "Samples", "batch_orders", "epoch_order", "place", "to_device", "weigh"]
 
 ClassWeight = str | Mapping[int, float] | None
 
@@ -23,7 +23,6 @@ ClassWeight = str | Mapping[int, float] | None
 # interrupt to be answered promptly.
 _OPERATIONS_PER_CALL = 2e9
 _STEPS_PER_CALL = 256
-
 
 _SUM_TOLERANCE = 1e-3  # of a row of target probabilities, which may come rounded
 
@@ -71,7 +70,7 @@ def place(network: Network, backend: Backend, dtype: str, x: Any, y: Any) -> Sam
             raise InvalidParameterError(
                 f"y: expected class indices from 0 to {max(n_out, 2) - 1}; received {low} to {high}."
             )
-        return Samples(_to_device(backend, x, dtype), _to_device(backend, y, "int32"))
+        return Samples(to_device(backend, x, dtype), to_device(backend, y, "int32"))
     if tuple(y.shape) not in ((x.shape[0], n_out), (x.shape[0],) * (n_out == 1)):
         raise InvalidParameterError(
             f"y: expected integers of shape ({x.shape[0]},) or numbers of shape ({x.shape[0]}, {n_out}); "
@@ -90,7 +89,7 @@ def place(network: Network, backend: Backend, dtype: str, x: Any, y: Any) -> Sam
             raise InvalidParameterError(
                 f"y: expected class indices, or rows that sum to 1, for the loss {network.loss!r}; received others."
             )
-    return Samples(_to_device(backend, x, dtype), backend.xp.reshape(_to_device(backend, y, dtype), (-1, n_out)))
+    return Samples(to_device(backend, x, dtype), backend.xp.reshape(to_device(backend, y, dtype), (-1, n_out)))
 
 
 def _check(x: Any, y: Any) -> None:
@@ -109,13 +108,11 @@ def _check(x: Any, y: Any) -> None:
             raise DataError(f"{name}: expected finite numbers; received NaN or infinity; remove or fill in such values")
 
 
-def _to_device(backend: Backend, array: Any, dtype: str) -> Array:
-    if not isinstance(array, np.ndarray):
-        source = backend_of(array)
-        if source.device == backend.device:
-            return backend.xp.astype(array, getattr(backend.xp, dtype), copy=False)
-        array = source.to_numpy(array)
-    return backend.asarray(np.ascontiguousarray(array, dtype=dtype))  # PyTorch takes no negative strides
+def to_device(backend: Backend, array: Array, dtype: str) -> Array:
+    """Bring an array of any library to a backend's device, in a dtype; it is copied only where that is needed."""
+    if not isinstance(array, np.ndarray) and backend_of(array).device == backend.device:
+        return backend.xp.astype(array, getattr(backend.xp, dtype), copy=False)
+    return backend.asarray(np.asarray(to_host(array), dtype=dtype, order="C"))  # PyTorch takes no negative strides
 
 
 def weigh(
@@ -143,7 +140,7 @@ def weigh(
     n_samples = samples.x.shape[0]
     weight = np.ones(n_samples)
     if is_array_api_obj(sample_weight):
-        sample_weight = backend_of(sample_weight).to_numpy(sample_weight)
+        sample_weight = to_host(sample_weight)
     if sample_weight is not None:
         weight = np.asarray(sample_weight, dtype=np.float64)
     if weight.shape != (n_samples,):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from xpnet.activations import ACTIVATIONS
-from xpnet.backend import Array, backend_of
+from xpnet.backend import Array, to_host
 from xpnet.losses import LOSSES
 from xpnet.network import Network
 from xpnet.parameters import Parameters
@@ -132,13 +132,13 @@ def check_gradients(
         vector = network.init(seed).vector
         vector += 0.1 * rng.standard_normal(vector.shape)
     else:
-        vector = np.array(_host(network.pack(params).vector), dtype=np.float64)
+        vector = np.array(to_host(network.pack(params).vector), dtype=np.float64)
     if x is None:
         x = rng.standard_normal((_BATCH if y is None else y.shape[0], network.layer_sizes[0]))
-    x = np.asarray(_host(x), dtype=np.float64)
+    x = np.asarray(to_host(x), dtype=np.float64)
     if y is None:
         y = _TARGETS[network.loss_function.output](rng, x.shape[0], network.layer_sizes[-1])
-    y = _host(y)
+    y = to_host(y)
 
     def objective(vector: np.ndarray) -> tuple[float, np.ndarray]:
         loss, grads = network.loss_and_grads(Parameters(vector, network), x, y)
@@ -206,8 +206,3 @@ def _arrays(network: Network) -> Iterator[tuple[int, str, int, tuple[int, ...]]]
     for (layer, name), shape in zip(labels, network.shapes, strict=True):
         yield layer, name, start, shape
         start += math.prod(shape)
-
-
-def _host(array: Any) -> np.ndarray:
-    host: np.ndarray = array if isinstance(array, np.ndarray) else backend_of(array).to_numpy(array)
-    return host

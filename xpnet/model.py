@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backend import Backend, backend_of, get_backend
+from xpnet.backend import Backend, get_backend, to_host
 from xpnet.data import Scaler, Task, encode_targets
 from xpnet.errors import InvalidParameterError, ModelFormatError
 from xpnet.evaluation import evaluate, metric_name, outputs
@@ -56,8 +56,7 @@ class Model:
     target_name: str | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.vector, np.ndarray):
-            object.__setattr__(self, "vector", backend_of(self.vector).to_numpy(self.vector))
+        object.__setattr__(self, "vector", to_host(self.vector))
 
     @cached_property
     def params(self) -> Parameters:

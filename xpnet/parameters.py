@@ -31,12 +31,13 @@ class Parameters(Sequence[tuple[Array, Array]]):
 
     def __init__(self, vector: Array, network: Specification) -> None:
         self.vector = vector
+        xp = array_namespace(vector)
         pieces = []
         start = 0
         for shape in network.shapes:
             stop = start + math.prod(shape)
             piece = vector[start:stop]
-            pieces.append(array_namespace(vector).reshape(piece, shape) if len(shape) > 1 else piece)
+            pieces.append(xp.reshape(piece, shape) if len(shape) > 1 else piece)
             start = stop
         n = network.n_layers
         self._layers = tuple(zip(pieces[:n], pieces[n : 2 * n], strict=True))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from xpnet.backend import Array, Backend, backend_of
+from xpnet.backend import Array, Backend, to_host
+from xpnet.batches import to_device
 from xpnet.callbacks import EpochRecord
 from xpnet.early_stopping import StoppingMemory
 from xpnet.errors import InvalidParameterError
@@ -84,10 +85,7 @@ def adopt(state: RunState, like: RunState, backend: Backend) -> RunState:
                 f"state: expected {what} of shape {tuple(template.shape)}, as this network and optimizer have; "
                 f"received {tuple(array.shape)}."
             )
-        source = backend_of(array)
-        if source.device == backend.device:
-            return backend.xp.astype(array, template.dtype, copy=False)
-        return backend.asarray(source.to_numpy(array).astype(backend.to_numpy(template).dtype))
+        return to_device(backend, array, to_host(template).dtype.name)
 
     params = move(state.params, like.params, "parameters")
     given, fresh = state.step.optimizer, like.step.optimizer

@@ -113,7 +113,7 @@ class Specification:
         slopes = tuple(b for f, b in zip(self.functions, biases, strict=True) if f.learned)
         return (*weights, *biases, *slopes)
 
-    @property
+    @cached_property
     def n_weights(self) -> int:
         """Number of weights; they come first in the parameter vector, so penalties see a slice of it."""
         return sum(math.prod(shape) for shape in self.shapes[: self.n_layers])

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from array_api_compat import is_array_api_obj
 
-from xpnet.backend import Array, Backend, backend_of, get_backend
+from xpnet.backend import Array, Backend, backend_of, get_backend, to_host
 from xpnet.batches import ClassWeight, Samples, batch_orders, epoch_order, place, weigh
 from xpnet.callbacks import Callback, EpochRecord, StopTraining
 from xpnet.constraints import Constraint, check_constraints, integer, one_of, optional, real
@@ -167,8 +167,7 @@ class Trainer:
             if params is None:
                 vector = self.network.init(self.seed, backend, self.dtype).vector
             else:
-                given = self.network.pack(params).vector
-                vector = backend.asarray(backend_of(given).to_numpy(given).astype(self.dtype))
+                vector = backend.asarray(to_host(self.network.pack(params).vector).astype(self.dtype))
             step = init_state(self.network, get_optimizer(self.optimizer), vector, self.seed, backend)
             total = backend.asarray(np.zeros((), dtype=self.dtype))
             return RunState(vector, step, total, schedule=get_schedule(self.schedule).memory)

@@ -14,6 +14,7 @@ import xpnet
 from xpnet.cli.info import datasets, devices, gradcheck
 from xpnet.cli.options import fill_options, name_option
 from xpnet.cli.predict import evaluate, predict
+from xpnet.cli.progress import Interrupt
 from xpnet.cli.train import train
 from xpnet.errors import DivergenceError, InvalidParameterError, XpnetError
 
@@ -33,7 +34,7 @@ _COMMANDS: tuple[Callable[..., int], ...] = (train, predict, evaluate, datasets,
 for place, command in enumerate(_COMMANDS):
     app.command(command, sort_key=place)
 
-EXIT_BROKEN_PIPE, EXIT_BAD_INPUT, EXIT_DIVERGED, EXIT_INTERRUPTED = 1, 2, 3, 130
+EXIT_BROKEN_PIPE, EXIT_BAD_INPUT, EXIT_DIVERGED = 1, 2, 3
 
 _LONGEST_MESSAGE = 1500
 
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
+        return Interrupt.exit_code
     except BrokenPipeError:  # whoever read our output has gone (`| head`)
         _settle_stdout()
         return EXIT_BROKEN_PIPE

@@ -28,7 +28,9 @@ _LOSSES: dict[Task, tuple[str, ...]] = {
     "multilabel": ("binary_cross_entropy", *_ELEMENTWISE),
     "regression": _ELEMENTWISE,
 }
-_BATCH_SIZE = 32
+
+# What the trainer calls otherwise.
+_BATCH_SIZES: dict[int | str | None, int | str | None] = {None: "auto", "all": None}
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +61,8 @@ class Job:
         if parts.x_validation is not None and parts.y_validation is not None:
             validation = (model.features(parts.x_validation), model.targets(parts.y_validation))
         trainer = replace(self.trainer, callbacks=callbacks)
-        return trainer.fit(model.features(parts.x_train), model.targets(parts.y_train), validation=validation)
+        x, y = model.features(parts.x_train), model.targets(parts.y_train)
+        return trainer.fit(x, y, validation=validation, params=model.params)
 
     def trained(self, run: Run) -> Model:
         """Return the model with the parameters that training gave."""
@@ -121,7 +124,7 @@ def prepare(data: str, options: TrainOptions) -> Job:
         dataset.feature_names,
         dataset.target_name,
     )
-    return Job(dataset, parts, model, _trainer(network, backend, options, len(parts.x_train)), backend)
+    return Job(dataset, parts, model, _trainer(network, backend, options), backend)
 
 
 def _loss(loss: str | None, task: Task) -> str:
@@ -137,9 +140,8 @@ def _loss(loss: str | None, task: Task) -> str:
     return loss
 
 
-def _trainer(network: Network, backend: Backend, options: TrainOptions, n_samples: int) -> Trainer:
+def _trainer(network: Network, backend: Backend, options: TrainOptions) -> Trainer:
     optimizer = options.optimizer
-    batch_size = min(_BATCH_SIZE, n_samples) if options.batch_size is None else options.batch_size
     if options.momentum is not None:
         name = optimizer.partition(":")[0]
         with_momentum = [n for n, f in OPTIMIZERS.items() if "momentum" in inspect.signature(f).parameters]
@@ -154,7 +156,7 @@ def _trainer(network: Network, backend: Backend, options: TrainOptions, n_sample
         learning_rate=options.lr,
         schedule=options.schedule,
         clip_norm=options.clip_norm,
-        batch_size=None if batch_size == "all" else batch_size,
+        batch_size=_BATCH_SIZES.get(options.batch_size, options.batch_size),
         epochs=options.epochs,
         early_stopping=options.early_stopping,
         class_weight=options.class_weight,

@@ -13,7 +13,6 @@ from rich.console import Console
 
 from xpnet.backend import get_backend
 from xpnet.cli.progress import NAMES
-from xpnet.data import check_data
 from xpnet.datasets import DATASETS, load_dataset
 from xpnet.errors import DataError
 from xpnet.files import write_atomically
@@ -119,7 +118,6 @@ def _read(model: Model, data: str, data_dir: Path | None) -> tuple[np.ndarray, n
             return dataset.x_test, dataset.y_test, "test samples"
         return dataset.x, dataset.y, "samples, those of training too"
     x, y = read_features(data, feature_names=model.feature_names, target_name=model.target_name, n_features=n_features)
-    check_data(x, y, model.feature_names)
     return x, y, "samples"
 
 

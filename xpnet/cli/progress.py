@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
 from types import FrameType
-from typing import Any
+from typing import Any, Self
 
 from rich import box
 from rich.console import Console
@@ -18,7 +18,7 @@ from rich.table import Column, Table
 from xpnet.callbacks import Callback, EpochRecord, StopTraining
 from xpnet.trainer import Run
 
-__all__ = ["NAMES", "Bar", "Interrupt", "Lines", "make_progress", "print_summary"]
+__all__ = ["NAMES", "Bar", "Display", "Interrupt", "Lines", "make_progress", "print_summary"]
 
 
 _SCORES = ("loss", "accuracy", "r2")
@@ -64,14 +64,18 @@ def _speed(samples_per_second: float) -> str:
     return f"{samples_per_second:,.0f} samples/s"
 
 
-class Lines(Callback):
-    """One plain line an epoch, where the output is no terminal."""
+class Display(Callback):
+    """What shows a run while it lasts: nothing, on ``--quiet``."""
 
-    def __enter__(self) -> Lines:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         pass
+
+
+class Lines(Display):
+    """One plain line an epoch, where the output is no terminal."""
 
     def on_start(self, n_steps: int, epochs: int) -> None:
         """Note how many epochs there will be."""
@@ -83,7 +87,7 @@ class Lines(Callback):
         print(f"epoch {record.epoch}/{self._epochs}  {figures}", file=sys.stderr, flush=True)
 
 
-class Bar(Callback):
+class Bar(Display):
     """A progress bar in a terminal; the figures are those of the last whole epoch, the speed is that of now."""
 
     def __init__(self, console: Console, n_samples: int) -> None:
@@ -99,7 +103,7 @@ class Bar(Callback):
         self._epochs = 0
         self._started = 0.0
 
-    def __enter__(self) -> Bar:
+    def __enter__(self) -> Self:
         self._progress.start()
         return self
 
@@ -124,21 +128,11 @@ class Bar(Callback):
         self._started = perf_counter()
 
 
-class _Silent(Callback):
-    """Nothing, on ``--quiet``."""
-
-    def __enter__(self) -> _Silent:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-
-def make_progress(*, quiet: bool, n_samples: int) -> Bar | Lines | _Silent:
+def make_progress(*, quiet: bool, n_samples: int) -> Display:
     """Return the callback that fits the output; all progress goes to stderr, results go to stdout."""
     console = Console(stderr=True)
     if quiet:
-        return _Silent()
+        return Display()
     return Bar(console, n_samples) if console.is_terminal else Lines()
 
 
