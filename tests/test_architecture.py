@@ -26,6 +26,7 @@ ORDER = """
     network
     step evaluation gradcheck batches
     run model
+    loop
     trainer
     model_io
     estimators

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xpnet import batches
+import xpnet.batches
 from xpnet.backend import Backend, get_backend
-from xpnet.batches import Samples, batch_orders, epoch_order, place, weigh
+from xpnet.batches import Samples, batches, epoch_order, place, weigh
 from xpnet.network import Network
 
 NETWORK = Network([4, 3])
@@ -18,7 +18,9 @@ Y = np.asarray([0, 1, 2, 2, 2, 1, 2])
 
 
 def orders(n: int, batch_size: int, seed: int = 0, epoch: int = 0, position: int = 0) -> list[np.ndarray]:
-    return list(batch_orders(NETWORK, get_backend("cpu"), epoch_order(n, seed, epoch), batch_size, position))
+    samples = Samples(np.zeros((n, 4)), np.zeros(n, dtype=np.int32))
+    order = epoch_order(n, seed, epoch)
+    return [piece for _, piece in batches(NETWORK, get_backend("cpu"), samples, order, batch_size, position)]
 
 
 @pytest.mark.parametrize(("n", "batch_size"), [(23, 5), (20, 5), (23, 1), (23, 23), (3, 2), (1, 1)])
@@ -26,7 +28,7 @@ def orders(n: int, batch_size: int, seed: int = 0, epoch: int = 0, position: int
 def test_each_sample_is_visited_once_an_epoch(
     n: int, batch_size: int, steps_per_call: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batches, "_STEPS_PER_CALL", steps_per_call)
+    monkeypatch.setattr(xpnet.batches, "_STEPS_PER_CALL", steps_per_call)
     pieces = orders(n, batch_size)
     assert sorted(np.concatenate([piece.ravel() for piece in pieces])) == list(range(n))
     widths = [len(row) for piece in pieces for row in piece]
@@ -62,9 +64,9 @@ def test_from_a_position_on(n: int) -> None:
 
 
 def test_a_call_is_short_for_a_large_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches, "_OPERATIONS_PER_CALL", 6 * NETWORK.n_weights * 5 * 2.5)
+    monkeypatch.setattr(xpnet.batches, "_OPERATIONS_PER_CALL", 6 * NETWORK.n_weights * 5 * 2.5)
     assert [len(piece) for piece in orders(50, 5)] == [2, 2, 2, 2, 2]
-    monkeypatch.setattr(batches, "_OPERATIONS_PER_CALL", 1)
+    monkeypatch.setattr(xpnet.batches, "_OPERATIONS_PER_CALL", 1)
     assert [len(piece) for piece in orders(50, 5)] == [1] * 10
 
 

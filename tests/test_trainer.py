@@ -240,7 +240,7 @@ class Log(Callback):
     def on_steps(self, epoch: int, done: int) -> None:
         self.log.append((self.name, "steps", epoch, done))
 
-    def on_epoch(self, record: EpochRecord) -> None:
+    def on_epoch(self, record: EpochRecord, run: Run) -> None:
         self.log.append((self.name, "epoch", record.epoch))
 
 

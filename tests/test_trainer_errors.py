@@ -35,7 +35,7 @@ NAN, INF = float("nan"), float("inf")
         *(("batch_size", v, "an integer of at least 1, 'auto', or None") for v in (0, -1, 2.0, True)),
         *(("epochs", v, "an integer of at least 1") for v in (0, -1, 1.5, None)),
         *(("seed", v, "an integer of at least 0") for v in (-1, 0.5, None)),
-        *(("shuffle", v, "one of True, False") for v in ("yes", None)),
+        *(("shuffle", v, "True, False or a function") for v in ("yes", None)),
         *(("dtype", v, "one of 'float32', 'float64'") for v in ("float16", np.float32, None)),
     ],
 )

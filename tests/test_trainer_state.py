@@ -113,7 +113,7 @@ def test_from_the_initial_state() -> None:
 
 def test_stopped_after_an_epoch() -> None:
     class Stop(Callback):
-        def on_epoch(self, record: EpochRecord) -> None:
+        def on_epoch(self, record: EpochRecord, run: Run) -> None:
             raise StopTraining
 
     first = fit("adamw", callbacks=[Stop()])

@@ -14,7 +14,7 @@ from xpnet.errors import DataError, InvalidParameterError
 from xpnet.network import Network
 from xpnet.seeds import Purpose, stream
 
-__all__ = ["ClassWeight", "Samples", "batch_orders", "epoch_order", "place", "to_device", "weigh"]
+__all__ = ["ClassWeight", "Samples", "SparseRows", "batches", "epoch_order", "place", "to_device", "weigh"]
 
 ClassWeight = str | Mapping[int, float] | None
 
@@ -24,7 +24,27 @@ ClassWeight = str | Mapping[int, float] | None
 _OPERATIONS_PER_CALL = 2e9
 _STEPS_PER_CALL = 256
 
+# Sparse inputs are made dense so many numbers at once: 64 MiB in float32.
+_DENSE_ELEMENTS = 1 << 24
+
 _SUM_TOLERANCE = 1e-3  # of a row of target probabilities, which may come rounded
+
+
+class SparseRows:
+    """A SciPy sparse matrix (n_samples, n_in) on the host, whose rows become dense on the device when they are taken.
+
+    The array API standard has no sparse arrays.
+    """
+
+    def __init__(self, matrix: Any, backend: Backend, dtype: str) -> None:
+        self._csr = matrix.tocsr().astype(dtype, copy=False)
+        self._backend = backend
+        self.shape: tuple[int, int] = self._csr.shape
+        self.values: np.ndarray = self._csr.data
+
+    def __getitem__(self, key: tuple[Any, Any]) -> Array:
+        rows, _ = key  # all columns, always
+        return self._backend.asarray(self._csr[rows].toarray())
 
 
 class Samples(NamedTuple):
@@ -33,9 +53,17 @@ class Samples(NamedTuple):
     Targets are class indices, (n_samples,) int32, or values, (n_samples, n_out).
     """
 
-    x: Array
+    x: Array | SparseRows
     y: Array
     weight: Array | None = None
+
+    def dense(self, backend: Backend, rows: np.ndarray) -> tuple[tuple[Array, ...], Array]:
+        """Return the arrays of the samples `rows`, (n_steps, batch), inputs made dense, and their indices in these."""
+        flat = rows.reshape(-1)
+        indices = backend.asarray(flat)
+        rest = (backend.xp.take(array, indices, axis=0) for array in self.arrays[1:])
+        own = np.arange(flat.size, dtype=np.int32).reshape(rows.shape)
+        return (self.x[flat, :], *rest), backend.asarray(own)
 
     @property
     def arrays(self) -> tuple[Array, ...]:
@@ -57,7 +85,11 @@ def place(network: Network, backend: Backend, dtype: str, x: Any, y: Any) -> Sam
     -----
     One-dimensional integers are class indices, save for one output that is no probability: there they are values.
     """
-    x, y = (array if is_array_api_obj(array) else np.asarray(array) for array in (x, y))
+    y = y if is_array_api_obj(y) else np.asarray(y)
+    if hasattr(x, "tocsr"):  # SciPy need not be imported to know its matrices
+        x = SparseRows(x, backend, dtype)
+    elif not is_array_api_obj(x):
+        x = np.asarray(x)
     n_in, n_out = network.layer_sizes[0], network.layer_sizes[-1]
     if x.ndim != 2 or x.shape[1] != n_in:
         raise InvalidParameterError(f"x: expected the shape (n_samples, {n_in}); received {tuple(x.shape)}.")
@@ -70,7 +102,7 @@ def place(network: Network, backend: Backend, dtype: str, x: Any, y: Any) -> Sam
             raise InvalidParameterError(
                 f"y: expected class indices from 0 to {max(n_out, 2) - 1}; received {low} to {high}."
             )
-        return Samples(to_device(backend, x, dtype), to_device(backend, y, "int32"))
+        return Samples(_inputs(backend, x, dtype), to_device(backend, y, "int32"))
     if tuple(y.shape) not in ((x.shape[0], n_out), (x.shape[0],) * (n_out == 1)):
         raise InvalidParameterError(
             f"y: expected integers of shape ({x.shape[0]},) or numbers of shape ({x.shape[0]}, {n_out}); "
@@ -89,7 +121,11 @@ def place(network: Network, backend: Backend, dtype: str, x: Any, y: Any) -> Sam
             raise InvalidParameterError(
                 f"y: expected class indices, or rows that sum to 1, for the loss {network.loss!r}; received others."
             )
-    return Samples(to_device(backend, x, dtype), backend.xp.reshape(to_device(backend, y, dtype), (-1, n_out)))
+    return Samples(_inputs(backend, x, dtype), backend.xp.reshape(to_device(backend, y, dtype), (-1, n_out)))
+
+
+def _inputs(backend: Backend, x: Array | SparseRows, dtype: str) -> Array | SparseRows:
+    return x if isinstance(x, SparseRows) else to_device(backend, x, dtype)
 
 
 def _check(x: Any, y: Any) -> None:
@@ -103,6 +139,8 @@ def _check(x: Any, y: Any) -> None:
             f"{tuple(y.shape)}"
         )
     for name, array in (("x", x), ("y", y)):
+        if isinstance(array, SparseRows):
+            array = array.values
         xp = array_namespace(array)
         if xp.isdtype(array.dtype, "real floating") and not bool(xp.all(xp.isfinite(array))):
             raise DataError(f"{name}: expected finite numbers; received NaN or infinity; remove or fill in such values")
@@ -176,20 +214,28 @@ def epoch_order(n_samples: int, seed: int, epoch: int, *, shuffle: bool = True) 
     return np.random.default_rng(stream(seed, Purpose.SHUFFLE, epoch)).permutation(n_samples).astype(np.int32)
 
 
-def batch_orders(
-    network: Network, backend: Backend, order: np.ndarray, batch_size: int, position: int
-) -> Iterator[Array]:
-    """Yield an epoch's order from step `position` on, in pieces (n_steps, batch) on the device.
+def batches(
+    network: Network, backend: Backend, samples: Samples, order: np.ndarray, batch_size: int, position: int
+) -> Iterator[tuple[tuple[Array, ...], Array]]:
+    """Yield what a compiled run takes, from step `position` of an epoch on: the data, and a piece of the order.
 
-    The last batch, where it is short, is a piece of its own, for a compiled run has one shape.
+    The pieces are (n_steps, batch) indices into the data, on the device. The last batch, where it is short, is a piece
+    of its own, for a compiled run has one shape.
     """
     n_samples = order.size
     full = n_samples // batch_size
     per_step = 6 * network.n_weights * batch_size  # a multiplication and an addition, forward and twice backward
     per_call = min(max(1, int(_OPERATIONS_PER_CALL / per_step)), _STEPS_PER_CALL)
+    sparse = isinstance(samples.x, SparseRows)
+    if sparse:
+        per_call = min(per_call, max(1, _DENSE_ELEMENTS // (batch_size * network.layer_sizes[0])))
+    pieces = []
     if position < full:
-        rows = backend.asarray(order[: full * batch_size].reshape(full, batch_size))  # to the device once an epoch
-        for start in range(position, full, per_call):
-            yield rows[start : min(start + per_call, full), :]
+        rows = order[: full * batch_size].reshape(full, batch_size)
+        rows = rows if sparse else backend.asarray(rows)  # to the device once an epoch
+        pieces = [rows[start : min(start + per_call, full), :] for start in range(position, full, per_call)]
     if full * batch_size < n_samples and position <= full:
-        yield backend.asarray(order[None, full * batch_size :])
+        rest = order[None, full * batch_size :]
+        pieces.append(rest if sparse else backend.asarray(rest))
+    for piece in pieces:
+        yield samples.dense(backend, piece) if sparse else (samples.arrays, piece)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 __all__ = ["Callback", "EpochRecord", "StopTraining"]
 
@@ -17,7 +17,7 @@ class EpochRecord(NamedTuple):
     loss : float
         Objective, the mean over the epoch's batches as they were trained.
     validation : dict or None
-        ``loss`` and ``accuracy`` or ``r2`` of the validation part.
+        ``loss`` and ``accuracy`` or ``r2`` of the validation part, or whatever a function gave in their place.
     learning_rate : float
     seconds : float
         Of the epoch's steps, without validation.
@@ -45,5 +45,17 @@ class Callback:
     def on_steps(self, epoch: int, done: int) -> None:
         """After some steps; `done` is their number in this epoch."""
 
-    def on_epoch(self, record: EpochRecord) -> None:
-        """After each epoch and its validation."""
+    def on_epoch(self, record: EpochRecord, run: Any) -> None:
+        """After each epoch and its validation.
+
+        Parameters
+        ----------
+        record : EpochRecord
+        run : Run
+            As if training ended here. The arrays in its `state` are overwritten by the next steps; those in its
+            `params` are copies.
+        """
+
+    def learning_rate(self, epoch: int, rate: float) -> float:
+        """Before each epoch, counted from 1: return the learning rate, given that of the schedule."""
+        return rate

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from xpnet.errors import InvalidParameterError
 
-__all__ = ["Constraint", "check_constraints", "integer", "one_of", "optional", "real"]
+__all__ = ["Constraint", "check_constraints", "fraction", "integer", "one_of", "optional", "real"]
 
 
 class Constraint(NamedTuple):
@@ -30,6 +30,12 @@ def real(low: float, high: float = math.inf, *, closed: bool = True) -> Constrai
 
     above = f"{'of at least' if closed else 'above'} {low:g}"
     return Constraint(f"a finite number {above}" + (f" and below {high:g}" if high < math.inf else ""), holds)
+
+
+def fraction() -> Constraint:
+    """Return the constraint of a number from 0 to 1, both allowed."""
+    at_least_0 = real(0)
+    return Constraint("a number from 0 to 1", lambda value: at_least_0.holds(value) and float(value) <= 1)
 
 
 def integer(low: int) -> Constraint:

@@ -36,16 +36,18 @@ class StoppingMemory(NamedTuple):
 
 
 class EarlyStopping(NamedTuple):
-    """Stop when a metric has not become better by more than `tolerance` for `patience` epochs."""
+    """Stop when a metric has not become better by more than `tolerance` for `patience` epochs.
+
+    All metrics are those of the validation part, but for ``"training_loss"``.
+    """
 
     metric: str
     patience: float = 10
     tolerance: float = 0.0
 
     def observe(self, memory: StoppingMemory, record: EpochRecord) -> StoppingMemory:
-        """Return the memory after an epoch; without a validation part the loss is that of training."""
-        scores = record.validation or {"loss": record.loss}
-        value = -scores["loss"] if self.metric == "loss" else scores[self.metric]
+        """Return the memory after an epoch."""
+        value = self.value(record)
         best, reference, stale, _ = memory
         if value > reference + self.tolerance:
             reference, stale = value, 0
@@ -53,9 +55,16 @@ class EarlyStopping(NamedTuple):
             stale += 1
         return StoppingMemory(value if value > best else best, reference, stale, improved=value > best)
 
+    def value(self, record: EpochRecord) -> float:
+        """Return the metric, signed so that higher is better."""
+        if self.metric == "training_loss":
+            return -record.loss
+        scores = record.validation or {}
+        return -scores["loss"] if self.metric == "loss" else scores[self.metric]
+
 
 EARLY_STOPPING: dict[str, Callable[..., EarlyStopping]] = {
-    metric: partial(EarlyStopping, metric) for metric in ("loss", "accuracy", "r2")
+    metric: partial(EarlyStopping, metric) for metric in ("loss", "accuracy", "r2", "training_loss")
 }
 
 

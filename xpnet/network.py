@@ -44,6 +44,9 @@ class Network(Specification):
         Share of a one-hot target's mass that is spread evenly over the classes.
     reduction : {"mean", "sum"}
         Over the batch; the mean is weighted by the sample weights.
+    penalty_reduction : {"none", "mean"}
+        With ``"mean"`` the penalties are divided by the batch's size, or its weight, as scikit-learn has them: what
+        they weigh then depends on the batch size.
 
     Examples
     --------
@@ -180,12 +183,10 @@ class Network(Specification):
             value = value * weight[0]
             grad = grad * weight[0][:, None]
         value = xp.sum(value)
+        share = _reciprocal(xp, xp.sum(weight[0])) if weight else 1 / x.shape[0]
         if self.reduction == "mean":
-            # A batch of nothing but zero weights has no gradient; it must not divide by zero.
-            total = xp.sum(weight[0]) if weight else x.shape[0]
-            scale = 1 / xp.maximum(total, xp.finfo(vector.dtype).smallest_normal) if weight else 1 / total
-            value = value * scale
-            grad = grad * scale
+            value = value * share
+            grad = grad * share
 
         grads_W, grads_b, grads_slope = [], [], []
         for i in reversed(range(self.n_layers)):
@@ -203,15 +204,17 @@ class Network(Specification):
 
         pieces = [xp.reshape(g, (-1,)) for g in reversed(grads_W)]
         gradient = xp.concat([*pieces, *reversed(grads_b), *reversed(grads_slope)])
-        return self._penalised(xp, vector, value, gradient)
-
-    def _penalised(self, xp: Any, vector: Array, value: Array, gradient: Array) -> tuple[Array, Array]:
         if not (self.l2 or self.l1):
             return value, gradient
-        n = self.n_weights
-        weights, rest = vector[:n], xp.zeros_like(gradient[n:])
-        value = value + 0.5 * self.l2 * xp.sum(weights * weights) + self.l1 * xp.sum(xp.abs(weights))
-        return value, gradient + xp.concat([self.l2 * weights + self.l1 * xp.sign(weights), rest])
+        penalty, slope = self._penalty(xp, vector[: self.n_weights])
+        if self.penalty_reduction == "mean":
+            penalty, slope = penalty * share, slope * share
+        return value + penalty, gradient + xp.concat([slope, xp.zeros_like(gradient[self.n_weights :])])
+
+    def _penalty(self, xp: Any, weights: Array) -> tuple[Array, Array]:
+        """``l2/2 sum W^2 + l1 sum |W|`` and its gradient."""
+        value = 0.5 * self.l2 * xp.sum(weights * weights) + self.l1 * xp.sum(xp.abs(weights))
+        return value, self.l2 * weights + self.l1 * xp.sign(weights)
 
     def _slope(self, xp: Any, params: Parameters, i: int, batch: int, key: Array | None) -> Array | float | None:
         f = self.functions[i]
@@ -228,3 +231,8 @@ class Network(Specification):
             return None
         bits = uniform_bits(xp, key, 2 * i, tuple(out.shape))
         return xp.astype(bits < min(round(keep * 2**32), 2**32 - 1) - 2**31, out.dtype) * (1 / keep)
+
+
+def _reciprocal(xp: Any, total: Array) -> Array:
+    """Return ``1 / total``, and 0 for a batch of nothing but zero weights, which has no gradient."""
+    return xp.astype(total > 0, total.dtype) / xp.maximum(total, xp.finfo(total.dtype).smallest_normal)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from array_api_compat import device
 
-from xpnet.constraints import real
+from xpnet.constraints import fraction, real
 from xpnet.kernels import Array
 from xpnet.names import lookup
 
@@ -64,26 +64,42 @@ def _init(n_slots: int, value: float = 0.0) -> Callable[[Any, Array, int], Optim
     return init
 
 
-def _sgd(momentum: float = 0.0, nesterov: float = 0.0) -> Optimizer:
-    """Stochastic gradient descent, with momentum in PyTorch's form: Sutskever et al. (2013), ICML."""
+def _sgd(momentum: float = 0.0, nesterov: bool = False, classical: float = 0.0) -> Optimizer:
+    """Stochastic gradient descent, with momentum and Nesterov's: Sutskever et al. (2013), ICML.
+
+    The velocity gathers gradients, as in PyTorch, or with `classical` steps, learning rate included, as in the paper,
+    eq. 1 and 3, and in scikit-learn; the two differ where the learning rate changes.
+    """
 
     def update(xp: Any, gradient: Array, state: OptimizerState, params: Array) -> tuple[Array, OptimizerState]:
         learning_rate, count, slots = state
         count += 1
+        if classical:
+            gradient = learning_rate * gradient
         if momentum:
             (velocity,) = slots
             velocity *= momentum
             velocity += gradient
             slots = (velocity,)
             gradient = gradient + momentum * velocity if nesterov else velocity
-        params -= learning_rate * gradient
+        params -= gradient if classical else learning_rate * gradient
         return params, OptimizerState(learning_rate, count, slots)
 
     return Optimizer(_init(1 if momentum else 0), update, 0.01 if momentum else 0.1)
 
 
-def _adam(beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8, weight_decay: float = 0.0) -> Optimizer:
-    """Adam: Kingma, Ba (2015), arXiv:1412.6980; decoupled decay: Loshchilov, Hutter (2019), arXiv:1711.05101."""
+def _adam(
+    beta_1: float = 0.9,
+    beta_2: float = 0.999,
+    epsilon: float = 1e-8,
+    weight_decay: float = 0.0,
+    epsilon_hat: float = 0.0,
+) -> Optimizer:
+    """Adam: Kingma, Ba (2015), arXiv:1412.6980; decoupled decay: Loshchilov, Hutter (2019), arXiv:1711.05101.
+
+    `epsilon_hat` above 0 stands in place of ``epsilon sqrt(1 - beta_2^t)``: the end of the paper's section 2, and
+    scikit-learn.
+    """
     log_beta_1, log_beta_2 = (math.log(beta) if beta else -math.inf for beta in (beta_1, beta_2))
 
     def init(xp: Any, params: Array, n_weights: int) -> OptimizerState:
@@ -102,12 +118,13 @@ def _adam(beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8, wei
         square *= beta_2
         square += (1 - beta_2) * gradient * gradient
         # 1 - beta^t without cancellation, also in float32
-        unbiased_mean_rate = learning_rate / -xp.expm1(t * log_beta_1)
-        deviation = xp.sqrt(square / -xp.expm1(t * log_beta_2))
-        deviation += epsilon
+        root = xp.sqrt(-xp.expm1(t * log_beta_2))
+        rate = learning_rate * root / -xp.expm1(t * log_beta_1)
+        deviation = xp.sqrt(square)
+        deviation += epsilon_hat or epsilon * root
         if decay:
             params *= 1 - learning_rate * decay[0]
-        params -= unbiased_mean_rate * mean / deviation
+        params -= rate * mean / deviation
         return params, OptimizerState(learning_rate, count, (mean, square, *decay))
 
     return Optimizer(init, update, 0.001)
@@ -142,9 +159,11 @@ def _adagrad(initial_accumulator: float = 0.0, epsilon: float = 1e-10) -> Optimi
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "sgd": lambda: _sgd(),
-    "momentum": lambda momentum=0.9: _sgd(momentum),
-    "nesterov": lambda momentum=0.9: _sgd(momentum, nesterov=True),
-    "adam": lambda beta_1=0.9, beta_2=0.999, epsilon=1e-8: _adam(beta_1, beta_2, epsilon),
+    "momentum": lambda momentum=0.9, classical=0: _sgd(momentum, classical=classical),
+    "nesterov": lambda momentum=0.9, classical=0: _sgd(momentum, nesterov=True, classical=classical),
+    "adam": lambda beta_1=0.9, beta_2=0.999, epsilon=1e-8, epsilon_hat=0: _adam(
+        beta_1, beta_2, epsilon, epsilon_hat=epsilon_hat
+    ),
     "adamw": lambda beta_1=0.9, beta_2=0.999, epsilon=1e-8, weight_decay=0.01: _adam(
         beta_1, beta_2, epsilon, weight_decay
     ),
@@ -154,8 +173,9 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
 
 
 _RANGES = {
-    **dict.fromkeys(("beta_1", "beta_2", "momentum", "rho"), real(0, 1)),
-    **dict.fromkeys(("initial_accumulator", "weight_decay"), real(0)),
+    **dict.fromkeys(("beta_1", "beta_2", "rho"), real(0, 1)),
+    "momentum": fraction(),
+    **dict.fromkeys(("classical", "epsilon_hat", "initial_accumulator", "weight_decay"), real(0)),
     "epsilon": real(0, closed=False),
 }
 

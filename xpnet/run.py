@@ -57,7 +57,8 @@ class Run(NamedTuple):
         Of the best epoch with early stopping, else of the last; on the device.
     state : RunState
     stopped : str
-        Why it ended: ``"epochs"``, ``"early stopping"``, ``"interrupted"`` or ``"diverged"``.
+        Why it ended: ``"epochs"``, ``"early stopping"``, ``"interrupted"`` or ``"diverged"``; ``"running"`` where a
+        callback sees it.
     """
 
     params: Parameters

@@ -25,6 +25,7 @@ _CONSTRAINTS = {
     "l1": real(0),
     "label_smoothing": real(0, 1),
     "reduction": one_of("mean", "sum"),
+    "penalty_reduction": one_of("none", "mean"),
 }
 
 
@@ -42,6 +43,7 @@ class Specification:
     l1: float = 0.0
     label_smoothing: float = 0.0
     reduction: str = "mean"
+    penalty_reduction: str = "none"
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__  # the way of a frozen dataclass to normalise its fields

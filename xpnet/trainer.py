@@ -1,25 +1,24 @@
-"""The trainer: epochs, validation, early stopping."""
+"""The trainer: from a network, data and settings to a run."""
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import numpy as np
 from array_api_compat import is_array_api_obj
 
-from xpnet.backend import Array, Backend, backend_of, get_backend, to_host
-from xpnet.batches import ClassWeight, Samples, batch_orders, epoch_order, place, weigh
-from xpnet.callbacks import Callback, EpochRecord, StopTraining
+from xpnet.backend import Backend, backend_of, get_backend, to_host
+from xpnet.batches import ClassWeight, epoch_order, place, weigh
+from xpnet.callbacks import Callback
 from xpnet.constraints import Constraint, check_constraints, integer, one_of, optional, real
 from xpnet.early_stopping import EarlyStopping, get_early_stopping
-from xpnet.errors import DivergenceError, InvalidParameterError
+from xpnet.errors import InvalidParameterError
 from xpnet.evaluation import evaluate, metric_name
-from xpnet.kernels import RunSteps
-from xpnet.network import Network, Parameters
+from xpnet.loop import Order, Plan, Scores, run_epochs
+from xpnet.network import Network
 from xpnet.optimizers import Optimizer, get_optimizer
 from xpnet.run import Run, RunState, adopt
 from xpnet.schedules import Schedule, get_schedule
@@ -35,29 +34,11 @@ _CONSTRAINTS = {
         f"{_BATCH_SIZE.expected}, 'auto', or None", lambda value: value in ("auto", None) or _BATCH_SIZE.holds(value)
     ),
     "epochs": integer(1),
-    "shuffle": one_of(True, False),
+    "shuffle": Constraint("True, False or a function", lambda value: value in (True, False) or callable(value)),
     "seed": integer(0),
     "dtype": one_of("float32", "float64"),
 }
 _AUTO_BATCH_SIZE = 32
-
-
-class _Plan(NamedTuple):
-    """What stays the same through a run."""
-
-    backend: Backend
-    run_steps: RunSteps
-    optimizer: Optimizer
-    schedule: Schedule
-    stopping: EarlyStopping | None
-    samples: Samples
-    held_out: Samples | None
-    batch_size: int
-
-    @property
-    def n_samples(self) -> int:
-        n: int = self.samples.x.shape[0]
-        return n
 
 
 @dataclass(frozen=True)
@@ -79,11 +60,12 @@ class Trainer:
         1, a mini-batch, or None for the whole set; ``"auto"`` is 32, or all samples if there are fewer.
     epochs : int
     early_stopping : str, EarlyStopping or None
-        ``"loss"``, ``"accuracy"`` or ``"r2"`` of the validation part, with options:
+        ``"loss"``, ``"accuracy"`` or ``"r2"`` of the validation part, or ``"training_loss"``, with options:
         ``"loss:patience=10,tolerance=0.001"``. The best epoch's parameters are restored.
     class_weight : "balanced", mapping of class index to weight, or None
-    shuffle : bool
-        Take the samples in another order in each epoch, not in their own.
+    shuffle : bool or callable
+        Take the samples in another order in each epoch, not in their own; a function of the epoch, counted from 0,
+        and the number of samples gives the indices itself.
     seed : int
         Of the initial weights, the shuffles and the dropout masks, the same on every backend.
     dtype : {"float32", "float64"}
@@ -110,7 +92,7 @@ class Trainer:
     epochs: int = 20
     early_stopping: str | EarlyStopping | None = None
     class_weight: ClassWeight = None
-    shuffle: bool = True
+    shuffle: bool | Order = True
     seed: int = 0
     dtype: str = "float32"
     device: str | Backend | None = None
@@ -129,7 +111,7 @@ class Trainer:
         y: Any,
         *,
         sample_weight: Any = None,
-        validation: tuple[Any, Any] | None = None,
+        validation: tuple[Any, Any] | Scores | None = None,
         params: Sequence[tuple[Any, Any]] | None = None,
         state: RunState | None = None,
     ) -> Run:
@@ -137,12 +119,13 @@ class Trainer:
 
         Parameters
         ----------
-        x : (n_samples, n_in) array of any library
+        x : (n_samples, n_in) array of any library, or SciPy sparse matrix
+            A sparse one is made dense some batches at a time.
         y : (n_samples,) integers or (n_samples, n_out)
             Class indices, or targets.
         sample_weight : (n_samples,), optional
-        validation : (x, y), optional
-            Evaluated after each epoch.
+        validation : (x, y) or callable, optional
+            Evaluated after each epoch; a function of the `Parameters` gives the scores itself, as a dictionary.
         params : Parameters or sequence of (W, b), optional
             Initial weights, from any device; they are copied.
         state : RunState, optional
@@ -159,7 +142,7 @@ class Trainer:
         with backend.scope(self.dtype):
             plan = self._plan(backend, x, y, sample_weight, validation)
             fresh = self.initial_state(backend, params)
-            return self._fit(plan, fresh if state is None else adopt(state, fresh, backend))
+            return run_epochs(plan, fresh if state is None else adopt(state, fresh, backend))
 
     def initial_state(self, backend: Backend, params: Sequence[tuple[Any, Any]] | None = None) -> RunState:
         """Return the state before the first step, with the weights of the seed or with given ones."""
@@ -172,10 +155,11 @@ class Trainer:
             total = backend.asarray(np.zeros((), dtype=self.dtype))
             return RunState(vector, step, total, schedule=get_schedule(self.schedule).memory)
 
-    def _plan(self, backend: Backend, x: Any, y: Any, sample_weight: Any, validation: tuple[Any, Any] | None) -> _Plan:
+    def _plan(
+        self, backend: Backend, x: Any, y: Any, sample_weight: Any, validation: tuple[Any, Any] | Scores | None
+    ) -> Plan:
         samples = place(self.network, backend, self.dtype, x, y)
         samples = weigh(self.network, backend, self.dtype, samples, sample_weight, self.class_weight)
-        held_out = place(self.network, backend, self.dtype, *validation) if validation else None
         n_samples = samples.x.shape[0]
         sizes = {"auto": min(_AUTO_BATCH_SIZE, n_samples), None: n_samples}
         batch_size = int(sizes.get(self.batch_size, self.batch_size))  # type: ignore[arg-type]
@@ -183,108 +167,34 @@ class Trainer:
             raise InvalidParameterError(
                 f"batch_size: expected at most the number of training samples, {n_samples}; received {batch_size}."
             )
+        scores, metrics = None, ["training_loss"]
+        if callable(validation):
+            scores = validation
+        elif validation is not None:
+            held_out = place(self.network, backend, self.dtype, *validation)
+            scores = partial(evaluate, self.network, x=held_out.x, y=held_out.y, backend=backend)
+            metrics += ["loss", metric_name(self.network, held_out.y.ndim)]
         stopping = get_early_stopping(self.early_stopping) if self.early_stopping else None
-        if stopping is not None:
-            self._check_metric(stopping, held_out)
-        run_steps = compile_steps(self.network, self.optimizer, backend, self.clip_norm)
-        optimizer, schedule = get_optimizer(self.optimizer), get_schedule(self.schedule)
-        return _Plan(backend, run_steps, optimizer, schedule, stopping, samples, held_out, batch_size)
-
-    def _check_metric(self, stopping: EarlyStopping, held_out: Samples | None) -> None:
-        if held_out is None:
-            raise InvalidParameterError("early_stopping: expected a validation part; received none.")
-        known = ("loss", metric_name(self.network, held_out.y.ndim))
-        if stopping.metric not in known:
+        if stopping is not None and stopping.metric not in metrics and not callable(validation):
+            if validation is None:
+                raise InvalidParameterError("early_stopping: expected a validation part; received none.")
             raise InvalidParameterError(
-                f"early_stopping: expected one of {', '.join(known)}; received {stopping.metric!r}."
+                f"early_stopping: expected one of {', '.join(metrics)}; received {stopping.metric!r}."
             )
-
-    def _fit(self, plan: _Plan, state: RunState) -> Run:
-        good = _copy(plan, state)
-        try:
-            for callback in self.callbacks:
-                callback.on_start(math.ceil(plan.n_samples / plan.batch_size), self.epochs)
-            while state.epoch < self.epochs and not _is_over(plan, state):
-                rate = (self.learning_rate or plan.optimizer.learning_rate) * plan.schedule.factor(
-                    state.schedule, state.epoch, self.epochs
-                )
-                first, started = state.position, time.perf_counter()
-                for state in self._steps(plan, state, rate):  # noqa: B020 - it goes on from it
-                    for callback in self.callbacks:
-                        callback.on_steps(state.epoch + 1, state.position)
-                loss = float(plan.backend.to_numpy(state.total)) / plan.n_samples
-                seconds = time.perf_counter() - started
-                if not (math.isfinite(loss) and _is_finite(plan, state)):
-                    raise self._divergence(good, state, loss, rate)
-                good = _copy(plan, state)
-                trained = plan.n_samples - first * plan.batch_size  # fewer where an interrupted epoch went on
-                scores = self._validate(plan, good)
-                record = EpochRecord(state.epoch + 1, loss, scores, rate, seconds, trained / seconds)
-                state = _close_epoch(plan, state, record, good)
-                for callback in self.callbacks:
-                    callback.on_epoch(record)
-        except StopTraining:
-            return self._run(_copy(plan, state) if _is_finite(plan, state) else good, state, "interrupted")
-        return self._run(good, state, "early stopping" if _is_over(plan, state) else "epochs")
-
-    def _steps(self, plan: _Plan, state: RunState, rate: float) -> Iterator[RunState]:
-        """Do the rest of an epoch, and yield the state after each call of the compiled run."""
-        backend = plan.backend
-        learning_rate = backend.asarray(np.asarray(rate, dtype=self.dtype))
-        step = state.step._replace(optimizer=state.step.optimizer._replace(learning_rate=learning_rate))
-        total = state.total
-        samples = epoch_order(plan.n_samples, self.seed, state.epoch, shuffle=self.shuffle)
-        for order in batch_orders(self.network, backend, samples, plan.batch_size, state.position):
-            params, step, losses = plan.run_steps(state.params, step, plan.samples.arrays, order)
-            total += backend.xp.sum(losses) * (order.shape[1] if self.network.reduction == "mean" else 1)
-            state = state._replace(params=params, step=step, total=total, position=state.position + order.shape[0])
-            yield state
-
-    def _validate(self, plan: _Plan, vector: Array) -> dict[str, float] | None:
-        if plan.held_out is None:
-            return None
-        params = Parameters(vector, self.network)
-        return evaluate(self.network, params, plan.held_out.x, plan.held_out.y, plan.backend)
-
-    def _run(self, good: Array, state: RunState, stopped: str) -> Run:
-        """Return what there is: the parameters of the best epoch where there is one, else the last good ones."""
-        return Run(Parameters(good if state.best is None else state.best, self.network), state, stopped)
-
-    def _divergence(self, good: Array, state: RunState, loss: float, rate: float) -> DivergenceError:
-        return DivergenceError(
-            f"training diverged in epoch {state.epoch + 1}: expected a finite loss and finite parameters; received a "
-            f"loss of {loss:g} at learning rate {rate:g}. Try a smaller learning rate, clipping the gradient "
-            f"or scaling the inputs. The parameters after epoch {state.epoch} are kept.",
-            self._run(good, state, "diverged"),
+        optimizer = get_optimizer(self.optimizer)
+        shuffle = self.shuffle
+        return Plan(
+            network=self.network,
+            backend=backend,
+            dtype=self.dtype,
+            run_steps=compile_steps(self.network, self.optimizer, backend, self.clip_norm),
+            learning_rate=self.learning_rate or optimizer.learning_rate,
+            schedule=get_schedule(self.schedule),
+            stopping=stopping,
+            samples=samples,
+            scores=scores,
+            batch_size=batch_size,
+            epochs=self.epochs,
+            order=shuffle if callable(shuffle) else lambda epoch, n: epoch_order(n, self.seed, epoch, shuffle=shuffle),
+            callbacks=tuple(self.callbacks),
         )
-
-
-def _close_epoch(plan: _Plan, state: RunState, record: EpochRecord, params: Array) -> RunState:
-    """Return the state after an epoch: what the schedule and early stopping remember, and a new sum of losses."""
-    stopping, best = state.stopping, state.best
-    if plan.stopping is not None:
-        stopping = plan.stopping.observe(stopping, record)
-        best = params if stopping.improved else best
-    return state._replace(
-        epoch=state.epoch + 1,
-        position=0,
-        total=plan.backend.xp.zeros_like(state.total),
-        schedule=plan.schedule.observe(state.schedule, record),
-        stopping=stopping,
-        best=best,
-        history=(*state.history, record),
-    )
-
-
-def _is_over(plan: _Plan, state: RunState) -> bool:
-    return plan.stopping is not None and state.stopping.stale >= plan.stopping.patience
-
-
-def _copy(plan: _Plan, state: RunState) -> Array:
-    return plan.backend.xp.asarray(state.params, copy=True)  # for the next steps consume the original
-
-
-def _is_finite(plan: _Plan, state: RunState) -> bool:
-    xp = plan.backend.xp
-    arrays = (state.params, *state.step.optimizer.slots)  # an infinite second moment would freeze Adam unseen
-    return bool(plan.backend.to_numpy(xp.all(xp.stack([xp.all(xp.isfinite(array)) for array in arrays]))))

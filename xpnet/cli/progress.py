@@ -81,7 +81,7 @@ class Lines(Display):
         """Note how many epochs there will be."""
         self._epochs = epochs
 
-    def on_epoch(self, record: EpochRecord) -> None:
+    def on_epoch(self, record: EpochRecord, run: Run) -> None:
         """Print the line."""
         figures = f"{_describe(record, _SCORES)}  {_speed(record.samples_per_second)}"
         print(f"epoch {record.epoch}/{self._epochs}  {figures}", file=sys.stderr, flush=True)
@@ -122,7 +122,7 @@ class Bar(Display):
         speed = _speed(self._n_samples * done / self._n_steps / (perf_counter() - self._started))
         self._progress.update(self._task, completed=completed, epoch=f"{epoch}/{self._epochs}", speed=speed)
 
-    def on_epoch(self, record: EpochRecord) -> None:
+    def on_epoch(self, record: EpochRecord, run: Run) -> None:
         """Show the epoch's figures."""
         self._progress.update(self._task, description=_describe(record, _SCORES[1:]))
         self._started = perf_counter()

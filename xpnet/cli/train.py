@@ -141,7 +141,7 @@ class RunFolder(Callback):
             raise _cannot_make(self._folder, exc) from exc
         write_atomically(self._folder / "config.toml", self._config)
 
-    def on_epoch(self, record: EpochRecord) -> None:
+    def on_epoch(self, record: EpochRecord, run: Run) -> None:
         """Replace the metrics by a file with one more line, so that it never ends in half of one."""
         self._metrics += json.dumps(record._asdict()).encode() + b"\n"
         write_atomically(self._folder / "metrics.jsonl", self._metrics, durable=False)
