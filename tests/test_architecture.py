@@ -17,16 +17,16 @@ SOURCES = (ROOT, "xpnet"), (ROOT / "backends", "xpnet_backends")
 # place here.
 ORDER = """
     errors
-    constraints kernels files scaling callbacks seeds
-    names backend generator targets
-    activations initializers data
+    constraints kernels files scaling seeds
+    names backend generator targets callbacks
+    activations initializers data metrics_file progress
     losses optimizers schedules early_stopping readers
     specification remote
     parameters datasets
     network
-    step evaluation gradcheck batches
+    step evaluation gradcheck batches tensors
     run model
-    loop
+    loop checkpoint
     trainer
     model_io
     estimators

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 import xpnet.batches
 from xpnet.backend import Backend, get_backend
@@ -68,6 +69,26 @@ def test_a_call_is_short_for_a_large_network(monkeypatch: pytest.MonkeyPatch) ->
     assert [len(piece) for piece in orders(50, 5)] == [2, 2, 2, 2, 2]
     monkeypatch.setattr(xpnet.batches, "_OPERATIONS_PER_CALL", 1)
     assert [len(piece) for piece in orders(50, 5)] == [1] * 10
+
+
+@pytest.mark.parametrize("elements", [1, 2 * 2 * 4, 1 << 24])
+def test_pieces_of_sparse_inputs_are_those_of_dense_ones(
+    elements: int, backend: Backend, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(xpnet.batches, "_DENSE_ELEMENTS", elements)
+    held = place(NETWORK, backend, dtype, sparse.csr_matrix(X), Y)
+    held = weigh(NETWORK, backend, dtype, held, sample_weight=range(7))
+    order = epoch_order(7, 0, 0)
+    for position in range(4):  # of three full steps and a short one
+        taken = []
+        for data, rows in batches(NETWORK, backend, held, order, 2, position):
+            assert rows.shape[0] * rows.shape[1] * 4 <= max(elements, 2 * 4)
+            taken += [[backend.to_numpy(a)[row] for a in data] for row in backend.to_numpy(rows)]
+        rows_left = [order[start : start + 2] for start in range(2 * position, 7, 2)]
+        for (x, y, weight), row in zip(taken, rows_left, strict=True):
+            np.testing.assert_array_equal(x, X[row].astype(dtype), strict=True)
+            np.testing.assert_array_equal(y, Y[row])
+            np.testing.assert_array_equal(weight, row)
 
 
 def test_data_on_the_device(backend: Backend, dtype: str, put: Any) -> None:

@@ -265,8 +265,8 @@ def test_a_folder_of_images_with_a_test_part_of_its_own(zipped):
 @pytest.mark.parametrize(("size", "steps"), [("1", 105), ("all", 1), ("50", 3)])
 def test_batch_size(monkeypatch, size, steps):
     seen = []
-    monkeypatch.setattr("xpnet.cli.progress.Lines.on_start", lambda self, n_steps, epochs: seen.append(n_steps))
-    monkeypatch.setattr("xpnet.cli.progress.Lines.on_epoch", lambda self, record, run: None)
+    monkeypatch.setattr("xpnet.progress.Progress.on_start", lambda self, n_steps, epochs: seen.append(n_steps))
+    monkeypatch.setattr("xpnet.progress.Progress.on_epoch", lambda self, record, run: None)
     train("iris", "--batch-size", size, "--device", "cpu")
     assert seen == [steps]
 

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from xpnet.callbacks import EpochRecord
-from xpnet.early_stopping import EARLY_STOPPING, StoppingMemory, get_early_stopping
+from xpnet.early_stopping import EARLY_STOPPING, EarlyStopping, StoppingMemory, get_early_stopping
 from xpnet.errors import InvalidParameterError, UnknownNameError
 
 NAN = math.nan
@@ -55,15 +55,23 @@ def test_the_best_is_the_best_by_however_little() -> None:
         assert (memory.best, memory.stale, memory.improved) == (best, count, True)
 
 
-def test_without_validation_it_watches_the_training_loss() -> None:
-    record = EpochRecord(1, 9.0, None, 0.1, 1.0, 1.0)
-    assert get_early_stopping("loss").observe(StoppingMemory(), record).best == -9.0
+@pytest.mark.parametrize("validation", [None, {"loss": 1.0, "accuracy": 1.0}])
+def test_the_training_loss_needs_no_validation(validation: dict[str, float] | None) -> None:
+    record = EpochRecord(1, 9.0, validation, 0.1, 1.0, 1.0)
+    assert get_early_stopping("training_loss").observe(StoppingMemory(), record).best == -9.0
+
+
+def test_any_name_that_a_validation_gives() -> None:
+    stopping, memory = EarlyStopping("f1", patience=2), StoppingMemory()
+    for f1, count in ((0.5, 0), (0.4, 1), (0.6, 0)):
+        memory = stopping.observe(memory, EpochRecord(1, 9.0, {"f1": f1}, 0.1, 1.0, 1.0))
+        assert (memory.best, memory.stale) == (max(f1, 0.5), count)
 
 
 def test_options() -> None:
     stopping = get_early_stopping("accuracy:patience=5,tolerance=0.01")
     assert (stopping.metric, stopping.patience, stopping.tolerance) == ("accuracy", 5, 0.01)
-    assert {get_early_stopping(name).metric for name in EARLY_STOPPING} == {"loss", "accuracy", "r2"}
+    assert {get_early_stopping(name).metric for name in EARLY_STOPPING} == {"loss", "accuracy", "r2", "training_loss"}
 
 
 @pytest.mark.parametrize("name", ["f1", "loss:patients=3", "loss:metric=1"])

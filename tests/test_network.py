@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 from scipy import special
+from sklearn.neural_network import MLPClassifier
 
 from xpnet.errors import InvalidParameterError, UnknownNameError
 from xpnet.generator import uniform_bits, uniform_floats
 from xpnet.kernels import REFERENCE
+from xpnet.model import Model
+from xpnet.model_io import load_model, save_model
 from xpnet.network import Network, Parameters
 
 _rng = np.random.default_rng(2)
@@ -120,16 +126,18 @@ def _torch_gradient(
         value = (each * weights).sum()
         if network.reduction == "mean":
             value = value / weights.sum()
-        value = value + sum(0.5 * network.l2 * (W**2).sum() + network.l1 * W.abs().sum() for W in Ws)
+        penalty = sum(0.5 * network.l2 * (W**2).sum() + network.l1 * W.abs().sum() for W in Ws)
+        value = value + (penalty / weights.sum() if network.penalty_reduction == "mean" else penalty)
         (gradient,) = torch.autograd.grad(value, flat)
     return float(value.detach()), gradient.numpy()
 
 
 @pytest.mark.parametrize("key", [None, [3, 17]], ids=["prediction", "training"])
 @pytest.mark.parametrize("weight", [None, WEIGHT], ids=["unweighted", "weighted"])
+@pytest.mark.parametrize("penalty_reduction", ["none", "mean"])
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_a_deep_mixed_network_with_every_regularisation_agrees_with_autograd(
-    reduction: str, weight: Any, key: Any, xp: Any, put: Any, close: Any
+    reduction: str, penalty_reduction: str, weight: Any, key: Any, xp: Any, put: Any, close: Any
 ) -> None:
     network = Network(
         [4, 6, 6, 6, 6, 3],
@@ -139,6 +147,7 @@ def test_a_deep_mixed_network_with_every_regularisation_agrees_with_autograd(
         l1=0.01,
         label_smoothing=0.1,
         reduction=reduction,
+        penalty_reduction=penalty_reduction,
     )
     vector = np.random.default_rng(1).standard_normal(network.n_parameters).astype("float32").astype("float64") * 0.5
     expected = _torch_gradient(network, vector, weight, None if key is None else np.asarray(key, dtype=np.int32))
@@ -161,6 +170,67 @@ def test_penalties_touch_weights_only(put: Any, backend: Any) -> None:
         total += 0.5 * 0.5 * (W**2).sum() + 0.25 * np.abs(W).sum()
     assert (backend.to_numpy(grads.slopes[0]) == 0).all()
     assert float(loss) == pytest.approx(total, rel=1e-5)
+
+
+@pytest.mark.parametrize("weight", [None, WEIGHT], ids=["unweighted", "weighted"])
+@pytest.mark.parametrize("penalties", [{"l2": 0.7}, {"l1": 0.4}, {"l2": 0.7, "l1": 0.4}], ids=["l2", "l1", "both"])
+@pytest.mark.parametrize("penalty_reduction", ["none", "mean"])
+def test_penalised_gradients_are_central_differences(penalty_reduction: str, penalties: Any, weight: Any) -> None:
+    network = Network([4, 5, 3], "tanh", **penalties, penalty_reduction=penalty_reduction)
+    vector = 0.5 * np.random.default_rng(3).standard_normal(network.n_parameters)
+
+    def loss_at(i: int, change: float) -> float:
+        moved = vector.copy()
+        moved[i] += change
+        return float(network.loss_and_grads(Parameters(moved, network), X, Y, weight)[0])
+
+    _, grads = network.loss_and_grads(Parameters(vector, network), X, Y, weight)
+    numeric = [(loss_at(i, 1e-6) - loss_at(i, -1e-6)) / 2e-6 for i in range(vector.size)]
+    np.testing.assert_allclose(grads.vector, numeric, rtol=1e-7, atol=1e-8)
+
+
+@pytest.mark.parametrize("weight", [None, WEIGHT], ids=["unweighted", "weighted"])
+def test_the_mean_penalty_is_scikit_learns_alpha(weight: Any, put: Any, close: Any) -> None:
+    pytest.importorskip("sklearn", "1.7")  # the first that weighs samples
+    network = Network([4, 5, 6, 3], "tanh", l2=0.7, penalty_reduction="mean")
+    layers = _layers(network, np.asarray)
+    peer = MLPClassifier(network.layer_sizes[1:-1], "tanh", alpha=0.7)
+    peer.coefs_, peer.intercepts_ = map(list, zip(*layers, strict=True))
+    peer.n_layers_, peer.out_activation_ = len(network.layer_sizes), "softmax"
+    activations, deltas, Ws, bs = ([X, *[None] * 3], *([None] * 3 for _ in range(3)))
+    loss, *_ = peer._backprop(X, np.eye(3)[Y], weight, activations, deltas, Ws, bs)
+    batch = (put(X), put(Y)) if weight is None else (put(X), put(Y), put(weight))
+    own_loss, grads = network.loss_and_grads([(put(W), put(b)) for W, b in layers], *batch)
+    close(own_loss, loss, terms=10)
+    for (W, b), W_peer, b_peer in zip(grads, Ws, bs, strict=True):
+        close(W, W_peer, terms=10)
+        close(b, b_peer, terms=10)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_a_batch_of_zero_weights_has_no_gradient(reduction: str, put: Any, backend: Any) -> None:
+    network = Network([4, 5, 3], "prelu", l2=0.5, l1=0.25, reduction=reduction, penalty_reduction="mean")
+    loss, grads = network.loss_and_grads(_layers(network, put), put(X), put(Y), put(np.zeros(len(X))))
+    assert float(loss) == 0
+    np.testing.assert_array_equal(backend.to_numpy(grads.vector), np.zeros(network.n_parameters))
+
+
+def test_the_penalty_reduction_survives_a_model_file(tmp_path: Path) -> None:
+    network = Network([4, 3], l2=0.5, penalty_reduction="mean")
+    save_model(tmp_path / "new", Model(network, network.init().vector, "classification"))
+    assert load_model(tmp_path / "new").network == network
+
+
+def test_a_model_file_from_before_the_penalty_reduction_loads(tmp_path: Path) -> None:
+    network = Network([4, 3], l2=0.5)
+    save_model(tmp_path / "new", Model(network, network.init().vector, "classification"))
+    with safe_open(tmp_path / "new", framework="numpy") as file:
+        specification = json.loads(file.metadata()["xpnet"])
+    del specification["network"]["penalty_reduction"]
+    save_file(load_file(tmp_path / "new"), tmp_path / "old", {"xpnet": json.dumps(specification)})
+    loaded = load_model(tmp_path / "old").network
+    assert loaded == network
+    assert loaded.penalty_reduction == "none"
 
 
 def test_params_are_one_weight_matrix_and_bias_a_layer(backend: Any, dtype: str) -> None:
@@ -247,7 +317,8 @@ BAD = [
     ({"l2": -1}, "l2: expected a finite number of at least 0; received -1"),
     ({"l1": float("nan")}, "l1: expected a finite number of at least 0; received nan"),
     ({"label_smoothing": 1}, "label_smoothing: expected .* below 1; received 1"),
-    ({"reduction": "max"}, "reduction: expected one of 'mean', 'sum'; received 'max'"),
+    ({"reduction": "max"}, "^reduction: expected one of 'mean', 'sum'; received 'max'"),
+    ({"penalty_reduction": "sum"}, "penalty_reduction: expected one of 'none', 'mean'; received 'sum'"),
 ]
 
 
@@ -280,6 +351,7 @@ def test_parameters_of_another_shape(layers: Any) -> None:
         Network([4, 3]),
         Network([4, 5, 6, 1], ["tanh", "leaky_relu:slope=0.2"], "sigmoid", "huber:delta=2", "normal", [0.1, 0.2], 0.1),
         Network([4, 5, 3], "prelu", l1=0.5, label_smoothing=0.1, reduction="sum"),
+        Network([4, 5, 3], l2=0.5, penalty_reduction="mean"),
     ],
 )
 def test_the_specification_survives_json(network: Network) -> None:

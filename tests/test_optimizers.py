@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
 
 from xpnet.errors import InvalidParameterError, UnknownNameError
 from xpnet.optimizers import OPTIMIZERS, get_optimizer
@@ -43,6 +44,22 @@ CASES = [
     ("adagrad:initial_accumulator=0.1,epsilon=0.001", "Adagrad", {"initial_accumulator_value": 0.1, "eps": 1e-3}),
 ]
 
+# The same with scikit-learn's.
+SKLEARN_CASES = [
+    ("momentum:momentum=0,classical=1", SGDOptimizer, {"momentum": 0.0, "nesterov": False}),
+    ("momentum:momentum=0.5,classical=1", SGDOptimizer, {"momentum": 0.5, "nesterov": False}),
+    ("momentum:classical=1", SGDOptimizer, {"momentum": 0.9, "nesterov": False}),
+    ("momentum:momentum=1,classical=1", SGDOptimizer, {"momentum": 1.0, "nesterov": False}),
+    ("nesterov:momentum=0,classical=1", SGDOptimizer, {"momentum": 0.0, "nesterov": True}),
+    ("nesterov:momentum=0.5,classical=1", SGDOptimizer, {"momentum": 0.5, "nesterov": True}),
+    ("nesterov:classical=1", SGDOptimizer, {"momentum": 0.9, "nesterov": True}),
+    ("nesterov:momentum=1,classical=1", SGDOptimizer, {"momentum": 1.0, "nesterov": True}),
+    ("adam:epsilon_hat=1e-8", AdamOptimizer, {}),
+    ("adam:epsilon_hat=0.01", AdamOptimizer, {"epsilon": 0.01}),
+    ("adam:beta_1=0.5,beta_2=0.9,epsilon_hat=0.001", AdamOptimizer, {"beta_1": 0.5, "beta_2": 0.9, "epsilon": 1e-3}),
+    ("adam:beta_1=0,epsilon_hat=1e-8", AdamOptimizer, {"beta_1": 0.0}),
+]
+
 
 @cache
 def _reference(name: str) -> np.ndarray:
@@ -65,13 +82,35 @@ def _reference(name: str) -> np.ndarray:
     return np.stack(trajectory)
 
 
+@cache
+def _sklearn_reference(name: str) -> np.ndarray:
+    """Return scikit-learn's parameters after each step, (steps, n)."""
+    cls, options = next((cls, options) for ours, cls, options in SKLEARN_CASES if ours == name)
+    params = START.copy()
+    optimizer = cls([params], **options)
+    trajectory = []
+    for learning_rate, gradient in zip(LEARNING_RATES, GRADIENTS, strict=True):
+        optimizer.learning_rate = optimizer.learning_rate_init = learning_rate  # Adam derives the one from the other
+        optimizer.update_params([params], [gradient])
+        trajectory.append(params.copy())
+    return np.stack(trajectory)
+
+
 def test_the_cases_cover_every_optimizer() -> None:
     assert {name.partition(":")[0] for name, _, _ in CASES} == set(OPTIMIZERS)
 
 
 @pytest.mark.parametrize("name", [name for name, _, _ in CASES])
 def test_every_step_is_pytorchs(name: str, xp: Any, put: Any, backend: Any, dtype: str) -> None:
-    reference = _reference(name)
+    _assert_steps(name, _reference(name), xp, put, backend, dtype)
+
+
+@pytest.mark.parametrize("name", [name for name, _, _ in SKLEARN_CASES])
+def test_every_step_is_scikit_learns(name: str, xp: Any, put: Any, backend: Any, dtype: str) -> None:
+    _assert_steps(name, _sklearn_reference(name), xp, put, backend, dtype)
+
+
+def _assert_steps(name: str, reference: np.ndarray, xp: Any, put: Any, backend: Any, dtype: str) -> None:
     optimizer = get_optimizer(name)
     params = put(START)
     state = optimizer.init(xp, params, N_WEIGHTS)
@@ -155,6 +194,8 @@ def test_the_default_learning_rate_trains(name: str) -> None:
             InvalidParameterError,
             "expected a finite number of at least 0 and below 1; received 'fast'",
         ),
+        ("momentum:classical=-1", InvalidParameterError, "classical: expected a finite number of at least 0"),
+        ("adam:epsilon_hat=-1e-8", InvalidParameterError, "epsilon_hat: expected a finite number of at least 0"),
         ("adam:epsilon=nan", InvalidParameterError, "expected a finite number above 0; received 'nan'"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -17,7 +18,9 @@ from tests.training import StopAt
 from xpnet import batches
 from xpnet.backend import Backend, backend_of
 from xpnet.callbacks import Callback, EpochRecord, StopTraining
-from xpnet.network import Network
+from xpnet.early_stopping import EarlyStopping
+from xpnet.loop import Order
+from xpnet.network import Network, Parameters
 from xpnet.schedules import get_schedule
 from xpnet.seeds import Purpose, stream
 from xpnet.trainer import Run, Trainer
@@ -30,11 +33,15 @@ HELD_OUT = (X[:9] + 0.5, Y[:9])
 NETWORK = Network([N_IN, 6, K], activation="tanh")
 
 
-def by_hand(batch_size: int, rates: Sequence[float], seed: int = 0) -> np.ndarray:
+def shuffled(epoch: int, n: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(stream(seed, Purpose.SHUFFLE, epoch)).permutation(n)
+
+
+def by_hand(batch_size: int, rates: Sequence[float], orders: Order = shuffled) -> np.ndarray:
     """Plain gradient descent in float64, an epoch a rate, written out."""
-    params = NETWORK.init(seed)
+    params = NETWORK.init()
     for epoch, rate in enumerate(rates):
-        order = np.random.default_rng(stream(seed, Purpose.SHUFFLE, epoch)).permutation(N)
+        order = orders(epoch, N)
         for start in range(0, N, batch_size):
             rows = order[start : start + batch_size]
             _, grads = NETWORK.loss_and_grads(params, X[rows], Y[rows])
@@ -108,6 +115,91 @@ def test_an_adaptive_schedule_watches_the_validation_loss() -> None:
     assert [record.learning_rate for record in history] == expected
     assert expected[-1] < 0.02
     assert trainer.fit(X, Y).history[-1].learning_rate == 0.02  # the training loss falls all the time
+
+
+# What functions give.
+
+
+def rolled(epoch: int, n: int) -> np.ndarray:
+    return np.roll(np.arange(n)[::-1], epoch)
+
+
+def test_a_function_gives_the_orders(backend: Backend, dtype: str, close: Any) -> None:
+    trainer = Trainer(NETWORK, "sgd", 0.3, batch_size=5, epochs=3, shuffle=rolled, device=backend, dtype=dtype)
+    close(trainer.fit(X, Y).params.vector, by_hand(5, [0.3] * 3, rolled), terms=N)
+
+
+def test_a_resumed_run_asks_for_the_orders_that_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "_STEPS_PER_CALL", 2)
+    asked: list[tuple[int, int]] = []
+
+    def order(epoch: int, n: int) -> np.ndarray:
+        asked.append((epoch, n))
+        return rolled(epoch, n)
+
+    trainer = Trainer(NETWORK, batch_size=5, epochs=3, shuffle=order)
+    expected = trainer.fit(X, Y)
+    stopped = replace(trainer, callbacks=[StopAt(4)]).fit(X, Y)
+    assert (stopped.state.epoch, stopped.state.position) == (1, 2)
+    run = trainer.fit(X, Y, state=stopped.state)
+    assert asked == [(0, N), (1, N), (2, N), (0, N), (1, N), (1, N), (2, N)]
+    np.testing.assert_array_equal(run.params.vector, expected.params.vector)
+
+
+def test_a_function_gives_the_scores(backend: Backend, dtype: str) -> None:
+    seen: list[np.ndarray] = []
+
+    def scores(params: Parameters) -> dict[str, float]:
+        assert [tuple(W.shape) for W, _ in params] == [(N_IN, 6), (6, K)]
+        seen.append(np.array(backend.to_numpy(params.vector)))
+        return {"f1": len(seen) / 4, "loss": -1.0}
+
+    run = Trainer(NETWORK, batch_size=5, epochs=3, device=backend, dtype=dtype).fit(X, Y, validation=scores)
+    assert [record.validation for record in run.history] == [{"f1": k / 4, "loss": -1.0} for k in (1, 2, 3)]
+    assert not np.array_equal(seen[0], seen[1])
+    np.testing.assert_array_equal(seen[2], backend.to_numpy(run.params.vector))
+
+
+@pytest.mark.parametrize("stopping", ["accuracy:patience=2", "loss:patience=2", EarlyStopping("f1", patience=2)])
+def test_early_stopping_on_any_score_of_a_function(stopping: str | EarlyStopping) -> None:
+    values = iter([0.1, 0.5, 0.4, 0.3, 0.9])
+
+    def scores(params: Parameters) -> dict[str, float]:
+        value = next(values)
+        return {"f1": value, "accuracy": value, "loss": -value}
+
+    trainer = Trainer(NETWORK, batch_size=5, epochs=5)
+    run = replace(trainer, early_stopping=stopping).fit(X, Y, validation=scores)
+    assert (run.stopped, len(run.history)) == ("early stopping", 4)
+    np.testing.assert_array_equal(run.params.vector, replace(trainer, epochs=2).fit(X, Y).params.vector)
+
+
+class Rates(Callback):
+    def __init__(self, *rates: float) -> None:
+        self.rates, self.asked = rates, []
+
+    def learning_rate(self, epoch: int, rate: float) -> float:
+        self.asked.append((epoch, rate))
+        return self.rates[epoch - 1]
+
+
+def test_early_stopping_on_the_training_loss(backend: Backend, dtype: str) -> None:
+    # Three epochs go down, and from the fourth on the steps are far too long.
+    trainer = Trainer(NETWORK, "sgd", batch_size=5, epochs=9, device=backend, dtype=dtype)
+    trainer = replace(trainer, callbacks=[Rates(*[0.3] * 3, *[50.0] * 6)])
+    run = replace(trainer, early_stopping="training_loss:patience=3,tolerance=0.001").fit(X, Y)
+    losses = [record.loss for record in run.history]
+    assert (run.stopped, len(losses), np.argmin(losses)) == ("early stopping", 6, 2)
+    best = replace(trainer, epochs=3).fit(X, Y)
+    np.testing.assert_array_equal(backend.to_numpy(run.params.vector), backend.to_numpy(best.params.vector))
+
+
+def test_the_training_loss_must_fall_by_more_than_the_tolerance() -> None:
+    trainer = Trainer(NETWORK, "sgd", 0.01, batch_size=None, epochs=9)
+    run = replace(trainer, early_stopping="training_loss:patience=3,tolerance=0.5").fit(X, Y, validation=HELD_OUT)
+    assert (run.stopped, len(run.history)) == ("early stopping", 4)
+    np.testing.assert_array_equal(run.params.vector, run.state.params)  # it fell all the time
+    assert replace(trainer, early_stopping="training_loss:patience=3").fit(X, Y).stopped == "epochs"
 
 
 # The same everywhere.
@@ -254,7 +346,47 @@ def test_callbacks_are_called_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     assert log == [(name, *event) for event in events for name in "ab"]
 
 
-@pytest.mark.parametrize("where", ["on_start", "on_steps", "on_epoch"])
+def test_callbacks_change_the_learning_rate(backend: Backend, dtype: str, close: Any) -> None:
+    first, second = Rates(0.5, 0.1, 0.2), Rates(0.3, 0.4, 0.05)
+    trainer = Trainer(NETWORK, "sgd", 0.8, "step:every=1,factor=0.5", batch_size=5, epochs=3, device=backend)
+    run = replace(trainer, dtype=dtype, callbacks=[first, Callback(), second]).fit(X, Y)
+    assert first.asked == [(1, 0.8), (2, 0.4), (3, 0.2)]
+    assert second.asked == [(1, 0.5), (2, 0.1), (3, 0.2)]
+    assert [record.learning_rate for record in run.history] == [0.3, 0.4, 0.05]
+    close(run.params.vector, by_hand(5, [0.3, 0.4, 0.05]), terms=N)
+
+
+class Keep(Callback):
+    def __init__(self) -> None:
+        self.seen: list[tuple[EpochRecord, Run, bytes]] = []
+
+    def on_epoch(self, record: EpochRecord, run: Run) -> None:
+        self.seen.append((record, run, run.params.vector.tobytes()))
+
+
+def test_after_each_epoch_a_callback_sees_the_run_as_if_it_ended_there() -> None:
+    keep = Keep()
+    trainer = Trainer(NETWORK, batch_size=5, epochs=3)
+    history = replace(trainer, callbacks=[keep]).fit(X, Y, validation=HELD_OUT).history
+    assert len(keep.seen) == 3
+    for epoch, (record, run, then) in enumerate(keep.seen, 1):
+        assert run.stopped == "running"
+        assert run.history[-1] is record
+        assert run.history == history[:epoch]
+        assert run.state.epoch == epoch
+        assert run.params.vector.tobytes() == then  # no later step has changed it
+        np.testing.assert_array_equal(run.params.vector, replace(trainer, epochs=epoch).fit(X, Y).params.vector)
+
+
+def test_with_early_stopping_it_sees_the_best_epoch_so_far() -> None:
+    keep, values = Keep(), iter([0.1, 0.5, 0.4])
+    trainer = Trainer(NETWORK, batch_size=5, epochs=3, early_stopping=EarlyStopping("f1"), callbacks=[keep])
+    trainer.fit(X, Y, validation=lambda params: {"f1": next(values)})
+    first, second, third = (then for _, _, then in keep.seen)
+    assert first != second == third
+
+
+@pytest.mark.parametrize("where", ["on_start", "learning_rate", "on_steps", "on_epoch"])
 def test_a_callback_may_stop_the_run_anywhere(where: str) -> None:
     def stop(*_: Any) -> None:
         raise StopTraining
@@ -263,7 +395,7 @@ def test_a_callback_may_stop_the_run_anywhere(where: str) -> None:
     setattr(callback, where, stop)
     run = Trainer(NETWORK, "sgd", 0.3, batch_size=5, epochs=9, dtype="float64", callbacks=[callback]).fit(X, Y)
     assert run.stopped == "interrupted"
-    done = {"on_start": (0, 0), "on_steps": (0, 4), "on_epoch": (1, 0)}[where]
+    done = {"on_start": (0, 0), "learning_rate": (0, 0), "on_steps": (0, 4), "on_epoch": (1, 0)}[where]
     assert (run.state.epoch, run.state.position) == done
     assert len(run.history) == done[0]
     np.testing.assert_array_equal(run.params.vector, run.state.params)

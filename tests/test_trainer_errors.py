@@ -51,7 +51,11 @@ def test_constraints(option: str, value: Any, expected: str) -> None:
         ("optimizer", "adm", "unknown optimizer: .*Did you mean 'adam'"),
         ("optimizer", "adam:rho=1", "unknown option of optimizer adam"),
         ("schedule", "cosin", "unknown schedule: .*Did you mean 'cosine'"),
-        ("early_stopping", "los", "unknown metric for early stopping: expected one of accuracy, loss, r2"),
+        (
+            "early_stopping",
+            "los",
+            "unknown metric for early stopping: expected one of accuracy, loss, r2, training_loss",
+        ),
         ("early_stopping", "loss:patience=0", "patience: expected a finite number of at least 1; received '0'"),
     ],
 )
@@ -163,8 +167,37 @@ def test_a_batch_larger_than_the_set() -> None:
 def test_early_stopping_needs_its_metric() -> None:
     with pytest.raises(InvalidParameterError, match="early_stopping: expected a validation part; received none"):
         Trainer(NETWORK, batch_size=2, early_stopping="loss").fit(X, Y)
-    with pytest.raises(InvalidParameterError, match="early_stopping: expected one of loss, accuracy; received 'r2'"):
+    expected = "expected one of training_loss, loss, accuracy; received 'r2'"
+    with pytest.raises(InvalidParameterError, match=f"early_stopping: {expected}"):
         Trainer(NETWORK, batch_size=2, early_stopping="r2").fit(X, Y, validation=(X, Y))
+
+
+BAD_ORDERS = {
+    "short": (np.arange(5), "int64 of shape (5,) from 0 to 4"),
+    "long": (np.arange(7) % 6, "int64 of shape (7,) from 0 to 5"),
+    "above": (np.arange(6) + 1, "int64 of shape (6,) from 1 to 6"),
+    "below": (np.arange(6) - 1, "int64 of shape (6,) from -1 to 4"),
+    "floats": (np.arange(6.0), "float64 of shape (6,)."),
+    "a mask": (np.ones(6, dtype=bool), "bool of shape (6,)."),
+    "a column": (np.arange(6)[:, None], "int64 of shape (6, 1)"),
+    "none": (np.arange(0), "int64 of shape (0,)."),
+}
+
+
+@pytest.mark.parametrize("case", BAD_ORDERS)
+def test_orders_that_are_none(case: str) -> None:
+    order, received = BAD_ORDERS[case]
+    message = f"shuffle: expected 6 indices from 0 to 5 from the function; received {received}"
+    with pytest.raises(InvalidParameterError, match=re.escape(message)):
+        Trainer(NETWORK, batch_size=2, shuffle=lambda epoch, n: order).fit(X, Y)
+
+
+@pytest.mark.parametrize("order", [[5, 4, 3, 2, 1, 0], np.asarray([0, 0, 1, 1, 2, 2], dtype=np.uint8)])
+def test_any_sequence_of_samples_is_an_order(order: Any) -> None:
+    run = Trainer(NETWORK, batch_size=2, epochs=1, shuffle=lambda epoch, n: order).fit(X, Y)
+    kept = np.asarray(order)
+    expected = Trainer(NETWORK, batch_size=2, epochs=1, shuffle=False).fit(X[kept], Y[kept])
+    np.testing.assert_array_equal(run.params.vector, expected.params.vector)
 
 
 def test_unknown_devices() -> None:

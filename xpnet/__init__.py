@@ -12,26 +12,42 @@ Examples
 True
 """
 
+from typing import TYPE_CHECKING, Any
+
 from xpnet.backend import Backend, get_backend, list_backends
-from xpnet.callbacks import Callback, EpochRecord, StopTraining
+from xpnet.callbacks import Callback, EpochRecord, Interrupt, LearningRateSchedule, StopTraining, TimeLimit
+from xpnet.checkpoint import Checkpoint, load_state, save_state
 from xpnet.datasets import load_dataset
 from xpnet.errors import XpnetError
 from xpnet.gradcheck import check_gradients
+from xpnet.metrics_file import MetricsFile
 from xpnet.model import Model
 from xpnet.model_io import load_model, save_model
 from xpnet.network import Network, Parameters
+from xpnet.progress import Progress
 from xpnet.trainer import Run, RunState, Trainer
+
+if TYPE_CHECKING:
+    from xpnet.estimators import MLPClassifier, MLPRegressor
 
 __all__ = [
     "Backend",
     "Callback",
+    "Checkpoint",
     "EpochRecord",
+    "Interrupt",
+    "LearningRateSchedule",
+    "MLPClassifier",
+    "MLPRegressor",
+    "MetricsFile",
     "Model",
     "Network",
     "Parameters",
+    "Progress",
     "Run",
     "RunState",
     "StopTraining",
+    "TimeLimit",
     "Trainer",
     "XpnetError",
     "__version__",
@@ -40,7 +56,17 @@ __all__ = [
     "list_backends",
     "load_dataset",
     "load_model",
+    "load_state",
     "save_model",
+    "save_state",
 ]
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("MLPClassifier", "MLPRegressor"):
+        from xpnet import estimators  # scikit-learn takes most of a second to import
+
+        return getattr(estimators, name)
+    raise AttributeError(f"module 'xpnet' has no attribute {name!r}")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import array_api_compat
 import numpy as np
@@ -28,11 +28,22 @@ from xpnet.errors import (
 )
 from xpnet.kernels import REFERENCE, Array, Kernels, RunSteps, Step, run_steps
 
-__all__ = ["Array", "Backend", "backend_of", "check_index", "get_backend", "list_backends", "to_host", "usable_devices"]
+__all__ = [
+    "Array",
+    "Backend",
+    "backend_of",
+    "check_index",
+    "dtype_name",
+    "get_backend",
+    "list_backends",
+    "to_host",
+    "usable_devices",
+]
 
 ENTRY_POINT_GROUP = "xpnet.backends"
 
 
+@runtime_checkable
 class Backend(Protocol):
     """One array library on one device; an adapter derives from it and overrides what differs.
 
@@ -55,6 +66,12 @@ class Backend(Protocol):
 
     def __hash__(self) -> int:
         return id(self)  # there is one of each device
+
+    def __deepcopy__(self, memo: Any) -> Backend:
+        return self
+
+    def __reduce__(self) -> Any:
+        return get_backend, (self.name,)
 
     def asarray(self, host: np.ndarray) -> Array:
         """Bring a host array to the device, with its dtype; it may share memory with `host`."""
@@ -253,6 +270,11 @@ def backend_of(array: Array) -> Backend:
 def to_host(array: Array) -> np.ndarray:
     """Bring an array of any library, from whatever device it lies on, to the host; NumPy's own is returned as it is."""
     return array if isinstance(array, np.ndarray) else backend_of(array).to_numpy(array)
+
+
+def dtype_name(array: Array) -> str:
+    """Return the standard's name of an array's dtype, of whatever library: ``"float32"``."""
+    return str(array.dtype).rpartition(".")[2]
 
 
 def check_index(name: str, kind: str, index: int, count: int) -> None:

@@ -37,6 +37,8 @@ class SparseRows:
     """
 
     def __init__(self, matrix: Any, backend: Backend, dtype: str) -> None:
+        if matrix.dtype.kind not in "biuf":
+            raise DataError(f"features: expected real numbers; received dtype {matrix.dtype}")
         self._csr = matrix.tocsr().astype(dtype, copy=False)
         self._backend = backend
         self.shape: tuple[int, int] = self._csr.shape
@@ -85,13 +87,11 @@ def place(network: Network, backend: Backend, dtype: str, x: Any, y: Any) -> Sam
     -----
     One-dimensional integers are class indices, save for one output that is no probability: there they are values.
     """
-    y = y if is_array_api_obj(y) else np.asarray(y)
-    if hasattr(x, "tocsr"):  # SciPy need not be imported to know its matrices
-        x = SparseRows(x, backend, dtype)
-    elif not is_array_api_obj(x):
-        x = np.asarray(x)
+    # SciPy need not be imported to know its matrices.
+    x = SparseRows(x, backend, dtype) if hasattr(x, "tocsr") else _as_array(x)
+    y = _as_array(y)
     n_in, n_out = network.layer_sizes[0], network.layer_sizes[-1]
-    if x.ndim != 2 or x.shape[1] != n_in:
+    if len(x.shape) != 2 or x.shape[1] != n_in:
         raise InvalidParameterError(f"x: expected the shape (n_samples, {n_in}); received {tuple(x.shape)}.")
     _check(x, y)
     # With one output a whole number is a class only where the output is a probability; elsewhere it is a quantity.
@@ -126,6 +126,10 @@ def place(network: Network, backend: Backend, dtype: str, x: Any, y: Any) -> Sam
 
 def _inputs(backend: Backend, x: Array | SparseRows, dtype: str) -> Array | SparseRows:
     return x if isinstance(x, SparseRows) else to_device(backend, x, dtype)
+
+
+def _as_array(value: Any) -> Any:
+    return value if is_array_api_obj(value) else np.asarray(value)
 
 
 def _check(x: Any, y: Any) -> None:

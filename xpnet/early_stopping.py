@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from xpnet.callbacks import EpochRecord
 from xpnet.constraints import real
+from xpnet.errors import InvalidParameterError
 from xpnet.names import lookup
 
 __all__ = ["EARLY_STOPPING", "EarlyStopping", "StoppingMemory", "get_early_stopping"]
@@ -60,6 +61,10 @@ class EarlyStopping(NamedTuple):
         if self.metric == "training_loss":
             return -record.loss
         scores = record.validation or {}
+        if self.metric not in scores:
+            raise InvalidParameterError(
+                f"early_stopping: expected one of the scores {', '.join(scores)}; received {self.metric!r}."
+            )
         return -scores["loss"] if self.metric == "loss" else scores[self.metric]
 
 

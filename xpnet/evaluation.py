@@ -10,26 +10,26 @@ from xpnet.backend import Array, Backend
 from xpnet.losses import OUTPUTS
 from xpnet.network import Network, Parameters
 
-__all__ = ["accuracy", "evaluate", "metric_name", "outputs", "r2"]
+__all__ = ["accuracy", "chunks", "evaluate", "metric_name", "outputs", "r2"]
 
 _CHUNK_ELEMENTS = 1 << 22  # activations held at once; keeps the memory of a prediction apart from the size of the data
 
 
-def _chunks(network: Network, n_samples: int) -> Iterator[slice]:
+def chunks(network: Network, n_samples: int) -> Iterator[slice]:
+    """Yield slices over the samples, each with a bounded number of activations."""
     size = max(1, _CHUNK_ELEMENTS // max(network.layer_sizes))
     return (slice(start, min(start + size, n_samples)) for start in range(0, max(n_samples, 1), size))
 
 
-def outputs(network: Network, params: Parameters, x: Array, backend: Backend) -> np.ndarray:
-    """Return the network's output on the host, (n_samples, n_out): probabilities, rates or values."""
-    chunks = [
-        backend.to_numpy(network.predict(params, x[rows, :], kernels=backend.kernels))
-        for rows in _chunks(network, x.shape[0])
-    ]
-    return np.concatenate(chunks)
+def outputs(network: Network, params: Parameters, x: Array, backend: Backend) -> Array:
+    """Return the network's output on the device, (n_samples, n_out): probabilities, rates or values."""
+    results = [network.predict(params, x[rows, :], kernels=backend.kernels) for rows in chunks(network, x.shape[0])]
+    return results[0] if len(results) == 1 else backend.xp.concat(results)
 
 
-def evaluate(network: Network, params: Parameters, x: Array, y: Array, backend: Backend) -> dict[str, float]:
+def evaluate(
+    network: Network, params: Parameters, x: Array, y: Array, backend: Backend, weight: np.ndarray | None = None
+) -> dict[str, float]:
     """Return the mean loss without penalties, and the accuracy or R2.
 
     Parameters
@@ -38,6 +38,7 @@ def evaluate(network: Network, params: Parameters, x: Array, y: Array, backend: 
         On the backend's device, as is `y`.
     y : (n_samples,) int32 or (n_samples, n_out)
         Class indices, or targets.
+    weight : (n_samples,) on the host, optional
 
     Returns
     -------
@@ -46,16 +47,16 @@ def evaluate(network: Network, params: Parameters, x: Array, y: Array, backend: 
     """
     xp = backend.xp
     loss = network.loss_function
-    total = 0.0
-    chunks = []
-    for rows in _chunks(network, x.shape[0]):
+    losses, results = [], []
+    for rows in chunks(network, x.shape[0]):
         a = network.forward(params, x[rows, :], backend.kernels)
         t = network.targets(xp, y[rows, ...], a.dtype, smooth=False)
-        total += float(backend.to_numpy(xp.sum(loss.value_and_gradient(xp, backend.kernels, a, t)[0])))
-        chunks.append(backend.to_numpy(OUTPUTS[loss.output](xp, a) if loss.output else a))
+        value, _ = loss.value_and_gradient(xp, backend.kernels, a, t)
+        losses.append(backend.to_numpy(value))
+        results.append(backend.to_numpy(OUTPUTS[loss.output](xp, a) if loss.output else a))
     name = metric_name(network, y.ndim)
-    metric = {"accuracy": accuracy, "r2": r2}[name](np.concatenate(chunks), backend.to_numpy(y))
-    return {"loss": total / x.shape[0], name: metric}
+    metric = {"accuracy": accuracy, "r2": r2}[name](np.concatenate(results), backend.to_numpy(y), weight)
+    return {"loss": float(np.average(np.concatenate(losses).astype(np.float64), weights=weight)), name: metric}
 
 
 def metric_name(network: Network, y_ndim: int) -> str:
@@ -63,18 +64,20 @@ def metric_name(network: Network, y_ndim: int) -> str:
     return "accuracy" if y_ndim == 1 or network.loss_function.output == "sigmoid" else "r2"
 
 
-def accuracy(output: np.ndarray, y: np.ndarray) -> float:
+def accuracy(output: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None) -> float:
     """Share of samples whose class, or whose every label, is predicted."""
     if y.ndim == 1 and output.shape[1] > 1:
-        return float(np.mean(np.argmax(output, axis=1) == y))
-    return float(np.mean(np.all((output > 0.5) == (y.reshape(output.shape) > 0.5), axis=1)))
+        correct = np.argmax(output, axis=1) == y
+    else:
+        correct = np.all((output > 0.5) == (y.reshape(output.shape) > 0.5), axis=1)
+    return float(np.average(correct, weights=weight))
 
 
-def r2(output: np.ndarray, y: np.ndarray) -> float:
+def r2(output: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None) -> float:
     """Coefficient of determination, the mean over outputs; for a constant target 1 if it is met exactly, else 0."""
     y = y.reshape(output.shape).astype(np.float64)
-    residual = np.sum((y - output) ** 2, axis=0)
-    total = np.sum((y - y.mean(axis=0)) ** 2, axis=0)
+    residual = np.average((y - output) ** 2, axis=0, weights=weight)
+    total = np.average((y - np.average(y, axis=0, weights=weight)) ** 2, axis=0, weights=weight)
     # The rounding of the mean leaves a constant column a tiny deviation, so it is told by its range.
     constant = (y.min(axis=0) == y.max(axis=0)) | (total == 0)
     score = 1 - residual / np.where(constant, 1, total)

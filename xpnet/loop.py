@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import NamedTuple
 
 import numpy as np
@@ -12,8 +13,9 @@ import numpy as np
 from xpnet.backend import Array, Backend
 from xpnet.batches import Samples, batches
 from xpnet.callbacks import Callback, EpochRecord, StopTraining
+from xpnet.constraints import real
 from xpnet.early_stopping import EarlyStopping
-from xpnet.errors import DivergenceError
+from xpnet.errors import DivergenceError, InvalidParameterError
 from xpnet.kernels import RunSteps
 from xpnet.network import Network, Parameters
 from xpnet.run import Run, RunState
@@ -25,6 +27,8 @@ __all__ = ["Order", "Plan", "Scores", "run_epochs"]
 Order = Callable[[int, int], np.ndarray]
 # parameters -> scores by name
 Scores = Callable[[Parameters], dict[str, float]]
+
+_AT_LEAST_0 = real(0)
 
 
 class Plan(NamedTuple):
@@ -60,13 +64,13 @@ def run_epochs(plan: Plan, state: RunState) -> Run:
         The loss or the parameters are no longer finite.
     """
     good = _copy(plan, state)
+    ends = ExitStack()  # it calls all of them, also where one raises
     try:
         for callback in plan.callbacks:
+            ends.callback(callback.on_end)
             callback.on_start(math.ceil(plan.n_samples / plan.batch_size), plan.epochs)
         while state.epoch < plan.epochs and not _is_over(plan, state):
-            rate = plan.learning_rate * plan.schedule.factor(state.schedule, state.epoch, plan.epochs)
-            for callback in plan.callbacks:
-                rate = callback.learning_rate(state.epoch + 1, rate)
+            rate = _learning_rate(plan, state)
             first, started = state.position, time.perf_counter()
             for state in _steps(plan, state, rate):  # noqa: B020 - it goes on from it
                 for callback in plan.callbacks:
@@ -84,7 +88,23 @@ def run_epochs(plan: Plan, state: RunState) -> Run:
                 callback.on_epoch(record, _result(plan, good, state, "running"))
     except StopTraining:
         return _result(plan, _copy(plan, state) if _is_finite(plan, state) else good, state, "interrupted")
+    finally:
+        ends.close()
     return _result(plan, good, state, "early stopping" if _is_over(plan, state) else "epochs")
+
+
+def _learning_rate(plan: Plan, state: RunState) -> float:
+    """Return the learning rate of the next epoch: the schedule's, as the callbacks change it."""
+    rate = plan.learning_rate * plan.schedule.factor(state.schedule, state.epoch, plan.epochs)
+    for callback in plan.callbacks:
+        given = callback.learning_rate(state.epoch + 1, rate)
+        if not _AT_LEAST_0.holds(given):
+            raise InvalidParameterError(
+                f"learning_rate: expected {_AT_LEAST_0.expected} from {type(callback).__name__} for epoch "
+                f"{state.epoch + 1}; received {given!r}."
+            )
+        rate = float(given)
+    return rate
 
 
 def _steps(plan: Plan, state: RunState, rate: float) -> Iterator[RunState]:
@@ -93,12 +113,25 @@ def _steps(plan: Plan, state: RunState, rate: float) -> Iterator[RunState]:
     learning_rate = backend.asarray(np.asarray(rate, dtype=plan.dtype))
     step = state.step._replace(optimizer=state.step.optimizer._replace(learning_rate=learning_rate))
     total = state.total
-    order = plan.order(state.epoch, plan.n_samples)
+    order = _indices(plan.order(state.epoch, plan.n_samples), plan.n_samples)
     for data, rows in batches(plan.network, backend, plan.samples, order, plan.batch_size, state.position):
         params, step, losses = plan.run_steps(state.params, step, data, rows)
         total += backend.xp.sum(losses) * (rows.shape[1] if plan.network.reduction == "mean" else 1)
         state = state._replace(params=params, step=step, total=total, position=state.position + rows.shape[0])
         yield state
+
+
+def _indices(order: np.ndarray, n_samples: int) -> np.ndarray:
+    """Hold an order to what it must be: outside the samples, some libraries take others without a word."""
+    order = np.asarray(order)
+    if order.shape != (n_samples,) or order.dtype.kind not in "iu" or order.min() < 0 or order.max() >= n_samples:
+        what = f"{order.dtype} of shape {order.shape}"
+        if order.size and order.dtype.kind in "iu":
+            what += f" from {order.min()} to {order.max()}"
+        raise InvalidParameterError(
+            f"shuffle: expected {n_samples} indices from 0 to {n_samples - 1} from the function; received {what}."
+        )
+    return order.astype(np.int32, copy=False)
 
 
 def _close_epoch(plan: Plan, state: RunState, record: EpochRecord, params: Array) -> RunState:

@@ -105,7 +105,7 @@ class Model:
         backend = get_backend(device)
         with backend.scope(self.vector.dtype.name):
             params = Parameters(backend.asarray(self.vector), self.network)
-            return outputs(self.network, params, backend.asarray(self.features(x)), backend)
+            return backend.to_numpy(outputs(self.network, params, backend.asarray(self.features(x)), backend))
 
     def predict_proba(self, x: np.ndarray, device: str | Backend = "cpu") -> np.ndarray:
         """Return the probability of each class or label, (n_samples, n_classes).

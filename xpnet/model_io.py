@@ -5,24 +5,21 @@ The weights lie on the host, so a model that was trained on a GPU loads on a mac
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import save
 
 from xpnet.data import Scaler, ScalerKind, Task
-from xpnet.errors import InvalidParameterError, ModelFormatError
-from xpnet.files import write_atomically
+from xpnet.errors import ModelFormatError
 from xpnet.model import Model
 from xpnet.network import Network
+from xpnet.tensors import Format
 
 __all__ = ["FORMAT_VERSION", "load_model", "save_model"]
 
 FORMAT_VERSION = 1
-_KEY = "xpnet"
+_FORMAT = Format("xpnet", "model", FORMAT_VERSION)
 _INTEGERS = [f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)]
 _LABEL_TYPES = ("str", "bool", *_INTEGERS, "float16", "float32", "float64")
 
@@ -52,11 +49,7 @@ def save_model(path: str | Path, model: Model) -> None:
         scaler: Scaler | None = getattr(model, name)
         if scaler is not None:
             tensors |= {f"{name}.shift": scaler.shift, f"{name}.scale": scaler.scale}
-    specification = {"format_version": FORMAT_VERSION, **model.to_dict()}
-    data = save(
-        {name: np.ascontiguousarray(array) for name, array in tensors.items()}, {_KEY: json.dumps(specification)}
-    )
-    write_atomically(path, data)
+    _FORMAT.write(path, model.to_dict(), tensors)
 
 
 def load_model(path: str | Path) -> Model:
@@ -78,44 +71,10 @@ def load_model(path: str | Path) -> Model:
     ModelFormatError
         The file is missing, truncated, no safetensors file, has no xpnet metadata, or its parts do not fit together.
     """
-    metadata, tensors = _read(Path(path))
-    try:
-        return _model(json.loads(metadata), tensors)
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError) as exc:
-        own = isinstance(exc, ModelFormatError | InvalidParameterError)
-        reason = str(exc) if own else f"expected whole metadata; received {type(exc).__name__}: {exc}"
-        raise ModelFormatError(f"{path}: no usable xpnet model: {' '.join(reason.split())[:300]}") from exc
-
-
-def _read(path: Path) -> tuple[str, dict[str, np.ndarray]]:
-    from safetensors import safe_open
-
-    if path.is_dir():
-        raise ModelFormatError(f"{path}: expected a model file; received a folder. Give the model.safetensors in it.")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = (file.metadata() or {}).get(_KEY)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    except OSError as exc:
-        raise ModelFormatError(f"{path}: expected a model file; received: {exc}") from exc
-    except (SafetensorError, TypeError, ValueError, AttributeError) as exc:
-        raise ModelFormatError(
-            f"{path}: expected a whole safetensors file; received a damaged one or another format ({exc})"
-        ) from exc
-    if metadata is None:
-        raise ModelFormatError(
-            f"{path}: expected a model written by xpnet; received a safetensors file without the metadata {_KEY!r}"
-        )
-    return metadata, tensors
+    return _FORMAT.read(path, _model)
 
 
 def _model(specification: dict[str, Any], tensors: dict[str, np.ndarray]) -> Model:
-    version = specification["format_version"]
-    if version != FORMAT_VERSION:
-        raise ModelFormatError(
-            f"expected the format version {FORMAT_VERSION}; received version {version!r:.40}. "
-            "Update xpnet: pip install -U xpnet"
-        )
     n_layers = sum(name.startswith("layers.") and name.endswith(".weight") for name in tensors)
     if len(specification["network"]["layer_sizes"]) != n_layers + 1:  # before much is made of a long list
         raise ModelFormatError(f"expected the sizes of {n_layers + 1} layers; received another number of them")

@@ -88,7 +88,7 @@ class Network(Specification):
     def forward(self, params: Sequence[tuple[Array, Array]], x: Array, kernels: Kernels = REFERENCE) -> Array:
         """Return the logits or, where the loss does not own the output function, the output: (batch, n_out)."""
         params = self.pack(params)
-        xp = array_namespace(params.vector)
+        xp = array_namespace(params[0][0])
         a = x
         for (W, b), f, slope in zip(params, self.functions, params.slopes, strict=True):
             _, a = kernels.dense(xp, f, a, W, b, f.slope if slope is None else slope)
@@ -206,15 +206,16 @@ class Network(Specification):
         gradient = xp.concat([*pieces, *reversed(grads_b), *reversed(grads_slope)])
         if not (self.l2 or self.l1):
             return value, gradient
-        penalty, slope = self._penalty(xp, vector[: self.n_weights])
+        penalty, slope = self.penalty(xp, vector)
         if self.penalty_reduction == "mean":
             penalty, slope = penalty * share, slope * share
-        return value + penalty, gradient + xp.concat([slope, xp.zeros_like(gradient[self.n_weights :])])
+        return value + penalty, gradient + slope
 
-    def _penalty(self, xp: Any, weights: Array) -> tuple[Array, Array]:
-        """``l2/2 sum W^2 + l1 sum |W|`` and its gradient."""
+    def penalty(self, xp: Any, vector: Array) -> tuple[Array, Array]:
+        """``l2/2 sum W^2 + l1 sum |W|`` over the weights, and its gradient over the parameter vector."""
+        weights, rest = vector[: self.n_weights], vector[self.n_weights :]
         value = 0.5 * self.l2 * xp.sum(weights * weights) + self.l1 * xp.sum(xp.abs(weights))
-        return value, self.l2 * weights + self.l1 * xp.sign(weights)
+        return value, xp.concat([self.l2 * weights + self.l1 * xp.sign(weights), xp.zeros_like(rest)])
 
     def _slope(self, xp: Any, params: Parameters, i: int, batch: int, key: Array | None) -> Array | float | None:
         f = self.functions[i]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,26 @@ class Parameters(Sequence[tuple[Array, Array]]):
         self._layers = tuple(zip(pieces[:n], pieces[n : 2 * n], strict=True))
         slopes = iter(pieces[2 * n :])
         self.slopes = tuple(next(slopes) if f.learned else None for f in network.functions)
+
+    @classmethod
+    def of(cls, layers: Iterable[tuple[Array, Array]], slopes: Iterable[Array | None]) -> Parameters:
+        """Return the parameters of arrays as they are; they are joined to a vector when that is asked for."""
+        parameters = cls.__new__(cls)
+        parameters._layers, parameters.slopes = tuple(layers), tuple(slopes)
+        return parameters
+
+    @cached_property
+    def vector(self) -> Array:
+        """All of them, joined."""
+        weights, biases = zip(*self._layers, strict=True)
+        slopes = [slope for slope in self.slopes if slope is not None]
+        xp = array_namespace(*weights, *biases, *slopes)
+        return xp.concat([*(xp.reshape(W, (-1,)) for W in weights), *biases, *slopes])
+
+    def map(self, function: Callable[[Array], Array]) -> Parameters:
+        """Return the parameters with a function applied to each array."""
+        layers = ((function(W), function(b)) for W, b in self)
+        return Parameters.of(layers, (None if slope is None else function(slope) for slope in self.slopes))
 
     def __len__(self) -> int:
         return len(self._layers)
@@ -84,7 +105,5 @@ def pack(network: Specification, layers: Sequence[tuple[Array, Array]]) -> Param
     expected = [(network.shapes[i], network.shapes[network.n_layers + i]) for i in range(network.n_layers)]
     if shapes != expected:
         raise InvalidParameterError(f"parameters: expected the shapes {expected}; received {shapes}.")
-    xp = array_namespace(*(array for pair in layers for array in pair))
-    pieces = [xp.reshape(W, (-1,)) for W, _ in layers] + [b for _, b in layers]
-    pieces += [f.slope + 0 * b for f, (_, b) in zip(network.functions, layers, strict=True) if f.learned]
-    return Parameters(xp.concat(pieces), network)
+    slopes = (f.slope + 0 * b if f.learned else None for f, (_, b) in zip(network.functions, layers, strict=True))
+    return Parameters.of(layers, slopes)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from xpnet.backend import Array, Backend, to_host
+from xpnet.backend import Array, Backend
 from xpnet.batches import to_device
 from xpnet.callbacks import EpochRecord
 from xpnet.early_stopping import StoppingMemory
 from xpnet.errors import InvalidParameterError
+from xpnet.network import Network
+from xpnet.optimizers import Optimizer
 from xpnet.parameters import Parameters
 from xpnet.schedules import Memory
 from xpnet.step import StepState
@@ -71,8 +73,8 @@ class Run(NamedTuple):
         return self.state.history
 
 
-def adopt(state: RunState, like: RunState, backend: Backend) -> RunState:
-    """Bring a state, perhaps from another device, to where and to what a fresh one of this run is.
+def adopt(state: RunState, network: Network, optimizer: Optimizer, backend: Backend, dtype: str) -> RunState:
+    """Bring a state, perhaps from another device, to where and to what a run of this network is.
 
     Raises
     ------
@@ -80,29 +82,30 @@ def adopt(state: RunState, like: RunState, backend: Backend) -> RunState:
         It is the state of another network or optimizer.
     """
 
-    def move(array: Array, template: Array, what: str) -> Array:
-        if tuple(array.shape) != tuple(template.shape):
+    def move(array: Array, shape: tuple[int, ...], what: str, dtype: str = dtype) -> Array:
+        if tuple(array.shape) != shape:
             raise InvalidParameterError(
-                f"state: expected {what} of shape {tuple(template.shape)}, as this network and optimizer have; "
+                f"state: expected {what} of shape {shape}, as this network and optimizer have; "
                 f"received {tuple(array.shape)}."
             )
-        return to_device(backend, array, to_host(template).dtype.name)
+        return to_device(backend, array, dtype)
 
-    params = move(state.params, like.params, "parameters")
-    given, fresh = state.step.optimizer, like.step.optimizer
+    n = (network.n_parameters,)
+    params = move(state.params, n, "parameters")
+    given, fresh = state.step.optimizer, optimizer.init(backend.xp, params, network.n_weights)
     if len(given.slots) != len(fresh.slots):
         raise InvalidParameterError(
             f"state: expected an optimizer's state with {len(fresh.slots)} slots; received {len(given.slots)}. "
             "Resume with the optimizer that the run began with."
         )
-    optimizer = given._replace(
-        learning_rate=move(given.learning_rate, fresh.learning_rate, "a learning rate"),
-        count=move(given.count, fresh.count, "a counter"),
-        slots=tuple(move(a, b, "a slot") for a, b in zip(given.slots, fresh.slots, strict=True)),
+    moved = given._replace(
+        learning_rate=move(given.learning_rate, (), "a learning rate"),
+        count=move(given.count, (), "a counter", "int32"),
+        slots=tuple(move(slot, n, "a slot") for slot in given.slots),
     )
     return state._replace(
         params=params,
-        step=StepState(optimizer, move(state.step.key, like.step.key, "a generator's key")),
-        total=move(state.total, like.total, "a total"),
-        best=None if state.best is None else move(state.best, like.params, "best parameters"),
+        step=StepState(moved, move(state.step.key, (2,), "a generator's key", "int32")),
+        total=move(state.total, (), "a total"),
+        best=None if state.best is None else move(state.best, n, "best parameters"),
     )

@@ -64,7 +64,7 @@ def _adaptive(factor: float = 0.2, patience: float = 2, tolerance: float = 1e-4)
 
     def observe(memory: Memory, record: EpochRecord) -> Memory:
         current, best, stale = memory
-        loss = record.validation["loss"] if record.validation else record.loss
+        loss = (record.validation or {}).get("loss", record.loss)
         stale = 0 if loss < best - tolerance else stale + 1
         if stale >= patience:
             return current * factor, min(best, loss), 0

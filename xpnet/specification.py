@@ -132,6 +132,11 @@ class Specification:
         dropout = (self.dropout,) * hidden if isinstance(self.dropout, int | float) else self.dropout
         return (*(1.0 - p for p in dropout), 1.0)
 
+    @property
+    def is_random(self) -> bool:
+        """Training draws random numbers: for dropout, or for slopes."""
+        return any(keep < 1 for keep in self.keep_probabilities) or any(f.slope_range for f in self.functions)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the specification as plain values: ``Network(**d)`` gives an equal network."""
         return asdict(self)

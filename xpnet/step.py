@@ -62,7 +62,7 @@ def make_step(
         It consumes `params` and `state`, never writes to the batch, and leaves the loss on the device.
     """
     xp, kernels = backend.xp, backend.kernels
-    random = any(keep < 1 for keep in network.keep_probabilities) or any(f.slope_range for f in network.functions)
+    random = network.is_random
 
     def step(params: Array, state: StepState, batch: tuple[Array, ...]) -> tuple[Array, StepState, Array]:
         optimizer_state, key = state

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from array_api_compat import is_array_api_obj
 
-from xpnet.backend import Backend, backend_of, get_backend, to_host
-from xpnet.batches import ClassWeight, epoch_order, place, weigh
+from xpnet.backend import Backend, backend_of, get_backend
+from xpnet.batches import ClassWeight, epoch_order, place, to_device, weigh
 from xpnet.callbacks import Callback
 from xpnet.constraints import Constraint, check_constraints, integer, one_of, optional, real
 from xpnet.early_stopping import EarlyStopping, get_early_stopping
@@ -141,8 +141,11 @@ class Trainer:
         backend = backend_of(x) if self.device is None and is_array_api_obj(x) else get_backend(self.device or "cpu")
         with backend.scope(self.dtype):
             plan = self._plan(backend, x, y, sample_weight, validation)
-            fresh = self.initial_state(backend, params)
-            return run_epochs(plan, fresh if state is None else adopt(state, fresh, backend))
+            if state is None:
+                state = self.initial_state(backend, params)
+            else:
+                state = adopt(state, self.network, get_optimizer(self.optimizer), backend, self.dtype)
+            return run_epochs(plan, state)
 
     def initial_state(self, backend: Backend, params: Sequence[tuple[Any, Any]] | None = None) -> RunState:
         """Return the state before the first step, with the weights of the seed or with given ones."""
@@ -150,7 +153,8 @@ class Trainer:
             if params is None:
                 vector = self.network.init(self.seed, backend, self.dtype).vector
             else:
-                vector = backend.asarray(to_host(self.network.pack(params).vector).astype(self.dtype))
+                given = to_device(backend, self.network.pack(params).vector, self.dtype)
+                vector = backend.xp.asarray(given, copy=True)  # for steps consume it
             step = init_state(self.network, get_optimizer(self.optimizer), vector, self.seed, backend)
             total = backend.asarray(np.zeros((), dtype=self.dtype))
             return RunState(vector, step, total, schedule=get_schedule(self.schedule).memory)

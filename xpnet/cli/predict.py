@@ -12,12 +12,12 @@ import numpy as np
 from rich.console import Console
 
 from xpnet.backend import get_backend
-from xpnet.cli.progress import NAMES
 from xpnet.datasets import DATASETS, load_dataset
 from xpnet.errors import DataError
 from xpnet.files import write_atomically
 from xpnet.model import Model
 from xpnet.model_io import load_model
+from xpnet.progress import METRIC_NAMES
 from xpnet.readers import read_features
 
 __all__ = ["evaluate", "predict"]
@@ -99,7 +99,7 @@ def evaluate(model: Path, data: str, *, device: str = "cpu", data_dir: Path | No
             json_format.dumps({"task": loaded.task, "device": backend.name, "samples": len(x), "part": part} | scores)
         )
     else:
-        figures = "  ".join(f"{NAMES.get(name, name)} {value:.4f}" for name, value in scores.items())
+        figures = "  ".join(f"{METRIC_NAMES.get(name, name)} {value:.4f}" for name, value in scores.items())
         Console().print(f"{data}: {len(x):,} {part}  {figures}", highlight=False, markup=False)
     return 0
 

@@ -10,15 +10,17 @@ import time
 from pathlib import Path
 from typing import Any
 
-from xpnet.callbacks import Callback, EpochRecord
+from xpnet.callbacks import Callback, Interrupt
 from xpnet.cli import plots
 from xpnet.cli.job import Job, prepare
 from xpnet.cli.options import TrainOptions, write_config
-from xpnet.cli.progress import Interrupt, make_progress, print_summary
+from xpnet.cli.progress import print_summary
 from xpnet.errors import DivergenceError, InvalidParameterError, XpnetError
 from xpnet.files import write_atomically
+from xpnet.metrics_file import MetricsFile
 from xpnet.model import Model
 from xpnet.model_io import save_model
+from xpnet.progress import Progress
 from xpnet.trainer import Run
 
 __all__ = ["train"]
@@ -37,13 +39,14 @@ def train(data: str = "digits", *, options: TrainOptions = _DEFAULTS) -> int:
     job = prepare(data, options)
     folder = _choose_folder(options.out, job.dataset.name)
     config = write_config(data, dataclasses.replace(options, device=job.backend.name, backend=None))
-    interrupt = Interrupt()
-    progress = make_progress(quiet=options.quiet, n_samples=len(job.parts.x_train))
+    # The first listens before the second writes; the third writes into what the second has made.
+    callbacks: list[Callback] = [Interrupt(), RunFolder(folder, config), MetricsFile(folder / "metrics.jsonl")]
+    if not options.quiet:
+        callbacks.append(Progress(len(job.parts.x_train)))
     started = time.perf_counter()
     failure = None
     try:
-        with interrupt, progress:
-            run = job.run(RunFolder(folder, config), progress, interrupt)
+        run = job.run(*callbacks)
     except DivergenceError as exc:
         run, failure = exc.run, exc
     seconds = time.perf_counter() - started
@@ -126,12 +129,11 @@ def _cannot_make(folder: Path, exc: OSError) -> XpnetError:
 
 
 class RunFolder(Callback):
-    """Leaves the configuration and the metrics; made at the first step, so that bad input leaves nothing."""
+    """Leaves the configuration; made at the first step, so that bad input leaves nothing."""
 
     def __init__(self, folder: Path, config: bytes) -> None:
         self._folder = folder
         self._config = config
-        self._metrics = b""
 
     def on_start(self, n_steps: int, epochs: int) -> None:
         """Make the folder."""
@@ -140,8 +142,3 @@ class RunFolder(Callback):
         except OSError as exc:
             raise _cannot_make(self._folder, exc) from exc
         write_atomically(self._folder / "config.toml", self._config)
-
-    def on_epoch(self, record: EpochRecord, run: Run) -> None:
-        """Replace the metrics by a file with one more line, so that it never ends in half of one."""
-        self._metrics += json.dumps(record._asdict()).encode() + b"\n"
-        write_atomically(self._folder / "metrics.jsonl", self._metrics, durable=False)

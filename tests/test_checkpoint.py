@@ -1,0 +1,382 @@
+"""Checkpoints: a run goes on from one as if it had never stopped, and a bad one is refused in one line."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save
+
+from tests.models import make
+from tests.training import StopAt
+from xpnet import batches, checkpoint, files
+from xpnet.backend import Backend, get_backend
+from xpnet.callbacks import Callback, EpochRecord
+from xpnet.checkpoint import Checkpoint, load_state, save_state
+from xpnet.early_stopping import StoppingMemory
+from xpnet.errors import InvalidParameterError, ModelFormatError, XpnetError
+from xpnet.model_io import load_model, save_model
+from xpnet.network import Network
+from xpnet.optimizers import OPTIMIZERS
+from xpnet.run import Run, RunState
+from xpnet.trainer import Trainer
+
+NETWORK = Network([4, 8, 6, 3], activation=("prelu", "rrelu"), dropout=0.25, l2=0.01)
+_rng = np.random.default_rng(9)
+X = _rng.standard_normal((23, 4)).astype("float32").astype("float64")
+Y = _rng.integers(0, 3, 23)
+HELD_OUT = (X[:9] + 0.5, Y[:9])
+CASES: dict[str, dict[str, Any]] = {
+    **{name: {"optimizer": name} for name in OPTIMIZERS},
+    "early stopping": {"early_stopping": "loss:patience=50"},
+    "adaptive": {"optimizer": "momentum", "schedule": "adaptive:patience=1", "early_stopping": "accuracy:patience=9"},
+    "adaptive before an epoch": {"schedule": "adaptive"},
+    "sums": {"clip_norm": 0.5, "schedule": "inverse_scaling"},
+}
+
+
+def fit(
+    case: str, epochs: int = 5, device: Any = "cpu", dtype: str = "float64", state: Any = None, **options: Any
+) -> Run:
+    settings = {"learning_rate": 0.02, "batch_size": 5, "seed": 5, **CASES[case], **options}
+    trainer = Trainer(NETWORK, epochs=epochs, device=device, dtype=dtype, **settings)
+    return trainer.fit(X, Y, validation=HELD_OUT, state=state)
+
+
+def assert_equal(a: RunState, b: RunState, backend: Backend) -> None:
+    """Hold two states to being equal, bit for bit and type for type, but for the times that were measured."""
+
+    def flat(state: Any) -> list[Any]:
+        return [leaf for part in state for leaf in flat(part)] if isinstance(state, tuple) else [state]
+
+    def untimed(state: RunState) -> list[Any]:
+        history = tuple(record._replace(seconds=0, samples_per_second=0) for record in state.history)
+        return flat(state._replace(history=history))
+
+    for one, other in zip(untimed(a), untimed(b), strict=True):
+        if hasattr(one, "dtype"):
+            assert isinstance(other, np.ndarray)
+            host = backend.to_numpy(one)
+            assert (other.dtype, other.shape) == (host.dtype, host.shape)
+            np.testing.assert_array_equal(other, host)
+        else:
+            assert type(one) is type(other)
+            assert one == other or (math.isnan(one) and math.isnan(other))
+
+
+# Going on.
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("case", CASES)
+def test_two_epochs_and_three_more_are_five(case: str, dtype: str, tmp_path: Path) -> None:
+    path = tmp_path / "ö.safetensors"
+    first = fit(case, 2, dtype=dtype, callbacks=[Checkpoint(path, NETWORK)])
+    network, state = load_state(str(path))
+    assert network == NETWORK
+    assert_equal(first.state, state, get_backend("cpu"))
+    expected, rest = fit(case, dtype=dtype), fit(case, dtype=dtype, state=state)
+    assert_equal(expected.state, rest.state, get_backend("cpu"))
+    np.testing.assert_array_equal(rest.params.vector, expected.params.vector)
+    assert rest.stopped == expected.stopped
+
+
+@pytest.mark.parametrize("call", [1, 2, 4])
+def test_within_an_epoch(call: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "_STEPS_PER_CALL", 2)
+    first = fit("early stopping", callbacks=[StopAt(call)])
+    assert first.state.position > 0
+    save_state(tmp_path / "s", NETWORK, first.state)
+    _, state = load_state(tmp_path / "s")
+    assert_equal(first.state, state, get_backend("cpu"))
+    rest = fit("early stopping", state=state)
+    np.testing.assert_array_equal(rest.params.vector, fit("early stopping").params.vector)
+
+
+def test_from_device_to_device(backend: Backend, dtype: str, tmp_path: Path) -> None:
+    case, host = "early stopping", get_backend("cpu")
+    here = fit(case, 2, backend, dtype, callbacks=[Checkpoint(tmp_path / "device", NETWORK)])
+    fit(case, 2, host, dtype, callbacks=[Checkpoint(tmp_path / "host", NETWORK)])
+    states = {name: load_state(tmp_path / name)[1] for name in ("device", "host")}
+    assert_equal(here.state, states["device"], backend)
+    vector = fit(case, dtype=dtype).params.vector
+    tolerance = {"float64": 1e-9, "float32": 1e-3}[dtype]
+    for origin, goal in (("device", backend), ("device", host), ("host", backend)):
+        rest = fit(case, 5, goal, dtype, load_state(tmp_path / origin)[1])
+        np.testing.assert_allclose(goal.to_numpy(rest.params.vector), vector, rtol=tolerance, atol=tolerance)
+    again = fit(case, 5, backend, dtype, states["device"])
+    expected = backend.to_numpy(fit(case, 5, backend, dtype).params.vector)
+    np.testing.assert_array_equal(backend.to_numpy(again.params.vector), expected)
+
+
+def test_nan_and_infinity_survive(tmp_path: Path) -> None:
+    state = fit("adaptive before an epoch", 1, callbacks=[StopAt(1)]).state
+    records = (
+        EpochRecord(1, math.inf, {"loss": math.nan, "odd": -0.0, "library's": np.float32(0.1)}, 1e-300, 0.1, math.inf),
+        EpochRecord(2, math.nan, None, 0.1, 0.1 + 0.2, 1.0),
+    )
+    assert state.schedule == (1.0, math.inf, 0)
+    state = state._replace(
+        schedule=(math.nan, -math.inf, 3),
+        stopping=StoppingMemory(best=math.nan, reference=-math.inf, stale=2, improved=True),
+        history=records,
+        params=np.where(np.arange(state.params.size) == 1, np.nan, state.params),
+    )
+    save_state(tmp_path / "s", NETWORK, state)
+    _, loaded = load_state(tmp_path / "s")
+    scores = dict(records[0].validation or {})
+    assert repr(loaded.history[0].validation) == repr({**scores, "library's": float(np.float32(0.1))})
+    plain = (records[0]._replace(validation=None), records[1])
+    loaded_plain = (loaded.history[0]._replace(validation=None), loaded.history[1])
+    assert repr(loaded_plain) == repr(plain)
+    assert_equal(state._replace(history=()), loaded._replace(history=()), get_backend("cpu"))
+
+
+def test_the_file_is_plain_safetensors(tmp_path: Path) -> None:
+    run = fit("early stopping", 2)
+    save_state(tmp_path / "s", NETWORK, run.state)
+    tensors = load_file(tmp_path / "s")
+    assert sorted(tensors) == ["best", "count", "key", "learning_rate", "params", "slots.0", "slots.1", "total"]
+    np.testing.assert_array_equal(tensors["params"], run.state.params)
+    assert tensors["count"].shape == ()
+    network, state = load_state(tmp_path / "s")
+    save_state(tmp_path / "again", network, state)
+    assert (tmp_path / "again").read_bytes() == (tmp_path / "s").read_bytes()
+
+
+# The callback.
+
+
+class Saved(Callback):
+    """Notes after which epochs a file is new."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.epochs, self.before = path, [], b""
+
+    def on_epoch(self, record: EpochRecord, run: Run) -> None:
+        now = self.path.read_bytes() if self.path.exists() else b""
+        if now != self.before:
+            assert load_state(self.path)[1].epoch == record.epoch
+            self.epochs.append(record.epoch)
+        self.before = now
+
+
+@pytest.mark.parametrize(("every", "epochs"), [(1, [1, 2, 3, 4, 5, 6, 7]), (3, [3, 6]), (8, [])])
+def test_every_few_epochs(every: int, epochs: list[int], tmp_path: Path) -> None:
+    saved = Saved(tmp_path / "s")
+    fit("sgd", 7, callbacks=[Checkpoint(tmp_path / "s", NETWORK, every), saved])
+    assert saved.epochs == epochs
+    assert len(list(tmp_path.iterdir())) == (1 if epochs else 0)
+
+
+def scores_in_turn(*values: float) -> Callable[[Any], dict[str, float]]:
+    given = iter(values)
+    return lambda params: {"loss": next(given)}
+
+
+@pytest.mark.parametrize(("every", "epochs"), [(1, [1, 2, 4, 7]), (2, [2, 4])])
+def test_the_best_only_by_early_stopping(every: int, epochs: list[int], tmp_path: Path) -> None:
+    saved = Saved(tmp_path / "s")
+    callbacks = [Checkpoint(tmp_path / "s", NETWORK, every, best_only=True), saved]
+    trainer = Trainer(NETWORK, epochs=7, early_stopping="loss:patience=9", callbacks=callbacks)
+    trainer.fit(X, Y, validation=scores_in_turn(9.0, 7.0, 7.0, 6.0, math.nan, 6.5, 5.0))
+    assert saved.epochs == epochs
+
+
+def test_the_best_only_by_the_loss(tmp_path: Path) -> None:
+    saved = Saved(tmp_path / "s")
+    options = {"learning_rate": 0.1, "schedule": "step:every=1,factor=1.5"}  # the loss falls, then rises
+    checkpoint = Checkpoint(tmp_path / "s", NETWORK, best_only=True)
+    losses = [record.loss for record in fit("sgd", 8, callbacks=[checkpoint, saved], **options).history]
+    best = [epoch for epoch in range(1, 9) if losses[epoch - 1] < min(losses[: epoch - 1], default=math.inf)]
+    assert saved.epochs == best
+    assert len(best) > 1
+    assert best[-1] < 8
+    # A run that goes on knows how good it has been.
+    _, state = load_state(tmp_path / "s")
+    fit("sgd", 8, state=state, callbacks=[checkpoint], **options)
+    assert load_state(tmp_path / "s")[1].epoch == best[-1]
+
+
+@pytest.mark.parametrize("options", [{"every": 0}, {"every": 1.5}, {"every": True}, {"best_only": 1}])
+def test_options_that_are_none(options: dict[str, Any]) -> None:
+    (name,) = options
+    with pytest.raises(InvalidParameterError, match=f"^{name}: expected .*; received"):
+        Checkpoint("s", NETWORK, **options)
+
+
+@pytest.mark.parametrize("path", ["", "a\0b", "no/such/folder/s"])
+def test_paths_that_cannot_be_written(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(XpnetError, match=r"^cannot write [^\n]*$"):
+        fit("sgd", callbacks=[Checkpoint(path, NETWORK)])
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_failure_leaves_the_last_one(call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    class Fill(Callback):
+        def on_epoch(self, record: EpochRecord, run: Run) -> None:
+            monkeypatch.setattr(files.os, call, fail)
+
+    with pytest.raises(XpnetError, match="No space left"):
+        fit("adam", callbacks=[Checkpoint(tmp_path / "s", NETWORK), Fill()])
+    assert os.listdir(tmp_path) == ["s"]
+    assert load_state(tmp_path / "s")[1].epoch == 1
+
+
+# Bad files.
+
+
+def refused(path: Path, message: str) -> None:
+    with pytest.raises(ModelFormatError, match=message) as caught:
+        load_state(path)
+    text = str(caught.value)
+    assert "\n" not in text
+    assert len(text) < 600
+    assert text.startswith(str(path))
+
+
+OTHERS = {
+    "empty": (b"", "expected a whole safetensors file"),
+    "text": (b"epoch,loss\n1,0.5\n" * 20, "expected a whole safetensors file"),
+    "no metadata": (save({"a": np.ones(3)}), "expected a checkpoint written by xpnet; .* without the metadata"),
+    "no json": (save({"a": np.ones(3)}, {"xpnet_state": "{"}), "no usable xpnet checkpoint: expected whole metadata"),
+    "a list": (save({"a": np.ones(3)}, {"xpnet_state": "[]"}), "expected whole metadata"),
+    "deep json": (save({"a": np.ones(3)}, {"xpnet_state": "[" * 100_000}), "expected whole metadata"),
+}
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_no_checkpoint(case: str, tmp_path: Path) -> None:
+    data, message = OTHERS[case]
+    (tmp_path / "s").write_bytes(data)
+    refused(tmp_path / "s", message)
+
+
+def test_no_file(tmp_path: Path) -> None:
+    refused(tmp_path / "s", "expected a checkpoint file; received: No such file")
+    refused(tmp_path, "expected a checkpoint file; received a folder")
+
+
+def test_a_model_is_no_checkpoint_and_a_checkpoint_no_model(tmp_path: Path) -> None:
+    save_model(tmp_path / "m", make("text"))
+    refused(tmp_path / "m", "expected a checkpoint written by xpnet")
+    save_state(tmp_path / "s", NETWORK, fit("adam", 1).state)
+    with pytest.raises(ModelFormatError, match="expected a model written by xpnet"):
+        load_model(tmp_path / "s")
+
+
+def test_truncated_anywhere(tmp_path: Path) -> None:
+    save_state(tmp_path / "s", NETWORK, fit("early stopping", 2).state)
+    data = (tmp_path / "s").read_bytes()
+    for size in {*range(40), *range(40, len(data), 29), len(data) - 1}:
+        (tmp_path / "cut").write_bytes(data[:size])
+        refused(tmp_path / "cut", "expected a whole safetensors file")
+
+
+Change = Callable[[dict[str, Any], dict[str, np.ndarray]], Any]
+
+
+def put(*place: Any) -> Change:
+    """Return a change of the JSON: the way to a value, and what is put there."""
+    *way, key, value = place
+
+    def change(values: Any, tensors: Any) -> None:
+        for step in way:
+            values = values[step]
+        values[key] = value
+
+    return change
+
+
+def put_tensor(key: str, value: Callable[[np.ndarray], np.ndarray]) -> Change:
+    return lambda v, t: t.__setitem__(key, value(t[key]))
+
+
+SPOILED: dict[str, tuple[Change, str]] = {
+    "newer": (put("format_version", 2), "expected the format version 1; received version 2. Update xpnet"),
+    "no version": (lambda v, t: v.pop("format_version"), "KeyError: 'format_version'"),
+    "no network": (lambda v, t: v.pop("network"), "KeyError: 'network'"),
+    "network list": (put("network", [4, 3]), "TypeError"),
+    "network option": (put("network", "depth", 3), "TypeError"),
+    "activation": (put("network", "activation", "rely"), "unknown activation"),
+    "size 0": (put("network", "layer_sizes", [4, 0, 6, 3]), "layer_sizes: expected an integer of at least 1"),
+    "other sizes": (put("network", "layer_sizes", [4, 8, 7, 3]), "tensor params: expected float64 (135,); received"),
+    "absurd sizes": (put("network", "layer_sizes", [4, 10**15, 10, 3]), "tensor params: expected float64 ("),
+    "absurd layers": (put("network", "layer_sizes", [4] * 3_000_000), "expected the sizes of at most as many layers"),
+    "epoch": (put("epoch", 1.5), "epoch: expected an integer of at least 0; received 1.5"),
+    "epoch -1": (put("epoch", -1), "epoch: expected an integer of at least 0"),
+    "position": (put("position", None), "position: expected an integer of at least 0"),
+    "schedule": (put("schedule", 3), "TypeError"),
+    "schedule text": (put("schedule", "abc"), "schedule: expected a number; received 'a'"),
+    "schedule list": (put("schedule", [1.0, [2.0], 3]), "schedule: expected a number"),
+    "stopping": (put("stopping", None), "TypeError"),
+    "stopping field": (put("stopping", "worst", 1.0), "TypeError"),
+    "stale": (put("stopping", "stale", 0.5), "stale: expected an integer"),
+    "improved": (put("stopping", "improved", 1), "improved: expected True or False; received 1"),
+    "best text": (put("stopping", "best", "-inf"), "best: expected a number; received '-inf'"),
+    "best bool": (put("stopping", "best", True), "best: expected a number"),
+    "no history": (lambda v, t: v.pop("history"), "KeyError: 'history'"),
+    "history": (put("history", {"epoch": 1}), "TypeError"),
+    "record": (put("history", 0, [1, 2.0, None, 0.1, 1.0, 1.0]), "TypeError"),
+    "record field": (lambda v, t: v["history"][0].pop("loss"), "TypeError"),
+    "loss": (put("history", 1, "loss", "0.5"), "loss: expected a number; received '0.5'"),
+    "loss null": (put("history", 1, "loss", None), "loss: expected a number; received None"),
+    "record epoch": (put("history", 0, "epoch", 0), "epoch: expected an integer of at least 1"),
+    "validation": (put("history", 0, "validation", 0.5), "validation: expected numbers by name, or None"),
+    "score": (put("history", 0, "validation", "loss", "low"), "validation: expected numbers by name, or None"),
+    "half": (put_tensor("params", lambda a: a.astype("float16")), "tensor params: expected float32 or float64"),
+    "mixed dtypes": (put_tensor("slots.1", lambda a: a.astype("float32")), "tensor slots.1: expected float64"),
+    "count": (put_tensor("count", lambda a: a.astype("float64")), "tensor count: expected int32 (); received float64"),
+    "key": (put_tensor("key", lambda a: a[:1]), "tensor key: expected int32 (2,); received int32 (1,)"),
+    "total": (put_tensor("total", lambda a: a.reshape(1)), "tensor total: expected float64 (); received float64 (1,)"),
+    "best": (put_tensor("best", lambda a: a[1:]), "tensor best: expected float64 (123,); received float64 (122,)"),
+    "gap": (lambda v, t: t.update({"slots.3": t.pop("slots.1")}), "KeyError: 'slots.1'"),
+    "missing": (lambda v, t: t.pop("key"), "KeyError: 'key'"),
+    "no params": (lambda v, t: t.pop("params"), "KeyError: 'params'"),
+}
+
+
+def spoiled(path: Path, change: Change) -> None:
+    """Write a valid file after a change to its JSON and its tensors."""
+    save_state(path, NETWORK, fit("early stopping", 2).state)
+    tensors = load_file(path)
+    data = path.read_bytes()
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    values = json.loads(header["__metadata__"]["xpnet_state"])
+    change(values, tensors)
+    path.write_bytes(save(tensors, {"xpnet_state": json.dumps(values)}))
+
+
+@pytest.mark.parametrize("case", SPOILED)
+def test_parts_that_do_not_fit(case: str, tmp_path: Path) -> None:
+    change, message = SPOILED[case]
+    spoiled(tmp_path / "s", change)
+    refused(tmp_path / "s", re.escape(message))
+
+
+def test_unspoiled_it_loads(tmp_path: Path) -> None:
+    spoiled(tmp_path / "s", lambda v, t: None)
+    assert load_state(tmp_path / "s")[1].epoch == 2
+
+
+def test_another_optimizers_state_is_refused_by_the_trainer(tmp_path: Path) -> None:
+    fit("adam", 1, callbacks=[Checkpoint(tmp_path / "s", NETWORK)])
+    with pytest.raises(InvalidParameterError, match="Resume with the optimizer that the run began with"):
+        fit("sgd", state=load_state(tmp_path / "s")[1])
+
+
+def test_every_part_of_a_state_is_in_the_file() -> None:
+    assert set(RunState._fields) == {"params", "step", "total", "best", "history", "stopping", *checkpoint._STATE}
+    assert set(EpochRecord._fields) == set(checkpoint._RECORD)
+    assert set(StoppingMemory._fields) == set(checkpoint._STOPPING)

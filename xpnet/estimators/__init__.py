@@ -1,0 +1,6 @@
+"""Estimators that stand in for scikit-learn's ``MLPClassifier`` and ``MLPRegressor``."""
+
+from xpnet.estimators.classifier import MLPClassifier
+from xpnet.estimators.regressor import MLPRegressor
+
+__all__ = ["MLPClassifier", "MLPRegressor"]

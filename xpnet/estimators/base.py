@@ -1,0 +1,293 @@
+"""What both estimators share: the fit, the network's output, and how they are kept and copied."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from array_api_compat import is_array_api_obj
+from sklearn.base import BaseEstimator
+from sklearn.callback import CallbackSupportMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from xpnet.backend import Array, Backend, dtype_name, get_backend, to_host
+from xpnet.batches import SparseRows, to_device
+from xpnet.errors import InvalidParameterError
+from xpnet.estimators import conversion
+from xpnet.estimators.fitting import Fit, by_lbfgs, by_steps
+from xpnet.estimators.inputs import check_inputs, check_same_place, check_training, check_weights, home_of
+from xpnet.estimators.monitoring import Bridge, Part, split_callbacks
+from xpnet.estimators.parameters import SHARED_CONSTRAINTS
+from xpnet.estimators.solvers import ACTIVATIONS, draw_weights, scikit_learns_name
+from xpnet.evaluation import outputs
+from xpnet.model import Model
+from xpnet.network import Network, Parameters
+
+__all__ = ["BaseMLP", "is_stochastic"]
+
+
+def is_stochastic(estimator: Any) -> bool:
+    """Tell whether the solver works by mini-batches.
+
+    Raises
+    ------
+    AttributeError
+        It does not, so that ``hasattr(estimator, "partial_fit")`` is False.
+    """
+    if estimator.solver == "lbfgs":
+        raise AttributeError("partial_fit is only available for stochastic optimizers. lbfgs is not stochastic.")
+    return True
+
+
+class BaseMLP(CallbackSupportMixin, BaseEstimator):
+    """Base of `MLPClassifier` and `MLPRegressor`."""
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = SHARED_CONSTRAINTS
+    _y_numeric = False
+
+    # Of the parameters, those that this module reads.
+    hidden_layer_sizes: int | Sequence[int]
+    activation: str | Sequence[str]
+    solver: str
+    alpha: float
+    random_state: Any
+    warm_start: bool
+    early_stopping: bool
+    loss: str
+    device: str | Backend | None
+    dtype: str | None
+    dropout: float | Sequence[float]
+    l1: float
+    initializer: str | None
+    callbacks: Sequence[Any] | None
+
+    n_outputs_: int
+
+    # What the estimators differ in.
+
+    def _learn_targets(self, y: np.ndarray, *, incremental: bool) -> None:
+        """Set `n_outputs_` and what else follows from the targets, or hold them to what is known."""
+        raise NotImplementedError
+
+    def _encode(self, y: np.ndarray) -> np.ndarray:
+        """Return targets as the loss takes them: (n_samples,) int32, or (n_samples, n_outputs)."""
+        raise NotImplementedError
+
+    def _objective(self) -> dict[str, Any]:
+        """Return `Network`'s loss and what belongs to it."""
+        raise NotImplementedError
+
+    def _weights(self, sample_weight: np.ndarray | None, y: np.ndarray) -> np.ndarray | None:
+        """Return the weights of samples by their own and by their classes."""
+        return sample_weight
+
+    # Fitting.
+
+    def _fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        *,
+        incremental: bool = False,
+        eval_set: Sequence[Any] | None = None,
+        coefs_init: Sequence[Any] | None = None,
+        intercepts_init: Sequence[Any] | None = None,
+    ) -> Self:
+        hidden = self._hidden_layer_sizes()
+        first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
+        own, scikit_learns = split_callbacks(self.callbacks)
+        x, labels = check_training(self, X, y, reset=first, dtype=self.dtype, y_numeric=self._y_numeric)
+        self._learn_targets(labels, incremental=incremental)
+        weight = None if sample_weight is None else check_weights(sample_weight, x.shape[0])
+        training = Part(x, self._encode(labels), labels, self._weights(weight, labels))
+        home = home_of(x)
+        fit = Fit(
+            estimator=self,
+            network=self._network((x.shape[1], *hidden, self.n_outputs_)),
+            home=home,
+            backend=home if self.device is None else get_backend(self.device),
+            dtype=dtype_name(x),
+            rng=check_random_state(self.random_state),
+            training=training,
+            held_out=None if eval_set is None else self._held_out(eval_set),
+            callbacks=own,
+            incremental=incremental,
+        )
+        if first:
+            self._initialize(fit)
+        if coefs_init is not None or intercepts_init is not None:
+            self._take(fit.network, coefs_init, intercepts_init)
+        self.network_ = fit.network
+        self.n_layers_ = fit.network.n_layers + 1
+        self.out_activation_ = scikit_learns_name(str(fit.network.output))
+
+        before = getattr(self, "_skl_callbacks", [])
+        try:
+            self.set_callbacks(*before, *scikit_learns)
+            told = {"X": X, "y": y, "metadata": None if weight is None else {"sample_weight": sample_weight}}
+            context = self._init_callback_context(max_subtasks=fit.epochs)
+            context.call_on_fit_task_begin(estimator=self, **told)
+            if before or scikit_learns:
+                own.append(Bridge(self, context, told, lambda params: dict(vars(self._with(params)))))
+            (by_lbfgs if self.solver == "lbfgs" else by_steps)(fit)
+            context.call_on_fit_task_end(estimator=self, **told, reconstruction_attributes=dict)
+        finally:
+            self.set_callbacks(*before)
+        return self
+
+    def _initialize(self, fit: Fit) -> None:
+        """Draw the first weights, and forget what an earlier fit knew."""
+        network, rng = fit.network, fit.rng
+        if self.initializer is None:
+            self._set(network.pack(draw_weights(rng, network.layer_sizes, network.activation, fit.dtype)))
+        else:
+            self._set(network.init(int(rng.randint(2**31 - 1)), dtype=fit.dtype))
+        self._forget()
+
+    def _forget(self) -> None:
+        """Set what tells the course of training to its beginning."""
+        self.__dict__.pop("_state", None)
+        self.n_iter_ = self.t_ = 0
+        if self.solver != "lbfgs":
+            self.loss_curve_: list[float] = []
+            self.history_: dict[str, list[float]] = {}
+            self._no_improvement_count = 0
+            self.best_loss_ = None if self.early_stopping else math.inf
+            self.validation_scores_: list[float] | None = [] if self.early_stopping else None
+            self.best_validation_score_ = -math.inf if self.early_stopping else None
+
+    def _hidden_layer_sizes(self) -> list[int]:
+        given = self.hidden_layer_sizes
+        sizes = list(given) if isinstance(given, Iterable) else [given]
+        if any(size <= 0 for size in sizes):
+            raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
+        return sizes
+
+    def _network(self, layer_sizes: Sequence[int]) -> Network:
+        given = self.activation
+        names = [ACTIVATIONS.get(name, name) for name in ([given] if isinstance(given, str) else given)]
+        return Network(
+            layer_sizes,
+            activation=names[0] if isinstance(given, str) else names,
+            initializer=self.initializer,
+            dropout=self.dropout,
+            l2=self.alpha,
+            l1=self.l1,
+            penalty_reduction="mean",
+            **self._objective(),
+        )
+
+    def _held_out(self, eval_set: Sequence[Any]) -> Part:
+        if not isinstance(eval_set, tuple | list) or len(eval_set) not in (2, 3):
+            raise InvalidParameterError(
+                f"eval_set: expected (X, y) or (X, y, sample_weight); received {type(eval_set).__name__}."
+            )
+        x, labels = check_training(self, *eval_set[:2], reset=False, dtype=self.dtype, y_numeric=self._y_numeric)
+        weight = check_weights(eval_set[2], x.shape[0]) if len(eval_set) == 3 else None
+        return Part(x, self._encode(labels), labels, weight)
+
+    # Parameters.
+
+    def _parameters(self) -> Parameters:
+        """Return the fitted parameters, wherever they lie."""
+        slopes = getattr(self, "_slopes", [None] * len(self.coefs_))
+        return Parameters.of(zip(self.coefs_, self.intercepts_, strict=True), slopes)
+
+    def _set(self, params: Parameters) -> None:
+        self.coefs_, self.intercepts_ = [W for W, _ in params], [b for _, b in params]
+        self._slopes = list(params.slopes)
+
+    def _keep(self, params: Parameters, backend: Backend, home: Backend) -> None:
+        """Set the fitted parameters, where the user's data lie."""
+        self._set(params if backend is home else params.map(lambda array: home.asarray(backend.to_numpy(array))))
+
+    def _with(self, params: Parameters, device: Backend | None = None) -> Self:
+        """Return a copy with these parameters, on the host, that predicts on a device."""
+        fitted = copy.copy(self)
+        fitted._set(params.map(to_host))
+        fitted.device = device if device is not None else self.device
+        return fitted
+
+    def _take(self, network: Network, coefs: Sequence[Any] | None, intercepts: Sequence[Any] | None) -> None:
+        if coefs is None or intercepts is None:
+            raise InvalidParameterError("coefs_init, intercepts_init: expected both or none; received one of them.")
+        self._set(network.pack(list(zip(coefs, intercepts, strict=True))))
+
+    # Conversion.
+
+    @classmethod
+    def from_sklearn(cls, fitted: Any) -> Self:
+        """Return an estimator with the parameters and the weights of scikit-learn's fitted one of the same name.
+
+        The optimizer's moments are not taken over: `partial_fit` begins with new ones.
+        """
+        return conversion.from_sklearn(cls, fitted)
+
+    def to_sklearn(self) -> Any:
+        """Return scikit-learn's estimator of the same name with these weights: it predicts the same.
+
+        What scikit-learn has no parameter for (dropout, class weights, other solvers and schedules) matters in training
+        only, and is left out.
+        """
+        check_is_fitted(self)
+        return conversion.to_sklearn(self)
+
+    @classmethod
+    def from_model(cls, model: Model) -> Self:
+        """Return an estimator that predicts what a `Model` does, on raw features: its scaling goes into the weights."""
+        return conversion.from_model(cls, model)
+
+    def to_model(self) -> Model:
+        """Return the `Model` that `xpnet.save_model` writes and ``xpnet predict`` reads."""
+        check_is_fitted(self)
+        return conversion.to_model(self)
+
+    # Prediction.
+
+    def _output(self, X: Any, method: str) -> tuple[Array, Backend]:
+        """Return the network's output, (n_samples, n_outputs), where `X` lies."""
+        check_is_fitted(self)
+        check_same_place(self, X, method)
+        x = check_inputs(self, X)
+        home = home_of(x)
+        backend = home if self.device is None else get_backend(self.device)
+        dtype = dtype_name(self.coefs_[0])
+        with backend.scope(dtype):
+            params = self._parameters().map(lambda array: to_device(backend, array, dtype))
+            placed = SparseRows(x, backend, dtype) if hasattr(x, "tocsr") else to_device(backend, x, dtype)
+            output = outputs(self.network_, params, placed, backend)
+            return (output if backend is home else home.asarray(backend.to_numpy(output))), home
+
+    # Copies: those that leave the process lie on the host, so that they can be read on a machine without the device.
+
+    def __copy__(self) -> Self:
+        twin = type(self).__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        return twin
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = {**self.__dict__}
+        for name in ("coefs_", "intercepts_", "_slopes", "_state"):
+            if name in state:
+                state[name] = _to_host(state[name])
+        return state
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.array_api_support = True
+        return tags
+
+
+def _to_host(value: Any) -> Any:
+    """Bring the arrays in lists and named tuples to the host."""
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*map(_to_host, value))
+    if isinstance(value, list | tuple):
+        return type(value)(map(_to_host, value))
+    return to_host(value) if is_array_api_obj(value) else value

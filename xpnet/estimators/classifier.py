@@ -1,0 +1,309 @@
+"""The classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from sklearn.base import ClassifierMixin, _fit_context
+from sklearn.metrics import accuracy_score
+from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils import compute_sample_weight
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
+
+from xpnet.backend import Array, Backend, dtype_name
+from xpnet.estimators import labels
+from xpnet.estimators.base import BaseMLP, is_stochastic
+from xpnet.estimators.inputs import host
+from xpnet.estimators.parameters import SHARED_CONSTRAINTS, store
+from xpnet.losses import get_loss
+from xpnet.schedules import Schedule
+
+__all__ = ["MLPClassifier"]
+
+
+class MLPClassifier(ClassifierMixin, BaseMLP):
+    """Multilayer perceptron for classes and labels; it stands in for scikit-learn's of the same name.
+
+    The parameters down to `max_fun` are scikit-learn's, with its meaning and defaults: given the same `random_state` it
+    draws the same weights, validation part and shuffles. Those after them go beyond it.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : int or sequence of int
+        Units of each hidden layer; an empty sequence has none.
+    activation : str or sequence of str
+        Of the hidden layers, one for all or one for each: ``"identity"``, ``"logistic"``, ``"tanh"``, ``"relu"`` or any
+        in `xpnet.activations.ACTIVATIONS`.
+    solver : str
+        ``"adam"``, ``"sgd"`` (with `momentum`) and ``"lbfgs"`` are scikit-learn's; any in
+        `xpnet.optimizers.OPTIMIZERS` with options, as ``"adamw:weight_decay=0.1"``, is the library's.
+    alpha : float
+        L2 penalty, ``alpha/2 sum W^2``, divided by the batch's size.
+    batch_size : int or "auto"
+        ``"auto"`` is ``min(200, n_samples)``.
+    learning_rate : str or Schedule
+        ``"constant"``, ``"invscaling"`` and ``"adaptive"`` are scikit-learn's, for the solver ``"sgd"``; any in
+        `xpnet.schedules.SCHEDULES`, as ``"cosine"``, is for every solver but ``"lbfgs"``.
+    learning_rate_init : float
+    power_t : float
+        Exponent of ``"invscaling"``.
+    max_iter : int
+        Epochs at most; iterations of ``"lbfgs"``.
+    shuffle : bool
+    random_state : int, RandomState or None
+    tol : float
+        Training ends when the loss, or with `early_stopping` the validation score, does not become better by so much
+        for more than `n_iter_no_change` epochs.
+    verbose : bool
+        Print the loss of each epoch.
+    warm_start : bool
+        Go on from the fitted parameters.
+    momentum : float
+    nesterovs_momentum : bool
+    early_stopping : bool
+        Watch the score of a validation part, and restore the best epoch's parameters.
+    validation_fraction : float
+        Share of the training data that is set aside where no `eval_set` is given.
+    beta_1, beta_2, epsilon : float
+        Of ``"adam"``.
+    n_iter_no_change : int or inf
+    max_fun : int
+        Evaluations of ``"lbfgs"`` at most.
+    loss : str
+        ``"log_loss"``, which is cross-entropy, or any in `xpnet.losses.LOSSES` for classes. With ``"squared_error"``
+        and ``"huber"`` the outputs are sigmoids, and probabilities are those divided by their sum.
+    class_weight : dict, "balanced" or None
+        Weights of classes, by label; they multiply the samples' own.
+    device : str, Backend or None
+        Where to train and to predict, as ``"gpu"`` or ``"torch:gpu:1"``; None follows the data: NumPy arrays on the
+        CPU, CuPy's on their GPU. The results are of the data's kind in any case.
+    dtype : {"float32", "float64"} or None
+        None keeps that of the data, and takes float64 for integers.
+    dropout : float or sequence of float
+        Probability that a hidden unit is dropped in training.
+    l1 : float
+        L1 penalty, divided by the batch's size.
+    label_smoothing : float
+        Share of a class's target that is spread evenly over the classes.
+    clip_norm : float or None
+        Largest norm of the gradient.
+    initializer : str or None
+        In `xpnet.initializers.INITIALIZERS`; None draws as scikit-learn does.
+    scoring : str, callable, sequence, dict or None
+        scikit-learn's scorers, recorded in `history_` after each epoch; `early_stopping` watches the first of them.
+        None watches the accuracy.
+    callbacks : sequence of Callback or None
+        The library's, and those of scikit-learn's protocol.
+
+    Attributes
+    ----------
+    coefs_, intercepts_ : list of arrays
+        Weights, (n_in, n_out), and biases, (n_out,), of each layer.
+    classes_ : ndarray
+    loss_, best_loss_ : float
+        Objective of the last epoch, and the lowest; the latter is None with early stopping.
+    loss_curve_ : list of float
+    validation_scores_, best_validation_score_ : list of float, float
+        With early stopping, else None.
+    history_ : dict of str to list of float
+        A curve for each name, one value an epoch: ``train_loss``, ``learning_rate`` and, where there are a validation
+        part and scorers, ``validation_loss``, ``validation_accuracy``, ``train_<scorer>``, ``validation_<scorer>``.
+    n_iter_, t_ : int
+        Epochs of the last fit, and samples seen in all.
+    n_layers_, n_outputs_, n_features_in_ : int
+    out_activation_ : str
+    feature_names_in_ : ndarray of str
+    network_ : Network
+        The specification that was trained.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from xpnet import MLPClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> clf = MLPClassifier(max_iter=500, random_state=0).fit(X, y)
+    >>> bool(clf.score(X, y) > 0.95)
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **SHARED_CONSTRAINTS,
+        "class_weight": [dict, StrOptions({"balanced"}), None],
+        "label_smoothing": SHARED_CONSTRAINTS["validation_fraction"],
+    }
+
+    class_weight: dict[Any, float] | str | None
+    label_smoothing: float
+
+    def __init__(
+        self,
+        hidden_layer_sizes: int | Sequence[int] = (100,),
+        activation: str | Sequence[str] = "relu",
+        *,
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | str = "auto",
+        learning_rate: str | Schedule = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: bool | int = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        loss: str = "log_loss",
+        class_weight: Mapping[Any, float] | str | None = None,
+        device: str | Backend | None = None,
+        dtype: str | None = None,
+        dropout: float | Sequence[float] = 0.0,
+        l1: float = 0.0,
+        label_smoothing: float = 0.0,
+        clip_norm: float | None = None,
+        initializer: str | None = None,
+        scoring: Any = None,
+        callbacks: Sequence[Any] | None = None,
+    ) -> None:
+        store(self, locals())
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        eval_set: Sequence[Any] | None = None,
+        coefs_init: Sequence[Any] | None = None,
+        intercepts_init: Sequence[Any] | None = None,
+    ) -> Self:
+        """Train.
+
+        Parameters
+        ----------
+        X : (n_samples, n_features) array of any library, data frame or SciPy sparse matrix
+        y : (n_samples,) labels, or (n_samples, n_labels) of 0 and 1
+        sample_weight : (n_samples,), optional
+        eval_set : (X, y) or (X, y, sample_weight), optional
+            Validation part, evaluated after each epoch.
+        coefs_init, intercepts_init : sequence of arrays, optional
+            Initial weights and biases.
+
+        Returns
+        -------
+        self
+        """
+        return self._fit(X, y, sample_weight, eval_set=eval_set, coefs_init=coefs_init, intercepts_init=intercepts_init)
+
+    @available_if(is_stochastic)
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
+        """Train for one more epoch, the optimizer going on as it was.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As in `fit`.
+        classes : (n_classes,), optional
+            All labels that there will be; the first call needs them, unless `y` is a matrix of labels.
+
+        Returns
+        -------
+        self
+        """
+        if self.class_weight == "balanced":
+            raise ValueError(
+                "class_weight 'balanced' is not supported for partial_fit, which does not see all data. Compute the "
+                "weights with sklearn.utils.compute_class_weight('balanced', ...) and give them as a dict."
+            )
+        multilabel = type_of_target(host(y)).startswith("multilabel")
+        if multilabel and classes is None and not hasattr(self, "classes_"):
+            classes = np.arange(y.shape[1])
+        if _check_partial_fit_first_call(self, classes):
+            self._multilabel = multilabel
+        return self._fit(X, y, sample_weight, incremental=True)
+
+    def _learn_targets(self, y: Any, *, incremental: bool) -> None:
+        if not hasattr(self, "classes_") or not (self.warm_start or incremental):
+            binarizer = LabelBinarizer().fit(y)
+            self.classes_: np.ndarray = binarizer.classes_
+            self._multilabel = binarizer.y_type_ == "multilabel-indicator"
+        elif self.warm_start and set(unique_labels(y)) != set(self.classes_):
+            raise ValueError(
+                "warm_start can only be used where `y` has the same classes as in the previous call to fit. "
+                f"Previously got {self.classes_}, `y` has {unique_labels(y)}"
+            )
+        two = len(self.classes_) <= 2 and self._loss() == "binary_cross_entropy"
+        self.n_outputs_ = 1 if two and not self._multilabel else len(self.classes_)
+
+    def _encode(self, y: Any) -> np.ndarray:
+        return labels.encode(y, self.classes_, multilabel=self._multilabel)
+
+    def _loss(self) -> str:
+        return self._usual_loss() if self.loss == "log_loss" else self.loss
+
+    def _usual_loss(self) -> str:
+        """Return what ``"log_loss"`` is for these classes."""
+        return "binary_cross_entropy" if len(self.classes_) <= 2 or self._multilabel else "cross_entropy"
+
+    def _objective(self) -> dict[str, Any]:
+        loss = self._loss()
+        return {
+            "loss": loss,
+            "output": None if get_loss(loss).output else "sigmoid",
+            "label_smoothing": self.label_smoothing,
+        }
+
+    def _weights(self, sample_weight: np.ndarray | None, y: Any) -> np.ndarray | None:
+        if self.class_weight is None:
+            return sample_weight
+        by_class = compute_sample_weight(self.class_weight, y.toarray() if hasattr(y, "toarray") else y)
+        return by_class if sample_weight is None else by_class * sample_weight
+
+    def predict(self, X: Any) -> Array:
+        """Return labels, (n_samples,), or a matrix of 0 and 1, (n_samples, n_labels), where `X` lies.
+
+        Labels that are no numbers come as a NumPy array.
+        """
+        output, home = self._output(X, "predict")
+        with home.scope("float64"):
+            return labels.decode(output, home, self.classes_, multilabel=self._multilabel)
+
+    def predict_proba(self, X: Any) -> Array:
+        """Return the probability of each class, or of each label, (n_samples, n_classes), where `X` lies."""
+        return self._probabilities(X, "predict_proba")[0]
+
+    def predict_log_proba(self, X: Any) -> Array:
+        """Return the logarithm of `predict_proba`."""
+        probabilities, home = self._probabilities(X, "predict_log_proba")
+        with home.scope(dtype_name(probabilities)):
+            return home.xp.log(probabilities)
+
+    def _probabilities(self, X: Any, method: str) -> tuple[Array, Backend]:
+        output, home = self._output(X, method)
+        if self._multilabel or self.network_.output == "softmax":
+            return output, home
+        with home.scope(dtype_name(output)):
+            return labels.normalised(output, home), home
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the accuracy; of all labels of a sample at once, where there are several."""
+        return float(accuracy_score(host(y), host(self.predict(X)), sample_weight=host(sample_weight)))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags

@@ -1,0 +1,179 @@
+"""Estimators from and to scikit-learn's own, and the library's `Model`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn import neural_network
+from sklearn.preprocessing import LabelBinarizer
+
+from xpnet.backend import to_host
+from xpnet.data import Task
+from xpnet.errors import InvalidParameterError
+from xpnet.estimators.solvers import scikit_learns_name
+from xpnet.model import Model
+from xpnet.parameters import Parameters
+from xpnet.scaling import Scaler
+
+__all__ = ["from_model", "from_sklearn", "to_model", "to_sklearn"]
+
+_ATTRIBUTES = (
+    *("loss_", "best_loss_", "loss_curve_", "validation_scores_", "best_validation_score_", "_no_improvement_count"),
+    *("n_iter_", "t_", "n_layers_", "n_outputs_", "out_activation_", "n_features_in_", "feature_names_in_", "classes_"),
+)
+_ACTIVATIONS = ("identity", "logistic", "relu", "tanh")
+_LOSSES = {"identity": "squared_error", "exp": "poisson"}  # of scikit-learn's regressor, by output
+
+
+def _theirs(cls: type) -> Any:
+    return getattr(neural_network, cls.__name__)
+
+
+def _copy_attributes(source: Any, target: Any) -> None:
+    for name in _ATTRIBUTES:
+        if name in vars(source):
+            value = vars(source)[name]
+            setattr(target, name, list(value) if isinstance(value, list) else value)
+
+
+def from_sklearn(cls: type, fitted: Any) -> Any:
+    """Return an estimator of a class with the parameters and the weights of scikit-learn's of the same name."""
+    if not isinstance(fitted, _theirs(cls)) or not hasattr(fitted, "coefs_"):
+        raise TypeError(
+            f"from_sklearn: expected a fitted sklearn.neural_network.{cls.__name__}; received {fitted!r:.60}."
+        )
+    estimator = cls(**fitted.get_params(deep=False))
+    _copy_attributes(fitted, estimator)
+    if hasattr(fitted, "loss_curve_"):
+        estimator.history_ = {"train_loss": list(fitted.loss_curve_)}
+    if hasattr(fitted, "classes_"):
+        estimator._multilabel = fitted._label_binarizer.y_type_ == "multilabel-indicator"
+    sizes = (fitted.n_features_in_, *(b.shape[0] for b in fitted.intercepts_))
+    estimator.network_ = estimator._network(sizes)
+    layers = zip(fitted.coefs_, fitted.intercepts_, strict=True)
+    estimator._set(estimator.network_.pack([(W.copy(), b.copy()) for W, b in layers]))
+    return estimator
+
+
+def to_sklearn(estimator: Any) -> Any:
+    """Return scikit-learn's estimator of the same name with these weights, on the host.
+
+    Raises
+    ------
+    InvalidParameterError
+        scikit-learn has no such activation or output.
+    """
+    network = estimator.network_
+    activations = sorted({scikit_learns_name(name) for name in network.names[:-1]}) or ["identity"]
+    if len(activations) > 1 or activations[0] not in _ACTIVATIONS:
+        raise InvalidParameterError(
+            f"to_sklearn: expected one activation for all hidden layers, of {', '.join(_ACTIVATIONS)}; "
+            f"received {', '.join(activations)}."
+        )
+    classifies = hasattr(estimator, "classes_")
+    usual = estimator._usual_loss() == network.loss if classifies else estimator.out_activation_ in _LOSSES
+    if not usual:
+        raise InvalidParameterError(
+            f"to_sklearn: expected an output that scikit-learn has for its losses; received that of {network.loss!r}, "
+            f"{estimator.out_activation_!r}."
+        )
+    cls = _theirs(type(estimator))
+    twin = cls()
+    ours = estimator.get_params(deep=False)
+    # What it has no name for matters in training only.
+    known = ("constant", "invscaling", "adaptive"), ("sgd", "adam", "lbfgs")
+    names = set(twin.get_params(deep=False)) - {"activation", "loss"}
+    names -= {name for name, values in zip(("learning_rate", "solver"), known, strict=True) if ours[name] not in values}
+    twin.set_params(activation=activations[0], **{name: ours[name] for name in names})
+    _copy_attributes(estimator, twin)
+    layers = [(to_host(W).copy(), to_host(b).copy()) for W, b in estimator._parameters()]
+    twin.coefs_, twin.intercepts_ = [W for W, _ in layers], [b for _, b in layers]
+    twin._best_coefs, twin._best_intercepts = list(twin.coefs_), list(twin.intercepts_)
+    if classifies:
+        labels = np.eye(2, len(estimator.classes_), dtype=int) if estimator._multilabel else estimator.classes_
+        twin._label_binarizer = LabelBinarizer().fit(labels)
+    else:
+        twin.set_params(loss=_LOSSES[estimator.out_activation_])
+    return twin
+
+
+def to_model(estimator: Any) -> Model:
+    """Return the model that `xpnet.save_model` writes and ``xpnet predict`` reads.
+
+    Raises
+    ------
+    InvalidParameterError
+        There is one class only.
+    """
+    classes: Any = getattr(estimator, "classes_", None)
+    task: Task = "regression"
+    if classes is not None:
+        task = "multilabel" if estimator._multilabel else "classification"
+    if classes is not None and len(classes) < 2 and task == "classification":
+        raise InvalidParameterError(f"to_model: expected at least two classes; received only {classes[0]!r}.")
+    names = getattr(estimator, "feature_names_in_", None)
+    return Model(
+        estimator.network_,
+        to_host(estimator._parameters().map(to_host).vector),
+        task,
+        classes if task == "classification" else None,
+        feature_names=None if names is None else tuple(map(str, names)),
+    )
+
+
+def from_model(cls: type, model: Model) -> Any:
+    """Return an estimator of a class with a model's weights; its scaling becomes part of the first and last layer.
+
+    Raises
+    ------
+    InvalidParameterError
+        The model is for another task, or scales targets behind an output that is not linear.
+    """
+    network = model.network
+    classifies = cls.__name__ == "MLPClassifier"
+    if classifies != (model.task != "regression"):
+        raise InvalidParameterError(f"from_model: expected a model for {cls.__name__}; received a {model.task}.")
+    if model.target_scaler is not None and network.names[-1] != "identity":
+        raise InvalidParameterError(
+            f"from_model: expected the output identity where targets are scaled; received {network.output!r}."
+        )
+    estimator = cls(
+        hidden_layer_sizes=network.layer_sizes[1:-1],
+        activation=network.activation,
+        alpha=network.l2,
+        l1=network.l1,
+        loss=network.loss,
+        dropout=network.dropout,
+        initializer=network.initializer,
+    )
+    estimator.network_ = network
+    estimator.n_features_in_, estimator.n_outputs_ = network.layer_sizes[0], network.layer_sizes[-1]
+    estimator.n_layers_ = network.n_layers + 1
+    estimator.out_activation_ = scikit_learns_name(str(network.output))
+    if model.feature_names is not None:
+        estimator.feature_names_in_ = np.asarray(model.feature_names, dtype=object)
+    if classifies:
+        estimator.set_params(label_smoothing=network.label_smoothing)
+        estimator._multilabel = model.task == "multilabel"
+        count = max(network.layer_sizes[-1], 1 if estimator._multilabel else 2)
+        estimator.classes_ = np.arange(count) if model.classes is None else model.classes
+        if estimator._usual_loss() == network.loss:
+            estimator.set_params(loss="log_loss")
+    estimator._set(_folded(model.params, model.scaler, model.target_scaler))
+    estimator._forget()
+    return estimator
+
+
+def _folded(params: Parameters, scaler: Scaler | None, target_scaler: Scaler | None) -> Parameters:
+    """Take ``(x - shift) / scale`` into the first layer, and ``y scale + shift`` into the last."""
+    layers = [(W.astype(np.float64), b.astype(np.float64)) for W, b in params]
+    if scaler is not None and scaler.kind != "none":
+        W, b = layers[0]
+        W = W / scaler.scale[:, None]
+        layers[0] = W, b - scaler.shift @ W
+    if target_scaler is not None:
+        W, b = layers[-1]
+        layers[-1] = W * target_scaler.scale, b * target_scaler.scale + target_scaler.shift
+    dtype = params[0][0].dtype
+    return Parameters.of(((W.astype(dtype), b.astype(dtype)) for W, b in layers), params.slopes)

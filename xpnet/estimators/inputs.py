@@ -1,0 +1,121 @@
+"""Inputs as users give them: arrays of any library where they lie, lists, data frames, sparse matrices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace, device, is_array_api_obj
+from sklearn import get_config
+from sklearn.utils.validation import _check_sample_weight, check_consistent_length, validate_data
+
+from xpnet.backend import Array, Backend, backend_of, get_backend, to_host
+
+__all__ = ["check_inputs", "check_same_place", "check_training", "check_weights", "home_of", "host", "take_rows"]
+
+_SPARSE = ["csr", "csc"]
+
+
+def _is_foreign(x: Any) -> bool:
+    """Tell an array of another library than NumPy, which scikit-learn's own validation would bring to the host."""
+    return is_array_api_obj(x) and not isinstance(x, np.ndarray | np.generic)
+
+
+def host(value: Any) -> Any:
+    """Bring an array of another library to the host; anything else is returned as it is."""
+    return to_host(value) if _is_foreign(value) else value
+
+
+def home_of(x: Any) -> Backend:
+    """Return the backend where data lies; what is no array lies on the host."""
+    return backend_of(x) if _is_foreign(x) else get_backend("cpu")
+
+
+def check_training(
+    estimator: Any, x: Any, y: Any, *, reset: bool, dtype: str | None, y_numeric: bool
+) -> tuple[Array, np.ndarray]:
+    """Hold training data to scikit-learn's rules; `x` stays where it lies, `y` comes to the host.
+
+    Returns
+    -------
+    x : (n_samples, n_features), float32 or float64
+    y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+
+    Raises
+    ------
+    ValueError
+        With scikit-learn's messages.
+    """
+    y = host(y)
+    options = {"multi_output": True, "y_numeric": y_numeric}
+    if not _is_foreign(x):
+        checked: tuple[Array, np.ndarray] = validate_data(
+            estimator, x, y, accept_sparse=_SPARSE, dtype=_float_types(dtype), reset=reset, **options
+        )  # pyright: ignore[reportAssignmentType] - scikit-learn's inferred types
+        return checked
+    validate_data(estimator, x, y, skip_check_array=True, reset=reset)
+    y = validate_data(estimator, "no_validation", y, reset=False, **options)
+    x = _check_foreign(estimator, x, dtype)
+    check_consistent_length(np.empty(x.shape[0]), y)
+    return x, y
+
+
+def check_inputs(estimator: Any, x: Any, *, dtype: str | None = None) -> Array:
+    """Hold inputs of a fitted estimator to scikit-learn's rules; they stay where they lie."""
+    if not _is_foreign(x):
+        return validate_data(estimator, x, accept_sparse=_SPARSE, dtype=_float_types(dtype), reset=False)
+    validate_data(estimator, x, skip_check_array=True, reset=False)
+    return _check_foreign(estimator, x, dtype)
+
+
+def _float_types(dtype: str | None) -> list[Any]:
+    return [np.float64, np.float32] if dtype is None else [np.dtype(dtype)]
+
+
+def _check_foreign(estimator: Any, x: Array, dtype: str | None) -> Array:
+    xp = array_namespace(x)
+    name = type(estimator).__name__
+    if x.ndim != 2:
+        raise ValueError(
+            f"Expected 2D array, got {x.ndim}D array instead: shape {tuple(x.shape)}. Reshape your data with "
+            "(-1, 1) if it has a single feature or (1, -1) if it contains a single sample."
+        )
+    for axis, what in ((0, "sample"), (1, "feature")):
+        if x.shape[axis] == 0:
+            raise ValueError(
+                f"Found array with 0 {what}(s) (shape={tuple(x.shape)}) while a minimum of 1 is required by {name}."
+            )
+    if xp.isdtype(x.dtype, "complex floating"):
+        raise ValueError(f"Complex data not supported by {name}.")
+    if dtype is None and x.dtype not in (xp.float32, xp.float64):
+        wide = "float64" in xp.__array_namespace_info__().dtypes(device=device(x), kind="real floating")
+        dtype = "float64" if wide else "float32"
+    if dtype is not None:
+        x = xp.astype(x, getattr(xp, dtype), copy=False)
+    if not bool(xp.all(xp.isfinite(x))):
+        what = "NaN" if bool(xp.any(xp.isnan(x))) else "infinity or a value too large for its type"
+        raise ValueError(f"Input X contains {what}.")
+    return x
+
+
+def check_weights(weight: Any, n_samples: int) -> np.ndarray:
+    """Return sample weights on the host, (n_samples,), held to scikit-learn's rules."""
+    checked: np.ndarray = _check_sample_weight(host(weight), np.empty((n_samples, 0)))
+    return checked
+
+
+def check_same_place(estimator: Any, x: Any, method: str) -> None:
+    """Raise scikit-learn's error if its array API dispatch is on and `x` lies elsewhere than the fitted weights."""
+    if get_config()["array_api_dispatch"] and home_of(x) is not home_of(estimator.coefs_[0]):
+        raise ValueError(
+            f"Inputs passed to {type(estimator).__name__}.{method}() must use the same namespace and the same device "
+            f"as those passed to fit(): expected {home_of(estimator.coefs_[0]).name}; received {home_of(x).name}. Move "
+            "the inputs there, or switch the option array_api_dispatch off: then any array can be given."
+        )
+
+
+def take_rows(x: Array, rows: np.ndarray) -> Array:
+    """Return some samples of an array or a sparse matrix, where it lies."""
+    if _is_foreign(x):
+        return array_namespace(x).take(x, home_of(x).asarray(rows), axis=0)
+    return x[rows]

@@ -1,0 +1,59 @@
+"""Class labels and label matrices, to what a loss takes and back from what the network gives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.utils import column_or_1d
+
+from xpnet.backend import Array, Backend
+from xpnet.errors import DataError
+
+__all__ = ["decode", "encode", "normalised"]
+
+
+def encode(y: Any, classes: np.ndarray, *, multilabel: bool) -> np.ndarray:
+    """Return class indices, (n_samples,) int32, or the matrix of labels, (n_samples, n_labels) float64.
+
+    Raises
+    ------
+    ValueError
+        A label is not among `classes`, or there are more labels a sample.
+    """
+    if multilabel:
+        matrix: np.ndarray = y.toarray() if hasattr(y, "toarray") else np.asarray(y)
+        if matrix.shape[1:] != classes.shape:
+            raise DataError(f"y: expected {classes.size} labels a sample; received the shape {matrix.shape}.")
+        return matrix.astype(np.float64)
+    y = column_or_1d(y, warn=True)
+    unknown = np.setdiff1d(y, classes)
+    if unknown.size:
+        raise ValueError(f"`y` has classes not in `self.classes_`. `self.classes_` has {classes}. 'y' has {unknown}.")
+    return np.searchsorted(classes, y).astype(np.int32)
+
+
+def decode(output: Array, home: Backend, classes: np.ndarray, *, multilabel: bool) -> Array:
+    """Return the predicted labels where the output lies; text, which only NumPy has, on the host.
+
+    Parameters
+    ----------
+    output : (n_samples, n_outputs)
+        One output is the probability of the second class.
+    """
+    xp = home.xp
+    if multilabel:
+        return xp.astype(output > 0.5, xp.int64)
+    indices = xp.argmax(output, axis=1) if output.shape[1] > 1 else (output[:, 0] > 0.5) & (len(classes) > 1)
+    if classes.dtype.kind in "biuf":
+        return xp.take(home.asarray(classes), xp.astype(indices, xp.int64), axis=0)
+    return classes[home.to_numpy(indices).astype(np.int64)]
+
+
+def normalised(output: Array, home: Backend) -> Array:
+    """Return the probability of each class, (n_samples, n_classes); each row sums to 1."""
+    xp = home.xp
+    if output.shape[1] == 1:
+        return xp.concat([1 - output, output], axis=1)
+    total = xp.sum(output, axis=1, keepdims=True)
+    return output / xp.maximum(total, xp.finfo(output.dtype).smallest_normal)

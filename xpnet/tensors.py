@@ -1,0 +1,90 @@
+"""Files of arrays: safetensors with JSON in the metadata; no pickle, no code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import save
+
+from xpnet.errors import InvalidParameterError, ModelFormatError
+from xpnet.files import write_atomically
+
+__all__ = ["Format"]
+
+_T = TypeVar("_T")
+
+
+class Format(NamedTuple):
+    """A format of files.
+
+    Attributes
+    ----------
+    key : str
+        Name of the metadata's entry that holds the JSON, by which the format is told from others.
+    what : str
+        What a file holds, in words.
+    version : int
+        It stands in the JSON as ``format_version``.
+    """
+
+    key: str
+    what: str
+    version: int
+
+    def write(self, path: str | Path, values: dict[str, Any], tensors: dict[str, np.ndarray]) -> None:
+        """Write a file beside its place and rename it; NaN and infinity survive, numbers of any library too."""
+        text = json.dumps({"format_version": self.version, **values}, default=float)
+        data = save({name: np.asarray(array, order="C") for name, array in tensors.items()}, {self.key: text})
+        write_atomically(path, data)
+
+    def read(self, path: str | Path, build: Callable[[dict[str, Any], dict[str, np.ndarray]], _T]) -> _T:
+        """Read a file, and build what it holds from its JSON and its tensors.
+
+        Raises
+        ------
+        ModelFormatError
+            The file is missing, truncated, no safetensors file, has not this format's metadata, or `build` cannot
+            use it.
+        """
+        metadata, tensors = self._read(Path(path))
+        try:
+            values = json.loads(metadata)
+            version = values["format_version"]
+            if version != self.version:
+                raise ModelFormatError(
+                    f"expected the format version {self.version}; received version {version!r:.40}. "
+                    "Update xpnet: pip install -U xpnet"
+                )
+            return build(values, tensors)
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError) as exc:
+            own = isinstance(exc, ModelFormatError | InvalidParameterError)
+            reason = str(exc) if own else f"expected whole metadata; received {type(exc).__name__}: {exc}"
+            raise ModelFormatError(f"{path}: no usable xpnet {self.what}: {' '.join(reason.split())[:300]}") from exc
+
+    def _read(self, path: Path) -> tuple[str, dict[str, np.ndarray]]:
+        from safetensors import safe_open
+
+        if path.is_dir():
+            hint = f"Give the {self.what}.safetensors in it."
+            raise ModelFormatError(f"{path}: expected a {self.what} file; received a folder. {hint}")
+        try:
+            with safe_open(path, framework="numpy") as file:
+                metadata = (file.metadata() or {}).get(self.key)
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        except OSError as exc:
+            raise ModelFormatError(f"{path}: expected a {self.what} file; received: {exc}") from exc
+        except (SafetensorError, TypeError, ValueError, AttributeError) as exc:
+            raise ModelFormatError(
+                f"{path}: expected a whole safetensors file; received a damaged one or another format ({exc})"
+            ) from exc
+        if metadata is None:
+            raise ModelFormatError(
+                f"{path}: expected a {self.what} written by xpnet; received a safetensors file without the metadata "
+                f"{self.key!r}"
+            )
+        return metadata, tensors
