@@ -391,14 +391,21 @@ def test_the_bar_of_a_run_that_ends_early_by_plan_is_full(bars: list[Any]) -> No
 
 def test_the_bar_of_a_run_that_is_broken_off_is_not(bars: list[Any]) -> None:
     progress = Progress()
-    fit(progress, epochs=2)
+    fit(progress, epochs=1)
+    fit(progress, StopAt(1))
     fit(progress, StopAt(2))
     with pytest.raises(OSError, match="broken"):
         fit(Progress(), RaiseAt("on_steps", OSError("broken")))
     fit(Progress(), RaiseAt("on_start", StopTraining()))
     with pytest.raises(DivergenceError):
         fit(Progress(), optimizer="sgd", learning_rate=1e300, dtype="float32")
-    assert [shown(bar) for bar in bars[1:]] == [(6, 9, "2/3"), (3, 9, "1/3"), (0, 9, "1/3"), (3, 9, "1/3")]
+    assert [shown(bar) for bar in bars[1:]] == [
+        (3, 9, "1/3"),
+        (6, 9, "2/3"),
+        (3, 9, "1/3"),
+        (0, 9, "1/3"),
+        (3, 9, "1/3"),
+    ]
 
 
 # The package

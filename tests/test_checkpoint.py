@@ -78,7 +78,7 @@ def assert_equal(a: RunState, b: RunState, backend: Backend) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_two_epochs_and_three_more_are_five(case: str, dtype: str, tmp_path: Path) -> None:
     path = tmp_path / "ö.safetensors"
-    first = fit(case, 2, dtype=dtype, callbacks=[Checkpoint(path, NETWORK)])
+    first = fit(case, 2, dtype=dtype, callbacks=[Checkpoint(path)])
     network, state = load_state(str(path))
     assert network == NETWORK
     assert_equal(first.state, state, get_backend("cpu"))
@@ -102,8 +102,8 @@ def test_within_an_epoch(call: int, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_from_device_to_device(backend: Backend, dtype: str, tmp_path: Path) -> None:
     case, host = "early stopping", get_backend("cpu")
-    here = fit(case, 2, backend, dtype, callbacks=[Checkpoint(tmp_path / "device", NETWORK)])
-    fit(case, 2, host, dtype, callbacks=[Checkpoint(tmp_path / "host", NETWORK)])
+    here = fit(case, 2, backend, dtype, callbacks=[Checkpoint(tmp_path / "device")])
+    fit(case, 2, host, dtype, callbacks=[Checkpoint(tmp_path / "host")])
     states = {name: load_state(tmp_path / name)[1] for name in ("device", "host")}
     assert_equal(here.state, states["device"], backend)
     vector = fit(case, dtype=dtype).params.vector
@@ -171,7 +171,7 @@ class Saved(Callback):
 @pytest.mark.parametrize(("every", "epochs"), [(1, [1, 2, 3, 4, 5, 6, 7]), (3, [3, 6]), (8, [])])
 def test_every_few_epochs(every: int, epochs: list[int], tmp_path: Path) -> None:
     saved = Saved(tmp_path / "s")
-    fit("sgd", 7, callbacks=[Checkpoint(tmp_path / "s", NETWORK, every), saved])
+    fit("sgd", 7, callbacks=[Checkpoint(tmp_path / "s", every), saved])
     assert saved.epochs == epochs
     assert len(list(tmp_path.iterdir())) == (1 if epochs else 0)
 
@@ -184,7 +184,7 @@ def scores_in_turn(*values: float) -> Callable[[Any], dict[str, float]]:
 @pytest.mark.parametrize(("every", "epochs"), [(1, [1, 2, 4, 7]), (2, [2, 4])])
 def test_the_best_only_by_early_stopping(every: int, epochs: list[int], tmp_path: Path) -> None:
     saved = Saved(tmp_path / "s")
-    callbacks = [Checkpoint(tmp_path / "s", NETWORK, every, best_only=True), saved]
+    callbacks = [Checkpoint(tmp_path / "s", every, best_only=True), saved]
     trainer = Trainer(NETWORK, epochs=7, early_stopping="loss:patience=9", callbacks=callbacks)
     trainer.fit(X, Y, validation=scores_in_turn(9.0, 7.0, 7.0, 6.0, math.nan, 6.5, 5.0))
     assert saved.epochs == epochs
@@ -193,7 +193,7 @@ def test_the_best_only_by_early_stopping(every: int, epochs: list[int], tmp_path
 def test_the_best_only_by_the_loss(tmp_path: Path) -> None:
     saved = Saved(tmp_path / "s")
     options = {"learning_rate": 0.1, "schedule": "step:every=1,factor=1.5"}  # the loss falls, then rises
-    checkpoint = Checkpoint(tmp_path / "s", NETWORK, best_only=True)
+    checkpoint = Checkpoint(tmp_path / "s", best_only=True)
     losses = [record.loss for record in fit("sgd", 8, callbacks=[checkpoint, saved], **options).history]
     best = [epoch for epoch in range(1, 9) if losses[epoch - 1] < min(losses[: epoch - 1], default=math.inf)]
     assert saved.epochs == best
@@ -209,14 +209,14 @@ def test_the_best_only_by_the_loss(tmp_path: Path) -> None:
 def test_options_that_are_none(options: dict[str, Any]) -> None:
     (name,) = options
     with pytest.raises(InvalidParameterError, match=f"^{name}: expected .*; received"):
-        Checkpoint("s", NETWORK, **options)
+        Checkpoint("s", **options)
 
 
 @pytest.mark.parametrize("path", ["", "a\0b", "no/such/folder/s"])
 def test_paths_that_cannot_be_written(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(XpnetError, match=r"^cannot write [^\n]*$"):
-        fit("sgd", callbacks=[Checkpoint(path, NETWORK)])
+        fit("sgd", callbacks=[Checkpoint(path)])
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
@@ -229,7 +229,7 @@ def test_a_failure_leaves_the_last_one(call: str, tmp_path: Path, monkeypatch: p
             monkeypatch.setattr(files.os, call, fail)
 
     with pytest.raises(XpnetError, match="No space left"):
-        fit("adam", callbacks=[Checkpoint(tmp_path / "s", NETWORK), Fill()])
+        fit("adam", callbacks=[Checkpoint(tmp_path / "s"), Fill()])
     assert os.listdir(tmp_path) == ["s"]
     assert load_state(tmp_path / "s")[1].epoch == 1
 
@@ -371,7 +371,7 @@ def test_unspoiled_it_loads(tmp_path: Path) -> None:
 
 
 def test_another_optimizers_state_is_refused_by_the_trainer(tmp_path: Path) -> None:
-    fit("adam", 1, callbacks=[Checkpoint(tmp_path / "s", NETWORK)])
+    fit("adam", 1, callbacks=[Checkpoint(tmp_path / "s")])
     with pytest.raises(InvalidParameterError, match="Resume with the optimizer that the run began with"):
         fit("sgd", state=load_state(tmp_path / "s")[1])
 

@@ -129,7 +129,7 @@ OPTIONS = {
     "L2 negative": ("--l2 -1", ["--l2:", "at least 0", "received -1.0"]),
     "L1 NaN": ("--l1 nan", ["--l1:", "finite", "received nan"]),
     "clipping at 0": ("--clip-norm 0", ["--clip-norm:", "above 0", "received 0"]),
-    "momentum of 1": ("--momentum 1 --optimizer momentum", ["momentum", "below 1", "'1.0'"]),
+    "momentum above 1": ("--momentum 1.1 --optimizer momentum", ["momentum", "from 0 to 1", "'1.1'"]),
     "momentum for an optimiser without": ("--momentum 0.5", ["--momentum:", "nesterov", "'adam'"]),
     "no epochs": ("--epochs 0", ["--epochs:", "at least 1", "received 0"]),
     "half an epoch": ("--epochs 1.5", ["--epochs:", "whole number", "'1.5'"]),

@@ -140,8 +140,6 @@ class Checkpoint(Callback):
     Parameters
     ----------
     path : str or Path
-    network : Network
-        The one that is trained.
     every : int
         Write after each so many epochs.
     best_only : bool
@@ -154,9 +152,8 @@ class Checkpoint(Callback):
         In training: the file cannot be written.
     """
 
-    def __init__(self, path: str | Path, network: Network, every: int = 1, best_only: bool = False) -> None:
+    def __init__(self, path: str | Path, every: int = 1, best_only: bool = False) -> None:
         self.path = Path(path)
-        self.network = network
         self.every = every
         self.best_only = best_only
         check_constraints(self, {"every": integer(1), "best_only": _BOOLEAN})
@@ -164,11 +161,11 @@ class Checkpoint(Callback):
     def on_epoch(self, record: EpochRecord, run: Run) -> None:
         """Write the file, if it is time."""
         if record.epoch % self.every == 0 and (not self.best_only or _is_best(run.state)):
-            save_state(self.path, self.network, run.state)
+            save_state(self.path, run.network, run.state)
 
 
 def _is_best(state: RunState) -> bool:
-    if state.stopping != StoppingMemory():  # there is early stopping, and it has seen an epoch
+    if state.best is not None:
         return state.stopping.improved
     *earlier, last = (record.loss for record in state.history)
     return last < min(earlier, default=math.inf)

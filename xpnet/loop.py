@@ -153,7 +153,7 @@ def _close_epoch(plan: Plan, state: RunState, record: EpochRecord, params: Array
 
 def _result(plan: Plan, good: Array, state: RunState, stopped: str) -> Run:
     """Return what there is: the parameters of the best epoch where there is one, else the last good ones."""
-    return Run(Parameters(good if state.best is None else state.best, plan.network), state, stopped)
+    return Run(Parameters(good if state.best is None else state.best, plan.network), state, stopped, plan.network)
 
 
 def _divergence(plan: Plan, good: Array, state: RunState, loss: float, rate: float) -> DivergenceError:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from xpnet.callbacks import Callback, EpochRecord
-from xpnet.errors import XpnetError
+from xpnet.files import writing
 
 __all__ = ["MetricsFile"]
 
@@ -41,7 +39,7 @@ class MetricsFile(Callback):
 
     def on_start(self, n_steps: int, epochs: int) -> None:
         """Make the file, or cut off the half line that a killed run has left."""
-        with _writing(self.path):
+        with writing(self.path):
             if self.append and self.path.exists():
                 os.truncate(self.path, self.path.read_bytes().rfind(b"\n") + 1)
             else:
@@ -50,19 +48,8 @@ class MetricsFile(Callback):
     def on_epoch(self, record: EpochRecord, run: Any) -> None:
         """Write the line."""
         line = json.dumps(_json_values(record._asdict())).encode() + b"\n"
-        with _writing(self.path), open(self.path, "ab") as stream:
+        with writing(self.path), open(self.path, "ab") as stream:
             stream.write(line)
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, ValueError) as exc:  # a path that can be no file's is a ValueError
-        reason = getattr(exc, "strerror", None) or exc
-        raise XpnetError(
-            f"cannot write {path}: {reason}. Check the folder, its permissions and the free space."
-        ) from exc
 
 
 def _json_values(value: Any) -> Any:

@@ -61,11 +61,13 @@ class Run(NamedTuple):
     stopped : str
         Why it ended: ``"epochs"``, ``"early stopping"``, ``"interrupted"`` or ``"diverged"``; ``"running"`` where a
         callback sees it.
+    network : Network
     """
 
     params: Parameters
     state: RunState
     stopped: str
+    network: Network
 
     @property
     def history(self) -> tuple[EpochRecord, ...]:

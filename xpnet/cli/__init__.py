@@ -11,10 +11,10 @@ from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 
 import xpnet
+from xpnet.callbacks import Interrupt
 from xpnet.cli.info import datasets, devices, gradcheck
 from xpnet.cli.options import fill_options, name_option
 from xpnet.cli.predict import evaluate, predict
-from xpnet.cli.progress import Interrupt
 from xpnet.cli.train import train
 from xpnet.errors import DivergenceError, InvalidParameterError, XpnetError
 

@@ -9,11 +9,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from xpnet.callbacks import Interrupt
 from xpnet.progress import METRIC_NAMES, figure
 from xpnet.trainer import Run
 
-__all__ = ["Interrupt", "print_summary"]
+__all__ = ["print_summary"]
 
 
 def print_summary(title: str, summary: dict[str, Any], run: Run, files: list[Path]) -> None:

@@ -96,7 +96,7 @@ def by_steps(fit: Fit) -> None:
     # Drawn only where it is needed, so that elsewhere the generator is where scikit-learn's is.
     seed = int(fit.rng.randint(2**31 - 1)) if fit.network.is_random else 0
     with Interrupt() as interrupt:
-        watching = [Verbose(metric if est.early_stopping else None, fit.scale)] if est.verbose else []
+        watching = [Verbose(est, metric if est.early_stopping else None, fit.scale, stopping)] if est.verbose else []
         trainer = Trainer(
             fit.network,
             optimizer=optimizer_name(est.get_params(deep=False)),
@@ -142,9 +142,6 @@ def by_steps(fit: Fit) -> None:
             ConvergenceWarning,
             stacklevel=4,
         )
-    if est.verbose and run.stopped == "early stopping":
-        what = "Validation score" if est.early_stopping else "Training loss"
-        print(f"{what} did not improve more than tol={est.tol:f} for {est.n_iter_no_change} consecutive epochs.")
     est._keep(run.params, fit.backend, fit.home)
     est._state = run.state._replace(params=None, best=None, history=())  # what a next epoch needs
 
@@ -244,13 +241,13 @@ def by_lbfgs(fit: Fit) -> None:
         function = objective(network, backend, wide, samples)
         state = Trainer(network, dtype=wide).initial_state(backend, est._parameters())
         start = backend.to_numpy(state.params)
-        callbacks = [*fit.callbacks, *([Verbose(None, fit.scale)] if est.verbose else []), interrupt]
+        callbacks = [*fit.callbacks, *([Verbose(est, None, fit.scale)] if est.verbose else []), interrupt]
 
         def on_iteration(vector: np.ndarray, loss: float) -> bool:
             params = Parameters(backend.asarray(vector.astype(fit.dtype)), network)
             records.append(EpochRecord(len(records) + 1, loss, None, float("nan"), float("nan"), float("nan")))
             now = state._replace(params=params.vector, epoch=len(records), history=tuple(records))
-            run = Run(params, now, "running")
+            run = Run(params, now, "running", network)
             try:
                 for callback in callbacks:
                     callback.learning_rate(len(records), 1.0)
