@@ -216,6 +216,11 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
     def _take(self, network: Network, coefs: Sequence[Any] | None, intercepts: Sequence[Any] | None) -> None:
         if coefs is None or intercepts is None:
             raise InvalidParameterError("coefs_init, intercepts_init: expected both or none; received one of them.")
+        if len(coefs) != len(intercepts):
+            raise InvalidParameterError(
+                "coefs_init, intercepts_init: expected one of each a layer; "
+                f"received {len(coefs)} and {len(intercepts)}."
+            )
         self._set(network.pack(list(zip(coefs, intercepts, strict=True))))
 
     # Conversion.

@@ -9,7 +9,6 @@ import numpy as np
 from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.metrics import accuracy_score
 from sklearn.preprocessing import LabelBinarizer
-from sklearn.utils import compute_sample_weight
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
@@ -76,8 +75,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     loss : str
         ``"log_loss"``, which is cross-entropy, or any in `xpnet.losses.LOSSES` for classes. With ``"squared_error"``
         and ``"huber"`` the outputs are sigmoids, and probabilities are those divided by their sum.
-    class_weight : dict, "balanced" or None
-        Weights of classes, by label; they multiply the samples' own.
+    class_weight : dict, list of dict, "balanced" or None
+        Weights of classes, by label; they multiply the samples' own. A list has one dict for each of several labels.
     device : str, Backend or None
         Where to train and to predict, as ``"gpu"`` or ``"torch:gpu:1"``; None follows the data: NumPy arrays on the
         CPU, CuPy's on their GPU. The results are of the data's kind in any case.
@@ -132,11 +131,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **SHARED_CONSTRAINTS,
-        "class_weight": [dict, StrOptions({"balanced"}), None],
+        "class_weight": [dict, list, StrOptions({"balanced"}), None],
         "label_smoothing": SHARED_CONSTRAINTS["validation_fraction"],
     }
 
-    class_weight: dict[Any, float] | str | None
+    class_weight: Mapping[Any, float] | list[Mapping[Any, float]] | str | None
     label_smoothing: float
 
     def __init__(
@@ -166,7 +165,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         n_iter_no_change: float = 10,
         max_fun: int = 15000,
         loss: str = "log_loss",
-        class_weight: Mapping[Any, float] | str | None = None,
+        class_weight: Mapping[Any, float] | list[Mapping[Any, float]] | str | None = None,
         device: str | Backend | None = None,
         dtype: str | None = None,
         dropout: float | Sequence[float] = 0.0,
@@ -231,7 +230,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             )
         multilabel = type_of_target(host(y)).startswith("multilabel")
         if multilabel and classes is None and not hasattr(self, "classes_"):
-            classes = np.arange(y.shape[1])
+            classes = np.arange(np.shape(y)[1])
         if _check_partial_fit_first_call(self, classes):
             self._multilabel = multilabel
         return self._fit(X, y, sample_weight, incremental=True)
@@ -270,8 +269,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def _weights(self, sample_weight: np.ndarray | None, y: Any) -> np.ndarray | None:
         if self.class_weight is None:
             return sample_weight
-        by_class = compute_sample_weight(self.class_weight, y.toarray() if hasattr(y, "toarray") else y)
-        return by_class if sample_weight is None else by_class * sample_weight
+        return labels.weigh(y, self.classes_, self.class_weight, sample_weight, multilabel=self._multilabel)
 
     def predict(self, X: Any) -> Array:
         """Return labels, (n_samples,), or a matrix of 0 and 1, (n_samples, n_labels), where `X` lies.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -134,13 +135,13 @@ def by_steps(fit: Fit) -> None:
     if diverged is not None:
         _after_divergence(fit, diverged)
     elif interrupt.requested:
-        warnings.warn("Training interrupted by user.", stacklevel=4)
+        warnings.warn("Training interrupted by user.", stacklevel=5)
     elif run.stopped == "epochs" and not fit.incremental:
         warnings.warn(
             f"Stochastic Optimizer: Maximum iterations ({fit.epochs}) reached and the optimization hasn't converged "
             "yet.",
             ConvergenceWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
     est._keep(run.params, fit.backend, fit.home)
     est._state = run.state._replace(params=None, best=None, history=())  # what a next epoch needs
@@ -169,7 +170,7 @@ def _batch_size(batch_size: int | str, n_samples: int) -> int:
         return min(_AUTO_BATCH_SIZE, n_samples)
     if int(batch_size) > n_samples:
         warnings.warn(
-            "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=5
+            "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=6
         )
     return min(int(batch_size), n_samples)
 
@@ -226,7 +227,7 @@ def _after_divergence(fit: Fit, exc: DivergenceError) -> None:
     if not fit.estimator.early_stopping:
         raise ValueError(f"{NOT_FINITE} {exc}") from exc
     fit.estimator.validation_scores_.append(float("nan"))
-    warnings.warn(f"{exc} Those of the best epoch are restored.", ConvergenceWarning, stacklevel=5)
+    warnings.warn(f"{exc} Those of the best epoch are restored.", ConvergenceWarning, stacklevel=6)
 
 
 def by_lbfgs(fit: Fit) -> None:
@@ -257,16 +258,18 @@ def by_lbfgs(fit: Fit) -> None:
                 return True
             return False
 
-        for callback in callbacks:
-            callback.on_start(1, fit.epochs)
-        result = minimize(
-            function, start, max_iter=est.max_iter, max_fun=est.max_fun, tol=est.tol, on_iteration=on_iteration
-        )
+        with ExitStack() as ends:  # it calls all of them, also where one raises
+            for callback in callbacks:
+                ends.callback(callback.on_end)
+                callback.on_start(1, fit.epochs)
+            result = minimize(
+                function, start, max_iter=est.max_iter, max_fun=est.max_fun, tol=est.tol, on_iteration=on_iteration
+            )
         vector = backend.asarray(result.x.astype(fit.dtype))
     if not (np.isfinite(result.x).all() and np.isfinite(result.fun)):
         raise ValueError(NOT_FINITE)
     if interrupt.requested:
-        warnings.warn("Training interrupted by user.", stacklevel=4)
+        warnings.warn("Training interrupted by user.", stacklevel=5)
     est.n_iter_ = _check_optimize_result("lbfgs", result, est.max_iter) if result.status != 99 else result.nit
     est.loss_ = float(result.fun) * fit.scale
     est._keep(Parameters(vector, network), backend, fit.home)

@@ -53,9 +53,9 @@ def check_training(
             estimator, x, y, accept_sparse=_SPARSE, dtype=_float_types(dtype), reset=reset, **options
         )  # pyright: ignore[reportAssignmentType] - scikit-learn's inferred types
         return checked
+    x = _check_foreign(estimator, x, dtype)
     validate_data(estimator, x, y, skip_check_array=True, reset=reset)
     y = validate_data(estimator, "no_validation", y, reset=False, **options)
-    x = _check_foreign(estimator, x, dtype)
     check_consistent_length(np.empty(x.shape[0]), y)
     return x, y
 
@@ -64,8 +64,9 @@ def check_inputs(estimator: Any, x: Any, *, dtype: str | None = None) -> Array:
     """Hold inputs of a fitted estimator to scikit-learn's rules; they stay where they lie."""
     if not _is_foreign(x):
         return validate_data(estimator, x, accept_sparse=_SPARSE, dtype=_float_types(dtype), reset=False)
+    x = _check_foreign(estimator, x, dtype)
     validate_data(estimator, x, skip_check_array=True, reset=False)
-    return _check_foreign(estimator, x, dtype)
+    return x
 
 
 def _float_types(dtype: str | None) -> list[Any]:

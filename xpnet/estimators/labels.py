@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from sklearn.utils import column_or_1d
+from sklearn.utils import column_or_1d, compute_class_weight, compute_sample_weight
 
 from xpnet.backend import Array, Backend
 from xpnet.errors import DataError
 
-__all__ = ["decode", "encode", "normalised"]
+__all__ = ["decode", "encode", "normalised", "weigh"]
 
 
 def encode(y: Any, classes: np.ndarray, *, multilabel: bool) -> np.ndarray:
@@ -27,10 +28,32 @@ def encode(y: Any, classes: np.ndarray, *, multilabel: bool) -> np.ndarray:
             raise DataError(f"y: expected {classes.size} labels a sample; received the shape {matrix.shape}.")
         return matrix.astype(np.float64)
     y = column_or_1d(y, warn=True)
-    unknown = np.setdiff1d(y, classes)
-    if unknown.size:
-        raise ValueError(f"`y` has classes not in `self.classes_`. `self.classes_` has {classes}. 'y' has {unknown}.")
+    if np.setdiff1d(y, classes).size:
+        given = np.unique(y)
+        raise ValueError(f"`y` has classes not in `self.classes_`. `self.classes_` has {classes}. 'y' has {given}.")
     return np.searchsorted(classes, y).astype(np.int32)
+
+
+def weigh(
+    y: Any,
+    classes: np.ndarray,
+    class_weight: Mapping[Any, float] | list[Mapping[Any, float]] | str,
+    sample_weight: np.ndarray | None,
+    *,
+    multilabel: bool,
+) -> np.ndarray:
+    """Return weights of samples by their own and by their classes, (n_samples,).
+
+    A class is as frequent as its samples weigh, for ``"balanced"``; so a weight of 2 is the same as a sample twice.
+    """
+    own = 1.0 if sample_weight is None else sample_weight
+    if multilabel:
+        balanced: np.ndarray = compute_sample_weight(class_weight, y.toarray() if hasattr(y, "toarray") else y)
+        return balanced * own
+    y = np.ravel(y)
+    with np.errstate(divide="ignore", invalid="ignore"):  # a class may have no weight
+        by_class = compute_class_weight(class_weight, classes=classes, y=y, sample_weight=sample_weight)
+        return np.where(own, by_class[np.searchsorted(classes, y)] * own, 0.0)
 
 
 def decode(output: Array, home: Backend, classes: np.ndarray, *, multilabel: bool) -> Array:

@@ -12,6 +12,7 @@ from sklearn.metrics import get_scorer
 from xpnet.backend import Backend, to_host
 from xpnet.batches import place
 from xpnet.callbacks import Callback, EpochRecord, StopTraining
+from xpnet.early_stopping import EarlyStopping
 from xpnet.evaluation import evaluate
 from xpnet.network import Network, Parameters
 from xpnet.run import Run
@@ -116,16 +117,37 @@ def history_of(records: Sequence[EpochRecord], scale: float) -> dict[str, list[f
 
 
 class Verbose(Callback):
-    """Prints what scikit-learn prints."""
+    """Prints what scikit-learn prints.
 
-    def __init__(self, metric: str | None, scale: float) -> None:
-        self._metric, self._scale = metric, scale
+    Parameters
+    ----------
+    metric : str or None
+        The validation part's score, where that is watched instead of the training loss.
+    scale : float
+        What losses are multiplied by.
+    stopping : EarlyStopping or None
+        The rule that ends the training.
+    """
+
+    def __init__(self, estimator: Any, metric: str | None, scale: float, stopping: EarlyStopping | None = None) -> None:
+        self._metric, self._scale, self._stopping = metric, scale, stopping
+        self._initial_rate = float(estimator.learning_rate_init)
+        self._adaptive = estimator.solver == "sgd" and estimator.learning_rate == "adaptive"
+        watched = "Training loss" if metric is None else "Validation score"
+        self._stale = (
+            f"{watched} did not improve more than tol={estimator.tol:f} for {estimator.n_iter_no_change} consecutive "
+            "epochs."
+        )
 
     def on_epoch(self, record: EpochRecord, run: Run) -> None:
-        """Print the loss and, with early stopping, the validation part's score."""
+        """Print the loss, with early stopping the validation part's score, and what follows where it is stale."""
         print(f"Iteration {record.epoch}, loss = {record.loss * self._scale:.8f}")
         if self._metric is not None:
             print(f"Validation score: {(record.validation or {})[self._metric]:f}")
+        if self._stopping is not None and run.state.stopping.stale >= self._stopping.patience:
+            print(self._stale, "Learning rate too small. Stopping." if self._adaptive else "Stopping.")
+        elif self._adaptive and (rate := self._initial_rate * run.state.schedule[0]) < record.learning_rate:
+            print(f"{self._stale} Setting learning rate to {rate:f}")
 
 
 def split_callbacks(callbacks: Iterable[Any] | None) -> tuple[list[Callback], list[Any]]:
