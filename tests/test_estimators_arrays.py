@@ -324,9 +324,12 @@ def test_lbfgs_over_chunks(monkeypatch: pytest.MonkeyPatch, wrap: Any) -> None:
     np.testing.assert_allclose(parts.predict_proba(wrap(X)), whole.predict_proba(wrap(X)), rtol=1e-5)
 
 
-def test_lbfgs_refuses_dropout() -> None:
-    with pytest.raises(InvalidParameterError, match=r"dropout: expected 0 for the solver 'lbfgs'; received 0\.2"):
-        classifier(solver="lbfgs", dropout=0.2).fit(X, BINARY)
+@pytest.mark.parametrize("name", ["dropout", "scoring", "eval_set"])
+def test_lbfgs_refuses_what_it_would_ignore(name: str) -> None:
+    params = {"dropout": {"dropout": 0.2}, "scoring": {"scoring": "accuracy"}, "eval_set": {}}[name]
+    options = {"eval_set": (X, BINARY)} if name == "eval_set" else {}
+    with pytest.raises(InvalidParameterError, match=f"{name}: expected none with the solver 'lbfgs'"):
+        classifier(solver="lbfgs", **params).fit(X, BINARY, **options)
 
 
 # From and to scikit-learn

@@ -440,7 +440,8 @@ def test_the_end_where_a_callback_fails(solver: str) -> None:
 def test_ready_made_callbacks(solver: str, tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
     checkpoint = xpnet.Checkpoint(tmp_path / "state.safetensors")
     callbacks = [xpnet.MetricsFile(tmp_path / "m.jsonl"), checkpoint, xpnet.Progress(), xpnet.TimeLimit(60)]
-    clf = classifier(callbacks=callbacks, solver=solver).fit(X, text(X), eval_set=(X_VAL, text(X_VAL)))
+    eval_set = (X_VAL, text(X_VAL)) if solver == "adam" else None
+    clf = classifier(callbacks=callbacks, solver=solver).fit(X, text(X), eval_set=eval_set)
     lines = [json.loads(line) for line in (tmp_path / "m.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2, 3, 4, 5, 6]
     saved, state = xpnet.load_state(tmp_path / "state.safetensors")

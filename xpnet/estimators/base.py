@@ -18,11 +18,13 @@ from xpnet.backend import Array, Backend, dtype_name, get_backend, to_host
 from xpnet.batches import SparseRows, to_device
 from xpnet.errors import InvalidParameterError
 from xpnet.estimators import conversion
-from xpnet.estimators.fitting import Fit, by_lbfgs, by_steps
-from xpnet.estimators.inputs import check_inputs, check_same_place, check_training, check_weights, home_of
+from xpnet.estimators.fitting import Fit
+from xpnet.estimators.inputs import check_inputs, check_layers, check_same_place, check_training, check_weights, home_of
+from xpnet.estimators.lbfgs import by_lbfgs
 from xpnet.estimators.monitoring import Bridge, Part, split_callbacks
 from xpnet.estimators.parameters import SHARED_CONSTRAINTS
 from xpnet.estimators.solvers import ACTIVATIONS, draw_weights, scikit_learns_name
+from xpnet.estimators.stochastic import by_steps
 from xpnet.evaluation import outputs
 from xpnet.model import Model
 from xpnet.network import Network, Parameters
@@ -121,7 +123,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         if first:
             self._initialize(fit)
         if coefs_init is not None or intercepts_init is not None:
-            self._take(fit.network, coefs_init, intercepts_init)
+            self._set(check_layers(fit.network, coefs_init, intercepts_init))
         self.network_ = fit.network
         self.n_layers_ = fit.network.n_layers + 1
         self.out_activation_ = scikit_learns_name(str(fit.network.output))
@@ -212,16 +214,6 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         fitted._set(params.map(to_host))
         fitted.device = device if device is not None else self.device
         return fitted
-
-    def _take(self, network: Network, coefs: Sequence[Any] | None, intercepts: Sequence[Any] | None) -> None:
-        if coefs is None or intercepts is None:
-            raise InvalidParameterError("coefs_init, intercepts_init: expected both or none; received one of them.")
-        if len(coefs) != len(intercepts):
-            raise InvalidParameterError(
-                "coefs_init, intercepts_init: expected one of each a layer; "
-                f"received {len(coefs)} and {len(intercepts)}."
-            )
-        self._set(network.pack(list(zip(coefs, intercepts, strict=True))))
 
     # Conversion.
 

@@ -47,9 +47,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     learning_rate : str or Schedule
         ``"constant"``, ``"invscaling"`` and ``"adaptive"`` are scikit-learn's, for the solver ``"sgd"``; any in
         `xpnet.schedules.SCHEDULES`, as ``"cosine"``, is for every solver but ``"lbfgs"``.
-    learning_rate_init : float
-    power_t : float
-        Exponent of ``"invscaling"``.
+    learning_rate_init, power_t : float
+        The initial learning rate, and the exponent of ``"invscaling"``.
     max_iter : int
         Epochs at most; iterations of ``"lbfgs"``.
     shuffle : bool
@@ -61,17 +60,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Print the loss of each epoch.
     warm_start : bool
         Go on from the fitted parameters.
-    momentum : float
-    nesterovs_momentum : bool
+    momentum, nesterovs_momentum : float, bool
+        Of ``"sgd"``.
     early_stopping : bool
         Watch the score of a validation part, and restore the best epoch's parameters.
     validation_fraction : float
         Share of the training data that is set aside where no `eval_set` is given.
-    beta_1, beta_2, epsilon : float
-        Of ``"adam"``.
-    n_iter_no_change : int or inf
-    max_fun : int
-        Evaluations of ``"lbfgs"`` at most.
+    beta_1, beta_2, epsilon, n_iter_no_change, max_fun
+        As scikit-learn's.
     loss : str
         ``"log_loss"``, which is cross-entropy, or any in `xpnet.losses.LOSSES` for classes. With ``"squared_error"``
         and ``"huber"`` the outputs are sigmoids, and probabilities are those divided by their sum.
@@ -81,7 +77,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Where to train and to predict, as ``"gpu"`` or ``"torch:gpu:1"``; None follows the data: NumPy arrays on the
         CPU, CuPy's on their GPU. The results are of the data's kind in any case.
     dtype : {"float32", "float64"} or None
-        None keeps that of the data, and takes float64 for integers.
+        None keeps that of the data; float64 for integers.
     dropout : float or sequence of float
         Probability that a hidden unit is dropped in training.
     l1 : float
@@ -105,17 +101,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     classes_ : ndarray
     loss_, best_loss_ : float
         Objective of the last epoch, and the lowest; the latter is None with early stopping.
-    loss_curve_ : list of float
-    validation_scores_, best_validation_score_ : list of float, float
-        With early stopping, else None.
+    loss_curve_, validation_scores_, best_validation_score_ : list of float, list of float, float
+        The latter two with early stopping, else None.
     history_ : dict of str to list of float
         A curve for each name, one value an epoch: ``train_loss``, ``learning_rate`` and, where there are a validation
         part and scorers, ``validation_loss``, ``validation_accuracy``, ``train_<scorer>``, ``validation_<scorer>``.
     n_iter_, t_ : int
         Epochs of the last fit, and samples seen in all.
-    n_layers_, n_outputs_, n_features_in_ : int
-    out_activation_ : str
-    feature_names_in_ : ndarray of str
     network_ : Network
         The specification that was trained.
 
@@ -135,7 +127,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         "label_smoothing": SHARED_CONSTRAINTS["validation_fraction"],
     }
 
-    class_weight: Mapping[Any, float] | list[Mapping[Any, float]] | str | None
+    class_weight: Any
     label_smoothing: float
 
     def __init__(

@@ -1,40 +1,23 @@
-"""One fit: scikit-learn's course of it on `xpnet.Trainer`, or on SciPy's L-BFGS."""
+"""What one fit works on."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import train_test_split
-from sklearn.utils.optimize import _check_optimize_result
 
 from xpnet.backend import Backend
-from xpnet.batches import place, weigh
-from xpnet.callbacks import Callback, EpochRecord, Interrupt, StopTraining
-from xpnet.early_stopping import StoppingMemory
-from xpnet.errors import DivergenceError, InvalidParameterError
-from xpnet.estimators.inputs import take_rows
-from xpnet.estimators.lbfgs import minimize, objective
-from xpnet.estimators.monitoring import Monitor, Part, Verbose, history_of, named_scorers
-from xpnet.estimators.solvers import AdaptivePlateau, Plateau, adaptive, inverse_scaling, optimizer_name, shuffled
-from xpnet.evaluation import metric_name
-from xpnet.network import Network, Parameters
-from xpnet.run import Run
-from xpnet.schedules import Schedule, get_schedule
-from xpnet.trainer import Trainer
+from xpnet.callbacks import Callback
+from xpnet.estimators.monitoring import Part
+from xpnet.network import Network
 
-__all__ = ["Fit", "by_lbfgs", "by_steps"]
+__all__ = ["NOT_FINITE", "Fit"]
 
 NOT_FINITE = (
     "Solver produced non-finite parameter weights. The input data may contain large values and need to be preprocessed."
 )
-_AUTO_BATCH_SIZE = 200
 
 
 @dataclass(frozen=True)
@@ -79,203 +62,3 @@ class Fit:
     def scale(self) -> float:
         """Factor on losses: scikit-learn takes the mean of the squared errors over outputs, the library their sum."""
         return 1 / self.network.layer_sizes[-1] if self.network.loss == "squared_error" else 1.0
-
-
-def by_steps(fit: Fit) -> None:
-    """Train by mini-batches."""
-    est = fit.estimator
-    if est.early_stopping and fit.incremental:
-        raise ValueError("partial_fit does not support early_stopping=True")
-    if est.early_stopping and fit.held_out is None:
-        fit = _split(fit)
-    n_samples = fit.training.x.shape[0]
-    scorers = named_scorers(est.scoring)
-    metric = next(iter(scorers), metric_name(fit.network, fit.training.y.ndim))
-    stopping = _stopping(fit, metric)
-    fresh = not fit.incremental or not hasattr(est, "_state")
-    memory = _memory(fit, stopping)
-    # Drawn only where it is needed, so that elsewhere the generator is where scikit-learn's is.
-    seed = int(fit.rng.randint(2**31 - 1)) if fit.network.is_random else 0
-    with Interrupt() as interrupt:
-        watching = [Verbose(est, metric if est.early_stopping else None, fit.scale, stopping)] if est.verbose else []
-        trainer = Trainer(
-            fit.network,
-            optimizer=optimizer_name(est.get_params(deep=False)),
-            learning_rate=float(est.learning_rate_init),
-            schedule=_schedule(fit, stopping, memory, fresh=fresh),
-            clip_norm=est.clip_norm,
-            batch_size=_batch_size(est.batch_size, n_samples),
-            epochs=fit.epochs,
-            early_stopping=stopping,
-            shuffle=shuffled(fit.rng) if est.shuffle else False,
-            seed=seed,
-            dtype=fit.dtype,
-            device=fit.backend,
-            callbacks=[*fit.callbacks, *watching, interrupt],
-        )
-        state = trainer.initial_state(fit.backend, est._parameters())
-        state = state._replace(stopping=memory)
-        if not fresh:
-            state = state._replace(step=est._state.step, schedule=est._state.schedule)
-        if est.early_stopping:
-            with fit.backend.scope(fit.dtype):
-                state = state._replace(best=fit.backend.xp.asarray(state.params, copy=True))
-        monitor = None
-        if fit.held_out is not None or scorers:
-            fitted = partial(est._with, device=fit.backend)
-            monitor = Monitor(fit.network, fit.backend, fit.dtype, fit.training, fit.held_out, scorers, fitted)
-        diverged = None
-        try:
-            run = trainer.fit(
-                fit.training.x, fit.training.y, sample_weight=fit.training.weight, validation=monitor, state=state
-            )
-        except DivergenceError as exc:
-            run, diverged = exc.run, exc
-    _record(fit, run, metric)
-    if diverged is not None:
-        _after_divergence(fit, diverged)
-    elif interrupt.requested:
-        warnings.warn("Training interrupted by user.", stacklevel=5)
-    elif run.stopped == "epochs" and not fit.incremental:
-        warnings.warn(
-            f"Stochastic Optimizer: Maximum iterations ({fit.epochs}) reached and the optimization hasn't converged "
-            "yet.",
-            ConvergenceWarning,
-            stacklevel=5,
-        )
-    est._keep(run.params, fit.backend, fit.home)
-    est._state = run.state._replace(params=None, best=None, history=())  # what a next epoch needs
-
-
-def _split(fit: Fit) -> Fit:
-    """Set a validation part aside, drawn as scikit-learn draws it: stratified for two classes only."""
-    est, (x, y, labels, weight) = fit.estimator, fit.training
-    binary = y.ndim == 1 and y.dtype.kind == "i" and est.n_outputs_ == 1
-    rows: list[Any] = train_test_split(
-        np.arange(x.shape[0]),
-        random_state=fit.rng,
-        test_size=est.validation_fraction,
-        stratify=y.astype(bool)[:, None] if binary else None,
-    )
-    if len(rows[1]) < 2:
-        raise ValueError("The validation set is too small. Increase 'validation_fraction' or the size of your dataset.")
-    training, held_out = (
-        Part(take_rows(x, part), y[part], labels[part], None if weight is None else weight[part]) for part in rows
-    )
-    return replace(fit, training=training, held_out=held_out)
-
-
-def _batch_size(batch_size: int | str, n_samples: int) -> int:
-    if batch_size == "auto":
-        return min(_AUTO_BATCH_SIZE, n_samples)
-    if int(batch_size) > n_samples:
-        warnings.warn(
-            "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=6
-        )
-    return min(int(batch_size), n_samples)
-
-
-def _stopping(fit: Fit, metric: str) -> Plateau:
-    est = fit.estimator
-    kind = AdaptivePlateau if est.solver == "sgd" and est.learning_rate == "adaptive" else Plateau
-    patience = est.n_iter_no_change + 1  # scikit-learn stops when there have been more
-    if est.early_stopping:
-        return kind(metric, patience, est.tol)
-    return kind("training_loss", patience, est.tol / fit.scale)
-
-
-def _memory(fit: Fit, stopping: Plateau) -> StoppingMemory:
-    """Return what an earlier fit left, which a warm start goes on with."""
-    est = fit.estimator
-    best = est.best_validation_score_ if est.early_stopping else -est.best_loss_ / fit.scale
-    # One less than would end the run before it has begun.
-    return StoppingMemory(best, best, min(est._no_improvement_count, stopping.patience - 1))
-
-
-def _schedule(fit: Fit, stopping: Plateau, memory: StoppingMemory, *, fresh: bool) -> Schedule:
-    """Return the schedule; ``"invscaling"`` and ``"adaptive"`` are scikit-learn's, for ``"sgd"`` alone."""
-    est = fit.estimator
-    if est.learning_rate not in ("invscaling", "adaptive"):
-        return get_schedule(est.learning_rate)
-    if est.solver != "sgd":
-        return get_schedule("constant")
-    if est.learning_rate == "invscaling":
-        return inverse_scaling(est.power_t, est.t_, fit.training.x.shape[0], fresh=fresh)
-    return adaptive(stopping, memory)
-
-
-def _record(fit: Fit, run: Run, metric: str) -> None:
-    """Set the attributes that tell the course of the training."""
-    est, records = fit.estimator, run.history
-    est.n_iter_ = len(records)
-    est.t_ += fit.training.x.shape[0] * len(records)
-    est.loss_curve_ += [record.loss * fit.scale for record in records]
-    if est.loss_curve_:
-        est.loss_ = est.loss_curve_[-1]
-    history = vars(est).setdefault("history_", {})
-    for name, values in history_of(records, fit.scale).items():
-        history.setdefault(name, []).extend(values)
-    est._no_improvement_count = run.state.stopping.stale
-    if est.early_stopping:
-        est.validation_scores_ += [(record.validation or {})[metric] for record in records]
-        est.best_validation_score_ = run.state.stopping.best
-    else:
-        est.best_loss_ = -run.state.stopping.best * fit.scale
-
-
-def _after_divergence(fit: Fit, exc: DivergenceError) -> None:
-    if not fit.estimator.early_stopping:
-        raise ValueError(f"{NOT_FINITE} {exc}") from exc
-    fit.estimator.validation_scores_.append(float("nan"))
-    warnings.warn(f"{exc} Those of the best epoch are restored.", ConvergenceWarning, stacklevel=6)
-
-
-def by_lbfgs(fit: Fit) -> None:
-    """Minimise over all samples at once."""
-    est, network, backend = fit.estimator, fit.network, fit.backend
-    if any(keep < 1 for keep in network.keep_probabilities):
-        raise InvalidParameterError(f"dropout: expected 0 for the solver 'lbfgs'; received {est.dropout!r}.")
-    wide = est.dtype or _widest(backend)
-    records: list[EpochRecord] = []
-    with Interrupt() as interrupt, backend.scope(wide):
-        samples = weigh(network, backend, wide, place(network, backend, wide, *fit.training[:2]), fit.training.weight)
-        function = objective(network, backend, wide, samples)
-        state = Trainer(network, dtype=wide).initial_state(backend, est._parameters())
-        start = backend.to_numpy(state.params)
-        callbacks = [*fit.callbacks, *([Verbose(est, None, fit.scale)] if est.verbose else []), interrupt]
-
-        def on_iteration(vector: np.ndarray, loss: float) -> bool:
-            params = Parameters(backend.asarray(vector.astype(fit.dtype)), network)
-            records.append(EpochRecord(len(records) + 1, loss, None, float("nan"), float("nan"), float("nan")))
-            now = state._replace(params=params.vector, epoch=len(records), history=tuple(records))
-            run = Run(params, now, "running", network)
-            try:
-                for callback in callbacks:
-                    callback.learning_rate(len(records), 1.0)
-                    callback.on_steps(len(records), 1)
-                    callback.on_epoch(records[-1], run)
-            except StopTraining:
-                return True
-            return False
-
-        with ExitStack() as ends:  # it calls all of them, also where one raises
-            for callback in callbacks:
-                ends.callback(callback.on_end)
-                callback.on_start(1, fit.epochs)
-            result = minimize(
-                function, start, max_iter=est.max_iter, max_fun=est.max_fun, tol=est.tol, on_iteration=on_iteration
-            )
-        vector = backend.asarray(result.x.astype(fit.dtype))
-    if not (np.isfinite(result.x).all() and np.isfinite(result.fun)):
-        raise ValueError(NOT_FINITE)
-    if interrupt.requested:
-        warnings.warn("Training interrupted by user.", stacklevel=5)
-    est.n_iter_ = _check_optimize_result("lbfgs", result, est.max_iter) if result.status != 99 else result.nit
-    est.loss_ = float(result.fun) * fit.scale
-    est._keep(Parameters(vector, network), backend, fit.home)
-
-
-def _widest(backend: Backend) -> str:
-    """Return the widest type of a device: the line search needs the digits."""
-    types = backend.xp.__array_namespace_info__().dtypes(device=backend.device, kind="real floating")
-    return "float64" if "float64" in types else "float32"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,19 @@ from sklearn import get_config
 from sklearn.utils.validation import _check_sample_weight, check_consistent_length, validate_data
 
 from xpnet.backend import Array, Backend, backend_of, get_backend, to_host
+from xpnet.errors import InvalidParameterError
+from xpnet.network import Network, Parameters
 
-__all__ = ["check_inputs", "check_same_place", "check_training", "check_weights", "home_of", "host", "take_rows"]
+__all__ = [
+    "check_inputs",
+    "check_layers",
+    "check_same_place",
+    "check_training",
+    "check_weights",
+    "home_of",
+    "host",
+    "take_rows",
+]
 
 _SPARSE = ["csr", "csc"]
 
@@ -103,6 +115,18 @@ def check_weights(weight: Any, n_samples: int) -> np.ndarray:
     """Return sample weights on the host, (n_samples,), held to scikit-learn's rules."""
     checked: np.ndarray = _check_sample_weight(host(weight), np.empty((n_samples, 0)))
     return checked
+
+
+def check_layers(network: Network, coefs: Sequence[Any] | None, intercepts: Sequence[Any] | None) -> Parameters:
+    """Return weights and biases that the user gives, held to the network's shapes."""
+    if coefs is None or intercepts is None:
+        raise InvalidParameterError("coefs_init, intercepts_init: expected both or none; received one of them.")
+    if len(coefs) != len(intercepts):
+        raise InvalidParameterError(
+            f"coefs_init, intercepts_init: expected one of each a layer; received {len(coefs)} and {len(intercepts)}."
+        )
+    arrays = [[each if is_array_api_obj(each) else np.asarray(each) for each in pair] for pair in (coefs, intercepts)]
+    return network.pack(list(zip(*arrays, strict=True)))
 
 
 def check_same_place(estimator: Any, x: Any, method: str) -> None:
