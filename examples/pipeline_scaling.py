@@ -8,10 +8,10 @@ from sklearn.preprocessing import StandardScaler
 
 from xpnet import MLPClassifier
 
-X, y = load_wine(return_X_y=True, as_frame=True)
+X, y = load_wine(return_X_y=True)
 X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0, stratify=y)
 network = MLPClassifier((32,), learning_rate_init=0.01, max_iter=500, tol=1e-3, random_state=0)
-pipeline = make_pipeline(StandardScaler(), network).set_output(transform="pandas")
+pipeline = make_pipeline(StandardScaler(), network)
 
 # The columns of wine differ a thousandfold in size; without scaling a network sees the large ones first.
 print(f"accuracy without scaling: {network.fit(X_train, y_train).score(X_test, y_test):.3f}")

@@ -8,6 +8,7 @@ tests of those devices.
 from __future__ import annotations
 
 import os
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,6 +30,9 @@ DEVICES = (
 )
 DTYPES = ("float32", "float64")
 ROOT = Path(__file__).parents[1]
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a job in the background has it; the tests press Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def tolerance(dtype: str, terms: int = 1) -> float:

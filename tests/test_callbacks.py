@@ -267,6 +267,16 @@ def test_an_interrupt_stops_between_two_batches() -> None:
 
 
 @interrupts
+def test_where_an_interrupt_is_ignored_it_stays_so() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert fit(PressAt(1), Interrupt()).stopped == "epochs"
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@interrupts
 def test_a_second_interrupt_stops_at_once() -> None:
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):

@@ -142,7 +142,8 @@ class Interrupt(Callback):
     """On Ctrl-C, stop between two batches instead of in the midst of one; a second Ctrl-C stops at once.
 
     It holds for a run, or, as a context manager, for all that is done in the block. It does nothing where Python's
-    handlers are not to be had: in a thread other than the main one, or where another program has set its own.
+    handlers are not to be had: in a thread other than the main one, or where another program has set its own; and
+    where Ctrl-C is ignored, as under nohup.
 
     Attributes
     ----------
@@ -172,7 +173,8 @@ class Interrupt(Callback):
         if self._depth > 1:  # a run within a block
             return self
         self.requested = False
-        if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is not None:
+        ours = signal.getsignal(signal.SIGINT) not in (None, signal.SIG_IGN)
+        if ours and threading.current_thread() is threading.main_thread():
             self._previous = signal.signal(signal.SIGINT, self._request)
         return self
 
