@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from xpnet.constraints import Constraint
@@ -42,7 +43,7 @@ def lookup(
     if bare not in table:
         raise UnknownNameError.among(kind, bare, table)
     factory = table[bare]
-    known = inspect.signature(factory).parameters
+    known = _options(factory)
     options = {}
     for item in filter(None, tail.split(",")):
         option, _, text = item.partition("=")
@@ -53,6 +54,11 @@ def lookup(
             raise UnknownNameError(f"unknown {what}: expected none, it has no options; received {option!r}.")
         options[option] = _number(f"{kind} {name!r}: {option}", text, (ranges or {}).get(option, _ANY))
     return factory(**options)
+
+
+@lru_cache(maxsize=128)
+def _options(factory: Callable[..., Any]) -> tuple[str, ...]:
+    return tuple(inspect.signature(factory).parameters)
 
 
 def _number(what: str, text: str, constraint: Constraint) -> float:

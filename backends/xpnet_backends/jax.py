@@ -7,10 +7,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from xpnet.backend import Array, Backend, check_index
 from xpnet.errors import DeviceUnavailableError
 from xpnet.kernels import RunSteps, Step
+from xpnet_backends.jax_pieces import XP, Pieces, like
 
 __all__ = ["create"]
 
@@ -18,23 +20,32 @@ __all__ = ["create"]
 class JaxBackend(Backend):
     """JAX on one device."""
 
-    xp = jnp
+    xp = XP
 
     def __init__(self, name: str, device: Any) -> None:
         self.name = name
         self.device = device
+
+    def asarray(self, host: np.ndarray) -> Array:
+        """Bring a host array to the device."""
+        return jax.device_put(host, self.device)  # jnp.asarray(..., device=...) takes ten times as long
 
     def compile(self, step: Step) -> RunSteps:
         """Compile the run of steps with ``lax.scan``; XLA compiles anew for each new shape of `order`."""
 
         def run(params: Array, state: Any, data: tuple[Array, ...], order: Array) -> tuple[Array, Any, Array]:
             # Indices are in range by construction; the default mode would fill in NaN for others, at a cost.
-            def body(carry: tuple[Array, Any], row: Array) -> tuple[tuple[Array, Any], Array]:
-                params, state, loss = step(*carry, tuple(jnp.take(array, row, axis=0, mode="clip") for array in data))
-                return (params, state), loss
+            def gather(row: Array) -> tuple[Array, ...]:
+                return tuple(jnp.take(array, row, axis=0, mode="clip") for array in data)
 
-            (params, state), losses = jax.lax.scan(body, (params, state), order)
-            return params, state, losses
+            def body(carry: tuple[Array, Any], row: Array) -> tuple[tuple[Array, Any], Array]:
+                params, state, loss = step(*carry, gather(row))
+                return _like((params, state), carry), loss
+
+            # What the step makes of vectors tells how they are cut.
+            after = jax.eval_shape(lambda row: step(params, state, gather(row))[:2], order[0, :])
+            carry, losses = jax.lax.scan(body, _like((params, state), after), order)
+            return *_like(carry, (params, state)), losses
 
         compiled: RunSteps = jax.jit(run, donate_argnums=(0, 1))
         return compiled
@@ -45,6 +56,17 @@ class JaxBackend(Backend):
         stack.enter_context(jax.enable_x64(dtype == "float64"))
         stack.enter_context(jax.default_device(self.device))
         return stack
+
+
+def _like(tree: Any, model: Any) -> Any:
+    """Return a tree of arrays whose vectors are cut as those of another one are."""
+    leaves, structure = jax.tree.flatten(tree, is_leaf=_is_in_pieces)
+    models = jax.tree.leaves(model, is_leaf=_is_in_pieces)
+    return jax.tree.unflatten(structure, map(like, leaves, models))
+
+
+def _is_in_pieces(value: Any) -> bool:
+    return isinstance(value, Pieces)
 
 
 def create(kind: str, index: int) -> Backend:

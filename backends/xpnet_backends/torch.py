@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, ExitStack
+from types import SimpleNamespace
 from typing import Any
 
-import array_api_compat.torch as xp
+import array_api_compat.torch as compat
 import numpy as np
 import torch
 
@@ -15,10 +16,27 @@ from xpnet.errors import DeviceUnavailableError
 __all__ = ["create"]
 
 
+def _maximum(x1: Array, x2: Array | float) -> Array:
+    # array_api_compat makes a tensor of the scalar, which is a copy to the device in each call.
+    return torch.maximum(x1, x2) if isinstance(x2, torch.Tensor) else torch.clamp(x1, min=x2)
+
+
+def _minimum(x1: Array, x2: Array | float) -> Array:
+    return torch.minimum(x1, x2) if isinstance(x2, torch.Tensor) else torch.clamp(x1, max=x2)
+
+
+def _take(x: Array, indices: Array, /, *, axis: int) -> Array:
+    # array_api_compat first mends negative indices, with two more operations on the device.
+    return torch.index_select(x, axis, indices)
+
+
+XP = SimpleNamespace(**{**vars(compat), "maximum": _maximum, "minimum": _minimum, "take": _take})
+
+
 class TorchBackend(Backend):
     """PyTorch's tensors without its autograd: the gradients are xpnet's own."""
 
-    xp = xp
+    xp = XP
 
     def __init__(self, kind: str, index: int) -> None:
         self.name = f"torch:{kind}:{index}" if index else f"torch:{kind}"

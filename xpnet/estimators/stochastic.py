@@ -48,7 +48,7 @@ def by_steps(fit: Fit) -> None:
         watching = [Verbose(est, metric if est.early_stopping else None, fit.scale, stopping)] if est.verbose else []
         trainer = Trainer(
             fit.network,
-            optimizer=optimizer_name(est.get_params(deep=False)),
+            optimizer=optimizer_name(vars(est)),
             learning_rate=float(est.learning_rate_init),
             schedule=_schedule(fit, stopping, memory, fresh=fresh),
             clip_norm=est.clip_norm,
