@@ -10,7 +10,8 @@ import numpy as np
 
 from xpnet.backend import Array, Backend, check_index
 from xpnet.kernels import RunSteps, Step
-from xpnet_backends.tape import Program, leaves
+from xpnet_backends.replay import Program
+from xpnet_backends.tape import leaves
 
 __all__ = ["create"]
 
@@ -43,7 +44,7 @@ class _Runs:
             if start < order.shape[0]:
                 batch = tuple(array[order[start]] for array in data)
                 program = self._programs[key] = Program(self._step, params, state, batch)
-                losses[start] = program.first_loss
+                losses[start] = program.loss
                 start += 1
         self._steps += order.shape[0]
         if program is not None:
@@ -60,7 +61,9 @@ class _Runs:
     def _bind(self, params: Array, state: Any) -> tuple[Array, Any]:
         """Return the arrays that programs are recorded with, with these values."""
         given, bound = leaves((params, state)), leaves(self._bound)
-        fits = len(given) == len(bound) and all(new is old or new.size <= 2 for new, old in zip(given, bound, strict=True))
+        fits = len(given) == len(bound) and all(
+            new is old or new.size <= 2 for new, old in zip(given, bound, strict=True)
+        )
         if not fits:
             self._bound, self._programs = (params, state), {}
             return params, state

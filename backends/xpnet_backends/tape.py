@@ -1,27 +1,14 @@
-"""A training step on NumPy, recorded once and replayed: the same calls, without the Python and the allocations between.
-
-The step runs once on arrays that record every call of NumPy. What is replayed are these calls, in their order, into
-buffers that are allocated once: results that die in an elementwise call are written over, chains of elementwise calls
-over large arrays are done a block at a time so that they stay in the cache, and the pieces of a concatenation are
-computed in their place.
-"""
+"""The recording of a step on NumPy: it runs once, on arrays that note every call of NumPy that is made on them."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-__all__ = ["Program", "UntraceableError", "leaves", "record"]
-
-# Numbers in a block: few enough to stay in the cache, enough to hide the cost of a call.
-_BLOCK = 1 << 14
-# Up to so many columns, a matrix that is reduced along its rows lies column by column: sums and maxima are then
-# taken over many rows at once.
-_NARROW = 64
+__all__ = ["Recording", "Statement", "Traced", "UntraceableError", "leaves", "record"]
 
 
 class UntraceableError(Exception):
@@ -94,8 +81,10 @@ class Traced(NDArrayOperatorsMixin):
         dtypes = {each.dtype for each in inputs if isinstance(each, Traced | np.ndarray)}
         if len(dtypes) == 1:  # a Python number takes the arrays' type
             (dtype,) = dtypes
-            inputs = tuple(dtype.type(each) if isinstance(each, float | int) and not isinstance(each, bool) else each
-                           for each in inputs)
+            inputs = tuple(
+                dtype.type(each) if isinstance(each, float | int) and not isinstance(each, bool) else each
+                for each in inputs
+            )
         values = [_value(each) for each in inputs]
         kind = "matmul" if ufunc is np.matmul else "each"
         if out is None:
@@ -130,7 +119,14 @@ def _reduction(ufunc: np.ufunc) -> Callable[..., Traced]:
 
 def _concatenate(traced: Traced, arrays: Iterable[Any], axis: int = 0) -> Traced:
     arrays = tuple(arrays)
-    return traced._write("concat", np.concatenate, arrays, np.concatenate([_value(each) for each in arrays], axis), axis)
+    return traced._write(
+        "concat", np.concatenate, arrays, np.concatenate([_value(each) for each in arrays], axis), axis
+    )
+
+
+def _where(condition: Any, yes: Any, no: Any, out: np.ndarray) -> None:
+    np.copyto(out, no)
+    np.copyto(out, yes, where=condition)
 
 
 def _like(function: Any) -> Callable[..., np.ndarray]:
@@ -142,7 +138,7 @@ _FUNCTIONS: dict[Any, Callable[..., Any]] = {
     np.max: _reduction(np.maximum),
     np.min: _reduction(np.minimum),
     np.concatenate: _concatenate,
-    np.where: lambda traced, *arrays: traced._write("where", np.where, arrays, np.where(*map(_value, arrays))),
+    np.where: lambda traced, *arrays: traced._write("call", _where, arrays, np.where(*map(_value, arrays))),
     np.reshape: lambda traced, array, shape, **_: array._seen(lambda a: a.reshape(shape)),
     np.zeros_like: _like(np.zeros_like),
     np.full_like: _like(np.full_like),
@@ -150,15 +146,29 @@ _FUNCTIONS: dict[Any, Callable[..., Any]] = {
 }
 
 
-def record(
-    step: Callable[..., Any], params: np.ndarray, state: Any, batch: tuple[np.ndarray, ...]
-) -> tuple[list[Statement], list[Traced], Traced, list[tuple[Traced, Any]]]:
-    """Run a step once, on arrays that record.
+class Recording(NamedTuple):
+    """What a step did.
 
-    Returns
-    -------
-    statements, inputs, loss, carried
-        `inputs` are the arrays of `batch` as recorded; `carried` are parameters and state with what they become.
+    Attributes
+    ----------
+    statements : list of Statement
+    batch : list of Traced
+        What it read, beside parameters and state.
+    loss : Traced
+    """
+
+    statements: list[Statement]
+    batch: list[Traced]
+    loss: Traced
+
+
+def record(step: Callable[..., Any], params: np.ndarray, state: Any, batch: tuple[np.ndarray, ...]) -> Recording:
+    """Do a step, which updates parameters and state in place, and return what it did.
+
+    Raises
+    ------
+    UntraceableError
+        It cannot be recorded; parameters and state may have been changed.
     """
     tape: list[Statement] = []
 
@@ -172,7 +182,11 @@ def record(
     *after, loss = step(*bound, tuple(inputs))
     if not isinstance(loss, Traced):
         raise UntraceableError("a loss that does not depend on the batch")
-    return tape, inputs, loss, list(zip(leaves(bound), leaves(tuple(after)), strict=True))
+    for old, new in zip(leaves(bound), leaves(tuple(after)), strict=True):
+        if new is not old:  # made anew, like the generator's key
+            tape.append(Statement("cast", np.copyto, (new,), old))
+            np.copyto(old.value, new.value)
+    return Recording(tape, inputs, loss)
 
 
 def _map(function: Callable[[np.ndarray], Any], value: Any) -> Any:
@@ -187,207 +201,3 @@ def leaves(value: Any) -> list[Any]:
     if isinstance(value, tuple):
         return [leaf for each in value for leaf in leaves(each)]
     return [value]
-
-
-class Program:
-    """A recorded step, ready to be replayed on the parameters and the state that it was recorded with."""
-
-    def __init__(self, step: Callable[..., Any], params: np.ndarray, state: Any, batch: tuple[np.ndarray, ...]) -> None:
-        tape, inputs, loss, carried = record(step, params, state, batch)
-        for before, after in carried:
-            if after is not before:
-                tape.append(Statement("cast", np.copyto, (after,), before))
-                np.copyto(before.value, after.value)
-        self.first_loss = loss.value.copy()
-        plan = _Plan(tape, loss)
-        self.batch = tuple(array.value for array in inputs)
-        self.loss = plan.array(loss)
-        self.replay = plan.compile()
-
-
-class _Plan:
-    """Where each result lies, and the source text of the replay."""
-
-    def __init__(self, tape: list[Statement], loss: Traced) -> None:
-        self._statements = tape
-        self._arrays: dict[int, np.ndarray] = {}
-        self._owner: dict[int, Traced] = {}
-        self._last_read = {id(loss.root): len(tape)}
-        for k, statement in enumerate(tape):
-            for each in statement.inputs:
-                if isinstance(each, Traced):
-                    self._last_read[id(each.root)] = max(k, self._last_read.get(id(each.root), 0))
-        self._share()
-        self._columns = self._find_columns()
-        self._place()
-
-    # Results that lie in the same place.
-
-    def _find(self, traced: Traced) -> Traced:
-        root = traced.root
-        while id(root) in self._owner:
-            root = self._owner[id(root)].root
-        return root
-
-    def _share(self) -> None:
-        """Let a result be written over an operand of the same shape that is not read again."""
-        written: set[int] = set()
-        for k, (kind, _, inputs, out, _) in enumerate(self._statements):
-            root = self._find(out)
-            if kind == "each" and out.base is None and not out.bound and id(root) not in written:
-                for each in inputs:
-                    if isinstance(each, Traced) and each.base is None and not each.bound:
-                        owner = self._find(each)
-                        same = owner.shape == out.shape and owner.dtype == out.dtype and not owner.bound
-                        if same and self._last_read[id(owner)] == k:
-                            self._owner[id(out)] = owner
-                            self._last_read[id(owner)] = self._last_read.get(id(out), k)
-                            break
-            written.add(id(self._find(out)))
-
-    # Narrow matrices that lie column by column.
-
-    def _find_columns(self) -> set[int]:
-        """Return the results that are reduced along rows, and those that share elementwise calls with them."""
-        groups: dict[int, int] = {}
-
-        def find(i: int) -> int:
-            while groups.setdefault(i, i) != i:
-                i = groups[i]
-            return i
-
-        seeds = []
-        for kind, _, inputs, out, extra in self._statements:
-            if kind == "reduce" and inputs[0].ndim == 2 and extra[0] == 1 and inputs[0].shape[1] <= _NARROW:
-                seeds.append(id(self._find(inputs[0])))
-            if kind == "each" and out.ndim == 2:
-                for each in inputs:
-                    if isinstance(each, Traced) and each.base is None and each.shape == out.shape:
-                        groups[find(id(self._find(each)))] = find(id(self._find(out)))
-        chosen = {find(seed) for seed in seeds}
-        return {i for i in list(groups) if find(i) in chosen}
-
-    # Arrays.
-
-    def _place(self) -> None:
-        """Put the pieces of each concatenation where it would copy them, and drop the copy."""
-        kept = []
-        for k, statement in enumerate(self._statements):
-            kind, _, inputs, out, _ = statement
-            roots = [self._find(each) for each in inputs if isinstance(each, Traced)] if kind == "concat" else []
-            movable = len(roots) == len(inputs) and len({id(root) for root in roots}) == len(roots)
-            movable = movable and all(
-                not root.bound
-                and root.size == each.size
-                and id(root) not in self._columns
-                and id(root) not in self._arrays
-                and self._last_read[id(root)] == k
-                for root, each in zip(roots, inputs, strict=False)
-            )
-            if not movable or kind != "concat":
-                kept.append(statement)
-                continue
-            whole = self.array(out)
-            start = 0
-            for root in roots:
-                self._arrays[id(root)] = whole[start : start + root.size].reshape(root.shape)
-                start += root.size
-        self._statements = kept
-
-    def array(self, each: Any) -> Any:
-        """Return the array of an operand."""
-        if not isinstance(each, Traced):
-            return each
-        if each.base is not None:
-            return each.view(self.array(each.base))
-        root = self._find(each)
-        if root.bound:
-            return root.value
-        if id(root) not in self._arrays:
-            columns = id(root) in self._columns and root.ndim == 2
-            self._arrays[id(root)] = np.empty(root.shape[::-1], root.dtype).T if columns else np.empty_like(root.value)
-        return self._arrays[id(root)]
-
-    # Source.
-
-    def compile(self) -> Callable[[], None]:
-        """Return the replay as a function of nothing."""
-        writer = _Writer()
-        group: list[tuple[Any, list[Any]]] = []
-        for kind, function, inputs, out, extra in self._statements:
-            target, arrays = self.array(out), [self.array(each) for each in inputs]
-            if kind == "each" and target.size > _BLOCK and target.ndim in (1, 2) and target.flags.c_contiguous:
-                if group and group[0][1][-1].shape != target.shape:
-                    writer.blocks(group)
-                    group = []
-                group.append((function, [*arrays, target]))
-                continue
-            if group:
-                writer.blocks(group)
-                group = []
-            if kind == "reduce":
-                axis, keepdims = extra
-                if axis == 0 and arrays[0].ndim == 2 and not keepdims:  # a third of the time of a sum over rows
-                    writer.call(np.matmul, [np.ones(arrays[0].shape[0], arrays[0].dtype), arrays[0], target])
-                else:
-                    writer.call(function, [arrays[0], axis, None, target, keepdims])
-            elif kind == "cast":
-                writer.call(np.copyto, [target, arrays[0], "unsafe"])
-            elif kind == "where":
-                writer.call(_where, [*arrays, target])
-            elif kind == "concat":
-                writer.call(np.concatenate, [tuple(arrays), extra, target])
-            else:
-                writer.call(function, [*arrays, target])
-        if group:
-            writer.blocks(group)
-        return writer.function()
-
-
-def _where(condition: Any, yes: Any, no: Any, out: np.ndarray) -> None:
-    np.copyto(out, no)
-    np.copyto(out, yes, where=condition)
-
-
-class _Writer:
-    """Writes straight-line Python that calls functions on fixed arrays."""
-
-    def __init__(self) -> None:
-        self._lines: list[str] = []
-        self._names: dict[str, Any] = {}
-
-    def _name(self, value: Any) -> str:
-        name = f"v{len(self._names)}"
-        self._names[name] = value
-        return name
-
-    def call(self, function: Any, arguments: list[Any]) -> None:
-        self._lines.append(f"{self._name(function)}({', '.join(map(self._name, arguments))})")
-
-    def blocks(self, group: list[tuple[Any, list[Any]]]) -> None:
-        """Write a chain of elementwise calls as a loop over blocks of rows."""
-        shape = group[0][1][-1].shape
-        rows = max(1, _BLOCK // math.prod(shape[1:]))
-        operands: dict[int, Any] = {}
-        for _, arrays in group:
-            operands.update((id(each), each) for each in arrays if _is_cut(each, shape))
-        names = {i: f"b{k}" for k, i in enumerate(operands)}
-        cuts = [
-            tuple(each[start : start + rows] for each in operands.values()) for start in range(0, shape[0], rows)
-        ]
-        self._lines.append(f"for {', '.join(names.values())}, in {self._name(cuts)}:")
-        for function, arrays in group:
-            arguments = (names[id(each)] if id(each) in names else self._name(each) for each in arrays)
-            self._lines.append(f"    {self._name(function)}({', '.join(arguments)})")
-
-    def function(self) -> Callable[[], None]:
-        body = "\n        ".join(self._lines or ["pass"])
-        source = f"def make({', '.join(self._names)}):\n    def replay():\n        {body}\n    return replay"
-        namespace: dict[str, Any] = {}
-        exec(compile(source, "<replay>", "exec"), namespace)
-        replay: Callable[[], None] = namespace["make"](*self._names.values())
-        return replay
-
-
-def _is_cut(each: Any, shape: tuple[int, ...]) -> bool:
-    return isinstance(each, np.ndarray) and each.ndim == len(shape) and each.shape[0] == shape[0] > 1
