@@ -79,12 +79,19 @@ def make_step(
     return step
 
 
-@lru_cache(maxsize=16)
 def compile_steps(
     network: Network, optimizer: str | Optimizer, backend: Backend, clip_norm: float | None = None
 ) -> RunSteps:
-    """Return the compiled run of steps; the same arguments give the same one, so that a second fit need not compile."""
-    return backend.compile(make_step(network, get_optimizer(optimizer), backend, clip_norm=clip_norm))
+    """Return the run of steps of one training run.
+
+    The same arguments give the same step, by which a backend may know that it has compiled it before.
+    """
+    return backend.compile(_step(network, optimizer, backend, clip_norm))
+
+
+@lru_cache(maxsize=16)
+def _step(network: Network, optimizer: str | Optimizer, backend: Backend, clip_norm: float | None) -> Step:
+    return make_step(network, get_optimizer(optimizer), backend, clip_norm=clip_norm)
 
 
 def clip_by_norm(xp: Any, gradient: Array, largest: float) -> Array:

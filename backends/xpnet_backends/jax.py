@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, ExitStack
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -32,23 +33,7 @@ class JaxBackend(Backend):
 
     def compile(self, step: Step) -> RunSteps:
         """Compile the run of steps with ``lax.scan``; XLA compiles anew for each new shape of `order`."""
-
-        def run(params: Array, state: Any, data: tuple[Array, ...], order: Array) -> tuple[Array, Any, Array]:
-            # Indices are in range by construction; the default mode would fill in NaN for others, at a cost.
-            def gather(row: Array) -> tuple[Array, ...]:
-                return tuple(jnp.take(array, row, axis=0, mode="clip") for array in data)
-
-            def body(carry: tuple[Array, Any], row: Array) -> tuple[tuple[Array, Any], Array]:
-                params, state, loss = step(*carry, gather(row))
-                return _like((params, state), carry), loss
-
-            # What the step makes of vectors tells how they are cut.
-            after = jax.eval_shape(lambda row: step(params, state, gather(row))[:2], order[0, :])
-            carry, losses = jax.lax.scan(body, _like((params, state), after), order)
-            return *_like(carry, (params, state)), losses
-
-        compiled: RunSteps = jax.jit(run, donate_argnums=(0, 1))
-        return compiled
+        return _compiled(step)
 
     def scope(self, dtype: str) -> AbstractContextManager[Any]:
         """Allow 64-bit types when `dtype` needs them, here only and not for the user's other code."""
@@ -56,6 +41,28 @@ class JaxBackend(Backend):
         stack.enter_context(jax.enable_x64(dtype == "float64"))
         stack.enter_context(jax.default_device(self.device))
         return stack
+
+
+@lru_cache(maxsize=16)
+def _compiled(step: Step) -> RunSteps:
+    """Return the same function for the same step, so that a second fit need not compile."""
+
+    def run(params: Array, state: Any, data: tuple[Array, ...], order: Array) -> tuple[Array, Any, Array]:
+        # Indices are in range by construction; the default mode would fill in NaN for others, at a cost.
+        def gather(row: Array) -> tuple[Array, ...]:
+            return tuple(jnp.take(array, row, axis=0, mode="clip") for array in data)
+
+        def body(carry: tuple[Array, Any], row: Array) -> tuple[tuple[Array, Any], Array]:
+            params, state, loss = step(*carry, gather(row))
+            return _like((params, state), carry), loss
+
+        # What the step makes of vectors tells how they are cut.
+        after = jax.eval_shape(lambda row: step(params, state, gather(row))[:2], order[0, :])
+        carry, losses = jax.lax.scan(body, _like((params, state), after), order)
+        return *_like(carry, (params, state)), losses
+
+    compiled: RunSteps = jax.jit(run, donate_argnums=(0, 1))
+    return compiled
 
 
 def _like(tree: Any, model: Any) -> Any:

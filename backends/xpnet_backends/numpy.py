@@ -11,66 +11,81 @@ import numpy as np
 from xpnet.backend import Array, Backend, check_index
 from xpnet.kernels import RunSteps, Step
 from xpnet_backends.replay import Program
-from xpnet_backends.tape import leaves
+from xpnet_backends.tape import UntraceableError, leaves
 
 __all__ = ["create"]
 
-
 # Steps that are run as they are before one is recorded, which takes the time of some.
 _STEPS_BEFORE_RECORDING = 8
+# Arrays of no more numbers are copied to where a program has its own: a learning rate, a counter, a generator's key.
+_SMALL = 2
 
 
 class _Runs:
-    """A run of steps: the plain loop, and from some steps on the replay of a recorded one."""
+    """Runs of steps: the plain loop at first, then the replay of a recorded step.
+
+    A program is recorded with the arrays of parameters and state that it updates, and with a shape of the batch.
+    """
 
     def __init__(self, step: Step) -> None:
         self._step = step
         self._bound: Any = ()
-        self._programs: dict[tuple[Any, ...], Program] = {}
+        self._programs: dict[tuple[Any, ...], Program | None] = {}
         self._steps = 0
 
     def __call__(self, params: Array, state: Any, data: tuple[Array, ...], order: Array) -> tuple[Array, Any, Array]:
+        n_steps, batch_size = order.shape
         order = order.astype(np.intp)
-        key = tuple((order.shape[1], *array.shape[1:], array.dtype) for array in data)
+        losses = np.empty(n_steps, params.dtype)
+        key = (batch_size, *((array.shape[1:], array.dtype) for array in data))
         params, state = self._bind(params, state)
-        losses = np.empty(order.shape[0], params.dtype)
-        start = 0
-        program = self._programs.get(key)
-        if program is None:
-            start = min(max(0, _STEPS_BEFORE_RECORDING - self._steps), order.shape[0])
-            for i in range(start):
-                params, state, losses[i] = self._step(params, state, tuple(array[order[i]] for array in data))
+        done = 0
+        while done < n_steps and not self._programs.get(key):
+            batch = tuple(array.take(order[done], 0) for array in data)
+            if self._steps >= _STEPS_BEFORE_RECORDING and key not in self._programs:
+                self._programs[key] = program = self._record(params, state, batch)
+                if program is not None:
+                    losses[done] = program.loss
+                    done += 1
+                    break
+            params, state, losses[done] = self._step(params, state, batch)
             params, state = self._bind(params, state)
-            if start < order.shape[0]:
-                batch = tuple(array[order[start]] for array in data)
-                program = self._programs[key] = Program(self._step, params, state, batch)
-                losses[start] = program.loss
-                start += 1
-        self._steps += order.shape[0]
+            self._steps += 1
+            done += 1
+        program = self._programs.get(key)
         if program is not None:
-            takes = [(array.take, out) for array, out in zip(data, program.batch, strict=True)]
             replay, loss = program.replay, program.loss
-            for i in range(start, order.shape[0]):
+            takes = [(array.take, out) for array, out in zip(data, program.batch, strict=True)]
+            for i in range(done, n_steps):
                 rows = order[i]
                 for take, out in takes:
-                    take(rows, 0, out, "clip")
+                    take(rows, 0, out, "clip")  # in range by construction; checking would cost a copy
                 replay()
                 losses[i] = loss
         return params, state, losses
 
     def _bind(self, params: Array, state: Any) -> tuple[Array, Any]:
-        """Return the arrays that programs are recorded with, with these values."""
+        """Return these values in the arrays that programs are recorded with."""
         given, bound = leaves((params, state)), leaves(self._bound)
-        fits = len(given) == len(bound) and all(
-            new is old or new.size <= 2 for new, old in zip(given, bound, strict=True)
-        )
-        if not fits:
+        alike = len(given) == len(bound) and all(a is b or a.size <= _SMALL for a, b in zip(given, bound, strict=True))
+        if not alike:
             self._bound, self._programs = (params, state), {}
             return params, state
-        for new, old in zip(given, bound, strict=True):
-            if new is not old:  # the learning rate of another epoch
-                np.copyto(old, new)
-        return self._bound
+        for new, own in zip(given, bound, strict=True):
+            if new is not own:
+                np.copyto(own, new)
+        parameters, own_state = self._bound
+        return parameters, own_state
+
+    def _record(self, params: Array, state: Any, batch: tuple[Array, ...]) -> Program | None:
+        """Do a step and return it recorded, or do nothing where it cannot be."""
+        before = [array.copy() for array in leaves((params, state))]
+        try:
+            return Program(self._step, params, state, batch)
+        except UntraceableError:
+            for array, value in zip(leaves((params, state)), before, strict=True):
+                np.copyto(array, value)
+            return None
 
 
 class NumpyBackend(Backend):
@@ -81,7 +96,7 @@ class NumpyBackend(Backend):
     device = "cpu"
 
     def compile(self, step: Step) -> RunSteps:
-        """Return a run that records the step and replays it."""
+        """Return a run that records the step and replays it; it is for one training run at a time."""
         return _Runs(step)
 
     def scope(self, dtype: str) -> AbstractContextManager[Any]:

@@ -24,6 +24,7 @@ _BLOCK = 1 << 17
 # Up to so many columns, a matrix that is reduced along its rows lies column by column: sums and maxima are then
 # taken over many rows at once.
 _NARROW = 64
+_EXTREMES = (np.maximum, np.minimum)
 
 
 class Program:
@@ -58,7 +59,8 @@ def _without_casts(statements: list[Statement]) -> list[Statement]:
     kept: list[Statement | None] = list(statements)
     for k, statement in enumerate(statements):
         source = statement.inputs[0] if statement.kind == "cast" else None
-        if isinstance(source, Traced) and source.dtype == bool and readers[id(source)] == 1 and id(source) in makers:
+        lone = isinstance(source, Traced) and source.dtype == bool and readers[id(source)] == 1
+        if lone and id(source) in makers and statement.out.base is None and not statement.out.bound:
             maker = makers[id(source)]
             kept[maker] = statements[maker]._replace(out=statement.out)
             kept[k] = None
@@ -146,6 +148,15 @@ class _Layout:
         free = not root.bound and id(root) not in self._columns and id(root) not in self._arrays
         return free and root.size == each.size and each.value.flags.c_contiguous and self._last_read[id(root)] == k
 
+    def lies_in_rows(self, traced: Traced) -> bool:
+        """Tell whether the numbers of a row lie together."""
+        root = self.owner(traced)
+        return id(root) not in self._columns and bool(root.value.flags.c_contiguous)
+
+    def is_placed(self, root: Traced) -> bool:
+        """Tell whether a result has its place already, as the whole of joined pieces has."""
+        return id(root) in self._arrays
+
     def array(self, each: Any) -> Any:
         """Return the array of an operand; what is none is returned as it is."""
         if not isinstance(each, Traced):
@@ -156,8 +167,10 @@ class _Layout:
         if root.bound:
             return root.value
         if id(root) not in self._arrays:
-            turned = root.ndim == 2 and id(root) in self._columns
-            self._arrays[id(root)] = np.empty(root.shape[::-1], root.dtype).T if turned else np.empty_like(root.value)
+            in_rows = root.ndim < 2 or self.lies_in_rows(root)
+            self._arrays[id(root)] = (
+                np.empty(root.shape, root.dtype) if in_rows else np.empty(root.shape[::-1], root.dtype).T
+            )
         return self._arrays[id(root)]
 
 
@@ -205,7 +218,7 @@ class _Writer:
     def _is_long(self, statement: Statement) -> bool:
         out = statement.out
         long = statement.kind == "each" and out.ndim in (1, 2) and out.value.nbytes > _BLOCK and out.base is None
-        return long and bool(self._layout.array(out).flags.c_contiguous)
+        return long and self._layout.lies_in_rows(out)
 
     def _may_come_first(self, statement: Statement, chain: list[Statement]) -> bool:
         """Tell a statement on few numbers that neither needs the chain nor changes what it reads."""
@@ -231,7 +244,12 @@ class _Writer:
                 arguments = [tuple(arrays), statement.extra, target]
             case _:
                 arguments = [*_spread(function, arrays, target), target]
-        self._lines.append(f"{self._name(function)}({', '.join(map(self._name, arguments))})")
+        self._lines.append(self._text(function, [self._name(each) for each in arguments]))
+
+    def _text(self, function: Any, names: list[str]) -> str:
+        if function in _EXTREMES:  # NumPy wants their third argument named
+            names[-1] = f"out={names[-1]}"
+        return f"{self._name(function)}({', '.join(names)})"
 
     def _blocks(self, chain: list[Statement]) -> None:
         """Write a chain of elementwise calls as a loop over blocks of rows."""
@@ -250,16 +268,13 @@ class _Writer:
             if isinstance(each, Traced):
                 root = self._layout.owner(each)
                 key = id(root) if each.base is None else key
-                passing = each.base is None and not root.bound and within[id(root)] == self._touched[id(root)]
+                passing = each.base is None and within[id(root)] == self._touched[id(root)]
+                passing = passing and not root.bound and not self._layout.is_placed(root)
                 if key in loop:
                     return loop[key]
                 # What lives within a block needs no more than a block.
                 array = np.empty((rows, *shape[1:]), root.dtype) if passing else self._layout.array(each)
-            if (
-                not isinstance(array, np.ndarray)
-                or array.shape[:1] not in (shape[:1], (rows,))
-                or array.ndim < len(shape)
-            ):
+            if np.ndim(array) < len(shape) or array.shape[0] not in (shape[0], rows):
                 return self._name(array)
             whole = array.shape[0] == shape[0]
             cuts.append([array[start : start + rows] if whole else array[: shape[0] - start] for start in starts])
@@ -270,13 +285,13 @@ class _Writer:
         for link in chain:
             block = np.empty((rows, *shape[1:]), link.out.dtype)
             names = [operand(each) for each in (*_spread(link.function, link.inputs, block), link.out)]
-            body.append(f"    {self._name(link.function)}({', '.join(names)})")
+            body.append("    " + self._text(link.function, names))
         self._lines.append(f"for {', '.join(loop.values())}, in {self._name(list(zip(*cuts, strict=True)))}:")
         self._lines += body
 
 
 def _spread(function: Any, operands: Any, like: np.ndarray) -> list[Any]:
     """Give a maximum or minimum whole arrays: with one number it takes more than twice the time."""
-    if function not in (np.maximum, np.minimum) or like.ndim == 0:
+    if function not in _EXTREMES or like.ndim == 0:
         return list(operands)
     return [np.full_like(like, each) if isinstance(each, np.generic) else each for each in operands]

@@ -11,7 +11,7 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 __all__ = ["Recording", "Statement", "Traced", "UntraceableError", "leaves", "record"]
 
 
-class UntraceableError(Exception):
+class UntraceableError(AttributeError):
     """The step does something that cannot be recorded; it is run as it is."""
 
 
@@ -39,11 +39,13 @@ class Traced(NDArrayOperatorsMixin):
     device = "cpu"
 
     @property
-    def T(self) -> Traced:
+    def T(self) -> Traced:  # noqa: N802 - NumPy's name
+        """A view with its axes turned."""
         return self._seen(lambda array: array.T)
 
     @property
     def root(self) -> Traced:
+        """The array that it is a view of, or itself."""
         return self if self.base is None else self.base.root
 
     def _seen(self, view: Callable[[np.ndarray], np.ndarray]) -> Traced:
@@ -54,10 +56,13 @@ class Traced(NDArrayOperatorsMixin):
 
         return xp
 
+    def __getattr__(self, name: str) -> Any:
+        raise UntraceableError(f"the attribute {name}")
+
     def __bool__(self) -> bool:
         raise UntraceableError("a decision on a value")
 
-    __float__ = __int__ = __index__ = __len__ = __bool__  # type: ignore[assignment]
+    __float__ = __int__ = __index__ = __len__ = __bool__
 
     def __getitem__(self, key: Any) -> Traced:
         for part in key if isinstance(key, tuple) else (key,):
@@ -66,6 +71,7 @@ class Traced(NDArrayOperatorsMixin):
         return self._seen(lambda array: array[key])
 
     def astype(self, dtype: Any, copy: bool = True) -> Traced:
+        """Return a copy of another type."""
         return self._write("cast", np.copyto, (self,), self.value.astype(dtype))
 
     def _write(self, kind: str, function: Any, inputs: tuple[Any, ...], value: Any, extra: Any = None) -> Traced:
