@@ -78,7 +78,7 @@ def same(network: Network, optimizer: str, dtype: str, *, weighted: bool = False
     expected = trained(
         lambda *arguments: run_steps(BACKEND.xp, step, *arguments), network, optimizer, dtype, weighted=weighted
     )
-    actual = trained(BACKEND.compile(step), network, optimizer, dtype, weighted=weighted)
+    actual = trained(BACKEND.compile(step, 1000), network, optimizer, dtype, weighted=weighted)
     allowed = {"float64": 1e-11, "float32": 5e-4}[dtype]
     for mine, reference in zip(actual, expected, strict=True):
         assert mine.dtype == reference.dtype
@@ -100,7 +100,7 @@ def test_every_kind_of_network(case: str, weighted: bool, dtype: str, blocks: No
 
 @pytest.mark.parametrize("name", [*OPTIMIZERS, "nesterov:classical=1", "adam:epsilon_hat=1e-8"])
 def test_every_optimizer(name: str, blocks: None) -> None:
-    same(Network(**CASES["long rows"]), name, "float64", clip_norm=3.0)
+    same(Network((7, 300, 200, 5), activation="tanh"), name, "float64", clip_norm=3.0)
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
@@ -112,10 +112,31 @@ def test_it_is_recorded_and_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
     network = Network(**CASES["classes"])
     step = make_step(network, get_optimizer("sgd"), BACKEND)
     calls = []
-    run = BACKEND.compile(lambda *arguments: calls.append(1) or step(*arguments))
+    run = BACKEND.compile(lambda *arguments: calls.append(1) or step(*arguments), 1000)
     trained(run, network, "sgd", "float32", weighted=False)
-    # Eight as they are, then one recorded for each shape of the batch; there are 21 in all.
-    assert len(calls) == 10
+    assert len(calls) == 2  # one for each shape of the batch
+
+
+def test_a_short_run_is_not_worth_it() -> None:
+    calls = []
+    network = Network(**CASES["classes"])
+    step = make_step(network, get_optimizer("sgd"), BACKEND)
+    run = BACKEND.compile(lambda *arguments: calls.append(1) or step(*arguments), 30)
+    trained(run, network, "sgd", "float32", weighted=False)
+    assert len(calls) == 21
+
+
+def test_a_run_in_parts_is_the_run_bit_for_bit() -> None:
+    network = Network(**CASES["dropout and slopes"])
+    data, order = data_of(network, "float32", weighted=False), np.arange(N, dtype=np.int32).reshape(9, 10)
+    results = []
+    for parts in ([order], [order[:1], order[1:5], order[5:]]):
+        params, state = started(network, "adam", "float32")
+        for part in parts:  # each as by a new process, which records anew
+            run = BACKEND.compile(make_step(network, get_optimizer("adam"), BACKEND), 1000)
+            params, state, _ = run(params.copy(), state, data, part)
+        results.append(params)
+    np.testing.assert_array_equal(*results)
 
 
 def test_a_step_that_cannot_be_recorded_is_run_as_it_is() -> None:
@@ -142,14 +163,14 @@ def test_a_failed_recording_changes_nothing() -> None:
         return params, state, loss * 2
 
     expected = trained(lambda *a: run_steps(BACKEND.xp, plain, *a), network, "adam", "float64", weighted=False)
-    actual = trained(BACKEND.compile(late), network, "adam", "float64", weighted=False)
+    actual = trained(BACKEND.compile(late, 1000), network, "adam", "float64", weighted=False)
     for mine, reference in zip(actual, expected, strict=True):
         np.testing.assert_array_equal(mine, reference)
 
 
 def test_parameters_and_state_are_updated_in_place() -> None:
     network = Network(**CASES["classes"])
-    run = BACKEND.compile(make_step(network, get_optimizer("adam"), BACKEND))
+    run = BACKEND.compile(make_step(network, get_optimizer("adam"), BACKEND), 1000)
     params, state = started(network, "adam", "float32")
     order = np.arange(BATCH * 2, dtype=np.int32).reshape(2, BATCH)
     for _ in range(10):
@@ -161,10 +182,10 @@ def test_parameters_and_state_are_updated_in_place() -> None:
 
 def test_two_runs_by_turns_do_not_meet() -> None:
     network = Network(**CASES["long rows"])
-    run = BACKEND.compile(make_step(network, get_optimizer("adam"), BACKEND))
+    run = BACKEND.compile(make_step(network, get_optimizer("adam"), BACKEND), 1000)
     data = data_of(network, "float64", weighted=False)
     order = np.arange(20 * 4, dtype=np.int32).reshape(20, 4)
-    alone, _, _ = BACKEND.compile(make_step(network, get_optimizer("adam"), BACKEND))(
+    alone, _, _ = BACKEND.compile(make_step(network, get_optimizer("adam"), BACKEND), 1000)(
         *started(network, "adam", "float64"), data, order
     )
     runs = [started(network, "adam", "float64") for _ in range(2)]

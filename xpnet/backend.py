@@ -81,8 +81,11 @@ class Backend(Protocol):
         """Bring an array to the host."""
         return np.asarray(array)
 
-    def compile(self, step: Step) -> RunSteps:
-        """Turn one step into a run of steps, the only place where backends differ in control flow."""
+    def compile(self, step: Step, n_steps: int = 1) -> RunSteps:
+        """Turn one step into a run of steps, the only place where backends differ in control flow.
+
+        `n_steps` is how many there will be in all, to tell whether it pays to compile.
+        """
 
         def run(params: Array, state: Any, data: tuple[Array, ...], order: Array) -> tuple[Array, Any, Array]:
             return run_steps(self.xp, step, params, state, data, order)

@@ -80,13 +80,13 @@ def make_step(
 
 
 def compile_steps(
-    network: Network, optimizer: str | Optimizer, backend: Backend, clip_norm: float | None = None
+    network: Network, optimizer: str | Optimizer, backend: Backend, clip_norm: float | None = None, n_steps: int = 1
 ) -> RunSteps:
-    """Return the run of steps of one training run.
+    """Return the run of steps of one training run, of so many steps in all.
 
     The same arguments give the same step, by which a backend may know that it has compiled it before.
     """
-    return backend.compile(_step(network, optimizer, backend, clip_norm))
+    return backend.compile(_step(network, optimizer, backend, clip_norm), n_steps)
 
 
 @lru_cache(maxsize=16)

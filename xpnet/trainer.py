@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -187,11 +188,12 @@ class Trainer:
             )
         optimizer = get_optimizer(self.optimizer)
         shuffle = self.shuffle
+        n_steps = self.epochs * math.ceil(n_samples / batch_size)
         return Plan(
             network=self.network,
             backend=backend,
             dtype=self.dtype,
-            run_steps=compile_steps(self.network, self.optimizer, backend, self.clip_norm),
+            run_steps=compile_steps(self.network, self.optimizer, backend, self.clip_norm, n_steps),
             learning_rate=self.learning_rate or optimizer.learning_rate,
             schedule=get_schedule(self.schedule),
             stopping=stopping,

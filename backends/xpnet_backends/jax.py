@@ -31,7 +31,7 @@ class JaxBackend(Backend):
         """Bring a host array to the device."""
         return jax.device_put(host, self.device)  # jnp.asarray(..., device=...) takes ten times as long
 
-    def compile(self, step: Step) -> RunSteps:
+    def compile(self, step: Step, n_steps: int = 1) -> RunSteps:
         """Compile the run of steps with ``lax.scan``; XLA compiles anew for each new shape of `order`."""
         return _compiled(step)
 

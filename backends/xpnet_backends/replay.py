@@ -35,7 +35,7 @@ class Program:
     batch : tuple of arrays
         Where the replay reads the batch.
     loss : 0-d array
-        Where it leaves the loss; at first, that of the recorded step.
+        Where it leaves the loss.
     replay : callable
     """
 
@@ -44,7 +44,6 @@ class Program:
         self.batch = tuple(each.value for each in inputs)
         layout = _Layout(_without_casts(statements), loss)
         self.loss = layout.array(loss)
-        self.loss[...] = loss.value
         self.replay = _Writer(layout).replay
 
 
