@@ -76,6 +76,7 @@ def device(name: str) -> Contender:
 
         def run(order: np.ndarray, seed: int) -> float:
             nonlocal params, state
+            losses = None
             with backend.scope("float32"):
                 for rows in order:
                     params, state, losses = run_steps(params, state, data, backend.asarray(rows))

@@ -50,6 +50,7 @@ def device_floor(rung: Rung, backend: Backend) -> Callable[[int], None]:
 
     def run(steps: int) -> None:
         with backend.scope("float32"):
+            results = []
             for _ in range(steps):
                 results = [xp.matmul(a, b) for a, b in factors]
             for result in results:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from xpnet.errors import UnknownNameError
 from xpnet.network import Network
 
 __all__ = ["LADDER", "Rung", "Work", "get_rungs", "make_work", "orders"]
@@ -132,7 +133,7 @@ def orders(rung: Rung, seed: int, epochs: int) -> np.ndarray:
     indices = np.arange(rung.n_samples)
     drawn = []
     for _ in range(epochs):
-        indices = shuffle(indices, random_state=state)
+        indices = np.asarray(shuffle(indices, random_state=state))
         drawn.append(indices.astype(np.int32))
     return np.stack(drawn).reshape(epochs, rung.steps, rung.batch)
 
@@ -144,8 +145,6 @@ def get_rungs(names: tuple[str, ...]) -> list[Rung]:
     ------
     UnknownNameError
     """
-    from xpnet.errors import UnknownNameError
-
     for name in names:
         if name not in LADDER:
             raise UnknownNameError.among("rung", name, LADDER)

@@ -38,11 +38,11 @@ def create_sklearn(kind: str) -> Callable[..., Run]:
             model.coefs_[i][...], model.intercepts_[i][...] = W, b
 
         def run(order: np.ndarray, seed: int) -> float:
-            model.set_params(max_iter=len(order), random_state=seed)
+            model.set_params(max_iter=len(order), random_state=seed, warm_start=True)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ConvergenceWarning)  # it runs all its epochs, as it should
                 model.fit(x, y)
-            return float(model.loss_)
+            return float(model.loss_curve_[-1])
 
         return run
 
@@ -63,12 +63,12 @@ def create_estimator(kind: str) -> Callable[..., Run]:
         initial: dict[str, Any] = {"coefs_init": [W for W, _ in layers], "intercepts_init": [b for _, b in layers]}
 
         def run(order: np.ndarray, seed: int) -> float:
-            model.set_params(max_iter=len(order), random_state=seed)
+            model.set_params(max_iter=len(order), random_state=seed, warm_start=True)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 model.fit(x, y, **initial)
             initial.clear()
-            return float(model.loss_)
+            return float(model.loss_curve_[-1])
 
         return run
 
@@ -89,5 +89,4 @@ def _parameters(
         "alpha": 0.0,
         "tol": 0.0,
         "n_iter_no_change": np.inf,  # never stops early
-        "warm_start": True,
     }

@@ -48,8 +48,8 @@ _DISAGREES = 1
 @app.default
 def bench(
     *rungs: str,
-    device: tuple[str, ...] = ("cpu",),
-    peers: str = "",
+    device: Annotated[tuple[str, ...], Parameter(show_default=", ".join)] = ("cpu",),
+    peers: Annotated[str, Parameter(show_default=False)] = "",
     sweep_: Annotated[Literal["batch-size", "width"] | None, Parameter(name="--sweep")] = None,
     memory: Annotated[bool, Parameter(show_default=False)] = False,
     threads: Annotated[int | None, Parameter(converter=whole)] = None,
@@ -93,6 +93,9 @@ def bench(
     # The first limit stands before libraries are loaded that count the processors then, the second reaches their pools.
     with threads_limited(threads):
         found = resolve(device, names)
+        if out is not None:  # now, not after all the work
+            with writing(out):
+                out.mkdir(parents=True, exist_ok=True)
         with threads_limited(threads):
             return _run(chosen, found, settings, sweep_=sweep_, memory=memory, quick=quick, out=out)
 
@@ -186,8 +189,6 @@ def _write(
     if out is None:
         return
     about = machine()
-    with writing(out):
-        out.mkdir(parents=True, exist_ok=True)
     files = {
         "bench.json": json.dumps({**values, "xpnet": xpnet.__version__, "machine": about}, indent=1).encode(),
         "bench.md": markdown(about, grids, remarks).encode(),

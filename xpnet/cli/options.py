@@ -129,6 +129,7 @@ _OPTIONS_BY_PARAMETER = {
     "learning_rate": "--lr",
     "probabilities": "--probabilities",
     "test_fraction": "--test-fraction",
+    "threads": "--threads",
     "validation_fraction": "--val-fraction",
     "validation_fraction and test_fraction": "--val-fraction and --test-fraction",
 }

@@ -64,6 +64,7 @@ def create_jax(kind: str) -> Callable[..., Callable[[np.ndarray, int], float]]:
 
         def run(order: np.ndarray, seed: int) -> float:
             nonlocal carry
+            losses = None
             for rows in order:
                 carry, losses = epoch(carry, data, put(rows))
             return float(np.asarray(losses).mean())  # waits for the device

@@ -39,7 +39,7 @@ def create_torch(kind: str) -> Callable[..., Callable[[np.ndarray, int], float]]
     ) -> Callable[[np.ndarray, int], float]:
         modules: list[Any] = []
         for W, b in layers:
-            linear = nn.utils.skip_init(nn.Linear, *W.shape, device=device)
+            linear: Any = nn.utils.skip_init(nn.Linear, *W.shape, device=device)
             with torch.no_grad():
                 linear.weight.copy_(torch.from_numpy(W.T))
                 linear.bias.copy_(torch.from_numpy(b))
