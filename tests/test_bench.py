@@ -90,12 +90,13 @@ def test_each_epoch_has_every_sample_once_in_another_order():
 
 @pytest.mark.parametrize("kind", ["numpy", "device"])
 def test_the_floor_does_the_products_of_a_step(monkeypatch, kind):
-    done = []
+    done, transposed = [], []
     backend = get_backend("cpu")
     real = np.matmul
 
     def matmul(a, b, out=None):
         done.append((*a.shape, b.shape[1]))
+        transposed.append((not a.flags.c_contiguous, not b.flags.c_contiguous))
         assert a.dtype == b.dtype == "float32"
         return real(a, b, out=out)
 
@@ -103,6 +104,8 @@ def test_the_floor_does_the_products_of_a_step(monkeypatch, kind):
     monkeypatch.setattr(np if kind == "numpy" else backend.xp, "matmul", matmul)
     run(2)
     assert done == list(SMALL.products) * 2
+    if kind == "numpy":  # x @ W twice, x.T @ delta twice, delta @ W.T once
+        assert transposed[:5] == [(False, False)] * 2 + [(True, False)] * 2 + [(False, True)]
 
 
 # Contenders: the same work, and so the same loss
@@ -300,6 +303,10 @@ def test_lines_of_a_sweep():
         "c does not overtake a",
     ]
     assert found.as_json()["crossings"][1] == {"from": "a", "to": "c", "at": None}
+
+
+def test_a_lead_that_is_lost_again_is_no_crossing():
+    assert crossing((1, 4, 16, 64), (1, 1, 1, 1), (0.5, 2, 0.5, 2)) == pytest.approx(32)
 
 
 # Comparison of two files
