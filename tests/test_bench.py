@@ -10,7 +10,7 @@ import pytest
 
 from tests.helpers import xpnet
 from xpnet.backend import get_backend
-from xpnet.bench import contenders, floor, outside, race, results
+from xpnet.bench import contenders, floor, outside, race, results, timing
 from xpnet.bench.contenders import Contender, Missing, device, peer, resolve
 from xpnet.bench.ladder import LADDER, Rung, get_rungs, make_work, orders
 from xpnet.bench.machine import machine, threads_limited
@@ -183,12 +183,15 @@ def test_peers_without_a_gpu_say_so():
 # Timing
 
 
-def test_rounds_are_interleaved_and_each_begins_with_another():
-    calls = []
+def test_rounds_are_interleaved_and_each_begins_with_another(monkeypatch):
+    calls, rests = [], []
+    monkeypatch.setattr(timing.time, "sleep", lambda seconds: rests.append((len(calls), seconds)))
     taken = interleave([lambda turn, i=i: calls.append((turn, i)) for i in range(3)], 4)
     assert [i for _, i in calls] == [0, 1, 2, 1, 2, 0, 2, 0, 1, 0, 1, 2]
     assert [turn for turn, _ in calls] == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
     assert [len(row) for row in taken] == [4, 4, 4]
+    assert [before for before, _ in rests] == list(range(12))  # so that the last one's threads sleep
+    assert min(seconds for _, seconds in rests) >= 0.03
 
 
 def test_spread_and_ratio():

@@ -11,6 +11,11 @@ import numpy as np
 __all__ = ["Spread", "interleave", "ratio", "seconds", "spread"]
 
 
+# Seconds after which the idle threads of a pool sleep. OpenBLAS lets its own spin for 2^26 cycles, and they would take
+# a processor from the next call, of another library.
+_REST = 0.05
+
+
 class Spread(NamedTuple):
     """Median and quartiles."""
 
@@ -40,12 +45,14 @@ def seconds(call: Callable[[], object]) -> float:
 def interleave(calls: Sequence[Callable[[int], object]], rounds: int) -> list[list[float]]:
     """Time each call, which is told the round, once in each round, and return the seconds of each.
 
-    Each round begins with another call: one that always followed the same neighbour would find its caches.
+    Each round begins with another call: one that always followed the same neighbour would find its caches. Between two
+    calls there is a rest.
     """
     taken: list[list[float]] = [[] for _ in calls]
     for turn in range(rounds):
         for place in range(len(calls)):
             i = (turn + place) % len(calls)
+            time.sleep(_REST)
             started = time.perf_counter()
             calls[i](turn)
             taken[i].append(time.perf_counter() - started)
