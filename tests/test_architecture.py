@@ -30,6 +30,7 @@ ORDER = """
     trainer
     model_io
     estimators
+    bench
     cli
     __main__
 """
@@ -109,6 +110,13 @@ def test_only_adapters_import_array_libraries(name: str) -> None:
         assert not _libraries(name) & ARRAY_LIBRARIES
 
 
+@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("xpnet_backends.peers.")])
+def test_a_peer_is_written_without_xpnet(name: str) -> None:
+    """Else it would be no peer; and no array API, for it is to be its own library's best code."""
+    assert {each for each in _imports(name) if each.startswith("xpnet")} <= {"xpnet.errors"}
+    assert "array_api_compat" not in _libraries(name)
+
+
 @adapter_modules
 def test_adapters_know_three_modules_of_the_core(name: str) -> None:
     known = {imported for imported in _imports(name) if imported.partition(".")[0] == "xpnet"}
@@ -163,7 +171,7 @@ def test_no_module_of_the_core_asks_which_backend_it_is(name: str) -> None:
 @all_modules
 def test_every_module_says_what_it_exports(name: str) -> None:
     path = MODULES[name]
-    if path.name == "__main__.py" or name == "xpnet_backends":
+    if path.name == "__main__.py" or name in ("xpnet_backends", "xpnet_backends.peers"):
         pytest.skip("exports nothing")
     if name.startswith("xpnet_backends."):
         for library in _libraries(name) & ARRAY_LIBRARIES:

@@ -12,6 +12,7 @@ from rich.console import Console
 
 import xpnet
 from xpnet.callbacks import Interrupt
+from xpnet.cli.bench import app as bench_app
 from xpnet.cli.info import datasets, devices, gradcheck
 from xpnet.cli.options import fill_options, name_option
 from xpnet.cli.predict import evaluate, predict
@@ -33,6 +34,8 @@ app = App(
 _COMMANDS: tuple[Callable[..., int], ...] = (train, predict, evaluate, datasets, devices, gradcheck)
 for place, command in enumerate(_COMMANDS):
     app.command(command, sort_key=place)
+bench_app.sort_key = len(_COMMANDS)
+app.command(bench_app)
 
 EXIT_BROKEN_PIPE, EXIT_BAD_INPUT, EXIT_DIVERGED = 1, 2, 3
 

@@ -17,7 +17,7 @@ from xpnet.cli.presets import PRESETS
 from xpnet.datasets import DATASETS
 from xpnet.errors import InvalidParameterError, UnknownNameError
 
-__all__ = ["TrainOptions", "fill_options", "name_option", "write_config"]
+__all__ = ["TrainOptions", "fill_options", "name_option", "whole", "write_config"]
 
 _WHERE = Group("Where", sort_key=1)
 _DATA = Group("Data", sort_key=2)
@@ -30,7 +30,7 @@ def _option(group: Group, help_: str, **keywords: Any) -> Parameter:
     return Parameter(group=group, help=help_, **keywords)
 
 
-def _whole(_: Any, tokens: Sequence[Token]) -> int:
+def whole(_: Any, tokens: Sequence[Token]) -> int:
     """Convert to an integer; by itself the library would round 1.5 epochs to 2."""
     text = tokens[0].value
     if not re.fullmatch(r"[+-]?[0-9]{1,18}", text):
@@ -39,7 +39,7 @@ def _whole(_: Any, tokens: Sequence[Token]) -> int:
 
 
 def _whole_or_all(hint: Any, tokens: Sequence[Token]) -> int | str:
-    return "all" if tokens[0].value == "all" else _whole(hint, tokens)
+    return "all" if tokens[0].value == "all" else whole(hint, tokens)
 
 
 @Parameter(name="*")
@@ -50,7 +50,7 @@ class TrainOptions:
     device: Annotated[str, _option(_WHERE, "[backend:]cpu|gpu|auto[:index]")] = "auto"
     backend: Annotated[str | None, _option(_WHERE, "numpy, cupy, torch, jax, strict, or an installed one")] = None
     dtype: Annotated[Literal["float32", "float64"], _option(_WHERE, "of parameters and computation")] = "float32"
-    seed: Annotated[int, _option(_WHERE, "of weights, parts, shuffles and dropout", converter=_whole)] = 0
+    seed: Annotated[int, _option(_WHERE, "of weights, parts, shuffles and dropout", converter=whole)] = 0
 
     data_dir: Annotated[Path | None, _option(_DATA, "folder with the IDX files of mnist or fashion-mnist")] = None
     target: Annotated[str | None, _option(_DATA, "target column, key or file")] = None
@@ -104,7 +104,7 @@ class TrainOptions:
         int | Literal["all"] | None,
         _option(_TRAINING, "samples a step [default: 32, or all if there are fewer]", converter=_whole_or_all),
     ] = None
-    epochs: Annotated[int, _option(_TRAINING, "passes over the training part", converter=_whole)] = 20
+    epochs: Annotated[int, _option(_TRAINING, "passes over the training part", converter=whole)] = 20
     early_stopping: Annotated[
         str | None, _option(_TRAINING, "loss, accuracy or r2 of the validation part; loss:patience=5")
     ] = None
@@ -129,6 +129,7 @@ _OPTIONS_BY_PARAMETER = {
     "learning_rate": "--lr",
     "probabilities": "--probabilities",
     "test_fraction": "--test-fraction",
+    "threads": "--threads",
     "validation_fraction": "--val-fraction",
     "validation_fraction and test_fraction": "--val-fraction and --test-fraction",
 }

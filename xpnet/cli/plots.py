@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from xpnet.bench.results import Table
+from xpnet.bench.sweep import Sweep
 from xpnet.callbacks import EpochRecord
 
-__all__ = ["confusion_matrix_png", "curves_png", "is_available"]
+__all__ = ["confusion_matrix_png", "curves_png", "is_available", "ladder_png", "sweeps_png"]
 
 _MOST_CLASSES_WITH_NUMBERS = 20
 _MOST_EPOCHS_WITH_POINTS = 30
@@ -66,6 +68,49 @@ def confusion_matrix_png(true: np.ndarray, predicted: np.ndarray, labels: np.nda
             if count:
                 dark = count > 0.5 * matrix[row].sum()
                 axes.text(column, row, count, ha="center", va="center", color="white" if dark else "black", size=8)
+    return _png(figure)
+
+
+def ladder_png(tables: Sequence[Table]) -> bytes:
+    """Draw the time of a step by rung, with its quartiles, and the products alone as a line below them."""
+    figure = _figure(3 + 1.2 * len(tables), 4)
+    axes = figure.subplots()
+    names = list(dict.fromkeys(row.name for table in tables for row in table.rows if row.seconds))
+    width = 0.8 / len(names)
+    for i, name in enumerate(names):
+        places, steps = [], []
+        for place, table in enumerate(tables):
+            for row in table.rows:
+                if row.name == name and row.seconds:
+                    places.append(place - 0.4 + (i + 0.5) * width)
+                    steps.append([seconds * 1e6 for seconds in row.step])
+        medians, lows, highs = np.asarray(steps).T
+        axes.bar(places, medians, width, yerr=(medians - lows, highs - medians), label=name)
+    for place, table in enumerate(tables):
+        floors = [np.median(row.floor) * 1e6 for row in table.rows if row.floor]
+        label = {"label": "products alone"} if place == 0 else {}
+        axes.hlines(floors[:1], place - 0.45, place + 0.45, color="black", linestyle="dotted", **label)
+    axes.set(ylabel="µs a step", yscale="log")
+    axes.set_xticks(range(len(tables)), [table.rung.name for table in tables])
+    axes.grid(axis="y", alpha=0.3)
+    axes.legend()
+    return _png(figure)
+
+
+def sweeps_png(sweeps: Sequence[Sweep]) -> bytes:
+    """Draw samples a second by the swept value, and mark where another overtakes the first."""
+    figure = _figure(6, 4 * len(sweeps))
+    for axes, sweep in zip(figure.subplots(len(sweeps), squeeze=False)[:, 0], sweeps, strict=True):
+        for name, speeds in sweep.speeds.items():
+            (line,) = axes.plot(sweep.values, [speed.median for speed in speeds], marker=".", label=name)
+            low, high = ([getattr(speed, end) for speed in speeds] for end in ("low", "high"))
+            axes.fill_between(sweep.values, low, high, color=line.get_color(), alpha=0.2)
+        for first, other, at in sweep.crossings():
+            if at is not None:
+                axes.axvline(at, color="gray", linestyle="dashed", label=f"{other} over {first}: {at:,.0f}")
+        axes.set(xlabel=sweep.axis.replace("-", " "), ylabel="samples/s", xscale="log", yscale="log", title=sweep.rung)
+        axes.grid(alpha=0.3)
+        axes.legend()
     return _png(figure)
 
 

@@ -1,0 +1,91 @@
+"""JAX as its users write it by hand: one compiled scan over the steps of an epoch, which consumes its state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from xpnet.errors import DeviceUnavailableError
+
+__all__ = ["create_jax"]
+
+_ACTIVATIONS = {"relu": jax.nn.relu, "sigmoid": jax.nn.sigmoid}
+_MOMENTUM, _BETA_1, _BETA_2, _EPSILON = 0.9, 0.9, 0.999, 1e-8
+_SLOTS = {"sgd": 0, "momentum": 1, "adam": 2}
+
+
+def create_jax(kind: str) -> Callable[..., Callable[[np.ndarray, int], float]]:
+    """Return what starts it on a kind of device."""
+    try:
+        device = jax.devices(kind)[0]
+    except RuntimeError as exc:
+        raise DeviceUnavailableError(f"JAX finds no {kind}: expected at least one; received: {exc}.") from exc
+
+    def start(
+        *,
+        x: np.ndarray,
+        y: np.ndarray,
+        layers: list[tuple[np.ndarray, np.ndarray]],
+        activation: str,
+        optimizer: str,
+        learning_rate: float,
+        batch: int,
+    ) -> Callable[[np.ndarray, int], float]:
+        put = partial(jax.device_put, device=device)
+        f = _ACTIVATIONS[activation]
+
+        def loss_of(params: Any, x: Any, y: Any) -> Any:
+            for W, b in params[:-1]:
+                x = f(x @ W + b)
+            W, b = params[-1]
+            log_p = jax.nn.log_softmax(x @ W + b)
+            return -jnp.mean(jnp.take_along_axis(log_p, y[:, None], axis=1))
+
+        def step(data: Any, carry: Any, row: Any) -> Any:
+            params, count, slots = carry
+            loss, gradient = jax.value_and_grad(loss_of)(params, *(jnp.take(a, row, axis=0, mode="clip") for a in data))
+            count += 1
+            params, slots = _update(optimizer, learning_rate, params, gradient, count, slots)
+            return (params, count, slots), loss
+
+        @partial(jax.jit, donate_argnums=0)
+        def epoch(carry: Any, data: Any, rows: Any) -> Any:
+            return jax.lax.scan(partial(step, data), carry, rows)
+
+        params = put(layers)
+        slots = tuple(jax.tree.map(jnp.zeros_like, params) for _ in range(_SLOTS[optimizer]))
+        carry = put((params, jnp.zeros((), jnp.int32), slots))
+        data = put((x, y))
+
+        def run(order: np.ndarray, seed: int) -> float:
+            nonlocal carry
+            losses = None
+            for rows in order:
+                carry, losses = epoch(carry, data, put(rows))
+            return float(np.asarray(losses).mean())  # waits for the device
+
+        return run
+
+    return start
+
+
+def _update(optimizer: str, rate: float, params: Any, gradient: Any, count: Any, slots: Any) -> Any:
+    if optimizer == "momentum":
+        (velocity,) = slots
+        velocity = jax.tree.map(lambda v, g: _MOMENTUM * v + g, velocity, gradient)
+        return jax.tree.map(lambda p, v: p - rate * v, params, velocity), (velocity,)
+    if optimizer == "adam":
+        mean, square = slots
+        mean = jax.tree.map(lambda m, g: _BETA_1 * m + (1 - _BETA_1) * g, mean, gradient)
+        square = jax.tree.map(lambda v, g: _BETA_2 * v + (1 - _BETA_2) * g * g, square, gradient)
+        t = count.astype(jnp.float32)
+        root = jnp.sqrt(1 - _BETA_2**t)
+        scale = rate * root / (1 - _BETA_1**t)
+        params = jax.tree.map(lambda p, m, v: p - scale * m / (jnp.sqrt(v) + _EPSILON * root), params, mean, square)
+        return params, (mean, square)
+    return jax.tree.map(lambda p, g: p - rate * g, params, gradient), slots

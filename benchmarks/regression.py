@@ -1,0 +1,125 @@
+"""Compare the speed of two git revisions: ``python benchmarks/regression.py A B [RUNG ...]``; exit 1 where B is slower.
+
+Each revision is checked out in a temporary folder and trains in a process of its own; the two take turns, round by
+round, within this one run, and what is compared is the ratio of the two in each round. Time alone, or two runs
+one after the other, would compare the machine's moods. The code that times is this script's, the same for both.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from xpnet.bench.ladder import LADDER, get_rungs
+from xpnet.bench.timing import spread
+
+ROUNDS, DEVICE, TOLERANCE = 15, "cpu", 1.03
+ROOT = Path(__file__).resolve().parents[1]
+
+# What the child needs of xpnet is older than `xpnet.bench`, so that any revision can be compared.
+CHILD = """
+import ast, sys, time
+import numpy as np
+from xpnet import Network, get_backend
+from xpnet.optimizers import get_optimizer
+from xpnet.step import init_state, make_step
+
+sizes, activation, batch, name, steps = ast.literal_eval(sys.argv[1])
+backend, network, optimizer = get_backend(sys.argv[2]), Network(sizes, activation=activation), get_optimizer(name)
+rng = np.random.default_rng(0)
+with backend.scope("float32"):
+    params = network.init(0, backend, "float32").vector
+    state = init_state(network, optimizer, params, 0, backend)
+    rate = backend.asarray(np.asarray(0.001, dtype=np.float32))
+    state = state._replace(optimizer=state.optimizer._replace(learning_rate=rate))
+    run_steps = backend.compile(make_step(network, optimizer, backend))
+    data = (backend.asarray(rng.standard_normal((steps * batch, sizes[0]), dtype=np.float32)),
+            backend.asarray(rng.integers(0, sizes[-1], steps * batch, dtype=np.int32)))
+    order = backend.asarray(rng.permutation(steps * batch).reshape(steps, batch).astype(np.int32))
+    for line in sys.stdin:  # a line is a request: how many epochs; the answer is their seconds
+        started = time.perf_counter()
+        for _ in range(int(line)):
+            params, state, losses = run_steps(params, state, data, order)
+        backend.to_numpy(losses)
+        print(time.perf_counter() - started, flush=True)
+"""
+
+
+class Child:
+    """A process that trains with one revision when it is asked to."""
+
+    def __init__(self, tree: Path, task: tuple[object, ...]) -> None:
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tree), str(tree / "backends")])}
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", CHILD, repr(task), DEVICE], cwd=tree, env=environment, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
+
+    def seconds(self, epochs: int) -> float:
+        """Train some epochs and return their seconds; meanwhile the other process sleeps."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{epochs}\n")
+        self._process.stdin.flush()
+        return float(self._process.stdout.readline())
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.communicate()
+
+
+def compare(trees: list[Path], rung_name: str) -> bool:
+    """Print a rung's line, and tell whether B is no slower, but for the tolerance."""
+    rung = LADDER[rung_name]
+    task = (rung.sizes, rung.activation, rung.batch, rung.optimizer, rung.steps)
+    children = [Child(tree, task) for tree in trees]
+    try:
+        for child in children:
+            child.seconds(1)  # compiles
+        epochs = max(1, int(0.05 / max(child.seconds(1) for child in children)))
+        ratios, times = [], []
+        for turn in range(ROUNDS):
+            taken = [0.0, 0.0]
+            for i in (0, 1) if turn % 2 == 0 else (1, 0):
+                taken[i] = children[i].seconds(epochs)
+            ratios.append(taken[1] / taken[0])
+            times.append([t / (epochs * rung.steps) * 1e6 for t in taken])
+    finally:
+        for child in children:
+            child.close()
+    a, b = (spread(column).median for column in zip(*times, strict=True))
+    found = spread(ratios)
+    slower = found.low > 1 and found.median > TOLERANCE
+    print(
+        f"{rung_name:12}  A {a:,.1f} us  B {b:,.1f} us  B/A {found.median:.3f} ({found.low:.3f} to {found.high:.3f})"
+        + ("  SLOWER" if slower else ""),
+        flush=True,
+    )
+    return not slower
+
+
+def main() -> int:
+    """Check the revisions out, compare them rung by rung, and remove them."""
+    if len(sys.argv) < 3:
+        print(__doc__, file=sys.stderr)
+        return 2
+    revisions, rungs = sys.argv[1:3], [rung.name for rung in get_rungs(tuple(sys.argv[3:]))]
+    with tempfile.TemporaryDirectory() as folder:
+        trees = [Path(folder) / "a", Path(folder) / "b"]
+        git = ["git", "-C", str(ROOT), "worktree"]
+        try:
+            for tree, revision in zip(trees, revisions, strict=True):
+                subprocess.run([*git, "add", "--quiet", "--detach", str(tree), revision], check=True)
+            passed = [compare(trees, rung) for rung in rungs]
+        finally:
+            for tree in trees:
+                if tree.exists():
+                    subprocess.run([*git, "remove", "--force", str(tree)], check=True)
+    return 0 if all(passed) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

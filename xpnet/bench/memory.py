@@ -1,0 +1,90 @@
+"""Peak memory of a contender, measured in a process of its own: ``python -m xpnet.bench.memory``.
+
+Nothing less is true of every library: `tracemalloc` sees what NumPy allocates only, and in a process that has worked
+before, freed memory is used again unseen. ``ru_maxrss`` begins at what the parent process had, so the peak is read
+from ``/proc`` where there is one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from xpnet.bench.contenders import Contender, device, peer
+from xpnet.bench.ladder import Rung, make_work, orders
+from xpnet.errors import XpnetError
+from xpnet.optimizers import get_optimizer
+
+__all__ = ["expected_bytes", "peak_bytes"]
+
+_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+_KIB_PER_UNIT = 1 if sys.platform != "darwin" else 1 / 1024  # of ru_maxrss
+
+
+def expected_bytes(rung: Rung) -> int:
+    """Return the bytes of the rule: parameters x (2 + optimizer slots) + activations of one batch + the data once."""
+    state = get_optimizer(rung.optimizer).init(np, np.zeros(1, np.float32), 1)
+    return rung.memory(len(state.slots))
+
+
+def peak_bytes(rung: Rung, contender: Contender) -> int | None:
+    """Return the host memory that an epoch takes at most, from the drawing of the data on; None on a GPU.
+
+    Below some MiB it says little: the process has pages to spare.
+
+    Raises
+    ------
+    XpnetError
+        The process failed.
+    """
+    if contender.kind != "cpu":
+        return None  # what lies on the device is not in the process
+    path = os.pathsep.join(filter(None, sys.path))
+    task = json.dumps([rung._asdict(), contender.name])
+    done = subprocess.run(
+        [sys.executable, "-m", "xpnet.bench.memory", task],
+        env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True,
+    )  # fmt: skip
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise XpnetError(
+            f"measuring the memory of {contender.name} on {rung.name}: expected a figure; received: {last}"
+        )
+    return int(done.stdout)
+
+
+def _peak_kib() -> float:
+    if _STATUS.exists():
+        return float(_field("VmHWM"))
+    import resource  # not on Windows
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _KIB_PER_UNIT
+
+
+def _field(name: str) -> int:
+    lines = dict(line.split(":", 1) for line in _STATUS.read_text().splitlines())
+    return int(lines[name].split()[0])
+
+
+def _measure(rung: Rung, name: str) -> int:
+    """Train an epoch, and return the bytes that it took at most beyond what the libraries themselves take."""
+    prefix = "peer "
+    contender = peer(name.removeprefix(prefix)) if name.startswith(prefix) else device(name)
+    # Imports, threads and compilers take memory of their own, once.
+    small = rung._replace(sizes=(8, *(8 for _ in rung.sizes[2:]), 4), batch=8, steps=2)
+    contender.start(make_work(small))(orders(small, 0, 1), 0)
+    if _CLEAR.exists():
+        _CLEAR.write_text("5")  # the peak begins anew
+    before = _field("VmRSS") if _STATUS.exists() else _peak_kib()
+    contender.start(make_work(rung))(orders(rung, 0, 1), 0)
+    return int(1024 * max(_peak_kib() - before, 0))
+
+
+if __name__ == "__main__":
+    values, name = json.loads(sys.argv[1])
+    print(_measure(Rung(**{**values, "sizes": tuple(values["sizes"])}), name))
