@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # What the child needs of xpnet is older than `xpnet.bench`, so that any revision can be compared.
 CHILD = """
-import ast, sys, time
+import ast, inspect, sys, time
 import numpy as np
 from xpnet import Network, get_backend
 from xpnet.optimizers import get_optimizer
@@ -35,7 +35,8 @@ with backend.scope("float32"):
     state = init_state(network, optimizer, params, 0, backend)
     rate = backend.asarray(np.asarray(0.001, dtype=np.float32))
     state = state._replace(optimizer=state.optimizer._replace(learning_rate=rate))
-    run_steps = backend.compile(make_step(network, optimizer, backend))
+    known = "n_steps" in inspect.signature(backend.compile).parameters  # not in an old revision
+    run_steps = backend.compile(make_step(network, optimizer, backend), **({"n_steps": 10**6} if known else {}))
     data = (backend.asarray(rng.standard_normal((steps * batch, sizes[0]), dtype=np.float32)),
             backend.asarray(rng.integers(0, sizes[-1], steps * batch, dtype=np.int32)))
     order = backend.asarray(rng.permutation(steps * batch).reshape(steps, batch).astype(np.int32))

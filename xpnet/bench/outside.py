@@ -42,8 +42,8 @@ class Outside(NamedTuple):
 def clocked(backend: Backend, spent: list[float]) -> Backend:
     """Return a backend that adds the seconds in its compiled steps, until the device is done, to a list."""
 
-    def compile_(self: Any, step: Step) -> RunSteps:
-        run = type(backend).compile(self, step)
+    def compile_(self: Any, step: Step, n_steps: int = 1) -> RunSteps:
+        run = type(backend).compile(self, step, n_steps)
 
         def timed(params: Array, state: Any, data: tuple[Array, ...], order: Array) -> tuple[Array, Any, Array]:
             started = time.perf_counter()
