@@ -33,7 +33,7 @@ def machine() -> dict[str, Any]:
         "cpus": os.cpu_count(),
         "usable cpus": len(_affinity()) or os.cpu_count(),
         "gpus": _gpus(),
-        "system": platform.platform(),
+        "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "versions": dict(_versions()),
         "threads": [{k: v for k, v in pool.items() if k != "filepath"} for pool in threadpool_info()],
