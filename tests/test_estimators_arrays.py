@@ -20,7 +20,7 @@ from tests.helpers import house_csv, species_csv, train, write_csv
 from tests.helpers import xpnet as command
 from xpnet import MLPClassifier, MLPRegressor, evaluation
 from xpnet.backend import get_backend
-from xpnet.errors import BackendNotInstalledError, InvalidParameterError
+from xpnet.errors import BackendNotInstalledError, DeviceIndexError, InvalidParameterError
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -330,6 +330,16 @@ def test_lbfgs_refuses_what_it_would_ignore(name: str) -> None:
     options = {"eval_set": (X, BINARY)} if name == "eval_set" else {}
     with pytest.raises(InvalidParameterError, match=f"{name}: expected none with the solver 'lbfgs'"):
         classifier(solver="lbfgs", **params).fit(X, BINARY, **options)
+
+
+def test_a_model_predicts_on_a_machine_without_its_device() -> None:
+    clf = classifier().fit(X, BINARY)
+    expected = clf.predict_proba(X)
+    clf.set_params(device="strict:cpu:99")
+    with pytest.warns(UserWarning, match="no device strict:cpu:99: .* Predicting on numpy:cpu"):
+        np.testing.assert_array_equal(clf.predict_proba(X), expected)
+    with pytest.raises(DeviceIndexError, match="no device strict:cpu:99"):
+        clf.fit(X, BINARY)
 
 
 # From and to scikit-learn

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Self
 
@@ -16,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from xpnet.backend import Array, Backend, dtype_name, get_backend, to_host
 from xpnet.batches import SparseRows, to_device
-from xpnet.errors import InvalidParameterError
+from xpnet.errors import BackendNotInstalledError, DeviceIndexError, DeviceUnavailableError, InvalidParameterError
 from xpnet.estimators import conversion
 from xpnet.estimators.fitting import Fit
 from xpnet.estimators.inputs import check_inputs, check_layers, check_same_place, check_training, check_weights, home_of
@@ -252,7 +253,12 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         check_same_place(self, X, method)
         x = check_inputs(self, X)
         home = home_of(x)
-        backend = home if self.device is None else get_backend(self.device)
+        try:
+            backend = home if self.device is None else get_backend(self.device)
+        except (BackendNotInstalledError, DeviceIndexError, DeviceUnavailableError) as exc:
+            # The model has come from another machine; to train here would be another matter.
+            warnings.warn(f"{exc} Predicting on {home.name}; set_params(device=None) makes that so.", stacklevel=3)
+            backend = home
         dtype = dtype_name(self.coefs_[0])
         with backend.scope(dtype):
             params = self._parameters().map(lambda array: to_device(backend, array, dtype))
