@@ -14,7 +14,7 @@ from xpnet.errors import DataError, InvalidParameterError
 from xpnet.network import Network
 from xpnet.seeds import Purpose, stream
 
-__all__ = ["ClassWeight", "Samples", "SparseRows", "batches", "epoch_order", "place", "to_device", "weigh"]
+__all__ = ["ClassWeight", "Samples", "SparseRows", "as_array", "batches", "epoch_order", "place", "to_device", "weigh"]
 
 ClassWeight = str | Mapping[int, float] | None
 
@@ -88,8 +88,8 @@ def place(network: Network, backend: Backend, dtype: str, x: Any, y: Any) -> Sam
     One-dimensional integers are class indices, save for one output that is no probability: there they are values.
     """
     # SciPy need not be imported to know its matrices.
-    x = SparseRows(x, backend, dtype) if hasattr(x, "tocsr") else _as_array(x)
-    y = _as_array(y)
+    x = SparseRows(x, backend, dtype) if hasattr(x, "tocsr") else as_array(x)
+    y = as_array(y)
     n_in, n_out = network.layer_sizes[0], network.layer_sizes[-1]
     if len(x.shape) != 2 or x.shape[1] != n_in:
         raise InvalidParameterError(f"x: expected the shape (n_samples, {n_in}); received {tuple(x.shape)}.")
@@ -128,7 +128,8 @@ def _inputs(backend: Backend, x: Array | SparseRows, dtype: str) -> Array | Spar
     return x if isinstance(x, SparseRows) else to_device(backend, x, dtype)
 
 
-def _as_array(value: Any) -> Any:
+def as_array(value: Any) -> Any:
+    """Return an array of any library as it is, and anything else as NumPy's."""
     return value if is_array_api_obj(value) else np.asarray(value)
 
 

@@ -125,9 +125,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             self._initialize(fit)
         if coefs_init is not None or intercepts_init is not None:
             self._set(check_layers(fit.network, coefs_init, intercepts_init))
-        self.network_ = fit.network
-        self.n_layers_ = fit.network.n_layers + 1
-        self.out_activation_ = scikit_learns_name(str(fit.network.output))
+        self._take(fit.network)
 
         before = getattr(self, "_skl_callbacks", [])
         try:
@@ -193,6 +191,12 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         x, labels = check_training(self, *eval_set[:2], reset=False, dtype=self.dtype, y_numeric=self._y_numeric)
         weight = check_weights(eval_set[2], x.shape[0]) if len(eval_set) == 3 else None
         return Part(x, self._encode(labels), labels, weight)
+
+    def _take(self, network: Network) -> None:
+        """Set the specification, and what scikit-learn has of it."""
+        self.network_ = network
+        self.n_layers_ = network.n_layers + 1
+        self.out_activation_ = scikit_learns_name(str(network.output))
 
     # Parameters.
 

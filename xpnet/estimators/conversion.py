@@ -147,10 +147,8 @@ def from_model(cls: type, model: Model) -> Any:
         dropout=network.dropout,
         initializer=network.initializer,
     )
-    estimator.network_ = network
+    estimator._take(network)
     estimator.n_features_in_, estimator.n_outputs_ = network.layer_sizes[0], network.layer_sizes[-1]
-    estimator.n_layers_ = network.n_layers + 1
-    estimator.out_activation_ = scikit_learns_name(str(network.output))
     if model.feature_names is not None:
         estimator.feature_names_in_ = np.asarray(model.feature_names, dtype=object)
     if classifies:

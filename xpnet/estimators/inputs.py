@@ -11,6 +11,7 @@ from sklearn import get_config
 from sklearn.utils.validation import _check_sample_weight, check_consistent_length, validate_data
 
 from xpnet.backend import Array, Backend, backend_of, get_backend, to_host
+from xpnet.batches import as_array
 from xpnet.errors import InvalidParameterError
 from xpnet.network import Network, Parameters
 
@@ -125,8 +126,7 @@ def check_layers(network: Network, coefs: Sequence[Any] | None, intercepts: Sequ
         raise InvalidParameterError(
             f"coefs_init, intercepts_init: expected one of each a layer; received {len(coefs)} and {len(intercepts)}."
         )
-    arrays = [[each if is_array_api_obj(each) else np.asarray(each) for each in pair] for pair in (coefs, intercepts)]
-    return network.pack(list(zip(*arrays, strict=True)))
+    return network.pack([(as_array(W), as_array(b)) for W, b in zip(coefs, intercepts, strict=True)])
 
 
 def check_same_place(estimator: Any, x: Any, method: str) -> None:
