@@ -37,7 +37,7 @@ ORDER = """
 RANKS = {name: rank for rank, line in enumerate(ORDER.split("\n")) for name in line.split()}
 
 ARRAY_LIBRARIES = {"cupy", "cupyx", "torch", "jax", "jaxlib", "array_api_strict", "numba", "xpnet_backends"}
-BACKEND_NAMES = {"numpy", "cupy", "torch", "jax", "strict"}
+BACKEND_NAMES = {"numpy", "numba", "cupy", "torch", "jax", "strict"}
 
 
 def _modules() -> Iterator[tuple[str, Path]]:

@@ -128,10 +128,10 @@ def test_a_gpu_that_was_asked_for_never_becomes_a_cpu(device: str, monkeypatch: 
         ("CPU", "received 'CPU'. Did you mean 'cpu'?"),
         ("cuda", "unknown device"),
         ("nmpy", "received 'nmpy'. Did you mean 'numpy'?"),
-        ("nmpy:cpu", "unknown backend: expected one of cupy, jax, numpy, strict, torch; received 'nmpy'. Did you mean"),
+        ("nmpy:cpu", "unknown backend: expected one of cupy, jax, numba, numpy, strict, torch; received 'nmpy'. Did you mean"),
         (
             "tensorflow:gpu:1",
-            "unknown backend: expected one of cupy, jax, numpy, strict, torch; received 'tensorflow'.",
+            "unknown backend: expected one of cupy, jax, numba, numpy, strict, torch; received 'tensorflow'.",
         ),
     ],
 )
@@ -262,7 +262,7 @@ def test_an_index_beyond_the_last_device(device: str, package: str, count: int |
 
 
 def test_the_built_in_names() -> None:
-    assert list_backends() == ("numpy", "cupy", "torch", "jax", "strict")
+    assert list_backends() == ("numpy", "numba", "cupy", "torch", "jax", "strict")
 
 
 @pytest.mark.parametrize(

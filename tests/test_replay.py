@@ -1,4 +1,4 @@
-"""Recorded and replayed steps on NumPy, held to the steps themselves."""
+"""Recorded steps on NumPy, replayed, written as loops or compiled, held to the steps themselves."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ from xpnet.optimizers import OPTIMIZERS, get_optimizer
 from xpnet.step import init_state, make_step
 from xpnet.trainer import Trainer
 from xpnet_backends import replay
-from xpnet_backends.tape import UntraceableError, record
+from xpnet_backends.layout import Layout
+from xpnet_backends.numpy import Recorded
+from xpnet_backends.tape import Recording, UntraceableError, record
+
+Make = Callable[[Recording], Any]
 
 BACKEND = get_backend("cpu")
 N, BATCH = 90, 32
@@ -73,29 +77,57 @@ def trained(
     return [*results, params, *state.optimizer.slots, state.optimizer.count, state.key]
 
 
-def same(network: Network, optimizer: str, dtype: str, *, weighted: bool = False, **options: Any) -> None:
+def written_out(recording: Recording) -> Any:
+    """The loops as a compiler would be given them, but run as they are: their text is all that can be wrong."""
+    numba = pytest.importorskip("xpnet_backends.numba")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(numba, "_compile", lambda text: numba._module("steps_as_text", text).steps)
+        return numba.Compiled(recording)
+
+
+@pytest.fixture(params=["replayed", "replayed in blocks of 64 bytes", "written out"])
+def make(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Make:
+    if request.param == "written out":
+        pytest.importorskip("numba")
+        return written_out
+    if "blocks" in request.param:
+        monkeypatch.setattr(replay, "_BLOCK", 64)
+    return replay.Replay
+
+
+def same(
+    make: Make,
+    network: Network,
+    optimizer: str,
+    dtype: str,
+    *,
+    weighted: bool = False,
+    n_programs: int = 2,  # one for each shape of the batch
+    **options: Any,
+) -> None:
     step = make_step(network, get_optimizer(optimizer), BACKEND, **options)
     expected = trained(
         lambda *arguments: run_steps(BACKEND.xp, step, *arguments), network, optimizer, dtype, weighted=weighted
     )
-    actual = trained(BACKEND.compile(step, 1000), network, optimizer, dtype, weighted=weighted)
+    made: list[Any] = []
+
+    def note(recording: Recording) -> Any:
+        made.append(make(recording))
+        return made[-1]
+
+    actual = trained(Recorded(step, note), network, optimizer, dtype, weighted=weighted)
+    assert len(made) == n_programs
     allowed = {"float64": 1e-11, "float32": 5e-4}[dtype]
     for mine, reference in zip(actual, expected, strict=True):
         assert mine.dtype == reference.dtype
         np.testing.assert_allclose(mine, reference, rtol=allowed, atol=allowed)
 
 
-@pytest.fixture(params=[None, 64], ids=["blocks as they are", "blocks of 64 bytes"])
-def blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.param:
-        monkeypatch.setattr(replay, "_BLOCK", request.param)
-
-
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_every_kind_of_network(case: str, weighted: bool, dtype: str, blocks: None) -> None:
-    same(Network(**CASES[case]), "adam", dtype, weighted=weighted)
+def test_every_kind_of_network(case: str, weighted: bool, dtype: str, make: Make) -> None:
+    same(make, Network(**CASES[case]), "adam", dtype, weighted=weighted)
 
 
 # RMSprop divides by the root of a square that may be nothing but rounding.
@@ -103,13 +135,13 @@ def test_every_kind_of_network(case: str, weighted: bool, dtype: str, blocks: No
     "name",
     [*sorted(set(OPTIMIZERS) - {"rmsprop"}), "rmsprop:epsilon=0.01", "nesterov:classical=1", "adam:epsilon_hat=1e-8"],
 )
-def test_every_optimizer(name: str, blocks: None) -> None:
-    same(Network((7, 300, 200, 5), activation="tanh"), name, "float64", clip_norm=3.0)
+def test_every_optimizer(name: str, make: Make) -> None:
+    same(make, Network((7, 300, 200, 5), activation="tanh"), name, "float64", clip_norm=3.0)
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
-def test_every_activation(name: str, blocks: None) -> None:
-    same(Network((7, 20, 300, 4), activation=name), "momentum", "float64")
+def test_every_activation(name: str, make: Make) -> None:
+    same(make, Network((7, 20, 300, 4), activation=name), "momentum", "float64")
 
 
 def test_it_is_recorded_and_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,7 +183,7 @@ def test_a_step_that_cannot_be_recorded_is_run_as_it_is() -> None:
     step = make_step(network, get_optimizer("adam"), BACKEND, transform=transform)
     with pytest.raises(UntraceableError, match="decision"):
         record(step, *started(network, "adam", "float64"), data_of(network, "float64", weighted=False))
-    same(network, "adam", "float64", transform=transform)
+    same(replay.Replay, network, "adam", "float64", n_programs=0, transform=transform)
 
 
 def test_a_failed_recording_changes_nothing() -> None:
@@ -223,7 +255,7 @@ def test_what_is_not_read_again_is_written_over() -> None:
     step = make_step(network, get_optimizer("sgd"), BACKEND)
     batch = tuple(array[:BATCH] for array in data_of(network, "float32", weighted=False))
     statements, _, loss = record(step, *started(network, "sgd", "float32"), batch)
-    layout = replay._Layout(replay._without_casts(statements), loss)
+    layout = Layout(statements, loss)
     large = {id(layout.array(s.out)) for s in layout.statements if s.out.shape == (BATCH, 300) and s.out.base is None}
     # The output of each hidden layer, the gradient with respect to it, and 1 - a.
     assert len(large) <= 6

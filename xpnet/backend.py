@@ -1,8 +1,8 @@
 """Backends: what the trainer asks of an array library, the device grammar, and the registry.
 
-A device is written ``[backend:]cpu|gpu|auto[:index]``: ``cpu`` is NumPy, ``gpu`` is CuPy, ``torch:gpu:1`` is
-PyTorch on its second GPU, and ``auto`` takes a GPU when one works. Nothing is imported or probed before
-a backend is asked for.
+A device is written ``[backend:]cpu|gpu|auto[:index]``: ``cpu`` is NumPy, ``numba:cpu`` is NumPy compiled, ``gpu`` is
+CuPy, ``torch:gpu:1`` is PyTorch on its second GPU, and ``auto`` takes a GPU when one works. Nothing is imported or
+probed before a backend is asked for.
 """
 
 from __future__ import annotations
@@ -109,6 +109,7 @@ class _Builtin(NamedTuple):
 
 _BUILTIN = {
     "numpy": _Builtin("numpy", "xpnet_backends.numpy", "pip install numpy"),
+    "numba": _Builtin("numba", "xpnet_backends.numba", "pip install 'xpnet[fast]'"),
     "cupy": _Builtin("cupy", "xpnet_backends.cupy", "pip install 'cupy-cuda13x[ctk]' (CUDA 12: 'cupy-cuda12x[ctk]')"),
     "torch": _Builtin("torch", "xpnet_backends.torch", "pip install torch"),
     "jax": _Builtin("jax", "xpnet_backends.jax", "pip install jax"),

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, Protocol
 
 import array_api_compat.numpy as xp
 import numpy as np
 
 from xpnet.backend import Array, Backend, check_index
 from xpnet.kernels import RunSteps, Step, run_steps
-from xpnet_backends.replay import Program
-from xpnet_backends.tape import UntraceableError, leaves
+from xpnet_backends.replay import Replay
+from xpnet_backends.tape import Recording, UntraceableError, leaves, record
 
-__all__ = ["create"]
+__all__ = ["NumpyBackend", "Recorded", "create"]
 
 # Fewer steps than these in a run are done as they are: recording takes the time of some tens.
 _WORTH_RECORDING = 64
@@ -21,15 +22,27 @@ _WORTH_RECORDING = 64
 _SMALL = 2
 
 
-class _Replayed:
-    """Runs of a step that is recorded once for each shape of the batch, with the arrays that it updates."""
+class Program(Protocol):
+    """A recorded step that can be done again, on the parameters and the state that it was recorded with."""
 
-    def __init__(self, step: Step) -> None:
+    def run(self, data: tuple[Array, ...], order: Array) -> Array:
+        """Do a step for each row of `order`, (n_steps, batch), and return the losses, (n_steps,)."""
+
+
+class Recorded:
+    """Runs of a step that is recorded once for each shape of the batch, with the arrays that it updates.
+
+    `make` turns a recording into what does its steps; it, or the recording, may raise `UntraceableError`.
+    """
+
+    def __init__(self, step: Step, make: Callable[[Recording], Program]) -> None:
         self._step = step
+        self._make = make
         self._bound: Any = ()
         self._programs: dict[tuple[Any, ...], Program | None] = {}
 
     def __call__(self, params: Array, state: Any, data: tuple[Array, ...], order: Array) -> tuple[Array, Any, Array]:
+        """Do a step for each row of `order`; see `run_steps`."""
         params, state = self._bind(params, state)
         key = (order.shape[1], *((array.shape[1:], array.dtype) for array in data))
         if key not in self._programs:
@@ -37,16 +50,7 @@ class _Replayed:
         program = self._programs[key]
         if program is None:
             return run_steps(xp, self._step, params, state, data, order)
-        order = order.astype(np.intp)
-        losses = np.empty(order.shape[0], params.dtype)
-        replay, loss = program.replay, program.loss
-        takes = [(array.take, out) for array, out in zip(data, program.batch, strict=True)]
-        for i, rows in enumerate(order):
-            for take, out in takes:
-                take(rows, 0, out, "clip")  # in range by construction; checking would cost a copy
-            replay()
-            losses[i] = loss
-        return params, state, losses
+        return params, state, program.run(data, order)
 
     def _bind(self, params: Array, state: Any) -> tuple[Array, Any]:
         """Return these values in the arrays that programs are recorded with."""
@@ -66,7 +70,7 @@ class _Replayed:
         arrays = leaves((params, state))
         before = [array.copy() for array in arrays]
         try:
-            return Program(self._step, params, state, batch)
+            return self._make(record(self._step, params, state, batch))
         except UntraceableError:
             return None
         finally:
@@ -83,7 +87,7 @@ class NumpyBackend(Backend):
 
     def compile(self, step: Step, n_steps: int = 1) -> RunSteps:
         """Return a run that replays the step; it is for one training run at a time."""
-        return _Replayed(step) if n_steps >= _WORTH_RECORDING else super().compile(step)
+        return Recorded(step, Replay) if n_steps >= _WORTH_RECORDING else super().compile(step)
 
     def scope(self, dtype: str) -> AbstractContextManager[Any]:
         """Silence floating-point warnings: a run that diverges is reported by the trainer, once and with a remedy."""

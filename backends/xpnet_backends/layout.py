@@ -1,0 +1,149 @@
+"""Where the results of a recorded step lie.
+
+Results that die in an elementwise call are written over, and the pieces of a concatenation are computed in their
+place, so that it need not be done.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from xpnet_backends.tape import Statement, Traced
+
+__all__ = ["Layout", "operands"]
+
+# Up to so many columns, a matrix that is reduced along its rows lies column by column: sums and maxima are then
+# taken over many rows at once.
+_NARROW = 64
+
+
+def operands(statement: Statement) -> Iterator[Traced]:
+    """Yield what a statement reads."""
+    return (each for each in statement.inputs if isinstance(each, Traced))
+
+
+def _without_casts(statements: list[Statement]) -> list[Statement]:
+    """Let a comparison whose result is only made a number of write that number itself."""
+    readers = Counter(id(each.root) for statement in statements for each in operands(statement))
+    makers: dict[int, int] = {}
+    kept: list[Statement | None] = list(statements)
+    for k, statement in enumerate(statements):
+        source = statement.inputs[0] if statement.kind == "cast" else None
+        lone = isinstance(source, Traced) and source.dtype == bool and readers[id(source)] == 1
+        if lone and id(source) in makers and statement.out.base is None and not statement.out.bound:
+            maker = makers[id(source)]
+            kept[maker] = statements[maker]._replace(out=statement.out)
+            kept[k] = None
+        elif statement.kind == "each" and statement.out.base is None:
+            makers[id(statement.out)] = k
+    return [statement for statement in kept if statement is not None]
+
+
+class Layout:
+    """Where each result lies."""
+
+    def __init__(self, statements: list[Statement], loss: Traced) -> None:
+        self.statements = statements = _without_casts(statements)
+        self._arrays: dict[int, np.ndarray] = {}
+        self._owners: dict[int, Traced] = {}
+        self._last_read = {id(loss.root): len(statements)}
+        for k, statement in enumerate(statements):
+            for each in operands(statement):
+                self._last_read[id(each.root)] = max(k, self._last_read.get(id(each.root), 0))
+        self._share()
+        self._columns = self._reduced_along_rows()
+        self._join()
+        self._placed = set(self._arrays)
+
+    def owner(self, traced: Traced) -> Traced:
+        """Return the result in whose place another lies."""
+        root = traced.root
+        while id(root) in self._owners:
+            root = self._owners[id(root)]
+        return root
+
+    def _share(self) -> None:
+        """Let a result be written over an operand of its shape that is not read again."""
+        made: set[int] = set()
+        for k, statement in enumerate(self.statements):
+            out = statement.out
+            if statement.kind == "each" and out.base is None and not out.bound and id(out) not in made:
+                for each in operands(statement):
+                    owner = self.owner(each)
+                    alike = (owner.shape, owner.dtype) == (out.shape, out.dtype)
+                    if alike and each.base is None and not owner.bound and self._last_read[id(owner)] == k:
+                        self._owners[id(out)] = owner
+                        self._last_read[id(owner)] = self._last_read.get(id(out), k)
+                        break
+            made.add(id(out))
+
+    def _reduced_along_rows(self) -> set[int]:
+        """Return narrow matrices that are reduced along rows, and those that meet them in elementwise calls."""
+        groups: dict[int, int] = {}
+
+        def find(i: int) -> int:
+            while groups.setdefault(i, i) != i:
+                i = groups[i]
+            return i
+
+        seeds = set()
+        for kind, _, inputs, out, extra in self.statements:
+            if kind == "reduce" and inputs[0].ndim == 2 and extra[0] == 1 and inputs[0].shape[1] <= _NARROW:
+                seeds.add(id(self.owner(inputs[0])))
+            if kind in ("each", "cast") and out.ndim == 2:
+                for each in inputs:
+                    if isinstance(each, Traced) and each.base is None and each.shape == out.shape:
+                        groups[find(id(self.owner(each)))] = find(id(self.owner(out)))
+        chosen = {find(seed) for seed in seeds}
+        return {i for i in list(groups) if find(i) in chosen}
+
+    def _join(self) -> None:
+        """Put the pieces of each concatenation where it would copy them, and drop the copy."""
+        kept = []
+        for k, statement in enumerate(self.statements):
+            if statement.kind == "concat" and all(self._is_piece(each, k) for each in statement.inputs):
+                roots = [self.owner(each) for each in statement.inputs]
+                if len({id(root) for root in roots}) == len(roots):
+                    whole, start = self.array(statement.out), 0
+                    for root in roots:
+                        self._arrays[id(root)] = whole[start : start + root.size].reshape(root.shape)
+                        start += root.size
+                    continue
+            kept.append(statement)
+        self.statements = kept
+
+    def _is_piece(self, each: Any, k: int) -> bool:
+        if not isinstance(each, Traced):
+            return False
+        root = self.owner(each)
+        free = not root.bound and id(root) not in self._columns and id(root) not in self._arrays
+        return free and root.size == each.size and each.value.flags.c_contiguous and self._last_read[id(root)] == k
+
+    def lies_in_rows(self, traced: Traced) -> bool:
+        """Tell whether the numbers of a row lie together."""
+        root = self.owner(traced)
+        return id(root) not in self._columns and bool(root.value.flags.c_contiguous)
+
+    def is_placed(self, root: Traced) -> bool:
+        """Tell whether a result is a piece of another, or is made of pieces."""
+        return id(root) in self._placed
+
+    def array(self, each: Any) -> Any:
+        """Return the array of an operand; what is none is returned as it is."""
+        if not isinstance(each, Traced):
+            return each
+        if each.base is not None:
+            return each.view(self.array(each.base))
+        root = self.owner(each)
+        if root.bound:
+            return root.value
+        if id(root) not in self._arrays:
+            in_rows = root.ndim < 2 or self.lies_in_rows(root)
+            self._arrays[id(root)] = (
+                np.empty(root.shape, root.dtype) if in_rows else np.empty(root.shape[::-1], root.dtype).T
+            )
+        return self._arrays[id(root)]
