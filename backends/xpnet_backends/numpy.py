@@ -62,16 +62,11 @@ class _Replayed:
         return own_params, own_state
 
     def _record(self, params: Array, state: Any, batch: tuple[Array, ...]) -> Program | None:
-        """Return the step recorded, or None where it cannot be; parameters and state are as before."""
-        arrays = leaves((params, state))
-        before = [array.copy() for array in arrays]
+        """Return the step recorded, or None where it cannot be."""
         try:
             return Program(self._step, params, state, batch)
         except UntraceableError:
             return None
-        finally:
-            for array, value in zip(arrays, before, strict=True):
-                np.copyto(array, value)
 
 
 class NumpyBackend(Backend):
