@@ -64,7 +64,7 @@ class Network(Specification):
         """Draw the initial parameters on a device; a seed gives the same bits on every backend."""
         backend = get_backend(device)
         with backend.scope(dtype):
-            return Parameters(backend.asarray(draw(self, seed).astype(dtype)), self)
+            return Parameters(backend.asarray(draw(self, seed, dtype)), self)
 
     def pack(self, layers: Sequence[tuple[Array, Array]]) -> Parameters:
         """Return one ``(W, b)`` a layer as `Parameters`; see `xpnet.parameters.pack`."""

@@ -75,20 +75,21 @@ class Parameters(Sequence[tuple[Array, Array]]):
         return iter(self._layers)
 
 
-def draw(network: Specification, seed: int) -> np.ndarray:
-    """Draw the initial parameter vector on the host, (n_parameters,) float64."""
+def draw(network: Specification, seed: int, dtype: str = "float64") -> np.ndarray:
+    """Draw the initial parameter vector on the host, (n_parameters,), in float64 a layer at a time, then rounded."""
     rng = np.random.default_rng(stream(seed, Purpose.WEIGHTS))
-    weights, biases, slopes = [], [], []
-    for i, f in enumerate(network.functions):
-        fan_in, fan_out = network.layer_sizes[i], network.layer_sizes[i + 1]
+    vector = np.zeros(network.n_parameters, dtype)
+    params = Parameters(vector, network)
+    for i, (f, (W, b), slope) in enumerate(zip(network.functions, params, params.slopes, strict=True)):
         # The output function matters here even where the loss has it fused in.
         name = str(network.output) if i == network.n_layers - 1 else network.names[i]
         chosen = network.initializer or default_initializer(name)
-        weights.append(get_initializer(chosen)(rng, fan_in, fan_out).ravel())
-        biases.append(rng.standard_normal(fan_out) if chosen == "normal" else np.zeros(fan_out))
-        if f.learned:
-            slopes.append(np.full(fan_out, f.slope))
-    return np.concatenate(weights + biases + slopes)
+        W[...] = get_initializer(chosen)(rng, *W.shape)
+        if chosen == "normal":
+            b[...] = rng.standard_normal(b.size)
+        if slope is not None:
+            slope[...] = f.slope
+    return vector
 
 
 def pack(network: Specification, layers: Sequence[tuple[Array, Array]]) -> Parameters:

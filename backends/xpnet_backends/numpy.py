@@ -66,16 +66,11 @@ class Recorded:
         return own_params, own_state
 
     def _record(self, params: Array, state: Any, batch: tuple[Array, ...]) -> Program | None:
-        """Return the step recorded, or None where it cannot be; parameters and state are as before."""
-        arrays = leaves((params, state))
-        before = [array.copy() for array in arrays]
+        """Return the step recorded, or None where it cannot be."""
         try:
             return self._make(record(self._step, params, state, batch))
         except UntraceableError:
             return None
-        finally:
-            for array, value in zip(arrays, before, strict=True):
-                np.copyto(array, value)
 
 
 class NumpyBackend(Backend):

@@ -1,4 +1,8 @@
-"""The recording of a step on NumPy: it runs once, on arrays that note every call of NumPy that is made on them."""
+"""The recording of a step on NumPy: it runs once, on arrays that note every call of NumPy that is made on them.
+
+Nothing is computed meanwhile: a result has its shape, its type and its layout, and memory that is never touched, which
+costs no more than its addresses.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 __all__ = ["Recording", "Statement", "Traced", "UntraceableError", "leaves", "record"]
@@ -26,7 +31,7 @@ class Statement(NamedTuple):
 
 
 class Traced(NDArrayOperatorsMixin):
-    """An array that records what is done with it; `value` is what it is while recording."""
+    """An array that records what is done with it; `value` is like the result, but for its numbers."""
 
     def __init__(self, tape: list[Statement], value: np.ndarray, base: Traced | None = None, view: Any = None) -> None:
         self.tape, self.value, self.base, self.view = tape, value, base, view
@@ -72,10 +77,10 @@ class Traced(NDArrayOperatorsMixin):
 
     def astype(self, dtype: Any, copy: bool = True) -> Traced:
         """Return a copy of another type."""
-        return self._write("cast", np.copyto, (self,), self.value.astype(dtype))
+        return self._write("cast", np.copyto, (self,), np.empty_like(self.value, dtype))
 
-    def _write(self, kind: str, function: Any, inputs: tuple[Any, ...], value: Any, extra: Any = None) -> Traced:
-        out = Traced(self.tape, np.asarray(value))
+    def _write(self, kind: str, function: Any, inputs: tuple[Any, ...], value: np.ndarray, extra: Any = None) -> Traced:
+        out = Traced(self.tape, value)
         self.tape.append(Statement(kind, function, inputs, out, extra))
         return out
 
@@ -91,20 +96,21 @@ class Traced(NDArrayOperatorsMixin):
                 dtype.type(each) if isinstance(each, float | int) and not isinstance(each, bool) else each
                 for each in inputs
             )
-        values = [_value(each) for each in inputs]
         kind = "matmul" if ufunc is np.matmul else "each"
         if out is None:
-            return self._write(kind, ufunc, inputs, ufunc(*values))
+            values = [_value(each) for each in inputs]
+            return self._write(kind, ufunc, inputs, _product(*values) if ufunc is np.matmul else _elements(ufunc, values))
         (target,) = out
-        ufunc(*values, out=target.value)
         self.tape.append(Statement(kind, ufunc, inputs, target))
         return target
 
     def _reduce(self, ufunc: np.ufunc, array: Traced, axis: Any = 0, keepdims: bool = False, **options: Any) -> Traced:
         if any(option is not None for option in options.values()):
             raise UntraceableError(f"{ufunc.__name__}.reduce with {options}")
-        value = ufunc.reduce(array.value, axis=axis, keepdims=keepdims)
-        return self._write("reduce", ufunc.reduce, (array,), value, (axis, keepdims))
+        axes = range(array.ndim) if axis is None else normalize_axis_tuple(axis, array.ndim)
+        left = [1 if i in axes else n for i, n in enumerate(array.shape) if keepdims or i not in axes]
+        dtype = ufunc.reduce(np.ones(1, array.dtype)).dtype
+        return self._write("reduce", ufunc.reduce, (array,), np.empty(left, dtype), (axis, keepdims))
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         if function not in _FUNCTIONS:
@@ -116,6 +122,24 @@ def _value(each: Any) -> Any:
     return each.value if isinstance(each, Traced) else each
 
 
+def _elements(ufunc: np.ufunc, values: list[Any]) -> np.ndarray:
+    """Return room for the result of an elementwise function, laid out as NumPy would."""
+    kinds = [each.dtype if isinstance(each, np.ndarray | np.generic) else type(each) for each in values]
+    return _room(values, ufunc.resolve_dtypes((*kinds, None))[-1])
+
+
+def _room(values: list[Any], dtype: Any) -> np.ndarray:
+    flags = [["readonly"]] * len(values) + [["writeonly", "allocate"]]
+    room: np.ndarray = np.nditer([*values, None], ["zerosize_ok"], flags, [None] * len(values) + [dtype]).operands[-1]
+    return room
+
+
+def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    if a.ndim != 2 or b.ndim != 2:
+        raise UntraceableError(f"a product of {a.ndim} by {b.ndim} dimensions")
+    return np.empty((a.shape[0], b.shape[1]), np.result_type(a, b))
+
+
 def _reduction(ufunc: np.ufunc) -> Callable[..., Traced]:
     def reduce(traced: Traced, array: Traced, axis: Any = None, *, keepdims: bool = False, **options: Any) -> Traced:
         return traced._reduce(ufunc, array, axis, keepdims, **options)
@@ -125,14 +149,20 @@ def _reduction(ufunc: np.ufunc) -> Callable[..., Traced]:
 
 def _concatenate(traced: Traced, arrays: Iterable[Any], axis: int = 0) -> Traced:
     arrays = tuple(arrays)
-    return traced._write(
-        "concat", np.concatenate, arrays, np.concatenate([_value(each) for each in arrays], axis), axis
-    )
+    values = [_value(each) for each in arrays]
+    shape = list(values[0].shape)
+    shape[axis] = sum(each.shape[axis] for each in values)
+    return traced._write("concat", np.concatenate, arrays, np.empty(shape, np.result_type(*values)), axis)
 
 
 def _where(condition: Any, yes: Any, no: Any, out: np.ndarray) -> None:
     np.copyto(out, no)
     np.copyto(out, yes, where=condition)
+
+
+def _choice(traced: Traced, *arrays: Any) -> Traced:
+    values = [_value(each) for each in arrays]
+    return traced._write("call", _where, arrays, _room(values, np.result_type(*values[1:])))
 
 
 def _like(function: Any) -> Callable[..., np.ndarray]:
@@ -144,7 +174,7 @@ _FUNCTIONS: dict[Any, Callable[..., Any]] = {
     np.max: _reduction(np.maximum),
     np.min: _reduction(np.minimum),
     np.concatenate: _concatenate,
-    np.where: lambda traced, *arrays: traced._write("call", _where, arrays, np.where(*map(_value, arrays))),
+    np.where: _choice,
     np.reshape: lambda traced, array, shape, **_: array._seen(lambda a: a.reshape(shape)),
     np.zeros_like: _like(np.zeros_like),
     np.full_like: _like(np.full_like),
@@ -153,13 +183,13 @@ _FUNCTIONS: dict[Any, Callable[..., Any]] = {
 
 
 class Recording(NamedTuple):
-    """What a step did.
+    """What a step does.
 
     Attributes
     ----------
     statements : list of Statement
     batch : list of Traced
-        What it read, beside parameters and state.
+        What it reads, beside parameters and state.
     loss : Traced
     """
 
@@ -169,12 +199,12 @@ class Recording(NamedTuple):
 
 
 def record(step: Callable[..., Any], params: np.ndarray, state: Any, batch: tuple[np.ndarray, ...]) -> Recording:
-    """Do a step, which updates parameters and state in place, and return what it did.
+    """Return what a step does; parameters and state stay as they are.
 
     Raises
     ------
     UntraceableError
-        It cannot be recorded; parameters and state may have been changed.
+        It cannot be recorded.
     """
     tape: list[Statement] = []
 
@@ -191,8 +221,9 @@ def record(step: Callable[..., Any], params: np.ndarray, state: Any, batch: tupl
     for old, new in zip(leaves(bound), leaves(tuple(after)), strict=True):
         if new is not old:  # made anew, like the generator's key
             tape.append(Statement("cast", np.copyto, (new,), old))
-            np.copyto(old.value, new.value)
-    return Recording(tape, inputs, loss)
+    statements = tape.copy()
+    tape.clear()  # each result knows the tape: it would hold them all until the collector of cycles comes
+    return Recording(statements, inputs, loss)
 
 
 def _map(function: Callable[[np.ndarray], Any], value: Any) -> Any:
