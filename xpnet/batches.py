@@ -18,10 +18,10 @@ __all__ = ["ClassWeight", "Samples", "SparseRows", "as_array", "batches", "epoch
 
 ClassWeight = str | Mapping[int, float] | None
 
-# A compiled run of steps is handed about this many floating-point operations at once, and steps at most: tens of
-# milliseconds on a CPU, enough to hide the cost of a call, and little enough for progress to show and for an
-# interrupt to be answered promptly.
-_OPERATIONS_PER_CALL = 2e9
+# A compiled run of steps is handed about this many floating-point operations at once, and steps at most: some tenths of
+# a second on a CPU, enough to hide the cost of a call, and little enough for progress to show and for an interrupt to
+# be answered promptly.
+_OPERATIONS_PER_CALL = 2e10
 _STEPS_PER_CALL = 256
 
 # Sparse inputs are made dense so many numbers at once: 64 MiB in float32.
