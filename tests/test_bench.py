@@ -13,7 +13,7 @@ from xpnet.backend import get_backend
 from xpnet.bench import contenders, floor, outside, race, results, timing
 from xpnet.bench.contenders import Contender, Missing, device, peer, resolve
 from xpnet.bench.ladder import LADDER, Rung, get_rungs, make_work, orders
-from xpnet.bench.machine import machine, threads_limited
+from xpnet.bench.machine import machine
 from xpnet.bench.memory import expected_bytes, peak_bytes
 from xpnet.bench.report import comparison, crossing_lines, ladder_grid, markdown
 from xpnet.bench.results import Row, Table, agrees
@@ -21,6 +21,7 @@ from xpnet.bench.sweep import SWEEPS, Sweep, crossing
 from xpnet.bench.timing import interleave, ratio, spread
 from xpnet.errors import BackendNotInstalledError, DeviceUnavailableError, InvalidParameterError, UnknownNameError
 from xpnet.network import Parameters
+from xpnet.threads import threads_limited
 
 SMALL = Rung("small", (6, 5, 4), "sigmoid", 3, "sgd", 0.1, 4)
 FAST = race.Settings(rounds=2, least=0.0001)

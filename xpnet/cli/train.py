@@ -21,6 +21,7 @@ from xpnet.metrics_file import MetricsFile
 from xpnet.model import Model
 from xpnet.model_io import save_model
 from xpnet.progress import Progress
+from xpnet.threads import threads_limited
 from xpnet.trainer import Run
 
 __all__ = ["train"]
@@ -36,7 +37,11 @@ def train(data: str = "digits", *, options: TrainOptions = _DEFAULTS) -> int:
     data : str
         A name that `xpnet datasets` lists; a .csv, .npz, .npy, .parquet or .libsvm file; or a folder of IDX files.
     """
-    job = prepare(data, options)
+    with threads_limited(options.threads):
+        return _train(data, options, prepare(data, options))
+
+
+def _train(data: str, options: TrainOptions, job: Job) -> int:
     folder = _choose_folder(options.out, job.dataset.name)
     config = write_config(data, dataclasses.replace(options, device=job.backend.name, backend=None))
     # The first listens before the second writes; the third writes into what the second has made.
