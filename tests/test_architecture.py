@@ -18,7 +18,7 @@ SOURCES = (ROOT, "xpnet"), (ROOT / "backends", "xpnet_backends")
 ORDER = """
     errors
     constraints kernels files scaling seeds
-    names backend generator targets callbacks
+    names backend generator targets callbacks threads
     activations initializers data metrics_file progress
     losses optimizers schedules early_stopping readers
     specification remote

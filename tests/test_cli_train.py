@@ -15,8 +15,11 @@ import numpy as np
 import pytest
 
 from tests.helpers import Outcome, house_csv, idx_folder, labels_npz, species_csv, train, xpnet
+from tests.training import job_of
+from xpnet.cli import plots
 from xpnet.cli.job import prepare
 from xpnet.cli.options import TrainOptions
+from xpnet.model import Model
 from xpnet.model_io import load_model
 
 
@@ -65,6 +68,41 @@ def test_the_model_predicts_what_the_run_reported(run):
     ):
         assert np.mean(model.predict(x) == y) == pytest.approx(summary[name]["accuracy"], abs=1e-12)
         assert model.evaluate(x, y) == summary[name]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "asked"),
+    [
+        ([], 2),  # the validation part was evaluated after the last epoch
+        (["--early-stopping", "loss:patience=2", "--lr", "0.5", "--epochs", "12"], 2),
+        (["--early-stopping", "accuracy:patience=3", "--lr", "0.2", "--epochs", "12"], 2),
+        (["--early-stopping", "training_loss:patience=1", "--lr", "0.5", "--epochs", "12"], 2),
+        (["--test-fraction", "0"], 2),  # the confusion matrix is that of the validation part
+        (["--test-fraction", "0", "--val-fraction", "0"], 1),
+    ],
+)
+def test_no_part_is_evaluated_twice_and_all_scores_are_those_of_the_model(monkeypatch, arguments, asked):
+    calls, assess = [], Model.assess
+    drawn, confusion = [], plots.confusion_matrix_png
+    options = ["--device", "cpu", *arguments]
+    with monkeypatch.context() as patched:
+        patched.setattr(Model, "assess", lambda self, *rest: calls.append(len(rest[0])) or assess(self, *rest))
+        patched.setattr(plots, "confusion_matrix_png", lambda *given: drawn.append(given) or confusion(*given))
+        patched.setattr(Model, "predict", None)  # for the picture there are predictions already
+        summary = json.loads(train("iris", *options, "--json", "--out", "out").out)
+    assert len(calls) == asked
+    model, parts = load_model("out/model.safetensors"), job_of("iris", "--hidden", "8", *options).parts
+    last = None
+    for name in ("train", "validation", "test"):
+        x, y = getattr(parts, f"x_{name}"), getattr(parts, f"y_{name}")
+        assert (summary[name] is None) == (x is None)
+        if x is not None:
+            assert summary[name] == pytest.approx(model.evaluate(x, y), rel=1e-12)
+            last = {"train": "training"}.get(name, name), model.predict(x), y
+    ((true, predicted, _, title),) = drawn
+    assert title == last[0]
+    np.testing.assert_array_equal(predicted, last[1])
+    np.testing.assert_array_equal(true, last[2])
 
 
 def test_the_metrics_have_one_line_an_epoch(run):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -28,6 +30,7 @@ N, BATCH = 90, 32
 CASES = {
     "classes": {"layer_sizes": (7, 20, 4)},
     "no hidden layer": {"layer_sizes": (7, 4)},
+    "as wide as a batch": {"layer_sizes": (7, BATCH, BATCH, 4)},  # weights and activations have one shape
     "long rows": {"layer_sizes": (7, 300, 200, 5), "activation": ("relu", "tanh")},
     "many classes": {"layer_sizes": (7, 30, 200), "activation": "selu"},
     "dropout and slopes": {"layer_sizes": (7, 300, 30, 5), "activation": ("prelu", "rrelu"), "dropout": 0.3},
@@ -262,3 +265,54 @@ def test_what_is_not_read_again_is_written_over() -> None:
     # The output of each hidden layer, the gradient with respect to it, and 1 - a.
     assert len(large) <= 6
     assert not any(statement.kind == "concat" for statement in layout.statements)
+
+
+def test_a_product_takes_the_place_of_an_earlier_one_that_is_not_read_again() -> None:
+    network = Network((7, 300, 300, 300, 4))
+    step = make_step(network, get_optimizer("sgd"), BACKEND)
+    batch = tuple(array[:BATCH] for array in data_of(network, "float32", weighted=False))
+    statements, _, loss = record(step, *started(network, "sgd", "float32"), batch)
+    layout = Layout(statements, loss)
+    products = {id(layout.array(s.out)) for s in layout.statements if s.kind == "matmul" and s.out.shape[1:] == (300,)}
+    assert len([s for s in layout.statements if s.kind == "matmul" and s.out.shape == (BATCH, 300)]) == 6
+    # Three outputs and, going back, the gradient with respect to one; and three gradients of weights.
+    assert len(products) == 4 + 3
+    for statement in layout.statements:
+        if statement.kind == "matmul":  # NumPy would copy first
+            assert id(layout.owner(statement.out)) not in [id(layout.owner(each)) for each in statement.inputs]
+
+
+def test_a_product_that_lies_in_a_whole_is_kept() -> None:
+    """A concatenation is computed in its place, so the whole is read long after its pieces were."""
+    rng = np.random.default_rng(0)
+    x, y = (rng.standard_normal((6, 6)) for _ in range(2))
+
+    def step(params: Any, state: Any, batch: tuple[Any, ...]) -> Any:
+        x, y = batch
+        first, second = x @ y, x @ x
+        whole = BACKEND.xp.concat([BACKEND.xp.reshape(first, (-1,)), BACKEND.xp.reshape(second, (-1,))])
+        third = y @ x
+        params -= whole * BACKEND.xp.sum(third)
+        return params, state, BACKEND.xp.sum(third)
+
+    params = np.zeros(72)
+    expected, _, loss = step(params.copy(), (), (x, y))
+    program = replay.Replay(record(step, params, (), (x, y)))
+    assert not params.any()  # recording computes nothing
+    losses = program.run((x, y), np.arange(6)[None, :])
+    np.testing.assert_allclose(params, expected, rtol=1e-12)
+    assert losses == pytest.approx(loss)
+
+
+def test_recording_leaves_nothing_behind() -> None:
+    network = Network(**CASES["long rows"])
+    step = make_step(network, get_optimizer("adam"), BACKEND)
+    gc.collect()
+    gc.disable()
+    try:
+        statements, _, _ = record(step, *started(network, "adam", "float32"), data_of(network, "float32", weighted=True))
+        outs = [weakref.ref(statement.out) for statement in statements]
+        del statements, _
+        assert not [ref for ref in outs if ref() is not None]
+    finally:
+        gc.enable()

@@ -10,7 +10,7 @@ from xpnet.backend import Array, Backend
 from xpnet.losses import OUTPUTS
 from xpnet.network import Network, Parameters
 
-__all__ = ["accuracy", "chunks", "evaluate", "metric_name", "outputs", "r2"]
+__all__ = ["accuracy", "assess", "chunks", "evaluate", "metric_name", "outputs", "r2"]
 
 _CHUNK_ELEMENTS = 1 << 22  # activations held at once; keeps the memory of a prediction apart from the size of the data
 
@@ -30,7 +30,15 @@ def outputs(network: Network, params: Parameters, x: Array, backend: Backend) ->
 def evaluate(
     network: Network, params: Parameters, x: Array, y: Array, backend: Backend, weight: np.ndarray | None = None
 ) -> dict[str, float]:
-    """Return the mean loss without penalties, and the accuracy or R2.
+    """Return the scores of `assess`."""
+    scores, _ = assess(network, params, x, y, backend, weight)
+    return scores
+
+
+def assess(
+    network: Network, params: Parameters, x: Array, y: Array, backend: Backend, weight: np.ndarray | None = None
+) -> tuple[dict[str, float], np.ndarray]:
+    """Return the mean loss without penalties and the accuracy or R2, and the outputs that they are of.
 
     Parameters
     ----------
@@ -42,8 +50,10 @@ def evaluate(
 
     Returns
     -------
-    dict
+    scores : dict
         ``loss`` and, for classes, ``accuracy`` (of all outputs at once where there are several labels), else ``r2``.
+    output : (n_samples, n_out), on the host
+        As of `outputs`.
     """
     xp = backend.xp
     loss = network.loss_function
@@ -55,8 +65,10 @@ def evaluate(
         losses.append(backend.to_numpy(value))
         results.append(backend.to_numpy(OUTPUTS[loss.output](xp, a) if loss.output else a))
     name = metric_name(network, y.ndim)
-    metric = {"accuracy": accuracy, "r2": r2}[name](np.concatenate(results), backend.to_numpy(y), weight)
-    return {"loss": float(np.average(np.concatenate(losses).astype(np.float64), weights=weight)), name: metric}
+    output = np.concatenate(results)
+    metric = {"accuracy": accuracy, "r2": r2}[name](output, backend.to_numpy(y), weight)
+    mean = float(np.average(np.concatenate(losses).astype(np.float64), weights=weight))
+    return {"loss": mean, name: metric}, output
 
 
 def metric_name(network: Network, y_ndim: int) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from xpnet.backend import Backend, get_backend, to_host
 from xpnet.data import Scaler, Task, encode_targets
 from xpnet.errors import InvalidParameterError, ModelFormatError
-from xpnet.evaluation import evaluate, metric_name, outputs
+from xpnet.evaluation import assess, metric_name, outputs
 from xpnet.network import Network, Parameters
 
 __all__ = ["Model"]
@@ -136,12 +136,14 @@ class Model:
         ndarray
             Labels (n_samples,), a 0/1 matrix (n_samples, n_labels), or values (n_samples,) or (n_samples, n_out).
         """
+        return self._predictions(self.outputs(x, device))
+
+    def _predictions(self, output: np.ndarray) -> np.ndarray:
         if self.task == "classification":
-            predicted: np.ndarray = np.argmax(self._by_class(self.outputs(x, device)), axis=1)
+            predicted: np.ndarray = np.argmax(self._by_class(output), axis=1)
             if self.classes is not None:
                 predicted = self.classes[predicted]
             return predicted
-        output = self.outputs(x, device)
         if self.task == "multilabel":
             return (output > 0.5).astype(np.int64)
         if self.target_scaler is not None:
@@ -150,11 +152,19 @@ class Model:
 
     def evaluate(self, x: np.ndarray, y: np.ndarray, device: str | Backend = "cpu") -> dict[str, float]:
         """Return the mean loss (of scaled targets, without penalties) and ``accuracy`` or ``r2`` on raw data."""
+        scores, _ = self.assess(x, y, device)
+        return scores
+
+    def assess(
+        self, x: np.ndarray, y: np.ndarray, device: str | Backend = "cpu"
+    ) -> tuple[dict[str, float], np.ndarray]:
+        """Return what `evaluate` and what `predict` return, from one pass over the samples."""
         backend = get_backend(device)
         with backend.scope(self.vector.dtype.name):
             params = Parameters(backend.asarray(self.vector), self.network)
             arrays = (backend.asarray(self.features(x)), backend.asarray(self.targets(y)))
-            return evaluate(self.network, params, *arrays, backend)
+            scores, output = assess(self.network, params, *arrays, backend)
+        return scores, self._predictions(output)
 
     def to_dict(self) -> dict[str, Any]:
         """Return all but the arrays, as plain values."""

@@ -67,18 +67,21 @@ class Layout:
         return root
 
     def _share(self) -> None:
-        """Let a result be written over an operand of its shape that is not read again."""
-        made: set[int] = set()
+        """Let a result be written over an operand, and a product over an earlier one, that is not read again."""
+        made, products = set[int](), list[Traced]()
         for k, statement in enumerate(self.statements):
-            out = statement.out
-            if statement.kind == "each" and out.base is None and not out.bound and id(out) not in made:
-                for each in operands(statement):
-                    owner = self.owner(each)
-                    alike = (owner.shape, owner.dtype) == (out.shape, out.dtype)
-                    if alike and each.base is None and not owner.bound and self._last_read[id(owner)] == k:
-                        self._owners[id(out)] = owner
-                        self._last_read[id(owner)] = self._last_read.get(id(out), k)
-                        break
+            kind, out = statement.kind, statement.out
+            own = [self.owner(each) for each in operands(statement) if each.base is None]
+            new = out.base is None and not out.bound and id(out) not in made
+            for owner in {"each": own, "matmul": products}.get(kind, []) if new else []:
+                alike = (owner.shape, owner.dtype) == (out.shape, out.dtype)
+                if alike and not owner.bound and self._last_read[id(owner)] <= k - (kind == "matmul"):
+                    self._owners[id(out)] = owner
+                    self._last_read[id(owner)] = self._last_read.get(id(out), k)
+                    break
+            else:
+                wide = kind == "matmul" and out.shape[1] > _NARROW  # a narrow one may lie column by column
+                products += [out] if new and wide and id(out) in self._last_read else []
             made.add(id(out))
 
     def _reduced_along_rows(self) -> set[int]:

@@ -8,6 +8,8 @@ from ``/proc`` where there is one.
 from __future__ import annotations
 
 import json
+import math
+import mmap
 import os
 import subprocess
 import sys
@@ -23,6 +25,7 @@ from xpnet.optimizers import get_optimizer
 __all__ = ["expected_bytes", "peak_bytes"]
 
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+_FLOAT = 4  # bytes
 _KIB_PER_UNIT = 1 if sys.platform != "darwin" else 1 / 1024  # of ru_maxrss
 
 
@@ -35,7 +38,8 @@ def expected_bytes(rung: Rung) -> int:
 def peak_bytes(rung: Rung, contender: Contender) -> int | None:
     """Return the host memory that an epoch takes at most, from the drawing of the data on; None on a GPU.
 
-    Below some MiB it says little: the process has pages to spare.
+    Below some MiB it says little: the process has pages to spare. A fit keeps the parameters once more, to return
+    those of the last good epoch should the next diverge.
 
     Raises
     ------
@@ -75,7 +79,8 @@ def _measure(rung: Rung, name: str) -> int:
     """Train an epoch, and return the bytes that it took at most beyond what the libraries themselves take."""
     prefix = "peer "
     contender = peer(name.removeprefix(prefix)) if name.startswith(prefix) else device(name)
-    # Imports, threads and compilers take memory of their own, once.
+    # Imports, threads and compilers take memory of their own, once; so does BLAS, for its threads to work in.
+    _multiply(rung)
     small = rung._replace(sizes=(8, *(8 for _ in rung.sizes[2:]), 4), batch=8, steps=2)
     contender.start(make_work(small))(orders(small, 0, 1), 0)
     if _CLEAR.exists():
@@ -83,6 +88,16 @@ def _measure(rung: Rung, name: str) -> int:
     before = _field("VmRSS") if _STATUS.exists() else _peak_kib()
     contender.start(make_work(rung))(orders(rung, 0, 1), 0)
     return int(1024 * max(_peak_kib() - before, 0))
+
+
+def _multiply(rung: Rung) -> None:
+    """Do the products of a step and of the data in memory that goes back to the system, so that none of it is used again unseen."""
+
+    def room(*shape: int) -> np.ndarray:
+        return np.ndarray(shape, np.float32, mmap.mmap(-1, _FLOAT * math.prod(shape)))
+
+    for m, k, n in (*rung.products, (rung.n_samples, rung.sizes[0], rung.sizes[-1])):  # the last draws the classes
+        np.matmul(room(m, k), room(k, n), out=room(m, n))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from rich.text import Text
 import xpnet
 from xpnet.bench.contenders import Contender, Missing, resolve
 from xpnet.bench.ladder import Rung, get_rungs
-from xpnet.bench.machine import machine, threads_limited
+from xpnet.bench.machine import machine
 from xpnet.bench.memory import expected_bytes, peak_bytes
 from xpnet.bench.race import Settings
 from xpnet.bench.report import (
@@ -35,6 +35,7 @@ from xpnet.cli.options import whole
 from xpnet.constraints import integer
 from xpnet.errors import InvalidParameterError
 from xpnet.files import write_atomically, writing
+from xpnet.threads import threads_limited
 
 __all__ = ["app"]
 

@@ -51,6 +51,9 @@ class TrainOptions:
     backend: Annotated[str | None, _option(_WHERE, "numpy, cupy, torch, jax, strict, or an installed one")] = None
     dtype: Annotated[Literal["float32", "float64"], _option(_WHERE, "of parameters and computation")] = "float32"
     seed: Annotated[int, _option(_WHERE, "of weights, parts, shuffles and dropout", converter=whole)] = 0
+    threads: Annotated[
+        int | None, _option(_WHERE, "of BLAS and all else [default: all processors]", converter=whole)
+    ] = None
 
     data_dir: Annotated[Path | None, _option(_DATA, "folder with the IDX files of mnist or fashion-mnist")] = None
     target: Annotated[str | None, _option(_DATA, "target column, key or file")] = None
@@ -116,8 +119,8 @@ class TrainOptions:
     json: Annotated[bool, _option(_RUN, "one JSON object on stdout", show_default=False)] = False
 
 
-# Options that say where from and how to report, not what to compute: they are no part of a run's configuration.
-_NOT_CONFIGURED = ("preset", "config", "out", "quiet", "json")
+# Options that say where from, how to report and what one machine has, not what to compute: they are no part of a run's configuration.
+_NOT_CONFIGURED = ("preset", "config", "out", "quiet", "json", "threads")
 
 
 _OPTIONS = {field.name: f"--{field.name.replace('_', '-')}" for field in fields(TrainOptions)}
@@ -129,7 +132,6 @@ _OPTIONS_BY_PARAMETER = {
     "learning_rate": "--lr",
     "probabilities": "--probabilities",
     "test_fraction": "--test-fraction",
-    "threads": "--threads",
     "validation_fraction": "--val-fraction",
     "validation_fraction and test_fraction": "--val-fraction and --test-fraction",
 }

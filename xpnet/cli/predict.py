@@ -7,11 +7,14 @@ import io
 import json as json_format
 import sys
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from cyclopts import Parameter
 from rich.console import Console
 
 from xpnet.backend import get_backend
+from xpnet.cli.options import whole
 from xpnet.datasets import DATASETS, load_dataset
 from xpnet.errors import DataError
 from xpnet.files import write_atomically
@@ -19,6 +22,7 @@ from xpnet.model import Model
 from xpnet.model_io import load_model
 from xpnet.progress import METRIC_NAMES
 from xpnet.readers import read_features
+from xpnet.threads import threads_limited
 
 __all__ = ["evaluate", "predict"]
 
@@ -30,6 +34,7 @@ def predict(
     out: Path | None = None,
     probabilities: bool = False,
     device: str = "cpu",
+    threads: Annotated[int | None, Parameter(converter=whole)] = None,
     data_dir: Path | None = None,
 ) -> int:
     """Predict with a trained model, and write a CSV file with one row a sample.
@@ -46,17 +51,20 @@ def predict(
         Add a column with each class's or label's probability.
     device : str
         [backend:]cpu|gpu|auto[:index]
+    threads : int
+        Of BLAS and of all else [default: all processors]
     data_dir : Path
         Folder with the IDX files of mnist or fashion-mnist.
     """
-    loaded = load_model(model)
-    backend = get_backend(device)
-    x, _, _ = _read(loaded, data, data_dir)
-    columns = _columns("prediction", loaded.predict(x, backend))
-    if probabilities:
-        p = loaded.predict_proba(x, backend)
-        labels = range(p.shape[1]) if loaded.classes is None else loaded.classes
-        columns |= {f"probability_{label}": p[:, i] for i, label in enumerate(labels)}
+    with threads_limited(threads):
+        loaded = load_model(model)
+        backend = get_backend(device)
+        x, _, _ = _read(loaded, data, data_dir)
+        columns = _columns("prediction", loaded.predict(x, backend))
+        if probabilities:
+            p = loaded.predict_proba(x, backend)
+            labels = range(p.shape[1]) if loaded.classes is None else loaded.classes
+            columns |= {f"probability_{label}": p[:, i] for i, label in enumerate(labels)}
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
@@ -69,7 +77,15 @@ def predict(
     return 0
 
 
-def evaluate(model: Path, data: str, *, device: str = "cpu", data_dir: Path | None = None, json: bool = False) -> int:
+def evaluate(
+    model: Path,
+    data: str,
+    *,
+    device: str = "cpu",
+    threads: Annotated[int | None, Parameter(converter=whole)] = None,
+    data_dir: Path | None = None,
+    json: bool = False,
+) -> int:
     """Evaluate a trained model: loss and accuracy or R2, on the test part of data that have one, else on all samples.
 
     Parameters
@@ -80,20 +96,23 @@ def evaluate(model: Path, data: str, *, device: str = "cpu", data_dir: Path | No
         A file with features and target, or a named data set.
     device : str
         [backend:]cpu|gpu|auto[:index]
+    threads : int
+        Of BLAS and of all else [default: all processors]
     data_dir : Path
         Folder with the IDX files of mnist or fashion-mnist.
     json : bool
         One JSON object on stdout.
     """
-    loaded = load_model(model)
-    backend = get_backend(device)
-    x, y, part = _read(loaded, data, data_dir)
-    if y is None:
-        raise DataError(
-            f"{data}: expected the target {loaded.target_name!r} beside the features; received features only. "
-            "To predict without targets: xpnet predict"
-        )
-    scores = loaded.evaluate(x, y, backend)
+    with threads_limited(threads):
+        loaded = load_model(model)
+        backend = get_backend(device)
+        x, y, part = _read(loaded, data, data_dir)
+        if y is None:
+            raise DataError(
+                f"{data}: expected the target {loaded.target_name!r} beside the features; received features only. "
+                "To predict without targets: xpnet predict"
+            )
+        scores = loaded.evaluate(x, y, backend)
     if json:
         print(
             json_format.dumps({"task": loaded.task, "device": backend.name, "samples": len(x), "part": part} | scores)

@@ -15,12 +15,14 @@ from xpnet.cli import plots
 from xpnet.cli.job import Job, prepare
 from xpnet.cli.options import TrainOptions, write_config
 from xpnet.cli.progress import print_summary
+from xpnet.early_stopping import get_early_stopping
 from xpnet.errors import DivergenceError, InvalidParameterError, XpnetError
 from xpnet.files import write_atomically
 from xpnet.metrics_file import MetricsFile
 from xpnet.model import Model
 from xpnet.model_io import save_model
 from xpnet.progress import Progress
+from xpnet.threads import threads_limited
 from xpnet.trainer import Run
 
 __all__ = ["train"]
@@ -36,7 +38,11 @@ def train(data: str = "digits", *, options: TrainOptions = _DEFAULTS) -> int:
     data : str
         A name that `xpnet datasets` lists; a .csv, .npz, .npy, .parquet or .libsvm file; or a folder of IDX files.
     """
-    job = prepare(data, options)
+    with threads_limited(options.threads):
+        return _train(data, options, prepare(data, options))
+
+
+def _train(data: str, options: TrainOptions, job: Job) -> int:
     folder = _choose_folder(options.out, job.dataset.name)
     config = write_config(data, dataclasses.replace(options, device=job.backend.name, backend=None))
     # The first listens before the second writes; the third writes into what the second has made.
@@ -55,6 +61,7 @@ def train(data: str = "digits", *, options: TrainOptions = _DEFAULTS) -> int:
     save_model(path, model)
     if failure is not None:
         raise DivergenceError(f"{failure} Saved as {path}.", run) from failure
+    scores, predicted = _assess(job, model, run)
     summary = {
         "task": model.task,
         "device": job.backend.name,
@@ -63,8 +70,8 @@ def train(data: str = "digits", *, options: TrainOptions = _DEFAULTS) -> int:
         "samples_per_second": len(job.parts.x_train) * len(run.history) / seconds,
         "model": str(path),
         "stopped": run.stopped,
-    } | _scores(job, model)
-    pictures = _draw(job, model, run, folder)
+    } | scores
+    pictures = _draw(job, model, run, folder, predicted)
     if options.json:
         print(json.dumps(summary))
     elif not options.quiet:
@@ -74,35 +81,45 @@ def train(data: str = "digits", *, options: TrainOptions = _DEFAULTS) -> int:
     return Interrupt.exit_code if run.stopped == "interrupted" else 0
 
 
-def _scores(job: Job, model: Model) -> dict[str, dict[str, float] | None]:
+def _assess(job: Job, model: Model, run: Run) -> tuple[dict[str, dict[str, float] | None], dict[str, Any]]:
+    """Return the scores of each part, and what is predicted for those that were asked about here."""
+    scores: dict[str, dict[str, float] | None] = {"train": None, "validation": _validation(job, run), "test": None}
+    predicted: dict[str, Any] = {}
+    parts = _parts(job)
+    for name, x, y in parts:
+        if scores[name] is None or name == parts[-1][0]:  # of the last the confusion matrix is drawn
+            scores[name], predicted[name] = model.assess(x, y, job.backend)
+    return scores, predicted
+
+
+def _parts(job: Job) -> list[tuple[str, Any, Any]]:
     parts = job.parts
-    return {
-        "train": model.evaluate(parts.x_train, parts.y_train, job.backend),
-        "validation": _score(job, model, parts.x_validation, parts.y_validation),
-        "test": _score(job, model, parts.x_test, parts.y_test),
-    }
+    found = [
+        ("train", parts.x_train, parts.y_train),
+        ("validation", parts.x_validation, parts.y_validation),
+        ("test", parts.x_test, parts.y_test),
+    ]
+    return [part for part in found if part[1] is not None]
 
 
-def _score(job: Job, model: Model, x: Any, y: Any) -> dict[str, float] | None:
-    return None if x is None else model.evaluate(x, y, job.backend)
+def _validation(job: Job, run: Run) -> dict[str, float] | None:
+    """Return the validation scores of the parameters that training gave, where it has taken them."""
+    if run.state.best is not None:
+        stopping = get_early_stopping(job.trainer.early_stopping or "loss")
+        return max(run.history, key=stopping.value).validation  # the first of equals, as in training
+    return run.history[-1].validation if run.history and run.state.position == 0 else None
 
 
-def _draw(job: Job, model: Model, run: Run, folder: Path) -> list[Path]:
+def _draw(job: Job, model: Model, run: Run, folder: Path, predicted: dict[str, Any]) -> list[Path]:
     """Draw the curves and, for classes, the confusion matrix of the test part or of what there is in its place."""
     if not plots.is_available() or not run.history:
         return []
     pictures = {"curves.png": plots.curves_png(run.history, model.metric)}
     if model.classes is not None:
-        parts = job.parts
-        candidates: dict[str, tuple[Any, Any]] = {
-            "test": (parts.x_test, parts.y_test),
-            "validation": (parts.x_validation, parts.y_validation),
-            "training": (parts.x_train, parts.y_train),
-        }
-        name, (x, y) = next((name, part) for name, part in candidates.items() if part[0] is not None)
-        indices = model.targets(y)
-        predicted = model.predict(x, job.backend)
-        pictures["confusion.png"] = plots.confusion_matrix_png(model.classes[indices], predicted, model.classes, name)
+        name, _, y = _parts(job)[-1]
+        title = {"train": "training"}.get(name, name)
+        true = model.classes[model.targets(y)]
+        pictures["confusion.png"] = plots.confusion_matrix_png(true, predicted[name], model.classes, title)
     for file, png in pictures.items():
         write_atomically(folder / file, png)
     return [folder / file for file in pictures]
