@@ -128,7 +128,10 @@ def test_a_gpu_that_was_asked_for_never_becomes_a_cpu(device: str, monkeypatch: 
         ("CPU", "received 'CPU'. Did you mean 'cpu'?"),
         ("cuda", "unknown device"),
         ("nmpy", "received 'nmpy'. Did you mean 'numpy'?"),
-        ("nmpy:cpu", "unknown backend: expected one of cupy, jax, numba, numpy, strict, torch; received 'nmpy'. Did you mean"),
+        (
+            "nmpy:cpu",
+            "unknown backend: expected one of cupy, jax, numba, numpy, strict, torch; received 'nmpy'. Did you mean",
+        ),
         (
             "tensorflow:gpu:1",
             "unknown backend: expected one of cupy, jax, numba, numpy, strict, torch; received 'tensorflow'.",

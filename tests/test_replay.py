@@ -20,7 +20,7 @@ from xpnet.step import init_state, make_step
 from xpnet.trainer import Trainer
 from xpnet_backends import replay
 from xpnet_backends.layout import Layout
-from xpnet_backends.numpy import Recorded
+from xpnet_backends.recorded import Recorded
 from xpnet_backends.tape import Recording, UntraceableError, record
 
 Make = Callable[[Recording], Any]
@@ -118,7 +118,7 @@ def same(
         made.append(make(recording))
         return made[-1]
 
-    actual = trained(Recorded(step, note), network, optimizer, dtype, weighted=weighted)
+    actual = trained(Recorded(step, BACKEND.xp, note), network, optimizer, dtype, weighted=weighted)
     assert len(made) == n_programs
     allowed = {"float64": 1e-11, "float32": 5e-4}[dtype]
     for mine, reference in zip(actual, expected, strict=True):
@@ -310,7 +310,9 @@ def test_recording_leaves_nothing_behind() -> None:
     gc.collect()
     gc.disable()
     try:
-        statements, _, _ = record(step, *started(network, "adam", "float32"), data_of(network, "float32", weighted=True))
+        statements, _, _ = record(
+            step, *started(network, "adam", "float32"), data_of(network, "float32", weighted=True)
+        )
         outs = [weakref.ref(statement.out) for statement in statements]
         del statements, _
         assert not [ref for ref in outs if ref() is not None]

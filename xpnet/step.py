@@ -59,12 +59,15 @@ def make_step(
     Returns
     -------
     step : callable
-        It consumes `params` and `state`, never writes to the batch, and leaves the loss on the device.
+        It consumes `params` and `state`, never writes to the batch, and leaves the loss on the device. A backend that
+        records it gives it another namespace than its own, as `xp`.
     """
-    xp, kernels = backend.xp, backend.kernels
+    kernels = backend.kernels
     random = network.is_random
 
-    def step(params: Array, state: StepState, batch: tuple[Array, ...]) -> tuple[Array, StepState, Array]:
+    def step(
+        params: Array, state: StepState, batch: tuple[Array, ...], xp: Any = backend.xp
+    ) -> tuple[Array, StepState, Array]:
         optimizer_state, key = state
         loss, gradient = network.value_and_gradient(xp, kernels, params, batch, key if random else None)
         if transform is not None:

@@ -7,14 +7,14 @@ place, so that it need not be done.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
 from xpnet_backends.tape import Statement, Traced
 
-__all__ = ["Layout", "operands"]
+__all__ = ["Layout", "is_apart", "operands", "place"]
 
 # Up to so many columns, a matrix that is reduced along its rows lies column by column: sums and maxima are then
 # taken over many rows at once.
@@ -50,6 +50,7 @@ class Layout:
         self.statements = statements = _without_casts(statements)
         self._arrays: dict[int, np.ndarray] = {}
         self._owners: dict[int, Traced] = {}
+        self._loss = loss.root
         self._last_read = {id(loss.root): len(statements)}
         for k, statement in enumerate(statements):
             for each in operands(statement):
@@ -150,3 +151,26 @@ class Layout:
                 np.empty(root.shape, root.dtype) if in_rows else np.empty(root.shape[::-1], root.dtype).T
             )
         return self._arrays[id(root)]
+
+    def is_needed(self, out: Traced, later: Iterable[Statement]) -> bool:
+        """Tell whether what has been written to a result is read by later calls, or remains after the step."""
+        owner = self.owner(out)
+        if out.base is not None or owner.bound or self.is_placed(owner):
+            return True
+        for statement in later:
+            if any(self.owner(each) is owner for each in operands(statement)):
+                return True
+            if self.owner(statement.out) is owner and statement.out.base is None:
+                return False
+        return owner is self.owner(self._loss)
+
+
+def place(array: np.ndarray) -> tuple[Any, ...]:
+    """Return where and how an array lies: arrays of the same place are the same, element by element."""
+    return (array.__array_interface__["data"][0], array.shape, array.strides, array.dtype)
+
+
+def is_apart(pair: tuple[np.ndarray, np.ndarray]) -> bool:
+    """Tell whether two arrays are the same, element by element, or have no element in common."""
+    a, b = pair
+    return place(a) == place(b) or not np.may_share_memory(a, b)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet_backends.layout import Layout, operands
+from xpnet_backends.layout import Layout, is_apart, place
 from xpnet_backends.tape import Recording, Statement, Traced, UntraceableError
 
 __all__ = ["Source"]
@@ -63,7 +63,6 @@ class Source:
 
     def __init__(self, recording: Recording) -> None:
         self._layout = layout = Layout(recording.statements, recording.loss)
-        self._loss = layout.owner(recording.loss)
         self.arrays: list[np.ndarray] = []
         self._names: dict[tuple[Any, ...], str] = {}
         self._constants: dict[str, str] = {}
@@ -101,7 +100,7 @@ class Source:
 
     def _name(self, array: np.ndarray) -> str:
         """Return the argument's name for an array; the same place seen the same way has one name."""
-        key = _place(array)
+        key = place(array)
         if key not in self._names:
             self._names[key] = f"a{len(self._names)}"
             self.arrays.append(array)
@@ -141,8 +140,8 @@ class Source:
         written = [self._layout.array(link.out) for link in links]
         read = [array for link in links for array in self._arrays_of(link)]
         own = self._arrays_of(statement)
-        return all(map(_is_apart, itertools.product(own, written))) and all(
-            map(_is_apart, itertools.product([out], read + written))
+        return all(map(is_apart, itertools.product(own, written))) and all(
+            map(is_apart, itertools.product([out], read + written))
         )
 
     def _may_come_first(self, statement: Statement, chain: list[int]) -> bool:
@@ -175,10 +174,11 @@ class Source:
             out = self._layout.array(statement.out)
             value = f"x{k}"
             parts[-1].append(f"{value} = {_expression(statement, names, out.dtype)}")
-            values[_place(out)] = value
+            values[place(out)] = value
+        later = self._statements[chain[-1] + 1 :]
         for k in chain:
             out = self._layout.array(self._statements[k].out)
-            if values[_place(out)] == f"x{k}" and self._is_needed(self._statements[k].out, chain[-1]):
+            if values[place(out)] == f"x{k}" and self._layout.is_needed(self._statements[k].out, later):
                 parts[-1].append(f"{self._element(out, index)} = x{k}")
         sizes = self._name(self._layout.array(first))
         for depth, part in enumerate(parts):
@@ -198,24 +198,12 @@ class Source:
         if not isinstance(each, Traced | np.ndarray):
             return self._constant(each)
         array = self._layout.array(each)
-        if _place(array) not in values:
+        if place(array) not in values:
             sizes = (1,) * (len(index) - array.ndim) + array.shape
             depth = max((d for d, axis in enumerate(order, 1) if sizes[axis] > 1), default=0)
-            values[_place(array)] = name = f"y{next(self._count)}"
+            values[place(array)] = name = f"y{next(self._count)}"
             parts[depth].append(f"{name} = {self._element(array, index)}")
-        return values[_place(array)]
-
-    def _is_needed(self, out: Traced, last: int) -> bool:
-        """Tell whether what a loop that ends with a statement leaves in a result is read after it."""
-        owner = self._layout.owner(out)
-        if out.base is not None or owner.bound or self._layout.is_placed(owner):
-            return True
-        for statement in self._statements[last + 1 :]:
-            if any(self._layout.owner(each) is owner for each in operands(statement)):
-                return True
-            if self._layout.owner(statement.out) is owner and statement.out.base is None:
-                return False
-        return owner is self._loss
+        return values[place(array)]
 
     def _matmul(self, statement: Statement) -> None:
         a, b, out = (self._layout.array(each) for each in (*statement.inputs, statement.out))
@@ -260,16 +248,6 @@ class Source:
             self._lines += [f"for i in range({self._name(place)}.shape[0]):"]
             self._lines += [f"    {self._name(place)}[i] = {self._name(piece)}[i]"]
             start += len(piece)
-
-
-def _place(array: np.ndarray) -> tuple[Any, ...]:
-    return (array.__array_interface__["data"][0], array.shape, array.strides, array.dtype)
-
-
-def _is_apart(pair: tuple[np.ndarray, np.ndarray]) -> bool:
-    """Tell whether two arrays are the same, element by element, or have no element in common."""
-    a, b = pair
-    return _place(a) == _place(b) or not np.may_share_memory(a, b)
 
 
 def _expression(statement: Statement, names: list[str], dtype: np.dtype) -> str:

@@ -21,7 +21,8 @@ from xpnet.backend import Backend, check_index
 from xpnet.kernels import RunSteps, Step
 from xpnet_backends import elementary
 from xpnet_backends.loops import Source
-from xpnet_backends.numpy import NumpyBackend, Recorded
+from xpnet_backends.numpy import NumpyBackend
+from xpnet_backends.recorded import Recorded
 from xpnet_backends.tape import Recording
 
 __all__ = ["create"]
@@ -76,7 +77,7 @@ class NumbaBackend(NumpyBackend):
 
     def compile(self, step: Step, n_steps: int = 1) -> RunSteps:
         """Return a run that is compiled at its first step; it is for one training run at a time."""
-        return Recorded(step, Compiled)
+        return Recorded(step, self.xp, Compiled)
 
 
 def create(kind: str, index: int) -> Backend:

@@ -2,75 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any
 
 import array_api_compat.numpy as xp
 import numpy as np
 
-from xpnet.backend import Array, Backend, check_index
-from xpnet.kernels import RunSteps, Step, run_steps
+from xpnet.backend import Backend, check_index
+from xpnet.kernels import RunSteps, Step
+from xpnet_backends.recorded import WORTH_RECORDING, Recorded
 from xpnet_backends.replay import Replay
-from xpnet_backends.tape import Recording, UntraceableError, leaves, record
 
-__all__ = ["NumpyBackend", "Recorded", "create"]
-
-# Fewer steps than these in a run are done as they are: recording takes the time of some tens.
-_WORTH_RECORDING = 64
-# Arrays of no more numbers are copied to where a program has its own: a learning rate, a counter, a generator's key.
-_SMALL = 2
-
-
-class Program(Protocol):
-    """A recorded step that can be done again, on the parameters and the state that it was recorded with."""
-
-    def run(self, data: tuple[Array, ...], order: Array) -> Array:
-        """Do a step for each row of `order`, (n_steps, batch), and return the losses, (n_steps,)."""
-
-
-class Recorded:
-    """Runs of a step that is recorded once for each shape of the batch, with the arrays that it updates.
-
-    `make` turns a recording into what does its steps; it, or the recording, may raise `UntraceableError`.
-    """
-
-    def __init__(self, step: Step, make: Callable[[Recording], Program]) -> None:
-        self._step = step
-        self._make = make
-        self._bound: Any = ()
-        self._programs: dict[tuple[Any, ...], Program | None] = {}
-
-    def __call__(self, params: Array, state: Any, data: tuple[Array, ...], order: Array) -> tuple[Array, Any, Array]:
-        """Do a step for each row of `order`; see `run_steps`."""
-        params, state = self._bind(params, state)
-        key = (order.shape[1], *((array.shape[1:], array.dtype) for array in data))
-        if key not in self._programs:
-            self._programs[key] = self._record(params, state, tuple(array.take(order[0], 0) for array in data))
-        program = self._programs[key]
-        if program is None:
-            return run_steps(xp, self._step, params, state, data, order)
-        return params, state, program.run(data, order)
-
-    def _bind(self, params: Array, state: Any) -> tuple[Array, Any]:
-        """Return these values in the arrays that programs are recorded with."""
-        given, bound = leaves((params, state)), leaves(self._bound)
-        alike = len(given) == len(bound) and all(a is b or a.size <= _SMALL for a, b in zip(given, bound, strict=True))
-        if not alike:
-            self._bound, self._programs = (params, state), {}
-            return params, state
-        for new, own in zip(given, bound, strict=True):
-            if new is not own:
-                np.copyto(own, new)
-        own_params, own_state = self._bound
-        return own_params, own_state
-
-    def _record(self, params: Array, state: Any, batch: tuple[Array, ...]) -> Program | None:
-        """Return the step recorded, or None where it cannot be."""
-        try:
-            return self._make(record(self._step, params, state, batch))
-        except UntraceableError:
-            return None
+__all__ = ["NumpyBackend", "create"]
 
 
 class NumpyBackend(Backend):
@@ -82,7 +25,7 @@ class NumpyBackend(Backend):
 
     def compile(self, step: Step, n_steps: int = 1) -> RunSteps:
         """Return a run that replays the step; it is for one training run at a time."""
-        return Recorded(step, Replay) if n_steps >= _WORTH_RECORDING else super().compile(step)
+        return Recorded(step, xp, Replay) if n_steps >= WORTH_RECORDING else super().compile(step)
 
     def scope(self, dtype: str) -> AbstractContextManager[Any]:
         """Silence floating-point warnings: a run that diverges is reported by the trainer, once and with a remedy."""

@@ -99,7 +99,9 @@ class Traced(NDArrayOperatorsMixin):
         kind = "matmul" if ufunc is np.matmul else "each"
         if out is None:
             values = [_value(each) for each in inputs]
-            return self._write(kind, ufunc, inputs, _product(*values) if ufunc is np.matmul else _elements(ufunc, values))
+            return self._write(
+                kind, ufunc, inputs, _product(*values) if ufunc is np.matmul else _elements(ufunc, values)
+            )
         (target,) = out
         self.tape.append(Statement(kind, ufunc, inputs, target))
         return target

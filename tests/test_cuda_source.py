@@ -1,0 +1,132 @@
+"""A recorded step as CUDA, compiled for the host with blocks and warps of one thread, held to the step itself.
+
+What remains for a GPU to show are the combinations over the threads of a warp and of a block.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from xpnet.activations import ACTIVATIONS
+from xpnet.backend import get_backend
+from xpnet.kernels import run_steps
+from xpnet.network import Network
+from xpnet.optimizers import OPTIMIZERS, get_optimizer
+from xpnet.step import init_state, make_step
+from xpnet_backends import grouping
+from xpnet_backends.cuda_source import CudaSource, Product
+from xpnet_backends.tape import leaves, record
+
+COMPILER = shutil.which("g++")
+if COMPILER is None:
+    pytest.skip("no g++ to compile kernels for the host", allow_module_level=True)
+
+BACKEND = get_backend("cpu")
+N, BATCH, STEPS = 90, 32, 3
+HOST = """
+#include <cmath>
+using namespace std;
+#define LANES 1
+#define __global__
+#define __device__
+#define __shared__
+static void __syncthreads() {}
+static void __syncwarp() {}
+template <class T> static T __shfl_xor_sync(unsigned, T r, int) { return r; }
+struct Dim { int x; };
+static Dim threadIdx{0}, blockDim{1}, blockIdx{0}, gridDim{1};
+"""
+CASES = {
+    "classes": {"layer_sizes": (7, 20, 4)},
+    "no hidden layer": {"layer_sizes": (7, 4)},
+    "many classes": {"layer_sizes": (7, 30, 200), "activation": "selu"},
+    "dropout and slopes": {"layer_sizes": (7, 300, 30, 5), "activation": ("prelu", "rrelu"), "dropout": 0.3},
+    "penalties": {"layer_sizes": (7, 20, 4), "l1": 0.01, "l2": 0.1},
+    "labels": {"layer_sizes": (7, 20, 3), "loss": "binary_cross_entropy", "activation": "sigmoid"},
+    "values": {"layer_sizes": (7, 20, 3), "loss": "huber", "reduction": "sum"},
+    "rates": {"layer_sizes": (7, 20, 1), "loss": "poisson", "activation": "softplus"},
+}
+
+
+def data_of(network: Network, dtype: str, *, weighted: bool) -> tuple[np.ndarray, ...]:
+    rng = np.random.default_rng(1)
+    n_out = network.layer_sizes[-1]
+    x = rng.standard_normal((N, network.layer_sizes[0])).astype(dtype)
+    if network.loss == "cross_entropy":
+        y = rng.integers(0, n_out, N, dtype=np.int32)
+    else:
+        y = rng.integers(0, 2, (N, n_out)).astype(dtype)
+    return (x, y, rng.random(N).astype(dtype)) if weighted else (x, y)
+
+
+def run_on_host(source: CudaSource, folder: Path, n_steps: int) -> None:
+    """Do the launches of a step, so many times."""
+    text = folder / "kernels.cpp"
+    text.write_text(HOST + source.text)
+    library = folder / "kernels.so"
+    subprocess.run([COMPILER, "-O0", "-fwrapv", "-shared", "-fPIC", "-o", library, text], check=True)  # type: ignore[list-item]
+    kernels = ctypes.CDLL(str(library))
+    for _ in range(n_steps):
+        for launch in source.launches:
+            if isinstance(launch, Product):
+                np.matmul(launch.a, launch.b, out=launch.out)
+            else:
+                getattr(kernels, launch.name)(*(ctypes.c_void_p(array.ctypes.data) for array in launch.arrays))
+
+
+def same(network: Network, optimizer: str, dtype: str, folder: Path, *, weighted: bool = False, **options: Any) -> None:
+    step = make_step(network, get_optimizer(optimizer), BACKEND, **options)
+    data = data_of(network, dtype, weighted=weighted)
+    order = np.random.default_rng(2).integers(0, N, (STEPS, BATCH)).astype(np.int32)
+
+    def started() -> tuple[np.ndarray, Any]:
+        params = network.init(3, dtype=dtype).vector
+        state = init_state(network, get_optimizer(optimizer), params, 5, BACKEND)
+        rate = np.asarray(0.02, dtype=dtype)
+        return params, state._replace(optimizer=state.optimizer._replace(learning_rate=rate))
+
+    with np.errstate(all="ignore"):
+        expected = leaves(run_steps(BACKEND.xp, step, *started(), data, order))
+    params, state = started()
+    recording = record(step, params, state, tuple(array[:BATCH].copy() for array in data))
+    source = CudaSource(recording, STEPS)
+    source.table[...] = [array.ctypes.data for array in data]
+    source.order[...] = order
+    source.counter[...] = 0
+    run_on_host(source, folder, STEPS)
+    allowed = {"float64": 1e-11, "float32": 5e-4}[dtype]
+    for mine, reference in zip([params, *leaves(state), source.losses], expected, strict=True):
+        np.testing.assert_allclose(mine, reference, rtol=allowed, atol=allowed)
+
+
+@pytest.fixture(params=[4096, 1], ids=["small by block", "nothing small"])
+def small(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grouping, "_SMALL", request.param)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_kind_of_network(case: str, small: None, tmp_path: Path) -> None:
+    same(Network(**CASES[case]), "adam", "float64", tmp_path, weighted=case != "classes")
+
+
+def test_float32(tmp_path: Path) -> None:
+    same(Network(**CASES["dropout and slopes"]), "adam", "float32", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", [*sorted(set(OPTIMIZERS) - {"rmsprop"}), "rmsprop:epsilon=0.01", "adam:epsilon_hat=1e-8"]
+)
+def test_every_optimizer(name: str, small: None, tmp_path: Path) -> None:
+    same(Network((7, 30, 20, 5), activation="tanh"), name, "float64", tmp_path, clip_norm=3.0)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_every_activation(name: str, tmp_path: Path) -> None:
+    same(Network((7, 20, 40, 4), activation=name), "momentum", "float64", tmp_path)
