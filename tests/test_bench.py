@@ -344,7 +344,7 @@ def test_the_machine_is_described(monkeypatch):
     assert about["versions"]["numpy"] == np.__version__
     assert about["environment"]["OPENBLAS_CORETYPE"] == "Haswell"
     assert any(pool["user_api"] == "blas" for pool in about["threads"])
-    text = markdown(about, [ladder_grid(Table(SMALL, (Row("gone", "it | went"),)))], ["a remark"])
+    text = markdown("xpnet bench", about, [ladder_grid(Table(SMALL, (Row("gone", "it | went"),)))], ["a remark"])
     assert "OPENBLAS_CORETYPE=Haswell" in text
     assert "| gone | it \\| went |" in text
     assert text.endswith("a remark\n")

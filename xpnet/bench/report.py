@@ -142,12 +142,12 @@ def _mebibytes(n: int) -> str:
     return f"{n / 2**20:,.1f} MiB"
 
 
-def markdown(machine: dict[str, Any], grids: Sequence[Grid], remarks: Sequence[str]) -> str:
+def markdown(title: str, machine: dict[str, Any], grids: Sequence[Grid], remarks: Sequence[str]) -> str:
     """Return the report as Markdown."""
     blas = {f"{pool.get('internal_api')} {pool.get('version')} {pool.get('architecture', '')}".strip()
             for pool in machine["threads"] if pool.get("user_api") == "blas"}  # fmt: skip
     lines = [
-        "# xpnet bench",
+        f"# {title}",
         "",
         f"{machine['processor']}, {machine['usable cpus']} of {machine['cpus']} processors, "
         f"GPU: {', '.join(machine['gpus']) or 'none'}. {machine['system']}, Python {machine['python']}.",
