@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+from array_api_compat import array_namespace
 
 from xpnet.backend import Array, Backend
 from xpnet.losses import OUTPUTS
@@ -47,16 +49,26 @@ def evaluate(
     """
     xp = backend.xp
     loss = network.loss_function
-    losses, results = [], []
+    name = metric_name(network, y.ndim)
+    pieces = []
     for rows in chunks(network, x.shape[0]):
         a = network.forward(params, x[rows, :], backend.kernels)
-        t = network.targets(xp, y[rows, ...], a.dtype, smooth=False)
-        value, _ = loss.value_and_gradient(xp, backend.kernels, a, t)
-        losses.append(backend.to_numpy(value))
-        results.append(backend.to_numpy(OUTPUTS[loss.output](xp, a) if loss.output else a))
-    name = metric_name(network, y.ndim)
-    metric = {"accuracy": accuracy, "r2": r2}[name](np.concatenate(results), backend.to_numpy(y), weight)
-    return {"loss": float(np.average(np.concatenate(losses).astype(np.float64), weights=weight)), name: metric}
+        true = y[rows, ...]
+        value, _ = loss.value_and_gradient(xp, backend.kernels, a, network.targets(xp, true, a.dtype, smooth=False))
+        result = OUTPUTS[loss.output](xp, a) if loss.output else a
+        if name == "accuracy":
+            scored = [xp.astype(_is_correct(xp, result, true), a.dtype)[:, None]]
+        else:
+            scored = [result, xp.astype(xp.reshape(true, result.shape), a.dtype)]
+        pieces.append(xp.concat([value[:, None], *scored], axis=1))
+    # All that is needed comes to the host at once, for each time is a wait for the device.
+    losses, *columns = backend.to_numpy(pieces[0] if len(pieces) == 1 else xp.concat(pieces)).T
+    if name == "accuracy":
+        metric = float(np.average(columns[0], weights=weight))
+    else:
+        half = len(columns) // 2
+        metric = r2(np.stack(columns[:half], axis=1), np.stack(columns[half:], axis=1), weight)
+    return {"loss": float(np.average(losses.astype(np.float64), weights=weight)), name: metric}
 
 
 def metric_name(network: Network, y_ndim: int) -> str:
@@ -66,11 +78,13 @@ def metric_name(network: Network, y_ndim: int) -> str:
 
 def accuracy(output: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None) -> float:
     """Share of samples whose class, or whose every label, is predicted."""
+    return float(np.average(_is_correct(array_namespace(output), output, y), weights=weight))
+
+
+def _is_correct(xp: Any, output: Array, y: Array) -> Array:
     if y.ndim == 1 and output.shape[1] > 1:
-        correct = np.argmax(output, axis=1) == y
-    else:
-        correct = np.all((output > 0.5) == (y.reshape(output.shape) > 0.5), axis=1)
-    return float(np.average(correct, weights=weight))
+        return xp.argmax(output, axis=1) == y
+    return xp.all((output > 0.5) == (xp.astype(xp.reshape(y, output.shape), output.dtype) > 0.5), axis=1)
 
 
 def r2(output: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None) -> float:
