@@ -64,7 +64,7 @@ def evaluate(
     # All that is needed comes to the host at once, for each time is a wait for the device.
     losses, *columns = backend.to_numpy(pieces[0] if len(pieces) == 1 else xp.concat(pieces)).T
     if name == "accuracy":
-        metric = float(np.average(columns[0], weights=weight))
+        metric = float(np.average(columns[0].astype(np.float64), weights=weight))
     else:
         half = len(columns) // 2
         metric = r2(np.stack(columns[:half], axis=1), np.stack(columns[half:], axis=1), weight)

@@ -87,7 +87,7 @@ def device(name: str) -> Contender:
 
         return run
 
-    return Contender(backend.name, backend.name.split(":")[1], start, backend)
+    return Contender(backend.name, backend.name.partition("@")[0].split(":")[1], start, backend)
 
 
 class _Peer(NamedTuple):
