@@ -51,7 +51,9 @@ def test_factors_are_rounded(device: str, precision: str, transposed: tuple[bool
     backend = _get(device, precision)
     a, b = (np.ascontiguousarray(x.T) if flip else x for x, flip in zip((A, B), transposed, strict=True))
     with backend.scope("float32"):
-        factors = [backend.asarray(x).T if flip else backend.asarray(x) for x, flip in zip((a, b), transposed, strict=True)]
+        factors = [
+            backend.asarray(x).T if flip else backend.asarray(x) for x, flip in zip((a, b), transposed, strict=True)
+        ]
         found = backend.to_numpy(backend.xp.matmul(*factors))
     assert found.dtype == np.float32
     assert found.shape == (16, 24)
@@ -132,7 +134,7 @@ def test_a_precision_that_a_device_has_not(device: str) -> None:
 
 
 def test_an_unknown_precision() -> None:
-    with pytest.raises(UnknownNameError, match="unknown precision: expected one of .*bf16.*received 'fp8'"):
+    with pytest.raises(UnknownNameError, match=r"unknown precision: expected one of .*bf16.*received 'fp8'"):
         get_backend("cpu@fp8")
 
 

@@ -46,11 +46,12 @@ def bench(
     Parameters
     ----------
     rungs : str
-        tiny, digits, mnist-small, mnist-large, wide [default: all]
+        tiny, digits, mnist-small, mnist-large, wide [default: all of these]; narrow-1k, narrow-64k
     device : str
-        [backend:]cpu|gpu|auto[:index]; repeat it to compare. Speed-ups are those over the first.
+        [backend:]cpu|gpu|auto[:index][@precision]; repeat it to compare. Speed-ups are those over the first.
     peers : str
-        sklearn, torch, jax, or estimator for xpnet's own MLPClassifier, joined by commas; torch:gpu on a GPU
+        sklearn, torch, torch-compile, torch-graph (GPU only), jax, jax-jit, or estimator for xpnet's own MLPClassifier,
+        joined by commas; torch:gpu on a GPU
     sweep_ : str
         Samples/s by the batch size or the width of the rungs [default: mnist-large], and who overtakes whom.
     memory : bool

@@ -172,8 +172,7 @@ def _device(options: TrainOptions) -> str:
     if options.precision is not None:
         if at and precision != options.precision:
             raise InvalidParameterError(
-                f"precision: expected {precision!r}, that of --device {options.device}; received "
-                f"{options.precision!r}."
+                f"precision: expected {precision!r}, that of --device {options.device}; received {options.precision!r}."
             )
         at, precision = "@", options.precision
     if at and precision != "float32" and options.dtype == "float64":
