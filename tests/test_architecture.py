@@ -30,7 +30,7 @@ ORDER = """
     trainer
     model_io
     estimators
-    bench
+    bench parity
     cli
     __main__
 """

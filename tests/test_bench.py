@@ -105,21 +105,58 @@ def test_the_floor_does_the_products_of_a_step(monkeypatch, kind):
     monkeypatch.setattr(np if kind == "numpy" else backend.xp, "matmul", matmul)
     run(2)
     assert done == list(SMALL.products) * 2
-    if kind == "numpy":  # x @ W twice, x.T @ delta twice, delta @ W.T once
-        assert transposed[:5] == [(False, False)] * 2 + [(True, False)] * 2 + [(False, True)]
+    # x @ W twice, x.T @ delta twice, delta @ W.T once
+    assert transposed[:5] == [(False, False)] * 2 + [(True, False)] * 2 + [(False, True)]
+
+
+def test_the_traffic_of_a_step():
+    n_parameters = 6 * 5 + 5 + 5 * 4 + 4
+    batch = 3 * (6 + 1)
+    assert SMALL.traffic(0) == 4 * (2 * n_parameters + batch)
+    assert SMALL.traffic(2) == 4 * (6 * n_parameters + batch)
+
+
+@pytest.mark.parametrize("kind", ["cpu", "gpu"])
+def test_the_bandwidth_counts_what_is_read_and_written(monkeypatch, kind):
+    class Clock:
+        times = iter([0.0, 2.0, 10.0, 10.5, 20.0, 23.0])
+
+        def perf_counter(self):
+            return next(self.times)
+
+    monkeypatch.setattr(floor, "time", Clock())
+    monkeypatch.setattr(floor, "_COPIES", 3)
+    monkeypatch.setattr(floor, "_COPIED", {"cpu": 1000, "gpu": 1000})
+    backend = get_backend("strict:cpu:1") if kind == "gpu" else get_backend("cpu")
+    assert floor.copy_bandwidth.__wrapped__(kind, backend) == 2 * 4 * 1000 / 0.5  # of the fastest
+
+
+def test_a_peer_on_a_gpu_has_the_floor_of_the_device_there():
+    cpu = device("cpu")
+    there = cpu._replace(name="a:gpu", kind="gpu")
+    lanes = race.race(SMALL, [cpu, there, there._replace(name="peer", backend=None)], FAST)
+    assert lanes[2].floor == lanes[1].floor != lanes[0].floor
+    lonely = race.race(SMALL, [there._replace(name="peer", backend=None)], FAST)
+    assert lonely[0].floor == ()
 
 
 # Contenders: the same work, and so the same loss
 
 
-@pytest.mark.parametrize("name", ["torch:cpu", "jax:cpu", *(f"peer {name}" for name in PEERS)])
+@pytest.mark.parametrize(
+    "name",
+    ["torch:cpu", "jax:cpu", "cupy:gpu", "torch:gpu", "jax:gpu"]
+    + [f"peer {name}:{kind}" for name in PEERS for kind in ("cpu", "gpu")],
+)
 @pytest.mark.parametrize("rung", ["tiny", "digits", "small momentum"])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # of a compiler's own modules
 def test_every_contender_has_our_loss(name, rung):
-    pytest.importorskip(name.removeprefix("peer ").partition(":")[0].replace("estimator", "numpy"))
+    (found,) = resolve([name], []) if "peer" not in name else resolve([], [name.removeprefix("peer ")])
+    if isinstance(found, Missing):
+        pytest.skip(found.reason)
     rung = LADDER[rung] if rung in LADDER else SMALL._replace(optimizer="momentum", activation="relu")
     work, order = make_work(rung), orders(rung, 0, 3)
-    find = peer if name.startswith("peer") else device
-    ours, theirs = device("cpu").start(work), find(name.removeprefix("peer ")).start(work)
+    ours, theirs = device("cpu").start(work), found.start(work)
     for seed, part in ((0, order), *([(7, orders(rung, 7, 2))] if rung.optimizer == "sgd" else [])):
         expected = ours(part, seed)
         assert theirs(part, seed) == pytest.approx(expected, rel=2e-5)
@@ -149,12 +186,17 @@ def test_agreement(loss, same):
     assert agrees(loss, 2.3) is same
 
 
+def test_agreement_where_products_have_fewer_bits():
+    assert agrees(2.31, 2.3, "bf16")
+    assert not agrees(2.33, 2.3, "bf16")
+
+
 def test_what_is_missing_is_a_row_with_its_reason(monkeypatch):
     def gone(name):
         raise {"gpu": DeviceUnavailableError, "torch": BackendNotInstalledError}[name]("it went")
 
     monkeypatch.setattr(contenders, "get_backend", gone)
-    assert resolve(["gpu", "torch"], []) == [Missing("gpu", "it went"), Missing("torch", "it went")]
+    assert resolve(["gpu", "torch"], []) == [Missing("gpu", "no device: it went"), Missing("torch", "it went")]
 
 
 def test_a_peer_without_its_package_says_what_to_install(monkeypatch):
@@ -174,6 +216,13 @@ def test_a_peer_without_its_package_says_what_to_install(monkeypatch):
 def test_unknown_peers_are_refused(name):
     with pytest.raises(UnknownNameError):
         resolve([], [name])
+
+
+def test_rungs_that_are_run_only_by_name():
+    assert [rung.name for rung in get_rungs(())] == list(LADDER)
+    assert [rung.batch for rung in get_rungs(("narrow-1k", "narrow-64k"))] == [1024, 65536]
+    with pytest.raises(UnknownNameError, match="narrow-64k"):
+        get_rungs(("narrow",))
 
 
 def test_peers_without_a_gpu_say_so():
@@ -360,7 +409,7 @@ def test_the_machine_is_described(monkeypatch):
     assert about["versions"]["numpy"] == np.__version__
     assert about["environment"]["OPENBLAS_CORETYPE"] == "Haswell"
     assert any(pool["user_api"] == "blas" for pool in about["threads"])
-    text = markdown(about, [ladder_grid(Table(SMALL, (Row("gone", "it | went"),)))], ["a remark"])
+    text = markdown("xpnet bench", about, [ladder_grid(Table(SMALL, (Row("gone", "it | went"),)))], ["a remark"])
     assert "OPENBLAS_CORETYPE=Haswell" in text
     assert "| gone | it \\| went |" in text
     assert text.endswith("a remark\n")

@@ -20,7 +20,7 @@ from xpnet.step import init_state, make_step
 from xpnet.trainer import Trainer
 from xpnet_backends import replay
 from xpnet_backends.layout import Layout
-from xpnet_backends.recorded import Recorded
+from xpnet_backends.recorded import Recorded, on_host
 from xpnet_backends.tape import Recording, UntraceableError, record
 
 Make = Callable[[Recording], Any]
@@ -118,7 +118,7 @@ def same(
         made.append(make(recording))
         return made[-1]
 
-    actual = trained(Recorded(step, BACKEND.xp, note), network, optimizer, dtype, weighted=weighted)
+    actual = trained(Recorded(step, BACKEND.xp, on_host(note)), network, optimizer, dtype, weighted=weighted)
     assert len(made) == n_programs
     allowed = {"float64": 1e-11, "float32": 5e-4}[dtype]
     for mine, reference in zip(actual, expected, strict=True):

@@ -1,8 +1,8 @@
 """Backends: what the trainer asks of an array library, the device grammar, and the registry.
 
-A device is written ``[backend:]cpu|gpu|auto[:index]``: ``cpu`` is NumPy, ``numba:cpu`` is NumPy compiled, ``gpu`` is
-CuPy, ``torch:gpu:1`` is PyTorch on its second GPU, and ``auto`` takes a GPU when one works. Nothing is imported or
-probed before a backend is asked for.
+A device is written ``[backend:]cpu|gpu|auto[:index][@precision]``: ``cpu`` is NumPy, ``numba:cpu`` is NumPy compiled,
+``gpu`` is CuPy, ``torch:gpu:1`` is PyTorch on its second GPU, ``auto`` takes a GPU when one works, and ``gpu@tf32``
+rounds the factors of its matrix products. Nothing is imported or probed before a backend is asked for.
 """
 
 from __future__ import annotations
@@ -25,22 +25,17 @@ from xpnet.errors import (
     DuplicateBackendError,
     InvalidParameterError,
     UnknownBackendError,
+    UnknownNameError,
 )
 from xpnet.kernels import REFERENCE, Array, Kernels, RunSteps, Step, run_steps
 
 __all__ = [
-    "Array",
-    "Backend",
-    "backend_of",
-    "check_index",
-    "dtype_name",
-    "get_backend",
-    "list_backends",
-    "to_host",
-    "usable_devices",
-]
+    "PRECISIONS", "Array", "Backend", "backend_of", "check_index", "dtype_name", "get_backend", "list_backends",
+    "to_host", "usable_devices",
+]  # fmt: skip
 
 ENTRY_POINT_GROUP = "xpnet.backends"
+PRECISIONS = ("float32", "tf32", "bf16")
 
 
 @runtime_checkable
@@ -57,12 +52,15 @@ class Backend(Protocol):
         The library's own device object, as ``xp.asarray(..., device=device)`` takes it.
     kernels : Kernels
         The composite operations of a training step; the reference unless the adapter has faster ones.
+    precision : {"float32", "tf32", "bf16"}
+        What the factors of float32 products are rounded to in training; float64 stays as it is.
     """
 
     name: str
     xp: Any
     device: Any
     kernels: Kernels = REFERENCE
+    precision: str = "float32"
 
     def __hash__(self) -> int:
         return id(self)  # there is one of each device
@@ -95,6 +93,10 @@ class Backend(Protocol):
     def scope(self, dtype: str) -> AbstractContextManager[Any]:
         """Return the context in which all work of this backend with `dtype` is done."""
         return nullcontext()
+
+    def set_precision(self, precision: str) -> None:
+        """Take a precision other than float32, before any work is done; an adapter that has none refuses, as here."""
+        raise InvalidParameterError(f"precision: expected float32, for {self.name} has no other; received {precision}.")
 
 
 # An adapter's entry: the kind of device ("cpu" or "gpu") and its index, to a backend.
@@ -171,13 +173,21 @@ def _load(name: str) -> Factory:
 
 
 @lru_cache(maxsize=64)
-def _create(name: str, kind: str, index: int) -> Backend:
+def _create(name: str, kind: str, index: int, precision: str) -> Backend:
     """Make the one backend of a device; it has no state, and being the same each time it can key a cache."""
-    return _load(name)(kind, index)
+    backend = _load(name)(kind, index)
+    if precision != PRECISIONS[0]:
+        backend.set_precision(precision)
+        backend.precision, backend.name = precision, f"{backend.name}@{precision}"
+    return backend
 
 
-def _parse(device: str) -> tuple[str | None, str, int]:
-    """Return the backend's name, the kind and the index."""
+def _parse(device: str) -> tuple[str | None, str, int, str]:
+    """Return the backend's name, the kind, the index and the precision."""
+    device, _, precision = device.partition("@")
+    precision = precision or PRECISIONS[0]
+    if precision not in PRECISIONS:
+        raise UnknownNameError.among("precision", precision, PRECISIONS)
     parts = device.split(":")
     index = 0
     if len(parts) > 1 and parts[-1].isdecimal():
@@ -187,7 +197,7 @@ def _parse(device: str) -> tuple[str | None, str, int]:
         if len(parts) == 1 and ":" in device and device.partition(":")[2]:
             raise UnknownBackendError.among("backend", parts[0], list_backends())
         raise UnknownBackendError.among("device", device, [*_KINDS, *list_backends()])
-    return (parts[0] if parts else None), kind, index
+    return (parts[0] if parts else None), kind, index, precision
 
 
 def get_backend(device: str | Backend = "auto") -> Backend:
@@ -196,7 +206,7 @@ def get_backend(device: str | Backend = "auto") -> Backend:
     Parameters
     ----------
     device : str or Backend
-        ``[backend:]cpu|gpu|auto[:index]``, or a backend's name alone (which means ``name:auto``).
+        ``[backend:]cpu|gpu|auto[:index][@precision]``; a backend's name alone means ``name:auto``.
         A backend is returned as it is.
 
     Raises
@@ -218,14 +228,14 @@ def get_backend(device: str | Backend = "auto") -> Backend:
     """
     if not isinstance(device, str):
         return device
-    name, kind, index = _parse(device)
+    name, kind, index, precision = _parse(device)
     if kind != "auto":
-        return _create(name or _DEFAULT_BACKEND[kind], kind, index)
+        return _create(name or _DEFAULT_BACKEND[kind], kind, index, precision)
     try:
-        return _create(name or _DEFAULT_BACKEND["gpu"], "gpu", index)
+        return _create(name or _DEFAULT_BACKEND["gpu"], "gpu", index, precision)
     except (BackendNotInstalledError, DeviceUnavailableError, DeviceIndexError) as no_gpu:
         try:
-            return _create(name or _DEFAULT_BACKEND["cpu"], "cpu", index)
+            return _create(name or _DEFAULT_BACKEND["cpu"], "cpu", index, precision)
         except DeviceIndexError as no_cpu:
             # Of a backend without a CPU, what is wrong is its GPU.
             wrong = no_gpu if isinstance(no_gpu, DeviceUnavailableError) else no_cpu

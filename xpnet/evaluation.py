@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+from array_api_compat import array_namespace
 
 from xpnet.backend import Array, Backend
 from xpnet.losses import OUTPUTS
@@ -24,7 +26,7 @@ def chunks(network: Network, n_samples: int) -> Iterator[slice]:
 def outputs(network: Network, params: Parameters, x: Array, backend: Backend) -> Array:
     """Return the network's output on the device, (n_samples, n_out): probabilities, rates or values."""
     results = [network.predict(params, x[rows, :], kernels=backend.kernels) for rows in chunks(network, x.shape[0])]
-    return results[0] if len(results) == 1 else backend.xp.concat(results)
+    return _joined(backend.xp, results)
 
 
 def evaluate(
@@ -37,7 +39,7 @@ def evaluate(
 
 def assess(
     network: Network, params: Parameters, x: Array, y: Array, backend: Backend, weight: np.ndarray | None = None
-) -> tuple[dict[str, float], np.ndarray]:
+) -> tuple[dict[str, float], Array]:
     """Return the mean loss without penalties and the accuracy or R2, and the outputs that they are of.
 
     Parameters
@@ -52,23 +54,37 @@ def assess(
     -------
     scores : dict
         ``loss`` and, for classes, ``accuracy`` (of all outputs at once where there are several labels), else ``r2``.
-    output : (n_samples, n_out), on the host
+    output : (n_samples, n_out)
         As of `outputs`.
     """
     xp = backend.xp
     loss = network.loss_function
-    losses, results = [], []
+    name = metric_name(network, y.ndim)
+    pieces, results = [], []
     for rows in chunks(network, x.shape[0]):
         a = network.forward(params, x[rows, :], backend.kernels)
-        t = network.targets(xp, y[rows, ...], a.dtype, smooth=False)
-        value, _ = loss.value_and_gradient(xp, backend.kernels, a, t)
-        losses.append(backend.to_numpy(value))
-        results.append(backend.to_numpy(OUTPUTS[loss.output](xp, a) if loss.output else a))
-    name = metric_name(network, y.ndim)
-    output = np.concatenate(results)
-    metric = {"accuracy": accuracy, "r2": r2}[name](output, backend.to_numpy(y), weight)
-    mean = float(np.average(np.concatenate(losses).astype(np.float64), weights=weight))
-    return {"loss": mean, name: metric}, output
+        true = y[rows, ...]
+        value, _ = loss.value_and_gradient(xp, backend.kernels, a, network.targets(xp, true, a.dtype, smooth=False))
+        result = OUTPUTS[loss.output](xp, a) if loss.output else a
+        results.append(result)
+        if name == "accuracy":
+            scored = [xp.astype(_is_correct(xp, result, true), a.dtype)[:, None]]
+        else:
+            scored = [result, xp.astype(xp.reshape(true, result.shape), a.dtype)]
+        pieces.append(xp.concat([value[:, None], *scored], axis=1))
+    # All that is needed comes to the host at once, for each time is a wait for the device.
+    losses, *columns = backend.to_numpy(_joined(xp, pieces)).T
+    if name == "accuracy":
+        metric = float(np.average(columns[0].astype(np.float64), weights=weight))
+    else:
+        half = len(columns) // 2
+        metric = r2(np.stack(columns[:half], axis=1), np.stack(columns[half:], axis=1), weight)
+    mean = float(np.average(losses.astype(np.float64), weights=weight))
+    return {"loss": mean, name: metric}, _joined(xp, results)
+
+
+def _joined(xp: Any, pieces: list[Array]) -> Array:
+    return pieces[0] if len(pieces) == 1 else xp.concat(pieces)
 
 
 def metric_name(network: Network, y_ndim: int) -> str:
@@ -78,11 +94,13 @@ def metric_name(network: Network, y_ndim: int) -> str:
 
 def accuracy(output: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None) -> float:
     """Share of samples whose class, or whose every label, is predicted."""
+    return float(np.average(_is_correct(array_namespace(output), output, y), weights=weight))
+
+
+def _is_correct(xp: Any, output: Array, y: Array) -> Array:
     if y.ndim == 1 and output.shape[1] > 1:
-        correct = np.argmax(output, axis=1) == y
-    else:
-        correct = np.all((output > 0.5) == (y.reshape(output.shape) > 0.5), axis=1)
-    return float(np.average(correct, weights=weight))
+        return xp.argmax(output, axis=1) == y
+    return xp.all((output > 0.5) == (xp.astype(xp.reshape(y, output.shape), output.dtype) > 0.5), axis=1)
 
 
 def r2(output: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None) -> float:

@@ -12,8 +12,9 @@ __all__ = ["REFERENCE", "Array", "Kernels", "RunSteps", "Step", "run_steps"]
 
 Array = Any
 
-# (params, state, batch) -> (params, state, loss); params and state are consumed, the batch is not written.
-Step = Callable[[Array, Any, tuple[Array, ...]], tuple[Array, Any, Array]]
+# (params, state, batch, xp=the backend's) -> (params, state, loss); params and state are consumed, the batch is not
+# written.
+Step = Callable[..., tuple[Array, Any, Array]]
 # (params, state, data, order) -> (params, state, losses): a step for each row of order.
 RunSteps = Callable[[Array, Any, tuple[Array, ...], Array], tuple[Array, Any, Array]]
 
@@ -43,7 +44,7 @@ def dense(xp: Any, f: _Activation, x: Array, W: Array, b: Array, slope: Array | 
     saved, a : (batch, n_out)
         What `f`'s backward pass is written in (its input or its output), and the output.
     """
-    z = x @ W
+    z = xp.matmul(x, W)
     z += b
     a = f.function(xp, z, slope)
     return (a if f.from_output else z), a
@@ -62,7 +63,7 @@ def dense_backward(
     grad_b : (n_out,)
     """
     delta = f.backward(xp, grad, saved, slope)
-    return delta, x.T @ delta, xp.sum(delta, axis=0)
+    return delta, xp.matmul(x.T, delta), xp.sum(delta, axis=0)
 
 
 def softmax_cross_entropy(xp: Any, z: Array, t: Array) -> tuple[Array, Array]:

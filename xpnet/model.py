@@ -164,6 +164,7 @@ class Model:
             params = Parameters(backend.asarray(self.vector), self.network)
             arrays = (backend.asarray(self.features(x)), backend.asarray(self.targets(y)))
             scores, output = assess(self.network, params, *arrays, backend)
+            output = backend.to_numpy(output)
         return scores, self._predictions(output)
 
     def to_dict(self) -> dict[str, Any]:

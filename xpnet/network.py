@@ -200,7 +200,7 @@ class Network(Specification):
             grads_W.append(grad_W)
             grads_b.append(grad_b)
             if i:
-                grad = delta @ W.T
+                grad = xp.matmul(delta, W.T)
 
         pieces = [xp.reshape(g, (-1,)) for g in reversed(grads_W)]
         gradient = xp.concat([*pieces, *reversed(grads_b), *reversed(grads_slope)])

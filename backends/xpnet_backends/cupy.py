@@ -2,23 +2,54 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
-import array_api_compat.cupy as xp
+import array_api_compat.cupy as compat
 import cupy
 import numpy as np
+from cupy._core import _routines_linalg as products  # pyright: ignore[reportAttributeAccessIssue]
 
 from xpnet.backend import Array, Backend, check_index
 from xpnet.errors import DeviceUnavailableError
+from xpnet.kernels import RunSteps, Step
+from xpnet_backends.cupy_graph import captured
+from xpnet_backends.recorded import WORTH_RECORDING, Recorded
 
 __all__ = ["create"]
+
+
+def _bf16_matmul(x1: Array, x2: Array) -> Array:
+    """Multiply matrices whose float32 entries the GPU rounds to bfloat16 as it reads them, with sums in float32."""
+    if x1.dtype != np.float32:
+        return cupy.matmul(x1, x2)
+    from cupy_backends.cuda.libs import cublas  # needs a GPU's libraries
+
+    (m, k), n = x1.shape, x2.shape[1]
+    result = cupy.empty((m, n), np.float32)
+    one, zero = np.ones((), np.float32), np.zeros((), np.float32)
+    # cuBLAS counts by columns and so sees each array transposed: it is told to compute x2^T x1^T.
+    factors = [products._mat_to_cublas_contiguous(x, 1) for x in (x2, x1)]
+    (b, transposed_b, ldb), (a, transposed_a, lda) = factors
+    kind = cupy.cuda.runtime.CUDA_R_32F
+    cublas.gemmEx(
+        cupy.cuda.Device().cublas_handle, transposed_b, transposed_a, n, m, k,
+        one.ctypes.data, b.data.ptr, kind, ldb, a.data.ptr, kind, lda,
+        zero.ctypes.data, result.data.ptr, kind, n,
+        cublas.CUBLAS_COMPUTE_32F_FAST_16BF, cublas.CUBLAS_GEMM_DEFAULT,
+    )  # fmt: skip
+    return result
+
+
+XP_BF16 = SimpleNamespace(**{**vars(compat), "matmul": _bf16_matmul})
 
 
 class CupyBackend(Backend):
     """CuPy on one GPU; its bare namespace is not the standard's, so all goes through array_api_compat."""
 
-    xp = xp
+    xp: Any = compat
 
     def __init__(self, index: int) -> None:
         self.name = f"cupy:gpu:{index}" if index else "cupy:gpu"
@@ -35,9 +66,26 @@ class CupyBackend(Backend):
         return host
 
     def scope(self, dtype: str) -> AbstractContextManager[Any]:
-        """Make this GPU the current one."""
-        device: AbstractContextManager[Any] = self.device
-        return device
+        """Make this GPU the current one, and set the precision of products: CuPy's own default is an environment's."""
+        stack = ExitStack()
+        stack.enter_context(self.device)
+        stack.callback(products.set_compute_type, np.float32, products.get_compute_type(np.float32))
+        tf32 = self.precision == "tf32"
+        products.set_compute_type(np.float32, products.COMPUTE_TYPE_TF32 if tf32 else products.COMPUTE_TYPE_DEFAULT)
+        return stack
+
+    def compile(self, step: Step, n_steps: int = 1) -> RunSteps:
+        """Return a run that is captured into CUDA graphs; it is for one training run at a time."""
+        if n_steps < WORTH_RECORDING:
+            return super().compile(step)
+        return Recorded(step, self.xp, partial(captured, xp=self.xp, precision=self.precision))
+
+    def set_precision(self, precision: str) -> None:
+        """Take TF32 or bf16, which GPUs have from compute capability 8.0 on."""
+        if int(self.device.compute_capability) < 80:
+            super().set_precision(precision)
+        if precision == "bf16":
+            self.xp = XP_BF16
 
 
 def create(kind: str, index: int) -> Backend:

@@ -13,7 +13,7 @@ import numpy as np
 from xpnet.backend import Array, Backend, check_index
 from xpnet.errors import DeviceUnavailableError
 from xpnet.kernels import RunSteps, Step
-from xpnet_backends.jax_pieces import XP, Pieces, like
+from xpnet_backends.jax_pieces import XP, XP_BF16, Pieces, like
 
 __all__ = ["create"]
 
@@ -21,7 +21,7 @@ __all__ = ["create"]
 class JaxBackend(Backend):
     """JAX on one device."""
 
-    xp = XP
+    xp: Any = XP
 
     def __init__(self, name: str, device: Any) -> None:
         self.name = name
@@ -36,11 +36,22 @@ class JaxBackend(Backend):
         return _compiled(step)
 
     def scope(self, dtype: str) -> AbstractContextManager[Any]:
-        """Allow 64-bit types when `dtype` needs them, here only and not for the user's other code."""
+        """Allow 64-bit types when `dtype` needs them, here only and not for the user's other code.
+
+        On GPUs JAX by itself takes TF32 for products in float32.
+        """
         stack = ExitStack()
+        stack.enter_context(jax.default_matmul_precision("tensorfloat32" if self.precision == "tf32" else "highest"))
         stack.enter_context(jax.enable_x64(dtype == "float64"))
         stack.enter_context(jax.default_device(self.device))
         return stack
+
+    def set_precision(self, precision: str) -> None:
+        """Take bf16, or on a GPU TF32."""
+        if precision == "bf16":
+            self.xp = XP_BF16
+        elif self.device.platform == "cpu":
+            super().set_precision(precision)
 
 
 @lru_cache(maxsize=16)

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 
 from xpnet.backend import Array
 
-__all__ = ["XP", "Pieces", "like"]
+__all__ = ["XP", "XP_BF16", "Pieces", "like"]
 
 _ELEMENTWISE = ("abs", "maximum", "minimum", "sign", "sqrt", "zeros_like")
 
@@ -144,4 +144,16 @@ class Namespace:
         return jnp.concat(flat, axis=axis)
 
 
+class NamespaceBF16(Namespace):
+    """The same, whose products take their float32 factors as bfloat16 and give sums in float32."""
+
+    def matmul(self, x1: Array, x2: Array) -> Array:
+        """Multiply two matrices."""
+        if x1.dtype != jnp.float32:
+            return jnp.matmul(x1, x2)
+        factors = (x.astype(jnp.bfloat16) for x in (x1, x2))
+        return jnp.matmul(*factors, preferred_element_type=jnp.float32)
+
+
 XP = Namespace()
+XP_BF16 = NamespaceBF16()

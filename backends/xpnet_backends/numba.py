@@ -22,7 +22,7 @@ from xpnet.kernels import RunSteps, Step
 from xpnet_backends import elementary
 from xpnet_backends.loops import Source
 from xpnet_backends.numpy import NumpyBackend
-from xpnet_backends.recorded import Recorded
+from xpnet_backends.recorded import Recorded, on_host
 from xpnet_backends.tape import Recording
 
 __all__ = ["create"]
@@ -77,7 +77,7 @@ class NumbaBackend(NumpyBackend):
 
     def compile(self, step: Step, n_steps: int = 1) -> RunSteps:
         """Return a run that is compiled at its first step; it is for one training run at a time."""
-        return Recorded(step, self.xp, Compiled)
+        return Recorded(step, self.xp, on_host(Compiled))
 
 
 def create(kind: str, index: int) -> Backend:

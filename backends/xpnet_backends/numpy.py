@@ -10,7 +10,7 @@ import numpy as np
 
 from xpnet.backend import Backend, check_index
 from xpnet.kernels import RunSteps, Step
-from xpnet_backends.recorded import WORTH_RECORDING, Recorded
+from xpnet_backends.recorded import WORTH_RECORDING, Recorded, on_host
 from xpnet_backends.replay import Replay
 
 __all__ = ["NumpyBackend", "create"]
@@ -25,7 +25,7 @@ class NumpyBackend(Backend):
 
     def compile(self, step: Step, n_steps: int = 1) -> RunSteps:
         """Return a run that replays the step; it is for one training run at a time."""
-        return Recorded(step, xp, Replay) if n_steps >= WORTH_RECORDING else super().compile(step)
+        return Recorded(step, xp, on_host(Replay)) if n_steps >= WORTH_RECORDING else super().compile(step)
 
     def scope(self, dtype: str) -> AbstractContextManager[Any]:
         """Silence floating-point warnings: a run that diverges is reported by the trainer, once and with a remedy."""

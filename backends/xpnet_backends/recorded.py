@@ -10,7 +10,7 @@ import numpy as np
 from xpnet.kernels import Array, Step, run_steps
 from xpnet_backends.tape import Recording, UntraceableError, leaves, record
 
-__all__ = ["WORTH_RECORDING", "Program", "Recorded", "room_for_batch"]
+__all__ = ["WORTH_RECORDING", "Program", "Recorded", "on_host", "room_for_batch"]
 
 # Fewer steps than these in a run are done as they are: recording takes the time of some tens.
 WORTH_RECORDING = 64
@@ -25,13 +25,18 @@ class Program(Protocol):
         """Do a step for each row of `order`, (n_steps, batch), and return the losses, (n_steps,)."""
 
 
+# (step, params, state, data, order) -> program
+Make = Callable[[Step, Array, Any, tuple[Array, ...], Array], Program]
+
+
 class Recorded:
     """Runs of a step that is recorded once for each shape of the batch, with the arrays that it updates.
 
-    `make` turns a recording into what does its steps; it, or the recording, may raise `UntraceableError`.
+    `make` records the step, for such parameters, state, data and orders, and returns what does it; it may raise
+    `UntraceableError`.
     """
 
-    def __init__(self, step: Step, xp: Any, make: Callable[[Recording], Program]) -> None:
+    def __init__(self, step: Step, xp: Any, make: Make) -> None:
         self._step = step
         self._xp = xp
         self._make = make
@@ -65,9 +70,14 @@ class Recorded:
     def _record(self, params: Array, state: Any, data: tuple[Array, ...], order: Array) -> Program | None:
         """Return the step recorded, or None where it cannot be."""
         try:
-            return self._make(record(self._step, params, state, room_for_batch(data, order)))
+            return self._make(self._step, params, state, data, order)
         except UntraceableError:
             return None
+
+
+def on_host(kind: Callable[[Recording], Program]) -> Make:
+    """Return what makes a program of that kind, on NumPy's arrays."""
+    return lambda step, params, state, data, order: kind(record(step, params, state, room_for_batch(data, order)))
 
 
 def room_for_batch(data: tuple[Array, ...], order: Array) -> tuple[np.ndarray, ...]:

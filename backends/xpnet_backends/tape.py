@@ -13,7 +13,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-__all__ = ["Recording", "Statement", "Traced", "UntraceableError", "leaves", "record"]
+__all__ = ["Recording", "Statement", "Traced", "UntraceableError", "leaves", "mapped", "record"]
 
 
 class UntraceableError(AttributeError):
@@ -131,7 +131,7 @@ def _elements(ufunc: np.ufunc, values: list[Any]) -> np.ndarray:
 
 
 def _room(values: list[Any], dtype: Any) -> np.ndarray:
-    flags = [["readonly"]] * len(values) + [["writeonly", "allocate"]]
+    flags: Any = [["readonly"]] * len(values) + [["writeonly", "allocate"]]
     room: np.ndarray = np.nditer([*values, None], ["zerosize_ok"], flags, [None] * len(values) + [dtype]).operands[-1]
     return room
 
@@ -216,7 +216,7 @@ def record(step: Callable[..., Any], params: np.ndarray, state: Any, batch: tupl
         return traced
 
     inputs = [bind(array) for array in batch]
-    bound = _map(bind, (params, state))
+    bound = mapped(bind, (params, state))
     *after, loss = step(*bound, tuple(inputs))
     if not isinstance(loss, Traced):
         raise UntraceableError("a loss that does not depend on the batch")
@@ -228,10 +228,11 @@ def record(step: Callable[..., Any], params: np.ndarray, state: Any, batch: tupl
     return Recording(statements, inputs, loss)
 
 
-def _map(function: Callable[[np.ndarray], Any], value: Any) -> Any:
-    if isinstance(value, np.ndarray):
+def mapped(function: Callable[[Any], Any], value: Any) -> Any:
+    """Return nested tuples with a function of each array in its place."""
+    if not isinstance(value, tuple):
         return function(value)
-    parts = [_map(function, each) for each in value]
+    parts = [mapped(function, each) for each in value]
     return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
 
 

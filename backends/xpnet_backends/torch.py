@@ -30,13 +30,22 @@ def _take(x: Array, indices: Array, /, *, axis: int) -> Array:
     return torch.index_select(x, axis, indices)
 
 
-XP = SimpleNamespace(**{**vars(compat), "maximum": _maximum, "minimum": _minimum, "take": _take})
+def _bf16_matmul(x1: Array, x2: Array) -> Array:
+    if x1.dtype != torch.float32:
+        return torch.matmul(x1, x2)
+    return torch.matmul(x1.bfloat16(), x2.bfloat16()).float()
+
+
+XP = SimpleNamespace(
+    **{**vars(compat), "maximum": _maximum, "minimum": _minimum, "take": _take, "matmul": torch.matmul}
+)
+XP_BF16 = SimpleNamespace(**{**vars(XP), "matmul": _bf16_matmul})
 
 
 class TorchBackend(Backend):
     """PyTorch's tensors without its autograd: the gradients are xpnet's own."""
 
-    xp = XP
+    xp: Any = XP
 
     def __init__(self, kind: str, index: int) -> None:
         self.name = f"torch:{kind}:{index}" if index else f"torch:{kind}"
@@ -53,12 +62,22 @@ class TorchBackend(Backend):
         return host
 
     def scope(self, dtype: str) -> AbstractContextManager[Any]:
-        """Switch autograd off, and make the GPU the current one."""
+        """Switch autograd off, set the precision of products, and make the GPU the current one."""
         stack = ExitStack()
         stack.enter_context(torch.no_grad())
+        # Whatever the user's other code has chosen, as it was afterwards.
+        stack.callback(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision())
+        torch.set_float32_matmul_precision("high" if self.precision == "tf32" else "highest")
         if self.device.type == "cuda":
             stack.enter_context(torch.cuda.device(self.device))
         return stack
+
+    def set_precision(self, precision: str) -> None:
+        """Take bf16, or on a GPU TF32."""
+        if precision == "bf16":
+            self.xp = XP_BF16
+        elif self.device.type == "cpu":
+            super().set_precision(precision)
 
 
 def create(kind: str, index: int) -> Backend:

@@ -87,7 +87,7 @@ def device(name: str) -> Contender:
 
         return run
 
-    return Contender(backend.name, backend.name.split(":")[1], start, backend)
+    return Contender(backend.name, backend.name.partition("@")[0].split(":")[1], start, backend)
 
 
 class _Peer(NamedTuple):
@@ -101,7 +101,10 @@ PEERS = (
     _Peer("sklearn", "xpnet.bench.sklearn_peers", "sklearn"),
     _Peer("estimator", "xpnet.bench.sklearn_peers", "sklearn"),
     _Peer("torch", "xpnet_backends.peers.torch", "torch"),
+    _Peer("torch-compile", "xpnet_backends.peers.torch", "torch"),
+    _Peer("torch-graph", "xpnet_backends.peers.torch", "torch"),
     _Peer("jax", "xpnet_backends.peers.jax", "jax"),
+    _Peer("jax-jit", "xpnet_backends.peers.jax", "jax"),
 )
 
 
@@ -121,7 +124,7 @@ def peer(name: str) -> Contender:
         raise UnknownNameError.among("peer", name, known)
     entry = known[base]
     try:
-        create: Callable[..., Callable[..., Runner]] = getattr(importlib.import_module(entry.module), f"create_{base}")
+        module = importlib.import_module(entry.module)
     except (ImportError, OSError) as exc:
         if isinstance(exc, ModuleNotFoundError) and (exc.name or "").partition(".")[0] != entry.library:
             raise
@@ -129,7 +132,7 @@ def peer(name: str) -> Contender:
             f"peer {base!r} is not installed: expected the package {entry.library!r}; received {exc}. "
             f"Run: pip install {entry.library}"
         ) from exc
-    make = create(kind)
+    make: Callable[..., Runner] = getattr(module, f"create_{base.replace('-', '_')}")(kind)
 
     def start(work: Work) -> Runner:
         rung = work.rung
@@ -154,6 +157,8 @@ def resolve(devices: Iterable[str], peers: Iterable[str]) -> list[Contender | Mi
     for title, name, find in wanted:
         try:
             found.append(find(name))
-        except (BackendNotInstalledError, DeviceUnavailableError, DeviceIndexError) as exc:
+        except BackendNotInstalledError as exc:
             found.append(Missing(title, str(exc)))
+        except (DeviceUnavailableError, DeviceIndexError) as exc:
+            found.append(Missing(title, f"no device: {exc}"))
     return found

@@ -10,7 +10,7 @@ import numpy as np
 from xpnet.errors import UnknownNameError
 from xpnet.network import Network
 
-__all__ = ["LADDER", "Rung", "Work", "get_rungs", "make_work", "orders"]
+__all__ = ["LADDER", "NARROW", "Rung", "Work", "get_rungs", "make_work", "orders"]
 
 _QUICK_STEPS = 20
 _FLOAT = 4  # bytes
@@ -65,6 +65,10 @@ class Rung(NamedTuple):
         """Floating-point operations of the products of a step: a multiplication and an addition each."""
         return sum(2 * m * k * n for m, k, n in self.products)
 
+    def traffic(self, slots: int) -> int:
+        """Bytes that a step moves at least: parameters and optimizer slots read and written, the batch read once."""
+        return _FLOAT * (2 * self.network.n_parameters * (1 + slots) + self.batch * (self.sizes[0] + 1))
+
     def memory(self, slots: int) -> int:
         """Bytes that training needs: parameters x (2 + slots) + activations of one batch + the data once."""
         n_parameters = self.network.n_parameters
@@ -85,6 +89,14 @@ LADDER: dict[str, Rung] = {
         Rung("mnist-small", (784, 128, 64, 10), "relu", 64, "momentum", 0.01, 200),
         Rung("mnist-large", (784, 512, 512, 10), "relu", 256, "adam", 0.001, 50),
         Rung("wide", (1024, 4096, 4096, 1000), "relu", 1024, "momentum", 0.01, 2),
+    )
+}
+# The regime of fully fused networks; of use on GPUs, and run only where they are named.
+NARROW: dict[str, Rung] = {
+    rung.name: rung
+    for rung in (
+        Rung("narrow-1k", (784, 64, 64, 10), "relu", 1024, "adam", 0.001, 50),
+        Rung("narrow-64k", (784, 64, 64, 10), "relu", 65536, "adam", 0.001, 2),
     )
 }
 
@@ -139,13 +151,14 @@ def orders(rung: Rung, seed: int, epochs: int) -> np.ndarray:
 
 
 def get_rungs(names: tuple[str, ...]) -> list[Rung]:
-    """Return the rungs of these names, all of them for none.
+    """Return the rungs of these names, in `LADDER` or `NARROW`; all of the first for none.
 
     Raises
     ------
     UnknownNameError
     """
+    known = {**LADDER, **NARROW}
     for name in names:
-        if name not in LADDER:
-            raise UnknownNameError.among("rung", name, LADDER)
-    return [LADDER[name] for name in names or LADDER]
+        if name not in known:
+            raise UnknownNameError.among("rung", name, known)
+    return [known[name] for name in names or LADDER]

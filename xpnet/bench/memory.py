@@ -22,7 +22,7 @@ from xpnet.bench.ladder import Rung, make_work, orders
 from xpnet.errors import XpnetError
 from xpnet.optimizers import get_optimizer
 
-__all__ = ["expected_bytes", "peak_bytes"]
+__all__ = ["expected_bytes", "n_slots", "peak_bytes"]
 
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _FLOAT = 4  # bytes
@@ -31,8 +31,12 @@ _KIB_PER_UNIT = 1 if sys.platform != "darwin" else 1 / 1024  # of ru_maxrss
 
 def expected_bytes(rung: Rung) -> int:
     """Return the bytes of the rule: parameters x (2 + optimizer slots) + activations of one batch + the data once."""
-    state = get_optimizer(rung.optimizer).init(np, np.zeros(1, np.float32), 1)
-    return rung.memory(len(state.slots))
+    return rung.memory(n_slots(rung))
+
+
+def n_slots(rung: Rung) -> int:
+    """Return how many vectors of the parameters' size the rung's optimizer keeps."""
+    return len(get_optimizer(rung.optimizer).init(np, np.zeros(1, np.float32), 1).slots)
 
 
 def peak_bytes(rung: Rung, contender: Contender) -> int | None:
@@ -91,7 +95,7 @@ def _measure(rung: Rung, name: str) -> int:
 
 
 def _multiply(rung: Rung) -> None:
-    """Do the products of a step and of the data once, in memory that goes back to the system and is not used again unseen."""
+    """Do the products of a step and of the data, in memory that goes back to the system: used again, it was unseen."""
 
     def room(*shape: int) -> np.ndarray:
         return np.ndarray(shape, np.float32, mmap.mmap(-1, _FLOAT * math.prod(shape)))

@@ -89,7 +89,9 @@ def race(rung: Rung, contenders: Sequence[Contender], settings: Settings) -> lis
     for contender, own, opening, loss in zip(contenders, per_step, openings, losses, strict=True):
         step = float(np.median(own))
         first = max(opening - step * (CHECKED_EPOCHS * rung.steps - 1), 0.0)
-        floor = per_floor.get(contender.name, per_floor.get(contender.kind, ()))
+        # A peer on a GPU has the floor of the first device there.
+        alike = (per_floor[other.name] for other in contenders if other.kind == contender.kind and other.name in floors)
+        floor = per_floor.get(contender.name, per_floor.get(contender.kind, next(alike, ())))
         lanes.append(Lane(own, floor, first, loss, step * rung.steps))
     return lanes
 

@@ -13,7 +13,7 @@ from xpnet.bench.timing import Spread, ratio
 __all__ = ["Grid", "comparison", "crossing_lines", "describe", "ladder_grid", "markdown", "memory_grid", "sweep_grid"]
 
 _COLUMNS = (
-    "device", "us a step", "quartiles", "samples/s", "GFLOP/s", "of the floor", "speed-up", "first step",
+    "device", "us a step", "quartiles", "samples/s", "GFLOP/s", "of the floor", "traffic", "speed-up", "first step",
     "peak memory", "outside steps", "loss",
 )  # fmt: skip
 
@@ -55,6 +55,7 @@ def _cells(table: Table, row: Row) -> tuple[str, ...]:
         f"{figures['samples_per_second']:,.0f}",
         f"{figures['gflops']:,.3g}",
         "-" if share is None else f"{share:.0%}",
+        "-" if row.copied is None else f"{_number(row.copied * 1e6)} us",
         f"{figures['speed_up']:.2f}x",
         f"{row.first * 1e3:,.1f} ms",
         "-" if row.peak is None else _mebibytes(row.peak),
@@ -142,12 +143,12 @@ def _mebibytes(n: int) -> str:
     return f"{n / 2**20:,.1f} MiB"
 
 
-def markdown(machine: dict[str, Any], grids: Sequence[Grid], remarks: Sequence[str]) -> str:
+def markdown(title: str, machine: dict[str, Any], grids: Sequence[Grid], remarks: Sequence[str]) -> str:
     """Return the report as Markdown."""
     blas = {f"{pool.get('internal_api')} {pool.get('version')} {pool.get('architecture', '')}".strip()
             for pool in machine["threads"] if pool.get("user_api") == "blas"}  # fmt: skip
     lines = [
-        "# xpnet bench",
+        f"# {title}",
         "",
         f"{machine['processor']}, {machine['usable cpus']} of {machine['cpus']} processors, "
         f"GPU: {', '.join(machine['gpus']) or 'none'}. {machine['system']}, Python {machine['python']}.",

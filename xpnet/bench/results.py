@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from xpnet.bench.contenders import Contender, Missing
+from xpnet.bench.floor import copy_bandwidth
 from xpnet.bench.ladder import Rung
-from xpnet.bench.memory import peak_bytes
+from xpnet.bench.memory import n_slots, peak_bytes
 from xpnet.bench.outside import outside
 from xpnet.bench.race import Settings, race
 from xpnet.bench.timing import Spread, spread
@@ -42,6 +43,8 @@ class Row:
         Bytes.
     outside, validation : float or None
         Shares of a fit's time outside its steps, and in validation; of xpnet's own.
+    copied : float or None
+        Seconds that the least traffic of a step takes at the bandwidth of a large copy; of xpnet's own.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Row:
     peak: int | None = None
     outside: float | None = None
     validation: float | None = None
+    copied: float | None = None
 
     @property
     def step(self) -> Spread:
@@ -92,13 +96,15 @@ class Table:
             "samples_per_second": self.rung.batch / step.median,
             "gflops": self.rung.flops / step.median / 1e9,
             "share_of_floor": row.share_of_floor,
+            "microseconds_of_floor": spread(row.floor).median * 1e6 if row.floor else None,
+            "microseconds_of_traffic": None if row.copied is None else row.copied * 1e6,
             "speed_up": self.base.step.median / step.median,
         }
 
 
-def agrees(loss: float, reference: float) -> bool:
-    """Whether a loss is the reference's, but for rounding."""
-    return math.isclose(loss, reference, rel_tol=_TOLERANCE)
+def agrees(loss: float, reference: float, precision: str = "float32") -> bool:
+    """Whether a loss is the reference's, but for rounding: more of it where products have fewer bits."""
+    return math.isclose(loss, reference, rel_tol=_TOLERANCE if precision == "float32" else 10 * _TOLERANCE)
 
 
 def measure(rung: Rung, found: Sequence[Contender | Missing], settings: Settings) -> Table:
@@ -111,8 +117,9 @@ def measure(rung: Rung, found: Sequence[Contender | Missing], settings: Settings
             rows.append(Row(each.name, each.reason))
             continue
         lane = lanes[each]
-        rest = None
+        rest = copied = None
         if each.backend is not None:
+            copied = rung.traffic(n_slots(rung)) / copy_bandwidth(each.kind, each.backend)
             rest = outside(rung, each.backend, lane.epoch, max(1, settings.rounds // 3), least=25 * settings.least)
         rows.append(
             Row(
@@ -122,10 +129,13 @@ def measure(rung: Rung, found: Sequence[Contender | Missing], settings: Settings
                 floor=lane.floor,
                 first=lane.first,
                 loss=lane.loss,
-                agrees=agrees(lane.loss, lanes[contenders[0]].loss),
+                agrees=agrees(
+                    lane.loss, lanes[contenders[0]].loss, each.backend.precision if each.backend else "float32"
+                ),
                 peak=peak_bytes(rung, each),
                 outside=rest.total if rest else None,
                 validation=rest.validation if rest else None,
+                copied=copied,
             )
         )
     return Table(rung, tuple(rows))

@@ -15,6 +15,7 @@ from xpnet.callbacks import Interrupt
 from xpnet.cli.bench import app as bench_app
 from xpnet.cli.info import datasets, devices, gradcheck
 from xpnet.cli.options import fill_options, name_option
+from xpnet.cli.parity import parity
 from xpnet.cli.predict import evaluate, predict
 from xpnet.cli.train import train
 from xpnet.errors import DivergenceError, InvalidParameterError, XpnetError
@@ -31,7 +32,7 @@ app = App(
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )
-_COMMANDS: tuple[Callable[..., int], ...] = (train, predict, evaluate, datasets, devices, gradcheck)
+_COMMANDS: tuple[Callable[..., int], ...] = (train, predict, evaluate, datasets, devices, gradcheck, parity)
 for place, command in enumerate(_COMMANDS):
     app.command(command, sort_key=place)
 bench_app.sort_key = len(_COMMANDS)

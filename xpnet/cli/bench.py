@@ -2,39 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
-from rich import box
-from rich.console import Console
-from rich.table import Table as RichTable
-from rich.text import Text
 
-import xpnet
 from xpnet.bench.contenders import Contender, Missing, resolve
 from xpnet.bench.ladder import Rung, get_rungs
-from xpnet.bench.machine import machine
 from xpnet.bench.memory import expected_bytes, peak_bytes
 from xpnet.bench.race import Settings
-from xpnet.bench.report import (
-    Grid,
-    comparison,
-    crossing_lines,
-    ladder_grid,
-    markdown,
-    memory_grid,
-    sweep_grid,
-)
+from xpnet.bench.report import comparison, crossing_lines, ladder_grid, memory_grid, sweep_grid
 from xpnet.bench.results import Table, load, measure, to_json
 from xpnet.bench.sweep import Sweep, sweep
 from xpnet.cli import plots
 from xpnet.cli.options import whole
+from xpnet.cli.tables import open_results, say, show, write_results
 from xpnet.constraints import integer
 from xpnet.errors import InvalidParameterError
-from xpnet.files import write_atomically, writing
 from xpnet.threads import threads_limited
 
 __all__ = ["app"]
@@ -42,7 +26,6 @@ __all__ = ["app"]
 app = App(name="bench", help="Time training on each device, beside other libraries, and what the products alone take.")
 
 _QUICK = Settings(rounds=3, least=0.005)
-_WIDE = 240  # columns, where no terminal says how many: a file or a pipe has no edge
 _DISAGREES = 1
 
 
@@ -63,11 +46,12 @@ def bench(
     Parameters
     ----------
     rungs : str
-        tiny, digits, mnist-small, mnist-large, wide [default: all]
+        tiny, digits, mnist-small, mnist-large, wide [default: all of these]; narrow-1k, narrow-64k
     device : str
-        [backend:]cpu|gpu|auto[:index]; repeat it to compare. Speed-ups are those over the first.
+        [backend:]cpu|gpu|auto[:index][@precision]; repeat it to compare. Speed-ups are those over the first.
     peers : str
-        sklearn, torch, jax, or estimator for xpnet's own MLPClassifier, joined by commas; torch:gpu on a GPU
+        sklearn, torch, torch-compile, torch-graph (GPU only), jax, jax-jit, or estimator for xpnet's own MLPClassifier,
+        joined by commas; torch:gpu on a GPU
     sweep_ : str
         Samples/s by the batch size or the width of the rungs [default: mnist-large], and who overtakes whom.
     memory : bool
@@ -88,15 +72,11 @@ def bench(
     chosen = get_rungs(rungs or (("mnist-large",) if sweep_ else ()))
     chosen = [rung.quick() for rung in chosen] if quick else chosen
     settings = (_QUICK if quick else Settings())._replace(**({"rounds": rounds} if rounds else {}))
-    if out is not None and (out / "bench.json").exists():
-        raise InvalidParameterError(f"--out: expected a folder without results; received {out}. Choose another.")
     names = tuple(filter(None, peers.split(",")))
     # The first limit stands before libraries are loaded that count the processors then, the second reaches their pools.
     with threads_limited(threads):
         found = resolve(device, names)
-        if out is not None:  # now, not after all the work
-            with writing(out):
-                out.mkdir(parents=True, exist_ok=True)
+        open_results(out, "bench")
         with threads_limited(threads):
             return _run(chosen, found, settings, sweep_=sweep_, memory=memory, quick=quick, out=out)
 
@@ -115,31 +95,38 @@ def _run(
     missing = [f"{each.name}: {each.reason}" for each in found if isinstance(each, Missing)]
     if memory:
         rows = [(rung, each.name, peak_bytes(rung, each), expected_bytes(rung)) for rung in rungs for each in ready]
-        _show(memory_grid(rows))
-        _say(missing)
+        show(memory_grid(rows))
+        say(missing)
         values = [{"rung": r.name, "device": n, "measured": m, "expected": e} for r, n, m, e in rows]
-        _write(out, {"memory": values}, [memory_grid(rows)], missing, None)
+        write_results(out, "bench", {"memory": values}, [memory_grid(rows)], missing, None)
         return 0
     if sweep_:
         if not ready:
-            _say(missing)
+            say(missing)
             return 0
         sweeps: list[Sweep] = []
         for rung in rungs:
             sweeps.append(sweep(rung, sweep_, ready, settings, quick=quick))
-            _show(sweep_grid(sweeps[-1]))
-            _say([*crossing_lines(sweeps[-1])])
-        _say(missing)
+            show(sweep_grid(sweeps[-1]))
+            say([*crossing_lines(sweeps[-1])])
+        say(missing)
         remarks = [line for each in sweeps for line in crossing_lines(each)] + missing
         picture = plots.sweeps_png(sweeps) if out and plots.is_available() else None
-        _write(out, {"sweeps": [each.as_json() for each in sweeps]}, [sweep_grid(s) for s in sweeps], remarks, picture)
+        write_results(
+            out,
+            "bench",
+            {"sweeps": [each.as_json() for each in sweeps]},
+            [sweep_grid(s) for s in sweeps],
+            remarks,
+            picture,
+        )
         return 0
     tables: list[Table] = []
     for rung in rungs:
         tables.append(measure(rung, found, settings))
-        _show(ladder_grid(tables[-1]))
+        show(ladder_grid(tables[-1]))
     picture = plots.ladder_png(tables) if out and plots.is_available() and ready else None
-    _write(out, to_json(tables, settings), [ladder_grid(table) for table in tables], [], picture)
+    write_results(out, "bench", to_json(tables, settings), [ladder_grid(table) for table in tables], [], picture)
     return 0 if all(row.agrees for table in tables for row in table.rows) else _DISAGREES
 
 
@@ -151,51 +138,8 @@ def compare(a: Path, b: Path) -> int:
     a, b : Path
         Two files bench.json.
     """
-    _show(comparison(load(a), load(b)))
+    show(comparison(load(a), load(b)))
     return 0
 
 
 app.command(compare)
-
-
-def _show(grid: Grid) -> None:
-    """Print a table, plain and as wide as it is where there is no terminal."""
-    console = _console()
-    table = RichTable(*grid.columns, box=box.SIMPLE_HEAD)
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for row in grid.rows:
-        if len(row) == len(grid.columns):
-            table.add_row(*map(Text, row))
-    console.print(Text(grid.title))
-    console.print(table)
-    for row in grid.rows:  # a reason would make a column as wide as itself
-        if len(row) < len(grid.columns):
-            console.print(Text("  " + ": ".join(row)), soft_wrap=True)
-
-
-def _say(lines: list[str]) -> None:
-    for line in lines:
-        _console().print(Text(line), soft_wrap=True)
-
-
-def _console() -> Console:
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=_WIDE)
-
-
-def _write(
-    out: Path | None, values: dict[str, object], grids: list[Grid], remarks: list[str], png: bytes | None
-) -> None:
-    if out is None:
-        return
-    about = machine()
-    files = {
-        "bench.json": json.dumps({**values, "xpnet": xpnet.__version__, "machine": about}, indent=1).encode(),
-        "bench.md": markdown(about, grids, remarks).encode(),
-    }
-    if png is not None:
-        files["bench.png"] = png
-    for name, data in files.items():
-        write_atomically(out / name, data)
-        print(f"  {out / name}", file=sys.stderr)

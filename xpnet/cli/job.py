@@ -167,17 +167,24 @@ def _trainer(network: Network, backend: Backend, options: TrainOptions) -> Train
 
 
 def _device(options: TrainOptions) -> str:
-    """Join ``--backend torch --device gpu:1`` to ``torch:gpu:1``."""
-    if options.backend is None:
-        return options.device
-    named = options.device.partition(":")[0]
-    if named in ("cpu", "gpu", "auto"):
-        return f"{options.backend}:{options.device}"
-    if named != options.backend:
+    """Join ``--backend torch --device gpu:1 --precision tf32`` to ``torch:gpu:1@tf32``."""
+    device, at, precision = options.device.partition("@")
+    if options.precision is not None:
+        if at and precision != options.precision:
+            raise InvalidParameterError(
+                f"precision: expected {precision!r}, that of --device {options.device}; received {options.precision!r}."
+            )
+        at, precision = "@", options.precision
+    if at and precision != "float32" and options.dtype == "float64":
+        raise InvalidParameterError(f"precision: expected 'float32' with --dtype float64; received {precision!r}.")
+    named = device.partition(":")[0]
+    if options.backend is not None and named in ("cpu", "gpu", "auto"):
+        device = f"{options.backend}:{device}"
+    elif options.backend is not None and named != options.backend:
         raise InvalidParameterError(
             f"--backend: expected {named!r}, the backend of --device {options.device}; received {options.backend!r}."
         )
-    return options.device
+    return device + at + precision
 
 
 def _hidden(text: str) -> tuple[int, ...]:

@@ -47,9 +47,13 @@ def _whole_or_all(hint: Any, tokens: Sequence[Token]) -> int | str:
 class TrainOptions:
     """Options of a training run; None leaves the choice to the task, the data or the optimizer."""
 
-    device: Annotated[str, _option(_WHERE, "[backend:]cpu|gpu|auto[:index]")] = "auto"
+    device: Annotated[str, _option(_WHERE, "[backend:]cpu|gpu|auto[:index][@precision]")] = "auto"
     backend: Annotated[str | None, _option(_WHERE, "numpy, cupy, torch, jax, strict, or an installed one")] = None
     dtype: Annotated[Literal["float32", "float64"], _option(_WHERE, "of parameters and computation")] = "float32"
+    precision: Annotated[
+        Literal["float32", "tf32", "bf16"] | None,
+        _option(_WHERE, "of the factors of float32 products, as in gpu@tf32 [default: float32]"),
+    ] = None
     seed: Annotated[int, _option(_WHERE, "of weights, parts, shuffles and dropout", converter=whole)] = 0
     threads: Annotated[
         int | None, _option(_WHERE, "of BLAS and all else [default: all processors]", converter=whole)

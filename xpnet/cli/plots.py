@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,9 @@ import numpy as np
 from xpnet.bench.results import Table
 from xpnet.bench.sweep import Sweep
 from xpnet.callbacks import EpochRecord
+from xpnet.parity import Comparison
 
-__all__ = ["confusion_matrix_png", "curves_png", "is_available", "ladder_png", "sweeps_png"]
+__all__ = ["confusion_matrix_png", "curves_png", "is_available", "ladder_png", "parity_png", "sweeps_png"]
 
 _MOST_CLASSES_WITH_NUMBERS = 20
 _MOST_EPOCHS_WITH_POINTS = 30
@@ -111,6 +112,23 @@ def sweeps_png(sweeps: Sequence[Sweep]) -> bytes:
         axes.set(xlabel=sweep.axis.replace("-", " "), ylabel="samples/s", xscale="log", yscale="log", title=sweep.rung)
         axes.grid(alpha=0.3)
         axes.legend()
+    return _png(figure)
+
+
+def parity_png(by_dtype: Mapping[str, Sequence[Comparison]]) -> bytes:
+    """Draw the largest difference of each device by epoch, with the tolerance as a line: a panel a dtype."""
+    figure = _figure(4.5 * len(by_dtype), 3.5)
+    for axes, (dtype, rows) in zip(figure.subplots(1, len(by_dtype), squeeze=False)[0], by_dtype.items(), strict=True):
+        least = np.finfo(dtype).eps / 8  # equal bits have no place on a logarithmic axis
+        for row in rows:
+            worst = [max(*each, least) for each in row.differences]
+            axes.plot(range(1, 1 + len(worst)), worst, marker=".", label=row.device)
+        if rows:
+            axes.axhline(rows[0].tolerance, color="black", linestyle="dotted", label="tolerance")
+            axes.legend()
+        axes.set(xlabel="epoch", ylabel="relative difference", yscale="log", title=dtype)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
     return _png(figure)
 
 

@@ -44,7 +44,7 @@ def train(data: str = "digits", *, options: TrainOptions = _DEFAULTS) -> int:
 
 def _train(data: str, options: TrainOptions, job: Job) -> int:
     folder = _choose_folder(options.out, job.dataset.name)
-    config = write_config(data, dataclasses.replace(options, device=job.backend.name, backend=None))
+    config = write_config(data, dataclasses.replace(options, device=job.backend.name, backend=None, precision=None))
     # The first listens before the second writes; the third writes into what the second has made.
     callbacks: list[Callback] = [Interrupt(), RunFolder(folder, config), MetricsFile(folder / "metrics.jsonl")]
     if not options.quiet:
@@ -65,6 +65,7 @@ def _train(data: str, options: TrainOptions, job: Job) -> int:
     summary = {
         "task": model.task,
         "device": job.backend.name,
+        "precision": job.trainer.dtype if job.trainer.dtype == "float64" else job.backend.precision,
         "epochs": len(run.history),
         "seconds": seconds,
         "samples_per_second": len(job.parts.x_train) * len(run.history) / seconds,

@@ -1,4 +1,4 @@
-"""JAX as its users write it by hand: one compiled scan over the steps of an epoch, which consumes its state."""
+"""JAX as its users write it by hand: one compiled scan over the steps of an epoch, or one compiled step."""
 
 from __future__ import annotations
 
@@ -12,15 +12,27 @@ import numpy as np
 
 from xpnet.errors import DeviceUnavailableError
 
-__all__ = ["create_jax"]
+__all__ = ["create_jax", "create_jax_jit"]
 
 _ACTIVATIONS = {"relu": jax.nn.relu, "sigmoid": jax.nn.sigmoid}
 _MOMENTUM, _BETA_1, _BETA_2, _EPSILON = 0.9, 0.9, 0.999, 1e-8
 _SLOTS = {"sgd": 0, "momentum": 1, "adam": 2}
 
 
-def create_jax(kind: str) -> Callable[..., Callable[[np.ndarray, int], float]]:
-    """Return what starts it on a kind of device."""
+Start = Callable[..., Callable[[np.ndarray, int], float]]
+
+
+def create_jax(kind: str) -> Start:
+    """Return what starts it on a kind of device, with a scan over the steps of an epoch."""
+    return _create(kind, scanned=True)
+
+
+def create_jax_jit(kind: str) -> Start:
+    """Return what starts it on a kind of device, with a call for each step."""
+    return _create(kind, scanned=False)
+
+
+def _create(kind: str, scanned: bool) -> Start:
     try:
         device = jax.devices(kind)[0]
     except RuntimeError as exc:
@@ -57,6 +69,11 @@ def create_jax(kind: str) -> Callable[..., Callable[[np.ndarray, int], float]]:
         def epoch(carry: Any, data: Any, rows: Any) -> Any:
             return jax.lax.scan(partial(step, data), carry, rows)
 
+        @partial(jax.jit, donate_argnums=(0, 1))
+        def single(carry: Any, total: Any, data: Any, rows: Any, i: int) -> Any:
+            carry, loss = step(data, carry, rows[i])
+            return carry, total + loss
+
         params = put(layers)
         slots = tuple(jax.tree.map(jnp.zeros_like, params) for _ in range(_SLOTS[optimizer]))
         carry = put((params, jnp.zeros((), jnp.int32), slots))
@@ -64,10 +81,18 @@ def create_jax(kind: str) -> Callable[..., Callable[[np.ndarray, int], float]]:
 
         def run(order: np.ndarray, seed: int) -> float:
             nonlocal carry
-            losses = None
-            for rows in order:
-                carry, losses = epoch(carry, data, put(rows))
-            return float(np.asarray(losses).mean())  # waits for the device
+            total = None
+            with jax.default_matmul_precision("highest"):  # on GPUs it would take TF32
+                for rows in order:
+                    if scanned:
+                        carry, losses = epoch(carry, data, put(rows))
+                        total = losses.sum()
+                        continue
+                    total, rows = put(jnp.zeros(())), put(rows)
+                    for i in range(len(rows)):
+                        carry, total = single(carry, total, data, rows, i)
+            mean: float = np.asarray(total).item() / order.shape[1]  # waits for the device
+            return mean
 
         return run
 

@@ -1,0 +1,154 @@
+"""``xpnet parity``."""
+
+from __future__ import annotations
+
+import json as json_
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from xpnet.backend import Backend, get_backend
+from xpnet.bench.contenders import Missing, resolve
+from xpnet.bench.report import Grid
+from xpnet.cli import plots
+from xpnet.cli.job import prepare
+from xpnet.cli.options import TrainOptions, whole
+from xpnet.cli.tables import open_results, say, show, write_results
+from xpnet.errors import DeviceUnavailableError, InvalidParameterError
+from xpnet.parity import TOLERANCES, Case, Comparison, compare, sweep_cases
+
+__all__ = ["parity"]
+
+_DISAGREES = 1
+_WHAT = "max |a - b| / max |b|, b being"
+
+
+def parity(
+    data: str = "digits",
+    *,
+    devices: str = "cpu,gpu",
+    epochs: Annotated[int, Parameter(converter=whole)] = 3,
+    seed: Annotated[int, Parameter(converter=whole)] = 0,
+    data_dir: Path | None = None,
+    json: Annotated[bool, Parameter(show_default=False)] = False,
+    out: Path | None = None,
+) -> int:
+    """Train the same run on each device, and show how far each differs from the first; exit 1 where one does not agree.
+
+    A run of several epochs, then small ones that cover every activation, loss and optimizer, and dropout; each in
+    float64 and float32.
+
+    Parameters
+    ----------
+    data : str
+        A name that `xpnet datasets` lists, or a file or folder.
+    devices : str
+        [backend:]cpu|gpu|auto[:index], joined by commas; the others are held to the first.
+    epochs : int
+        Of the longer run. Training amplifies rounding, and the tolerances are meant for few.
+    seed : int
+        Of weights, shuffles and dropout masks
+    data_dir : Path
+        Folder with the IDX files of mnist or fashion-mnist
+    json : bool
+        One JSON object on stdout.
+    out : Path
+        Folder for parity.json, parity.md and, with the extra plot, parity.png
+    """
+    names = list(filter(None, devices.split(",")))
+    if not names:
+        raise InvalidParameterError(f"--devices: expected devices joined by commas, as cpu,gpu; received {devices!r}.")
+    first, *others = names
+    reference = get_backend(first)  # without which there is nothing to compare with
+    found = resolve(others, ())
+    missing = [each for each in found if isinstance(each, Missing)]
+    backends = [reference, *(each.backend for each in found if not isinstance(each, Missing) and each.backend)]
+    job = prepare(data, TrainOptions(device=first, epochs=epochs, seed=seed, data_dir=data_dir))
+    open_results(out, "parity")
+    x, y = job.model.features(job.parts.x_train), job.model.targets(job.parts.y_train)
+    main = Case(job.dataset.name, replace(job.trainer, batch_size="auto"), x, y)
+    cases = list(sweep_cases(x, y, seed))
+    # A long row by itself: how the difference grows from epoch to epoch. One of the sweep is a figure a device.
+    by_dtype = {dtype: list(compare(main, backends, dtype)) for dtype in TOLERANCES}
+    swept = {dtype: [[*compare(case, backends, dtype)] for case in cases] for dtype in TOLERANCES}
+    grids = [_main_grid(main, reference, dtype, rows, missing) for dtype, rows in by_dtype.items()]
+    grids += [_sweep_grid(reference, backends[1:], dtype, rows) for dtype, rows in swept.items()]
+    compared = [row for rows in by_dtype.values() for row in rows]
+    compared += [row for rows in swept.values() for each in rows for row in each]
+    verdict = _verdict(compared, missing)
+    values = _as_json(main, reference, compared, missing)
+    if json:
+        print(json_.dumps(values))
+    else:
+        for grid in grids:
+            if grid.rows:
+                show(grid)
+        say([verdict])
+    png = plots.parity_png(by_dtype) if out and plots.is_available() and len(backends) > 1 else None
+    write_results(out, "parity", values, [grid for grid in grids if grid.rows], [verdict], png)
+    if not compared:
+        raise DeviceUnavailableError(
+            f"nothing was compared: expected another usable device than {reference.name}; received --devices "
+            f"{devices}. Run `xpnet devices` to see what there is."
+        )
+    return 0 if all(row.agrees for row in compared) else _DISAGREES
+
+
+def _main_grid(main: Case, reference: Backend, dtype: str, rows: list[Comparison], missing: list[Missing]) -> Grid:
+    network, trainer = main.trainer.network, main.trainer
+    sizes = "-".join(map(str, network.layer_sizes))
+    title = (
+        f"{main.name}: {sizes} {network.activation}, {network.loss}, {trainer.optimizer}, seed {trainer.seed}, "
+        f"{dtype}, {_WHAT} {reference.name}; tolerance {TOLERANCES[dtype]:g}"
+    )
+    cells: list[tuple[str, ...]] = []
+    for row in rows:
+        if row.reason:
+            cells.append((row.device, row.reason))
+        for epoch, each in enumerate(row.differences, 1):
+            verdict = "ok" if max(each) <= row.tolerance else "FAILED"
+            cells.append((row.device, str(epoch), *(f"{value:.1e}" for value in each), verdict))
+    cells += [(each.name, each.reason) for each in missing]
+    return Grid(title, ("device", "epoch", "loss curve", "parameters", "predictions", ""), cells)
+
+
+def _sweep_grid(reference: Backend, others: list[Backend], dtype: str, cases: list[list[Comparison]]) -> Grid:
+    title = f"one epoch of each, {dtype}, the largest of the three, {_WHAT} {reference.name}"
+    cells: list[tuple[str, ...]] = []
+    for rows in cases if others else ():
+        found = (row.reason or f"{row.worst:.1e}" + ("" if row.agrees else " FAILED") for row in rows)
+        cells.append((rows[0].case, *found))
+    return Grid(title, ("run", *(backend.name for backend in others)), cells)
+
+
+def _verdict(compared: list[Comparison], missing: list[Missing]) -> str:
+    agree = sum(row.agrees for row in compared)
+    limits = ", ".join(f"{limit:g} in {dtype}" for dtype, limit in TOLERANCES.items())
+    absent = f"; {len(missing)} devices are missing" if missing else ""
+    return f"{agree} of {len(compared)} runs agree with the first device to {limits}{absent}"
+
+
+def _as_json(main: Case, reference: Backend, compared: list[Comparison], missing: list[Missing]) -> dict[str, Any]:
+    def plain(value: float) -> float | str:
+        return value if value < float("inf") else "inf"  # JSON has no infinity
+
+    rows = [
+        row._asdict()
+        | {"differences": [{k: plain(v) for k, v in each._asdict().items()} for each in row.differences]}
+        | {"agrees": row.agrees}
+        for row in compared
+    ]
+    trainer = main.trainer
+    return {
+        "data": main.name,
+        "network": trainer.network.to_dict(),
+        "optimizer": trainer.optimizer,
+        "epochs": trainer.epochs,
+        "seed": trainer.seed,
+        "reference": reference.name,
+        "definition": f"{_WHAT} the reference",
+        "comparisons": rows,
+        "missing": [each._asdict() for each in missing],
+    }
