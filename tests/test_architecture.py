@@ -17,7 +17,7 @@ SOURCES = (ROOT, "xpnet"), (ROOT / "backends", "xpnet_backends")
 # place here.
 ORDER = """
     errors
-    constraints kernels files scaling seeds
+    registry constraints kernels files scaling seeds
     names backend generator targets callbacks threads
     activations initializers data metrics_file progress
     losses optimizers schedules early_stopping readers
@@ -144,7 +144,7 @@ def _questions(name: str) -> Iterator[ast.AST]:
             isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "startswith"
         ):
             yield node
-        elif isinstance(node, ast.Dict) and name != "xpnet.backend":  # which has the registry's table
+        elif isinstance(node, ast.Dict) and name != "xpnet.registry":  # which has the registry's table
             yield from filter(None, node.keys)
 
 

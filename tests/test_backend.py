@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xpnet import backend as registry
+from xpnet import backend as devices
+from xpnet import registry
 from xpnet.activations import ACTIVATIONS, get_activation
-from xpnet.backend import Backend, backend_of, get_backend, list_backends, usable_devices
+from xpnet.backend import Backend, backend_of, get_backend, usable_devices
 from xpnet.errors import (
     BackendNotInstalledError,
     DeviceIndexError,
@@ -27,13 +28,14 @@ from xpnet.errors import (
 from xpnet.kernels import REFERENCE, Kernels
 from xpnet.network import Network
 from xpnet.optimizers import get_optimizer
+from xpnet.registry import list_backends
 from xpnet.step import init_state, make_step
 
 
 @pytest.fixture(autouse=True)
 def forgotten() -> Iterator[None]:
     """Backends are made once and kept; these tests change what there is."""
-    caches = (registry._registry, registry._create)
+    caches = (registry._registry, devices._create)
     for cache in caches:
         cache.cache_clear()
     yield
@@ -81,7 +83,7 @@ def _unusable(*names: str) -> Callable[[str], Callable[[str, int], Any]]:
     ],
 )
 def test_grammar(device: str, expected: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_load", _unusable())
+    monkeypatch.setattr(devices, "load_factory", _unusable())
     assert get_backend(device) == expected
 
 
@@ -90,7 +92,7 @@ def test_grammar(device: str, expected: Any, monkeypatch: pytest.MonkeyPatch) ->
     [("auto", ("numpy", "cpu", 0)), ("torch", ("torch", "cpu", 0)), ("torch:auto:1", ("torch", "cpu", 1))],
 )
 def test_auto_takes_the_cpu_where_no_gpu_works(device: str, expected: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_load", _unusable("cupy", "torch"))
+    monkeypatch.setattr(devices, "load_factory", _unusable("cupy", "torch"))
     assert get_backend(device) == expected
 
 
@@ -98,14 +100,14 @@ def test_auto_takes_the_cpu_where_no_gpu_works(device: str, expected: Any, monke
 def test_auto_of_a_backend_without_cpu_says_what_is_wrong_with_its_gpu(
     device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registry, "_load", _unusable("cupy"))
+    monkeypatch.setattr(devices, "load_factory", _unusable("cupy"))
     with pytest.raises(DeviceUnavailableError, match="cupy has no GPU today"):
         get_backend(device)
 
 
 @pytest.mark.parametrize("device", ["gpu", "torch:gpu", "cupy:gpu:1"])
 def test_a_gpu_that_was_asked_for_never_becomes_a_cpu(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_load", _unusable("cupy", "torch"))
+    monkeypatch.setattr(devices, "load_factory", _unusable("cupy", "torch"))
     with pytest.raises(DeviceUnavailableError):
         get_backend(device)
 
@@ -287,7 +289,7 @@ def test_a_duplicate_name(entries: list[tuple[str, str]], monkeypatch: pytest.Mo
 
 def test_usable_devices_lists_each_device_or_why_not(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [(name, found.name) for name, found in usable_devices("numpy")] == [("numpy:cpu", "numpy:cpu")]
-    monkeypatch.setattr(registry, "_load", _unusable("cupy"))
+    monkeypatch.setattr(devices, "load_factory", _unusable("cupy"))
     ((name, reason),) = usable_devices("cupy")
     assert name == "cupy:gpu"
     assert str(reason) == "cupy has no GPU today"

@@ -10,10 +10,10 @@ import pytest
 
 from tests.helpers import xpnet
 from xpnet import activations
-from xpnet.backend import list_backends
 from xpnet.datasets import DATASETS
 from xpnet.errors import DeviceUnavailableError
 from xpnet.losses import LOSSES
+from xpnet.registry import list_backends
 
 
 @pytest.fixture(autouse=True)

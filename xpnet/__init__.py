@@ -14,7 +14,7 @@ True
 
 from typing import TYPE_CHECKING, Any
 
-from xpnet.backend import Backend, get_backend, list_backends
+from xpnet.backend import Backend, get_backend
 from xpnet.callbacks import Callback, EpochRecord, Interrupt, LearningRateSchedule, StopTraining, TimeLimit
 from xpnet.checkpoint import Checkpoint, load_state, save_state
 from xpnet.datasets import load_dataset
@@ -25,6 +25,7 @@ from xpnet.model import Model
 from xpnet.model_io import load_model, save_model
 from xpnet.network import Network, Parameters
 from xpnet.progress import Progress
+from xpnet.registry import list_backends
 from xpnet.trainer import Run, RunState, Trainer
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Backends: what the trainer asks of an array library, the device grammar, and the registry.
+"""Backends: what the trainer asks of an array library, and the grammar of devices.
 
 A device is written ``[backend:]cpu|gpu|auto[:index][@precision]``: ``cpu`` is NumPy, ``numba:cpu`` is NumPy compiled,
 ``gpu`` is CuPy, ``torch:gpu:1`` is PyTorch on its second GPU, ``auto`` takes a GPU when one works, and ``gpu@tf32``
@@ -7,13 +7,11 @@ rounds the factors of its matrix products. Nothing is imported or probed before 
 
 from __future__ import annotations
 
-import importlib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import array_api_compat
 import numpy as np
@@ -22,19 +20,25 @@ from xpnet.errors import (
     BackendNotInstalledError,
     DeviceIndexError,
     DeviceUnavailableError,
-    DuplicateBackendError,
     InvalidParameterError,
     UnknownBackendError,
     UnknownNameError,
 )
 from xpnet.kernels import REFERENCE, Array, Kernels, RunSteps, Step, run_steps
+from xpnet.registry import BUILTIN, list_backends, load_factory
 
 __all__ = [
-    "PRECISIONS", "Array", "Backend", "backend_of", "check_index", "dtype_name", "get_backend", "list_backends",
-    "to_host", "usable_devices",
-]  # fmt: skip
+    "PRECISIONS",
+    "Array",
+    "Backend",
+    "backend_of",
+    "check_index",
+    "dtype_name",
+    "get_backend",
+    "to_host",
+    "usable_devices",
+]
 
-ENTRY_POINT_GROUP = "xpnet.backends"
 PRECISIONS = ("float32", "tf32", "bf16")
 
 
@@ -99,83 +103,14 @@ class Backend(Protocol):
         raise InvalidParameterError(f"precision: expected float32, for {self.name} has no other; received {precision}.")
 
 
-# An adapter's entry: the kind of device ("cpu" or "gpu") and its index, to a backend.
-Factory = Callable[[str, int], Backend]
-
-
-class _Builtin(NamedTuple):
-    library: str
-    module: str
-    install: str
-
-
-_BUILTIN = {
-    "numpy": _Builtin("numpy", "xpnet_backends.numpy", "pip install numpy"),
-    "numba": _Builtin("numba", "xpnet_backends.numba", "pip install 'xpnet[fast]'"),
-    "cupy": _Builtin("cupy", "xpnet_backends.cupy", "pip install 'cupy-cuda13x[ctk]' (CUDA 12: 'cupy-cuda12x[ctk]')"),
-    "torch": _Builtin("torch", "xpnet_backends.torch", "pip install torch"),
-    "jax": _Builtin("jax", "xpnet_backends.jax", "pip install jax"),
-    "strict": _Builtin("array_api_strict", "xpnet_backends.strict", "pip install array-api-strict"),
-}
 _KINDS = ("cpu", "gpu", "auto")
 _DEFAULT_BACKEND = {"cpu": "numpy", "gpu": "cupy"}
-
-
-@lru_cache(maxsize=1)
-def _registry() -> dict[str, _Builtin | EntryPoint]:
-    table: dict[str, _Builtin | EntryPoint] = dict(_BUILTIN)
-    for entry in entry_points(group=ENTRY_POINT_GROUP):
-        if entry.name in table:
-            raise DuplicateBackendError(
-                f"duplicate backend {entry.name!r}: expected each name once; received it again from {entry.value!r} "
-                f"(entry-point group {ENTRY_POINT_GROUP!r}). Uninstall or rename one of the two."
-            )
-        table[entry.name] = entry
-    return table
-
-
-def list_backends() -> tuple[str, ...]:
-    """Names of all registered backends, installed or not; none is imported.
-
-    Examples
-    --------
-    >>> import xpnet
-    >>> "numpy" in xpnet.list_backends()
-    True
-    """
-    return tuple(_registry())
-
-
-def _load(name: str) -> Factory:
-    """Import the adapter of a backend."""
-    registry = _registry()
-    if name not in registry:
-        raise UnknownBackendError.among("backend", name, registry)
-    entry = registry[name]
-    if isinstance(entry, EntryPoint):
-        factory: Factory = entry.load()
-        return factory
-    try:
-        module = importlib.import_module(entry.module)
-    except (ImportError, OSError) as exc:
-        if isinstance(exc, ModuleNotFoundError) and (exc.name or "").partition(".")[0] == entry.library:
-            raise BackendNotInstalledError(
-                f"backend {name!r} is not installed: expected the package {entry.library!r}; "
-                f"received {exc.msg}. Run: {entry.install}"
-            ) from exc
-        reason = " ".join(str(exc).split())
-        raise DeviceUnavailableError(
-            f"backend {name!r} is installed but does not work: expected to import {entry.library!r}; "
-            f"received {type(exc).__name__}: {reason}. Reinstall it: {entry.install}"
-        ) from exc
-    built_in: Factory = module.create
-    return built_in
 
 
 @lru_cache(maxsize=64)
 def _create(name: str, kind: str, index: int, precision: str) -> Backend:
     """Make the one backend of a device; it has no state, and being the same each time it can key a cache."""
-    backend = _load(name)(kind, index)
+    backend: Backend = load_factory(name)(kind, index)
     if precision != PRECISIONS[0]:
         backend.set_precision(precision)
         backend.precision, backend.name = precision, f"{backend.name}@{precision}"
@@ -269,14 +204,14 @@ def backend_of(array: Array) -> Backend:
     """
     library = type(array).__module__.partition(".")[0]
     library = {"jaxlib": "jax"}.get(library, library)
-    for name, entry in _BUILTIN.items():
+    for name, entry in BUILTIN.items():
         if entry.library == library:
             where = array_api_compat.device(array)
             for _, backend in usable_devices(name):
                 if not isinstance(backend, Exception) and backend.device == where:
                     return backend
     raise InvalidParameterError(
-        f"no backend for this array: expected an array of one of {', '.join(_BUILTIN)}; "
+        f"no backend for this array: expected an array of one of {', '.join(BUILTIN)}; "
         f"received {type(array).__module__}.{type(array).__qualname__}. Convert it with numpy.asarray."
     )
 

@@ -7,9 +7,10 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from xpnet.backend import list_backends, usable_devices
+from xpnet.backend import usable_devices
 from xpnet.datasets import DATASETS
 from xpnet.gradcheck import gradcheck_table
+from xpnet.registry import list_backends
 
 __all__ = ["datasets", "devices", "gradcheck"]
 

@@ -1,0 +1,90 @@
+"""The registry: which backends there are, and where their adapters are; none is imported before it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from functools import lru_cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, NamedTuple
+
+from xpnet.errors import (
+    BackendNotInstalledError,
+    DeviceUnavailableError,
+    DuplicateBackendError,
+    UnknownBackendError,
+)
+
+__all__ = ["BUILTIN", "list_backends", "load_factory"]
+
+ENTRY_POINT_GROUP = "xpnet.backends"
+
+# An adapter's entry: the kind of device ("cpu" or "gpu") and its index, to a backend.
+Factory = Callable[[str, int], Any]
+
+
+class _Builtin(NamedTuple):
+    library: str
+    module: str
+    install: str
+
+
+BUILTIN = {
+    "numpy": _Builtin("numpy", "xpnet_backends.numpy", "pip install numpy"),
+    "numba": _Builtin("numba", "xpnet_backends.numba", "pip install 'xpnet[fast]'"),
+    "cupy": _Builtin("cupy", "xpnet_backends.cupy", "pip install 'cupy-cuda13x[ctk]' (CUDA 12: 'cupy-cuda12x[ctk]')"),
+    "torch": _Builtin("torch", "xpnet_backends.torch", "pip install torch"),
+    "jax": _Builtin("jax", "xpnet_backends.jax", "pip install jax"),
+    "strict": _Builtin("array_api_strict", "xpnet_backends.strict", "pip install array-api-strict"),
+}
+
+
+@lru_cache(maxsize=1)
+def _registry() -> dict[str, _Builtin | EntryPoint]:
+    table: dict[str, _Builtin | EntryPoint] = dict(BUILTIN)
+    for entry in entry_points(group=ENTRY_POINT_GROUP):
+        if entry.name in table:
+            raise DuplicateBackendError(
+                f"duplicate backend {entry.name!r}: expected each name once; received it again from {entry.value!r} "
+                f"(entry-point group {ENTRY_POINT_GROUP!r}). Uninstall or rename one of the two."
+            )
+        table[entry.name] = entry
+    return table
+
+
+def list_backends() -> tuple[str, ...]:
+    """Names of all registered backends, installed or not; none is imported.
+
+    Examples
+    --------
+    >>> import xpnet
+    >>> "numpy" in xpnet.list_backends()
+    True
+    """
+    return tuple(_registry())
+
+
+def load_factory(name: str) -> Factory:
+    """Import the adapter of a backend."""
+    registry = _registry()
+    if name not in registry:
+        raise UnknownBackendError.among("backend", name, registry)
+    entry = registry[name]
+    if isinstance(entry, EntryPoint):
+        factory: Factory = entry.load()
+        return factory
+    try:
+        module = importlib.import_module(entry.module)
+    except (ImportError, OSError) as exc:
+        if isinstance(exc, ModuleNotFoundError) and (exc.name or "").partition(".")[0] == entry.library:
+            raise BackendNotInstalledError(
+                f"backend {name!r} is not installed: expected the package {entry.library!r}; "
+                f"received {exc.msg}. Run: {entry.install}"
+            ) from exc
+        reason = " ".join(str(exc).split())
+        raise DeviceUnavailableError(
+            f"backend {name!r} is installed but does not work: expected to import {entry.library!r}; "
+            f"received {type(exc).__name__}: {reason}. Reinstall it: {entry.install}"
+        ) from exc
+    built_in: Factory = module.create
+    return built_in
