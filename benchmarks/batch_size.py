@@ -1,7 +1,7 @@
 """What the batch size does: time an epoch, epochs and seconds to a given accuracy, final accuracy.
 
-Run it as ``python benchmarks/batch_size.py --data-dir DIR [--accuracy 0.85] [--out FOLDER]``: Fashion-MNIST, 784-128-64-10
-ReLU, Adam. Accuracies on the way are those of a validation part of a tenth; the final one is of the test part. The
+Run it as ``python benchmarks/batch_size.py --data-dir DIR [--accuracy 0.85] [--out FOLDER]``: Fashion-MNIST,
+784-128-64-10 ReLU, Adam. Accuracies on the way are those of a validation part of a tenth; the final one is of the test part. The
 learning rate grows with the square root of the batch size, which keeps Adam's noise alike (Malladi et al. (2022),
 NeurIPS, "On the SDEs and scaling rules for adaptive gradient algorithms"), up to a largest one. Every batch size trains
 for the same number of epochs, but for large ones, which train until they have done some hundreds of steps.
@@ -88,7 +88,15 @@ def main() -> None:
         ))  # fmt: skip
         print(f"batch {batch:,}: {row['seconds_an_epoch']:.2f} s an epoch, {final:.3f}", flush=True)
     wanted = f"{given.accuracy:.0%}"
-    columns = ("batch", "learning rate", "s an epoch", f"epochs to {wanted}", f"s to {wanted}", "final accuracy", "epochs")
+    columns = (
+        "batch",
+        "learning rate",
+        "s an epoch",
+        f"epochs to {wanted}",
+        f"s to {wanted}",
+        "final accuracy",
+        "epochs",
+    )
     title = f"Fashion-MNIST, {'-'.join(map(str, SIZES))}, Adam, {n:,} samples, on {given.device}: by batch size"
     grid = Grid(title, columns, cells)
     show(grid)

@@ -276,7 +276,9 @@ def test_recording_leaves_nothing_behind() -> None:
     gc.collect()
     gc.disable()
     try:
-        statements, _, _ = record(step, *started(network, "adam", "float32"), data_of(network, "float32", weighted=True))
+        statements, _, _ = record(
+            step, *started(network, "adam", "float32"), data_of(network, "float32", weighted=True)
+        )
         outs = [weakref.ref(statement.out) for statement in statements]
         del statements, _
         assert not [ref for ref in outs if ref() is not None]

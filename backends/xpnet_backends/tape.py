@@ -99,7 +99,9 @@ class Traced(NDArrayOperatorsMixin):
         kind = "matmul" if ufunc is np.matmul else "each"
         if out is None:
             values = [_value(each) for each in inputs]
-            return self._write(kind, ufunc, inputs, _product(*values) if ufunc is np.matmul else _elements(ufunc, values))
+            return self._write(
+                kind, ufunc, inputs, _product(*values) if ufunc is np.matmul else _elements(ufunc, values)
+            )
         (target,) = out
         self.tape.append(Statement(kind, ufunc, inputs, target))
         return target
@@ -129,7 +131,7 @@ def _elements(ufunc: np.ufunc, values: list[Any]) -> np.ndarray:
 
 
 def _room(values: list[Any], dtype: Any) -> np.ndarray:
-    flags = [["readonly"]] * len(values) + [["writeonly", "allocate"]]
+    flags: list[Any] = [["readonly"]] * len(values) + [["writeonly", "allocate"]]
     room: np.ndarray = np.nditer([*values, None], ["zerosize_ok"], flags, [None] * len(values) + [dtype]).operands[-1]
     return room
 
