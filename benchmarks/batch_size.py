@@ -1,10 +1,10 @@
 """What the batch size does: time an epoch, epochs and seconds to a given accuracy, final accuracy.
 
 Run it as ``python benchmarks/batch_size.py --data-dir DIR [--accuracy 0.85] [--out FOLDER]``: Fashion-MNIST,
-784-128-64-10 ReLU, Adam. Accuracies on the way are those of a validation part of a tenth; the final one is of the test part. The
-learning rate grows with the square root of the batch size, which keeps Adam's noise alike (Malladi et al. (2022),
-NeurIPS, "On the SDEs and scaling rules for adaptive gradient algorithms"), up to a largest one. Every batch size trains
-for the same number of epochs, but for large ones, which train until they have done some hundreds of steps.
+784-128-64-10 ReLU, Adam. Accuracies on the way are those of a validation part of a tenth; the final one is of the test
+part. The learning rate grows with the square root of the batch size, which keeps Adam's noise alike (Malladi et al.
+(2022), NeurIPS, "On the SDEs and scaling rules for adaptive gradient algorithms"), up to a largest one. Every batch
+size trains for the same number of epochs, but large ones until they have done some hundreds of steps.
 """
 
 from __future__ import annotations

@@ -38,9 +38,7 @@ def task(module: ModuleType, accuracy: float = 2.0, rule: tuple[str, float] = ("
 
 
 @pytest.mark.parametrize("rule", [("adam", 0.01), ("momentum", 0.1)])
-def test_the_libraries_do_the_same_work(
-    script: Any, monkeypatch: pytest.MonkeyPatch, rule: tuple[str, float]
-) -> None:
+def test_the_libraries_do_the_same_work(script: Any, monkeypatch: pytest.MonkeyPatch, rule: tuple[str, float]) -> None:
     module = script("time_to_accuracy")
     monkeypatch.setattr(module, "MOST_EPOCHS", 4)
     given = task(module, rule=rule)
