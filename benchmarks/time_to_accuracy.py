@@ -42,8 +42,8 @@ class Settings(NamedTuple):
     learning_rate: float
 
 
-CHOSEN = Settings((256,), 128, "adam", 0.002)
-RATES = (("adam", 0.001), ("adam", 0.002), ("momentum", 0.05), ("momentum", 0.1))
+CHOSEN = Settings((128,), 256, "adam", 0.003)
+RATES = (("adam", 0.001), ("adam", 0.002), ("adam", 0.003), ("momentum", 0.1))
 CANDIDATES = [
     Settings(hidden, batch, *rate)
     for hidden, batch, rate in itertools.product(((128,), (256,), (512,), (256, 128)), (64, 128, 256), RATES)
