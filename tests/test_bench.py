@@ -359,6 +359,8 @@ def test_swept_rungs():
     assert with_batch(rung, 65536)[3:] == (65536, "adam", 0.001, 1)
     assert with_batch(rung, 1).n_samples >= 10
     assert with_width(rung, 16).sizes == (784, 16, 16, 10)
+    assert with_width(rung, 16).steps == rung.steps
+    assert with_width(rung, 8192).steps == 2  # each is a hundred GFLOP
 
 
 def test_lines_of_a_sweep():

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from tests.helpers import Outcome, house_csv, idx_folder, labels_npz, species_csv, train, xpnet
-from tests.training import job_of
+from tests.training import StopAt, job_of
 from xpnet.cli import plots
 from xpnet.cli.job import prepare
 from xpnet.cli.options import TrainOptions
@@ -324,3 +324,20 @@ def test_the_same_seed_gives_the_same_run_on_every_backend(other):
     assert another["device"] == other
     for part in ("train", "validation", "test"):
         assert another[part] == pytest.approx(numpy[part], rel=1e-8)
+
+
+def test_the_scores_of_an_interrupted_epoch_are_taken_anew(monkeypatch):
+    class Stopped(StopAt):
+        exit_code = 130
+
+        def __init__(self):
+            super().__init__(3)  # within the second epoch: each has two pieces
+
+    monkeypatch.setattr(sys.modules["xpnet.cli.train"], "Interrupt", Stopped)
+    outcome = xpnet("train", "iris", "--hidden", "8", "--device", "cpu", "--lr", "0.05", "--json", "--out", "out")
+    assert outcome.code == 130
+    summary = json.loads(outcome.out)
+    assert (summary["epochs"], summary["stopped"]) == (1, "interrupted")
+    parts = job_of("iris", "--hidden", "8", "--device", "cpu").parts
+    model = load_model("out/model.safetensors")
+    assert summary["validation"] == model.evaluate(parts.x_validation, parts.y_validation)

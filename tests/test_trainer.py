@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import weakref
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
@@ -15,7 +16,7 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.utils.class_weight import compute_sample_weight
 
 from tests.training import StopAt
-from xpnet import batches
+from xpnet import batches, loop
 from xpnet.backend import Backend, backend_of
 from xpnet.callbacks import Callback, EpochRecord, StopTraining
 from xpnet.early_stopping import EarlyStopping
@@ -432,3 +433,18 @@ def test_nothing_leaves_the_device_within_an_epoch(
     assert len(count.seen) == 10
     assert len(first) == len(second) == 1
     assert min(second) - min(first) == 2  # at the end of an epoch: its loss, and whether all is finite
+
+
+def test_no_more_than_one_copy_of_the_parameters_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    copies: list[weakref.ref[np.ndarray]] = []
+    copy = loop._copy
+
+    def counting(*arguments: Any) -> np.ndarray:
+        assert [ref for ref in copies if ref() is not None] == []
+        copies.append(weakref.ref(array := copy(*arguments)))
+        return array
+
+    monkeypatch.setattr(loop, "_copy", counting)
+    x = np.random.default_rng(0).standard_normal((20, 3))
+    Trainer(Network([3, 4, 2]), epochs=3).fit(x, np.arange(20) % 2, validation=(x, np.arange(20) % 2))
+    assert len(copies) == 4

@@ -79,7 +79,7 @@ def run_epochs(plan: Plan, state: RunState) -> Run:
             seconds = time.perf_counter() - started
             if not (math.isfinite(loss) and _is_finite(plan, state)):
                 raise _divergence(plan, good, state, loss, rate)
-            del good  # before the next copy, not after it: no more than one is held
+            good = state.params  # the earlier copy goes before the next is made: no more than one is held
             good = _copy(plan, state)
             trained = plan.n_samples - first * plan.batch_size  # fewer where an interrupted epoch went on
             scores = plan.scores(Parameters(good, plan.network)) if plan.scores else None

@@ -131,7 +131,7 @@ def _elements(ufunc: np.ufunc, values: list[Any]) -> np.ndarray:
 
 
 def _room(values: list[Any], dtype: Any) -> np.ndarray:
-    flags: Any = [["readonly"]] * len(values) + [["writeonly", "allocate"]]
+    flags: list[Any] = [["readonly"]] * len(values) + [["writeonly", "allocate"]]
     room: np.ndarray = np.nditer([*values, None], ["zerosize_ok"], flags, [None] * len(values) + [dtype]).operands[-1]
     return room
 

@@ -95,7 +95,7 @@ def _measure(rung: Rung, name: str) -> int:
 
 
 def _multiply(rung: Rung) -> None:
-    """Do the products of a step and of the data, in memory that goes back to the system: used again, it was unseen."""
+    """Do the products of a step and of the data, in memory that goes back to the system: none is used again unseen."""
 
     def room(*shape: int) -> np.ndarray:
         return np.ndarray(shape, np.float32, mmap.mmap(-1, _FLOAT * math.prod(shape)))

@@ -14,7 +14,8 @@ from xpnet.errors import UnknownNameError
 
 __all__ = ["SWEEPS", "Sweep", "crossing", "sweep"]
 
-_SAMPLES, _STEPS, _QUICK_LIMIT = 8192, 64, 256
+_SAMPLES, _STEPS, _FEWEST_STEPS, _QUICK_LIMIT = 8192, 64, 2, 256
+_OPERATIONS = 10**11  # of an epoch: a second or so on a CPU, for the widest would take minutes
 
 
 class Sweep(NamedTuple):
@@ -54,7 +55,8 @@ def _with_batch(rung: Rung, batch: int) -> Rung:
 
 def _with_width(rung: Rung, width: int) -> Rung:
     hidden = (width for _ in rung.sizes[1:-1])
-    return rung._replace(sizes=(rung.sizes[0], *hidden, rung.sizes[-1]), steps=min(rung.steps, _STEPS))
+    wide = rung._replace(sizes=(rung.sizes[0], *hidden, rung.sizes[-1]))
+    return wide._replace(steps=max(_FEWEST_STEPS, min(rung.steps, _STEPS, _OPERATIONS // wide.flops)))
 
 
 SWEEPS: dict[str, tuple[Callable[[Rung, int], Rung], tuple[int, ...]]] = {

@@ -123,7 +123,8 @@ class TrainOptions:
     json: Annotated[bool, _option(_RUN, "one JSON object on stdout", show_default=False)] = False
 
 
-# Options that say where from, how to report and what one machine has, not what to compute: no part of a configuration.
+# Options that say where from, how to report and what one machine has, not what to compute: they are no part of a run's
+# configuration.
 _NOT_CONFIGURED = ("preset", "config", "out", "quiet", "json", "threads")
 
 
