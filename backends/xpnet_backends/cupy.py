@@ -12,7 +12,7 @@ import numpy as np
 from cupy._core import _routines_linalg as products  # pyright: ignore[reportAttributeAccessIssue]
 
 from xpnet.backend import Array, Backend, check_index
-from xpnet.errors import DeviceUnavailableError
+from xpnet.errors import DeviceUnavailableError, memory_errors
 
 __all__ = ["create"]
 
@@ -64,11 +64,18 @@ class CupyBackend(Backend):
     def scope(self, dtype: str) -> AbstractContextManager[Any]:
         """Make this GPU the current one, and set the precision of products: CuPy's own default is an environment's."""
         stack = ExitStack()
+        stack.enter_context(memory_errors(self.name, self._free))
         stack.enter_context(self.device)
         stack.callback(products.set_compute_type, np.float32, products.get_compute_type(np.float32))
         tf32 = self.precision == "tf32"
         products.set_compute_type(np.float32, products.COMPUTE_TYPE_TF32 if tf32 else products.COMPUTE_TYPE_DEFAULT)
         return stack
+
+    def _free(self) -> int:
+        with self.device:
+            free: int = self.device.mem_info[0]
+            kept: int = cupy.get_default_memory_pool().free_bytes()
+            return free + kept
 
     def set_precision(self, precision: str) -> None:
         """Take TF32 or bf16, which GPUs have from compute capability 8.0 on."""
