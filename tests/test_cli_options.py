@@ -55,7 +55,7 @@ EFFECTS = {
     "--val-fraction": ["0.3"],
 }
 # These have a test of their own here or beside.
-ELSEWHERE = {"--data-dir", "--debug", "--json", "--out", "--quiet", "--target", "--threads"}
+ELSEWHERE = {"--data-dir", "--debug", "--json", "--out", "--precision", "--quiet", "--target", "--threads"}
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,7 @@ from xpnet.batches import ClassWeight, epoch_order, place, to_device, weigh
 from xpnet.callbacks import Callback
 from xpnet.constraints import Constraint, check_constraints, integer, one_of, optional, real
 from xpnet.early_stopping import EarlyStopping, get_early_stopping
-from xpnet.errors import InvalidParameterError
+from xpnet.errors import InvalidParameterError, OutOfMemoryError
 from xpnet.evaluation import evaluate, metric_name
 from xpnet.loop import Order, Plan, Scores, run_epochs
 from xpnet.network import Network
@@ -40,6 +40,8 @@ _CONSTRAINTS = {
     "dtype": one_of("float32", "float64"),
 }
 _AUTO_BATCH_SIZE = 32
+# A step holds so many numbers a sample and unit at once, at most: saved, output, mask, gradient, and two in between.
+_ARRAYS_A_LAYER = 6
 
 
 @dataclass(frozen=True)
@@ -138,15 +140,22 @@ class Trainer:
             Before anything is trained.
         DivergenceError
             The loss or the parameters are no longer finite; its attribute `run` holds the last good epoch's.
+        OutOfMemoryError
+            It says what was needed, what is free and, where a smaller batch would help, how small.
         """
         backend = backend_of(x) if self.device is None and is_array_api_obj(x) else get_backend(self.device or "cpu")
-        with backend.scope(self.dtype):
-            plan = self._plan(backend, x, y, sample_weight, validation)
-            if state is None:
-                state = self.initial_state(backend, params)
-            else:
-                state = adopt(state, self.network, get_optimizer(self.optimizer), backend, self.dtype)
-            return run_epochs(plan, state)
+        plan = None
+        try:
+            with backend.scope(self.dtype):
+                plan = self._plan(backend, x, y, sample_weight, validation)
+                if state is None:
+                    state = self.initial_state(backend, params)
+                else:
+                    state = adopt(state, self.network, get_optimizer(self.optimizer), backend, self.dtype)
+                return run_epochs(plan, state)
+        except OutOfMemoryError as exc:
+            advice = _smaller_batch(plan, exc.free) if plan is not None and exc.free is not None else ""
+            raise OutOfMemoryError(exc.device, exc.needed, exc.free, advice) from exc.__cause__
 
     def initial_state(self, backend: Backend, params: Sequence[tuple[Any, Any]] | None = None) -> RunState:
         """Return the state before the first step, with the weights of the seed or with given ones."""
@@ -204,3 +213,14 @@ class Trainer:
             order=shuffle if callable(shuffle) else lambda epoch, n: epoch_order(n, self.seed, epoch, shuffle=shuffle),
             callbacks=tuple(self.callbacks),
         )
+
+
+def _smaller_batch(plan: Plan, free: int) -> str:
+    """Say which power of two would fit as a batch size, if one below the plan's does."""
+    n_in, *units = plan.network.layer_sizes
+    numbers = n_in + _ARRAYS_A_LAYER * sum(units)
+    fitting = free // (numbers * np.dtype(plan.dtype).itemsize)
+    batch = 1 << max(min(fitting, plan.batch_size - 1).bit_length() - 1, 0)
+    if fitting < 1 or batch >= plan.batch_size:
+        return ""
+    return f"A batch size of about {batch} would fit: received {plan.batch_size}."

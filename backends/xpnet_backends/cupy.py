@@ -13,7 +13,7 @@ import numpy as np
 from cupy._core import _routines_linalg as products  # pyright: ignore[reportAttributeAccessIssue]
 
 from xpnet.backend import Array, Backend, check_index
-from xpnet.errors import DeviceUnavailableError
+from xpnet.errors import DeviceUnavailableError, memory_errors
 from xpnet.kernels import RunSteps, Step
 from xpnet_backends.cupy_graph import captured
 from xpnet_backends.recorded import WORTH_RECORDING, Recorded
@@ -68,6 +68,7 @@ class CupyBackend(Backend):
     def scope(self, dtype: str) -> AbstractContextManager[Any]:
         """Make this GPU the current one, and set the precision of products: CuPy's own default is an environment's."""
         stack = ExitStack()
+        stack.enter_context(memory_errors(self.name, self._free))
         stack.enter_context(self.device)
         stack.callback(products.set_compute_type, np.float32, products.get_compute_type(np.float32))
         tf32 = self.precision == "tf32"
@@ -79,6 +80,12 @@ class CupyBackend(Backend):
         if n_steps < WORTH_RECORDING:
             return super().compile(step)
         return Recorded(step, self.xp, partial(captured, xp=self.xp, precision=self.precision))
+
+    def _free(self) -> int:
+        with self.device:
+            free: int = self.device.mem_info[0]
+            kept: int = cupy.get_default_memory_pool().free_bytes()
+            return free + kept
 
     def set_precision(self, precision: str) -> None:
         """Take TF32 or bf16, which GPUs have from compute capability 8.0 on."""

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from xpnet.backend import Array, Backend, check_index
-from xpnet.errors import DeviceUnavailableError
+from xpnet.errors import DeviceUnavailableError, memory_errors
 from xpnet.kernels import RunSteps, Step
 from xpnet_backends.jax_pieces import XP, XP_BF16, Pieces, like
 
@@ -41,10 +41,18 @@ class JaxBackend(Backend):
         On GPUs JAX by itself takes TF32 for products in float32.
         """
         stack = ExitStack()
+        if self.device.platform == "cpu":
+            stack.enter_context(memory_errors(self.name))
+        else:
+            stack.enter_context(memory_errors(self.name, self._free))
         stack.enter_context(jax.default_matmul_precision("tensorfloat32" if self.precision == "tf32" else "highest"))
         stack.enter_context(jax.enable_x64(dtype == "float64"))
         stack.enter_context(jax.default_device(self.device))
         return stack
+
+    def _free(self) -> int | None:
+        known: dict[str, int] = self.device.memory_stats() or {}
+        return known["bytes_limit"] - known["bytes_in_use"] if "bytes_limit" in known else None
 
     def set_precision(self, precision: str) -> None:
         """Take bf16, or on a GPU TF32."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 import array_api_compat.numpy as xp
 import numpy as np
 
 from xpnet.backend import Backend, check_index
+from xpnet.errors import memory_errors
 from xpnet.kernels import RunSteps, Step
 from xpnet_backends.recorded import WORTH_RECORDING, Recorded, on_host
 from xpnet_backends.replay import Replay
@@ -29,7 +30,10 @@ class NumpyBackend(Backend):
 
     def scope(self, dtype: str) -> AbstractContextManager[Any]:
         """Silence floating-point warnings: a run that diverges is reported by the trainer, once and with a remedy."""
-        return np.errstate(all="ignore")
+        stack = ExitStack()
+        stack.enter_context(memory_errors(self.name))
+        stack.enter_context(np.errstate(all="ignore"))
+        return stack
 
 
 def create(kind: str, index: int) -> Backend:

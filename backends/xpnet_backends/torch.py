@@ -1,4 +1,4 @@
-"""PyTorch, eager, on the CPU and on CUDA GPUs."""
+"""PyTorch: eager on the CPU, as a CUDA graph on GPUs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import numpy as np
 import torch
 
 from xpnet.backend import Array, Backend, check_index
-from xpnet.errors import DeviceUnavailableError
+from xpnet.errors import DeviceUnavailableError, memory_errors
+from xpnet.kernels import RunSteps, Step
+from xpnet_backends.torch_graph import Captured, capture
 
 __all__ = ["create"]
 
@@ -42,6 +44,10 @@ XP = SimpleNamespace(
 XP_BF16 = SimpleNamespace(**{**vars(XP), "matmul": _bf16_matmul})
 
 
+# Fewer steps than these in a run are done as they are: a capture takes the time of some tens.
+_WORTH_CAPTURING = 64
+
+
 class TorchBackend(Backend):
     """PyTorch's tensors without its autograd: the gradients are xpnet's own."""
 
@@ -61,9 +67,23 @@ class TorchBackend(Backend):
         host: np.ndarray = array.detach().cpu().numpy()
         return host
 
+    def compile(self, step: Step, n_steps: int = 1) -> RunSteps:
+        """Return a run that replays the step as a CUDA graph, or on the CPU the plain loop.
+
+        On the CPU `torch.compile` takes seconds for each shape, and nothing has shown that it pays.
+        """
+        eager = super().compile(step, n_steps)
+        if self.device.type == "cpu" or n_steps < _WORTH_CAPTURING:
+            return eager
+        return Captured(step, eager, capture)
+
     def scope(self, dtype: str) -> AbstractContextManager[Any]:
         """Switch autograd off, set the precision of products, and make the GPU the current one."""
         stack = ExitStack()
+        if self.device.type == "cuda":
+            stack.enter_context(memory_errors(self.name, self._free))
+        else:
+            stack.enter_context(memory_errors(self.name))
         stack.enter_context(torch.no_grad())
         # Whatever the user's other code has chosen, as it was afterwards.
         stack.callback(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision())
@@ -71,6 +91,11 @@ class TorchBackend(Backend):
         if self.device.type == "cuda":
             stack.enter_context(torch.cuda.device(self.device))
         return stack
+
+    def _free(self) -> int:
+        free: int = torch.cuda.mem_get_info(self.device)[0]
+        kept: int = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
+        return free + kept
 
     def set_precision(self, precision: str) -> None:
         """Take bf16, or on a GPU TF32."""
