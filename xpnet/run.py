@@ -15,7 +15,21 @@ from xpnet.parameters import Parameters
 from xpnet.schedules import Memory
 from xpnet.step import StepState
 
-__all__ = ["Run", "RunState", "adopt"]
+__all__ = ["Run", "RunState", "Start", "adopt"]
+
+
+class Start(NamedTuple):
+    """What an epoch began with, copied: there a run that diverges in it goes back to.
+
+    Attributes
+    ----------
+    params : (n_parameters,)
+    step : StepState or None
+        None where a divergence ends the run, for which the parameters are enough.
+    """
+
+    params: Array
+    step: StepState | None = None
 
 
 class RunState(NamedTuple):
@@ -37,6 +51,10 @@ class RunState(NamedTuple):
     best : (n_parameters,) or None
         Parameters of the best epoch, where there is early stopping.
     history : tuple of EpochRecord
+    halvings : int
+        How often the learning rate was halved after a divergence.
+    start : Start or None
+        What this epoch began with; None before the first step.
     """
 
     params: Array
@@ -48,6 +66,8 @@ class RunState(NamedTuple):
     stopping: StoppingMemory = StoppingMemory()
     best: Array | None = None
     history: tuple[EpochRecord, ...] = ()
+    halvings: int = 0
+    start: Start | None = None
 
 
 class Run(NamedTuple):
@@ -94,20 +114,29 @@ def adopt(state: RunState, network: Network, optimizer: Optimizer, backend: Back
 
     n = (network.n_parameters,)
     params = move(state.params, n, "parameters")
-    given, fresh = state.step.optimizer, optimizer.init(backend.xp, params, network.n_weights)
-    if len(given.slots) != len(fresh.slots):
-        raise InvalidParameterError(
-            f"state: expected an optimizer's state with {len(fresh.slots)} slots; received {len(given.slots)}. "
-            "Resume with the optimizer that the run began with."
+    n_slots = len(optimizer.init(backend.xp, params, network.n_weights).slots)
+
+    def move_step(step: StepState) -> StepState:
+        given = step.optimizer
+        if len(given.slots) != n_slots:
+            raise InvalidParameterError(
+                f"state: expected an optimizer's state with {n_slots} slots; received {len(given.slots)}. "
+                "Resume with the optimizer that the run began with."
+            )
+        moved = given._replace(
+            learning_rate=move(given.learning_rate, (), "a learning rate"),
+            count=move(given.count, (), "a counter", "int32"),
+            slots=tuple(move(slot, n, "a slot") for slot in given.slots),
         )
-    moved = given._replace(
-        learning_rate=move(given.learning_rate, (), "a learning rate"),
-        count=move(given.count, (), "a counter", "int32"),
-        slots=tuple(move(slot, n, "a slot") for slot in given.slots),
-    )
+        return StepState(moved, move(step.key, (2,), "a generator's key", "int32"))
+
+    start = state.start
+    if start is not None:
+        start = Start(move(start.params, n, "parameters"), start.step and move_step(start.step))
     return state._replace(
         params=params,
-        step=StepState(moved, move(state.step.key, (2,), "a generator's key", "int32")),
+        step=move_step(state.step),
+        start=start,
         total=move(state.total, (), "a total"),
         best=None if state.best is None else move(state.best, n, "best parameters"),
     )
