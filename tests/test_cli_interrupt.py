@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from tests.helpers import house_csv, xpnet
-from xpnet.cli.train import RunFolder
+from xpnet.cli.folder import RunFolder
 from xpnet.model_io import load_model
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals and terminals of POSIX")
@@ -73,7 +73,7 @@ def check_whole(run: Path) -> list[str]:
         elif name.endswith(".png"):
             assert path.read_bytes().endswith(b"IEND\xaeB`\x82")
         else:
-            assert re.fullmatch(r"\.[\w.]+\.part", name), name
+            assert re.fullmatch(r"\.[\w.]+\.part|\.lock", name), name
     return [name for name in names if not name.startswith(".")]
 
 

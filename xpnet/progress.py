@@ -19,8 +19,8 @@ _SCORES = ("loss", "accuracy", "r2")
 class Progress(Callback):
     """A bar in a terminal, and elsewhere one plain line an epoch; both on stderr.
 
-    In the bar the figures are those of the last whole epoch. Where stderr has gone, as a closed pipe or terminal, nothing
-    is shown, and the run goes on.
+    In the bar the figures are those of the last whole epoch. Where stderr has gone, a closed pipe or terminal, the run
+    goes on unseen.
 
     Parameters
     ----------

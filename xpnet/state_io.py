@@ -156,9 +156,9 @@ def _check_tensors(network: Network, tensors: dict[str, np.ndarray]) -> None:
         raise ModelFormatError(f"tensor params: expected float32 or float64; received {dtype}")
     forms: dict[str, tuple[str, tuple[int, ...]]] = {"count": ("int32", ()), "key": ("int32", (2,))}
     forms |= dict.fromkeys(("total", "learning_rate"), (dtype, ()))
-    for name, tensor in tensors.items():
+    for name in ("params", *tensors):
         # All others are as long as the parameters.
         form = forms.get(name.removeprefix("start."), (dtype, (network.n_parameters,)))
-        received = tensor.dtype.name, tensor.shape
+        received = tensors[name].dtype.name, tensors[name].shape
         if received != form:
             raise ModelFormatError(f"tensor {name}: expected {form[0]} {form[1]}; received {received[0]} {received[1]}")
