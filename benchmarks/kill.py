@@ -28,34 +28,20 @@ from xpnet.run import RunState
 from xpnet.state_io import load_state
 
 # Some steps between two checkpoints, so that a kill falls into an epoch as often as into a write.
-SETTINGS = [
-    "train",
-    "iris",
-    "--hidden",
-    "8",
-    "--activation",
-    "prelu",
-    "--dropout",
-    "0.1",
-    "--batch-size",
-    "8",
-    "--epochs",
-    "25",
-    "--lr",
-    "0.01",
-    "--schedule",
-    "adaptive",
-    "--early-stopping",
-    "loss:patience=99",
-    "--checkpoint-every",
-    "10steps",
-    "--keep",
-    "2",
-    "--device",
-    "cpu",
-    "--quiet",
-    "--out",
-]
+OPTIONS = {
+    "--hidden": "8",
+    "--activation": "prelu",
+    "--dropout": "0.1",
+    "--batch-size": "8",
+    "--epochs": "25",
+    "--lr": "0.01",
+    "--schedule": "adaptive",
+    "--early-stopping": "loss:patience=99",
+    "--checkpoint-every": "10steps",
+    "--keep": "2",
+    "--device": "cpu",
+}
+SETTINGS = ["train", "iris", "--quiet", *(part for option in OPTIONS.items() for part in option), "--out"]
 
 
 def live(run: Path, lifetime: float | None, first: Callable[[], object] = bool) -> bool:
@@ -82,6 +68,7 @@ def live(run: Path, lifetime: float | None, first: Callable[[], object] = bool) 
 
 
 def checkpoints(run: Path) -> list[Path]:
+    """Return the checkpoints of a run, the newest last."""
     return sorted((run / "checkpoints").glob("epoch-*.safetensors"))
 
 
@@ -116,6 +103,7 @@ def contents(run: Path) -> dict[str, object]:
 
 
 def facts(state: RunState) -> str:
+    """Return all that is in a state, to the bit, without the times measured."""
     history = tuple(record._replace(seconds=0, samples_per_second=0) for record in state.history)
 
     def bits(value: object) -> object:
@@ -127,6 +115,7 @@ def facts(state: RunState) -> str:
 
 
 def check_same(left: dict[str, object], expected: dict[str, object], run: Path) -> None:
+    """Hold what a run has left to what it should."""
     assert left.keys() == expected.keys(), f"{run}: {sorted(left.keys() ^ expected.keys())}"
     for name, content in expected.items():
         assert left[name] == content, f"{run}/{name} differs from that of the run never killed"
@@ -154,8 +143,8 @@ def survive(kills: int, seed: int, folder: Path) -> str:
         check_same(contents(run), expected, run)
         runs += 1
     return (
-        f"{killed} kills survived of {killed}: {within} in the midst of a write, {within_epoch} resumed within an epoch; "
-        f"{runs} runs of {duration:.1f} s, each the same as the one never killed"
+        f"{killed} kills survived of {killed}: {within} in the midst of a write, {within_epoch} resumed within an "
+        f"epoch; {runs} runs of {duration:.1f} s, each the same as the one never killed"
     )
 
 

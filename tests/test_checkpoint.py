@@ -302,7 +302,7 @@ def test_another_optimizers_state_is_refused_by_the_trainer(tmp_path: Path) -> N
 
 
 def test_every_part_of_a_state_is_in_the_file() -> None:
-    others = {"params", "step", "total", "best", "history", "stopping", "start"}
+    others = {"params", "step", "total", "best", "history", "stopping", "start", "refuge"}
     assert set(RunState._fields) == {*others, *state_io._STATE}
     assert set(EpochRecord._fields) == set(state_io._RECORD)
     assert set(StoppingMemory._fields) == set(state_io._STOPPING)

@@ -20,7 +20,7 @@ from xpnet.callbacks import Callback, EpochRecord
 from xpnet.checkpoint import Checkpoint
 from xpnet.errors import DivergenceError, InvalidParameterError, ModelFormatError, XpnetError, XpnetWarning
 from xpnet.network import Network
-from xpnet.run import Run
+from xpnet.run import Run, RunState
 from xpnet.state_io import load_state, save_state
 from xpnet.trainer import Trainer
 
@@ -317,8 +317,9 @@ TARGETS = X @ np.asarray([[1.0], [2.0], [-1.0], [0.5]])
 
 def diverge(rate: float, *callbacks: Callback, path: Path | None = None, **options: Any) -> Run:
     options = {"on_divergence": "halve", "epochs": 60, "early_stopping": "training_loss:patience=99", **options}
+    state = options.pop("state", None)
     trainer = Trainer(LINEAR, "momentum", rate, batch_size=4, callbacks=callbacks, dtype="float32", **options)
-    return trainer.fit(X, TARGETS) if path is None else trainer.resume(path, X, TARGETS)
+    return trainer.fit(X, TARGETS, state=state) if path is None else trainer.resume(path, X, TARGETS)
 
 
 RATE = 3.0  # it takes two halvings and more
@@ -337,17 +338,27 @@ def test_halving_finds_a_rate_that_works() -> None:
     assert np.isfinite(run.params.vector).all()
 
 
-def test_a_halved_epoch_begins_where_the_diverged_one_did() -> None:
-    """It is that of a run that had the smaller rate from there on."""
-    with pytest.warns(XpnetWarning):
-        run = diverge(RATE)
-    rates = [record.learning_rate for record in run.history]
+def test_it_goes_on_from_the_epoch_of_the_lowest_loss() -> None:
+    """The last one is beyond help: from its parameters the loss overflows at any rate."""
+    kept: dict[int, Any] = {}
 
-    class Rates(Callback):
-        def learning_rate(self, epoch: int, rate: float) -> float:
-            return rates[epoch - 1]
+    class Keep(Callback):
+        def on_epoch(self, record: EpochRecord, run: Run) -> None:
+            step = run.state.step
+            copied = step._replace(optimizer=step.optimizer._replace(slots=(step.optimizer.slots[0].copy(),)))
+            kept[record.epoch] = record.loss, run.state.params.copy(), copied
 
-    assert_same(run, diverge(1.0, Rates(), on_divergence="stop"))
+    with pytest.raises(DivergenceError):
+        diverge(RATE, Keep(), epochs=12, on_divergence="stop")
+    lowest = min(kept, key=lambda epoch: kept[epoch][0])
+    assert len(kept) > lowest + 3
+    with pytest.warns(XpnetWarning, match=f"parameters after epoch {lowest} with half") as caught:
+        run = diverge(RATE, epochs=12)
+    # The same by hand: that epoch begun again, from there, at the rate that it came to.
+    _, params, step = kept[lowest]
+    state = RunState(params, step, np.zeros((), "float32"), len(kept), history=run.history[: len(kept)])
+    rest = diverge(RATE / 2 ** len(caught), epochs=12, on_divergence="stop", state=state)
+    np.testing.assert_array_equal(rest.state.params, run.state.params)
 
 
 @pytest.mark.parametrize("every", [1, "3steps"])

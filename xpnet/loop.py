@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpnet.backend import Array, Backend
+from xpnet.backend import Backend
 from xpnet.batches import Samples, batches
 from xpnet.callbacks import Callback, EpochRecord, StopTraining
 from xpnet.constraints import real
@@ -19,7 +19,7 @@ from xpnet.early_stopping import EarlyStopping
 from xpnet.errors import DivergenceError, InvalidParameterError, XpnetWarning
 from xpnet.kernels import RunSteps
 from xpnet.network import Network, Parameters
-from xpnet.run import Run, RunState, Start
+from xpnet.run import Refuge, Run, RunState
 from xpnet.schedules import Schedule
 
 __all__ = ["Order", "Plan", "Scores", "run_epochs"]
@@ -75,8 +75,10 @@ def run_epochs(plan: Plan, state: RunState) -> Run:
             f"state: expected at most the {plan.n_steps} steps that an epoch has; received {state.position}. Resume "
             "with the data and the batch size that the run began with."
         )
-    if state.position == 0 or state.start is None or (plan.halvings and state.start.step is None):
-        state = _begin_epoch(plan, state)
+    if state.position == 0 or state.start is None:
+        state = state._replace(start=_copy(plan, state.params))  # for steps consume the original
+    if plan.halvings and state.refuge is None:
+        state = _take_refuge(plan, state)
     with ExitStack() as ends:  # it calls all of them, also where one raises
         try:
             for callback in plan.callbacks:
@@ -96,12 +98,11 @@ def run_epochs(plan: Plan, state: RunState) -> Run:
                 if not (math.isfinite(loss) and _is_finite(plan, state)):
                     state = _go_back(plan, state, loss, rate)
                     continue
-                state = _begin_epoch(plan, state)
-                params = _good(state)
+                params = _copy(plan, state.params)
                 scores = plan.scores(Parameters(params, plan.network)) if plan.scores else None
                 trained = max(0, plan.n_samples - first * plan.batch_size)  # fewer where an interrupted epoch went on
                 record = EpochRecord(state.epoch + 1, loss, scores, rate, seconds, trained / seconds)
-                state = _close_epoch(plan, state, record)
+                state = _close_epoch(plan, state._replace(start=params), record)
                 run = _result(plan, state, "running")
                 for callback in plan.callbacks:
                     callback.on_epoch(record, run)
@@ -161,18 +162,14 @@ def _indices(order: np.ndarray, n_samples: int) -> np.ndarray:
     return order.astype(np.int32, copy=False)
 
 
-def _begin_epoch(plan: Plan, state: RunState) -> RunState:
-    """Return the state with copies of what the next steps consume."""
-    step = _copy(plan, state.step) if plan.halvings else None
-    return state._replace(start=Start(_copy(plan, state.params), step))
-
-
 def _close_epoch(plan: Plan, state: RunState, record: EpochRecord) -> RunState:
     """Return the state after an epoch: what the schedule and early stopping remember, and a new sum of losses."""
     stopping, best = state.stopping, state.best
     if plan.stopping is not None:
         stopping = plan.stopping.observe(stopping, record)
-        best = _good(state) if stopping.improved else best
+        best = state.start if stopping.improved else best
+    if plan.halvings and record.loss < min((earlier.loss for earlier in state.history), default=math.inf):
+        state = _take_refuge(plan, state)
     return state._replace(
         epoch=state.epoch + 1,
         position=0,
@@ -185,7 +182,9 @@ def _close_epoch(plan: Plan, state: RunState, record: EpochRecord) -> RunState:
 
 
 def _go_back(plan: Plan, state: RunState, loss: float, rate: float) -> RunState:
-    """Return the state before an epoch that diverged, with half the learning rate, if that was not done too often.
+    """Return the state with which to begin an epoch again that diverged, if that was not done too often.
+
+    The last epoch may have been beyond help already, so it goes back to that of the lowest loss.
 
     Raises
     ------
@@ -193,32 +192,39 @@ def _go_back(plan: Plan, state: RunState, loss: float, rate: float) -> RunState:
     """
     what = f"training diverged in epoch {state.epoch + 1}: expected a finite loss and finite parameters; received a "
     what += f"loss of {loss:g} at learning rate {rate:g}."
-    if state.halvings >= plan.halvings or state.start is None:
+    if state.halvings >= plan.halvings or state.refuge is None:
         often = f" after {state.halvings} halvings" if state.halvings else ""
         raise DivergenceError(
             f"{what} Try a smaller learning rate, clipping the gradient or scaling the inputs. The parameters after "
             f"epoch {state.epoch} are kept{often}.",
             _result(plan, state, "diverged"),
         )
+    losses = [record.loss for record in state.history]
+    good = 1 + losses.index(min(losses)) if losses else 0
     warnings.warn(
-        f"{what} Going back to epoch {state.epoch} with half the learning rate "
+        f"{what} Going on from the parameters after epoch {good} with half the learning rate "
         f"({state.halvings + 1} of {plan.halvings} times).",
         XpnetWarning,
         stacklevel=4,
     )
-    params, step = _copy(plan, state.start)  # the original may be that of the best epoch too
-    total = plan.backend.xp.zeros_like(state.total)
-    return state._replace(params=params, step=step, total=total, position=0, halvings=state.halvings + 1)
+    params, step = _copy(plan, state.refuge)
+    return state._replace(
+        params=params,
+        step=step,
+        start=state.refuge.params,
+        total=plan.backend.xp.zeros_like(state.total),
+        position=0,
+        halvings=state.halvings + 1,
+    )
 
 
-def _good(state: RunState) -> Array:
-    """Return the parameters of the last good epoch."""
-    return state.params if state.start is None else state.start.params
+def _take_refuge(plan: Plan, state: RunState) -> RunState:
+    return state._replace(refuge=Refuge(*_copy(plan, (state.params, state.step))))
 
 
 def _result(plan: Plan, state: RunState, stopped: str) -> Run:
     """Return what there is: the parameters of the best epoch where there is one, else the last good ones."""
-    good = _good(state)
+    good = state.start
     if stopped == "interrupted" and _is_finite(plan, state):
         good = _copy(plan, state.params)
     return Run(Parameters(good if state.best is None else state.best, plan.network), state, stopped, plan.network)

@@ -15,21 +15,14 @@ from xpnet.parameters import Parameters
 from xpnet.schedules import Memory
 from xpnet.step import StepState
 
-__all__ = ["Run", "RunState", "Start", "adopt"]
+__all__ = ["Refuge", "Run", "RunState", "adopt"]
 
 
-class Start(NamedTuple):
-    """What an epoch began with, copied: there a run that diverges in it goes back to.
-
-    Attributes
-    ----------
-    params : (n_parameters,)
-    step : StepState or None
-        None where a divergence ends the run, for which the parameters are enough.
-    """
+class Refuge(NamedTuple):
+    """What a run that diverges goes back to: copies of what there was after the epoch of the lowest loss."""
 
     params: Array
-    step: StepState | None = None
+    step: StepState
 
 
 class RunState(NamedTuple):
@@ -53,8 +46,10 @@ class RunState(NamedTuple):
     history : tuple of EpochRecord
     halvings : int
         How often the learning rate was halved after a divergence.
-    start : Start or None
-        What this epoch began with; None before the first step.
+    start : (n_parameters,) or None
+        Copy of the parameters that this epoch began with; None before the first step.
+    refuge : Refuge or None
+        Where the learning rate is to be halved after a divergence.
     """
 
     params: Array
@@ -67,7 +62,8 @@ class RunState(NamedTuple):
     best: Array | None = None
     history: tuple[EpochRecord, ...] = ()
     halvings: int = 0
-    start: Start | None = None
+    start: Array | None = None
+    refuge: Refuge | None = None
 
 
 class Run(NamedTuple):
@@ -130,13 +126,12 @@ def adopt(state: RunState, network: Network, optimizer: Optimizer, backend: Back
         )
         return StepState(moved, move(step.key, (2,), "a generator's key", "int32"))
 
-    start = state.start
-    if start is not None:
-        start = Start(move(start.params, n, "parameters"), start.step and move_step(start.step))
+    refuge = state.refuge
     return state._replace(
         params=params,
         step=move_step(state.step),
-        start=start,
+        start=None if state.start is None else move(state.start, n, "parameters"),
+        refuge=refuge and Refuge(move(refuge.params, n, "parameters"), move_step(refuge.step)),
         total=move(state.total, (), "a total"),
         best=None if state.best is None else move(state.best, n, "best parameters"),
     )

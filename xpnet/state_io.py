@@ -15,7 +15,7 @@ from xpnet.early_stopping import StoppingMemory
 from xpnet.errors import ModelFormatError
 from xpnet.network import Network
 from xpnet.optimizers import OptimizerState
-from xpnet.run import RunState, Start
+from xpnet.run import Refuge, RunState
 from xpnet.step import StepState
 from xpnet.tensors import Format
 
@@ -43,8 +43,8 @@ def save_state(path: str | Path, network: Network, state: RunState) -> None:
     """Write the state of a run as one safetensors file, beside its place and renamed.
 
     The tensors are ``params``, ``total``, ``key``, ``learning_rate``, ``count``, ``slots.<i>``; where there is early
-    stopping, ``best``; and within an epoch ``start.params`` and perhaps more of what it began with. The rest is JSON,
-    with a line for each epoch done: some 200 bytes.
+    stopping, ``best``; within an epoch ``start``; and where a divergence halves the learning rate, ``refuge.params`` and
+    the like. The rest is JSON, some 200 bytes for each epoch done.
 
     Raises
     ------
@@ -84,9 +84,9 @@ def _tensors(state: RunState) -> dict[str, np.ndarray]:
     if state.best is not None:
         tensors["best"] = state.best
     if state.start is not None and state.position > 0:  # else it is what there is already
-        tensors["start.params"] = state.start.params
-        if state.start.step is not None:
-            tensors |= _step_tensors("start.", state.start.step)
+        tensors["start"] = state.start
+    if state.refuge is not None:
+        tensors |= {"refuge.params": state.refuge.params, **_step_tensors("refuge.", state.refuge.step)}
     return {name: to_host(array) for name, array in tensors.items()}
 
 
@@ -118,9 +118,7 @@ def _build(values: dict[str, Any], tensors: dict[str, np.ndarray]) -> tuple[Netw
         raise ModelFormatError("expected the sizes of at most as many layers as there are parameters; received more")
     network = Network(**values["network"])
     _check_tensors(network, tensors)
-    start = None
-    if "start.params" in tensors:
-        start = Start(tensors["start.params"], _step("start.", tensors) if "start.key" in tensors else None)
+    refuge = Refuge(tensors["refuge.params"], _step("refuge.", tensors)) if "refuge.params" in tensors else None
     state = RunState(
         tensors["params"],
         _step("", tensors),
@@ -132,7 +130,8 @@ def _build(values: dict[str, Any], tensors: dict[str, np.ndarray]) -> tuple[Netw
         tensors.get("best"),
         tuple(EpochRecord(**record) for record in values["history"]),
         values["halvings"],
-        start,
+        tensors.get("start"),
+        refuge,
     )
     check_constraints(state, _STATE)
     check_constraints(state.stopping, _STOPPING)
@@ -158,7 +157,7 @@ def _check_tensors(network: Network, tensors: dict[str, np.ndarray]) -> None:
     forms |= dict.fromkeys(("total", "learning_rate"), (dtype, ()))
     for name in ("params", *tensors):
         # All others are as long as the parameters.
-        form = forms.get(name.removeprefix("start."), (dtype, (network.n_parameters,)))
+        form = forms.get(name.removeprefix("refuge."), (dtype, (network.n_parameters,)))
         received = tensors[name].dtype.name, tensors[name].shape
         if received != form:
             raise ModelFormatError(f"tensor {name}: expected {form[0]} {form[1]}; received {received[0]} {received[1]}")

@@ -69,14 +69,14 @@ class RunFolder(Callback):
         XpnetError
             One is in it.
         """
-        try:
-            with writing(self.path):
+        with writing(self.path):
+            try:
                 self._lock.acquire(blocking=False)
-        except Timeout as exc:
-            raise XpnetError(
-                f"{self.path}: expected a folder that no other process trains in; received one that is locked. Wait "
-                "for that run, or choose another folder."
-            ) from exc
+            except Timeout as exc:
+                raise XpnetError(
+                    f"{self.path}: expected a folder that no other process trains in; received one that is locked. "
+                    "Wait for that run, or choose another folder."
+                ) from exc
 
     def on_start(self, n_steps: int, epochs: int) -> None:
         """Make the folder."""

@@ -110,7 +110,7 @@ class TrainOptions:
     ] = None
     on_divergence: Annotated[
         Literal["stop", "halve"],
-        _option(_TRAINING, "stop, or go back an epoch and halve the learning rate, at most 5 times"),
+        _option(_TRAINING, "stop, or halve: go back and halve the learning rate, at most 5 times"),
     ] = "stop"
 
     preset: Annotated[str | None, _option(_RUN, f"{', '.join(PRESETS)}")] = None
