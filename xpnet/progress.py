@@ -36,9 +36,13 @@ class Progress(Callback):
         """Show an empty bar, if there is a terminal."""
         from rich.console import Console  # takes its time, and not every run is shown
 
+        class Unseen(Console):
+            def on_broken_pipe(self) -> None:
+                """Go on: by itself the library would end the program."""
+
         self._n_steps, self._epochs = n_steps, epochs
         self._completed = 0  # steps in whole epochs
-        console = Console(stderr=True)
+        console = Unseen(stderr=True)
         if console.is_terminal:
             self._bar = _start_bar(console)
             self._task = self._bar.add_task("", total=n_steps * epochs, epoch=f"1/{epochs}", speed="")

@@ -43,8 +43,8 @@ def save_state(path: str | Path, network: Network, state: RunState) -> None:
     """Write the state of a run as one safetensors file, beside its place and renamed.
 
     The tensors are ``params``, ``total``, ``key``, ``learning_rate``, ``count``, ``slots.<i>``; where there is early
-    stopping, ``best``; within an epoch ``start``; and where a divergence halves the learning rate, ``refuge.params`` and
-    the like. The rest is JSON, some 200 bytes for each epoch done.
+    stopping, ``best``; within an epoch ``start``; and where a divergence is to halve the learning rate, what begins
+    with ``refuge.``. The rest is JSON, some 200 bytes for each epoch done.
 
     Raises
     ------

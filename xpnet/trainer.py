@@ -75,8 +75,9 @@ class Trainer:
         Of the initial weights, the shuffles and the dropout masks, the same on every backend.
     dtype : {"float32", "float64"}
     on_divergence : {"stop", "halve"}
-        When the loss or the parameters are no longer finite: raise `DivergenceError`, or begin the epoch again with half
-        the learning rate and what there was after the epoch of the lowest loss, at most 5 times; a warning tells of each.
+        When the loss or the parameters are no longer finite: raise `DivergenceError`, or begin the epoch again with
+        half the learning rate, from what there was after the epoch of the lowest loss, at most 5 times; a warning tells
+        of each.
     device : str, Backend or None
         Where to train; None trains where the data lies, which is the CPU for NumPy arrays.
     callbacks : sequence of Callback

@@ -60,7 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return code
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    except BrokenPipeError:  # whoever read our output has gone (`| head`)
+    except BrokenPipeError as exc:  # whoever read our output has gone (`| head`)
+        _say(f"cannot write to the standard output: {exc.strerror}.")
         return EXIT_BROKEN_PIPE
     except (XpnetError, CycloptsError, OSError, MemoryError, UnicodeError) as exc:
         if debug:
