@@ -304,6 +304,40 @@ def test_the_handler_is_put_back(error: type[BaseException]) -> None:
     assert signal.getsignal(signal.SIGINT) is before
 
 
+@interrupts
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP] if os.name == "posix" else [])
+def test_other_signals(number: int) -> None:
+    before = [signal.getsignal(each) for each in (signal.SIGINT, number)]
+    interrupt = Interrupt(signal.SIGINT, number)
+    assert (interrupt.requested, interrupt.exit_code) == (False, 130)
+
+    class Press(Callback):
+        def on_steps(self, epoch: int, done: int) -> None:
+            for each in (number, number):  # one more does not end the process
+                os.kill(os.getpid(), each)
+
+    with interrupt:
+        assert fit(Press(), interrupt).stopped == "interrupted"
+        assert (interrupt.received, interrupt.exit_code) == (number, 128 + number)
+        with pytest.raises(KeyboardInterrupt):  # Ctrl-C does not wait for the saving
+            os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), number)
+    assert [signal.getsignal(each) for each in (signal.SIGINT, number)] == before
+
+
+@interrupts
+def test_a_signal_that_is_ignored_stays_so() -> None:
+    """As SIGHUP under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interrupt(signal.SIGINT, signal.SIGHUP) as interrupt:
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert not interrupt.requested
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_an_interrupt_in_another_thread() -> None:
     before, stopped = signal.getsignal(signal.SIGINT), []
 
