@@ -55,7 +55,9 @@ EFFECTS = {
     "--val-fraction": ["0.3"],
 }
 # These have a test of their own here or beside.
-ELSEWHERE = {"--data-dir", "--debug", "--json", "--out", "--quiet", "--target"}
+ELSEWHERE = {
+    "--checkpoint-every", "--data-dir", "--debug", "--json", "--keep", "--on-divergence", "--out", "--quiet", "--target",
+}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)

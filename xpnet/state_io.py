@@ -74,7 +74,7 @@ def _values(network: Network, state: RunState) -> dict[str, Any]:
         "stopping": state.stopping._asdict(),
         "history": [record._asdict() for record in state.history],
         "halvings": state.halvings,
-        "versions": dict(python=platform.python_version(), numpy=np.__version__),
+        "versions": {"Python": platform.python_version(), "NumPy": np.__version__},
     }
 
 
