@@ -381,21 +381,53 @@ def test_a_halved_run_goes_on_to_the_same(every: Any, tmp_path: Path) -> None:
 
 
 def test_at_most_five_times() -> None:
-    with pytest.warns(XpnetWarning) as caught, pytest.raises(DivergenceError, match="after 5 halvings") as raised:
+    with (
+        pytest.warns(XpnetWarning) as caught,
+        pytest.raises(DivergenceError, match="5 halvings were not enough") as raised,
+    ):
         diverge(1e30)
     assert len(caught) == 5
     assert raised.value.run.stopped == "diverged"
     assert np.isfinite(raised.value.run.params.vector).all()
 
 
-def test_a_diverged_state_is_not_written(tmp_path: Path) -> None:
-    with pytest.raises(DivergenceError):
-        diverge(RATE, Checkpoint(tmp_path, "1steps", keep=10**6), on_divergence="stop")
-    for path in tmp_path.iterdir():
-        assert np.isfinite(load_state(path)[1].params).all()
+def test_what_is_kept_where_halving_is_not_enough() -> None:
+    kept: dict[int, Any] = {}
+
+    class Keep(Callback):
+        def on_epoch(self, record: EpochRecord, run: Run) -> None:
+            kept[record.epoch] = run.state.params.copy()
+
+    with (
+        pytest.warns(XpnetWarning),
+        pytest.raises(DivergenceError, match="after epoch 1 are kept, 5 halvings") as raised,
+    ):
+        diverge(400.0, Keep(), early_stopping=None)
+    assert len(kept) > 1
+    np.testing.assert_array_equal(raised.value.run.params.vector, kept[1])
+
+
+def test_checkpoints_of_a_course_that_was_given_up_go(tmp_path: Path) -> None:
+    with pytest.warns(XpnetWarning) as caught:
+        diverge(RATE, Checkpoint(tmp_path, "1steps", keep=10**6), epochs=12)
+    diverged = int(str(caught[-1].message).split("epoch ")[1].split(":")[0]) - 1
+    states = [load_state(path)[1] for path in tmp_path.iterdir()]
+    within = [state.halvings for state in states if state.epoch == diverged and state.position > 0]
+    assert within == [len(caught)] * 4
+
+
+@pytest.mark.parametrize("rate", [RATE, 1e30])
+def test_a_diverged_state_is_not_written(rate: float, tmp_path: Path) -> None:
+    options = {"on_divergence": "stop", "early_stopping": None}
     with pytest.raises(DivergenceError) as first:
-        diverge(RATE, on_divergence="stop")
+        diverge(rate, Checkpoint(tmp_path, "1steps", keep=10**6), **options)
+    states = [load_state(path)[1] for path in tmp_path.iterdir()]
+    assert all(np.isfinite([state.params, *state.step.optimizer.slots]).all() for state in states)
+    if not states:
+        assert rate == 1e30
+        return
+    assert max((state.epoch, state.position) for state in states)[1] > 0  # within the epoch that diverges
     with pytest.raises(DivergenceError) as again:
-        diverge(RATE, path=tmp_path, on_divergence="stop")
+        diverge(rate, path=tmp_path, **options)
     np.testing.assert_array_equal(again.value.run.params.vector, first.value.run.params.vector)
     assert str(again.value) == str(first.value)

@@ -56,7 +56,8 @@ EFFECTS = {
 }
 # These have a test of their own here or beside.
 ELSEWHERE = {
-    "--checkpoint-every", "--data-dir", "--debug", "--json", "--keep", "--on-divergence", "--out", "--quiet", "--target",
+    "--checkpoint-every", "--data-dir", "--debug", "--json", "--keep", "--on-divergence", "--out", "--quiet",
+    "--target",
 }  # fmt: skip
 
 

@@ -46,6 +46,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def start(environment: dict[str, str]) -> Iterator[Callable[..., Any]]:
     """Return a function that starts the program, and kill at the end what it started."""
     started = []
+    environment.pop("PYTHONUNBUFFERED", None)  # else nothing would be left to write when the program ends
 
     def start(*arguments: object, **options: Any) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "xpnet", *map(str, arguments)]
@@ -162,11 +163,13 @@ def test_stdout_is_closed(start: Callable[..., Any]) -> None:
 
 def test_stdout_and_stderr_are_closed(start: Callable[..., Any]) -> None:
     """As in ``2>&1 | head -1``: there is nobody to tell, and the run goes on to its end."""
-    process = start("train", *SHORT[:-1], "--checkpoint-every", 5, "--out", "run", stderr=subprocess.STDOUT)
-    assert process.stdout.readline().startswith("epoch 1/40 ")
+    endless = ("train", "iris", "--epochs", 600, "--hidden", 8, "--device", "cpu", "--out", "run")
+    process = start(*endless, "--checkpoint-every", 200, stderr=subprocess.STDOUT)
+    assert process.stdout.readline().startswith("epoch 1/600 ")
     process.stdout.close()
     assert process.wait(_PATIENCE) == 1
-    check_goes_on()
+    assert (len(metrics("run")), len(checkpoints())) == (600, 3)
+    check_goes_on(600)
 
 
 # Disks

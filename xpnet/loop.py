@@ -97,6 +97,7 @@ def run_epochs(plan: Plan, state: RunState) -> Run:
                 seconds = time.perf_counter() - started
                 if not (math.isfinite(loss) and _is_finite(plan, state)):
                     state = _go_back(plan, state, loss, rate)
+                    _tell(plan, run._replace(state=state))
                     continue
                 params = _copy(plan, state.params)
                 scores = plan.scores(Parameters(params, plan.network)) if plan.scores else None
@@ -190,17 +191,17 @@ def _go_back(plan: Plan, state: RunState, loss: float, rate: float) -> RunState:
     ------
     DivergenceError
     """
+    losses = [record.loss for record in state.history]
+    good = 1 + losses.index(min(losses)) if losses and plan.halvings else state.epoch
     what = f"training diverged in epoch {state.epoch + 1}: expected a finite loss and finite parameters; received a "
     what += f"loss of {loss:g} at learning rate {rate:g}."
     if state.halvings >= plan.halvings or state.refuge is None:
-        often = f" after {state.halvings} halvings" if state.halvings else ""
+        often = f", {state.halvings} halvings were not enough" if state.halvings else ""
         raise DivergenceError(
             f"{what} Try a smaller learning rate, clipping the gradient or scaling the inputs. The parameters after "
-            f"epoch {state.epoch} are kept{often}.",
+            f"epoch {good} are kept{often}.",
             _result(plan, state, "diverged"),
         )
-    losses = [record.loss for record in state.history]
-    good = 1 + losses.index(min(losses)) if losses else 0
     warnings.warn(
         f"{what} Going on from the parameters after epoch {good} with half the learning rate "
         f"({state.halvings + 1} of {plan.halvings} times).",
