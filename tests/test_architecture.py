@@ -26,7 +26,8 @@ ORDER = """
     network
     step evaluation gradcheck batches tensors
     run model
-    loop checkpoint
+    loop state_io
+    checkpoint
     trainer
     model_io
     estimators

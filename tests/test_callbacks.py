@@ -21,7 +21,7 @@ from xpnet.errors import DivergenceError, InvalidParameterError, XpnetError
 from xpnet.metrics_file import MetricsFile
 from xpnet.network import Network
 from xpnet.progress import Progress
-from xpnet.trainer import Run, Trainer
+from xpnet.trainer import Run, RunState, Trainer
 
 NETWORK = Network([4, 6, 3], "tanh")
 _rng = np.random.default_rng(4)
@@ -73,7 +73,7 @@ def test_the_end_of_a_run_that_stops_early() -> None:
 
 
 @pytest.mark.parametrize("error", [OSError(), KeyboardInterrupt(), StopTraining()])
-@pytest.mark.parametrize("hook", ["on_start", "on_steps", "on_epoch", "learning_rate", "on_end"])
+@pytest.mark.parametrize("hook", ["on_start", "on_steps", "on_epoch", "learning_rate", "on_state", "on_end"])
 def test_the_end_where_a_callback_fails(hook: str, error: BaseException) -> None:
     log: list[str] = []
     callbacks = [Ends(log, "before"), RaiseAt(hook, error), Ends(log, "after")]
@@ -129,14 +129,12 @@ def test_another_run_starts_another_file(tmp_path: Path) -> None:
     assert [line["epoch"] for line in lines_of(tmp_path / "m")] == [1, 2]
 
 
-@pytest.mark.parametrize("half", [b"", b'{"epoch": 3, "lo', b'{"epoch": 3, "loss": 0.1}'])
+@pytest.mark.parametrize("half", [b"", b'{"epoch": 3, "lo', b'{"epoch": 3}', b'{"epoch": 3}\n{"epoch": 4}\n'])
 def test_a_resumed_run_goes_on_with_the_file(half: bytes, tmp_path: Path) -> None:
     path = tmp_path / "m"
-    first = fit(MetricsFile(path, append=True), epochs=2)
+    first = fit(MetricsFile(path), epochs=2)
     path.write_bytes(path.read_bytes() + half)
-    run = Trainer(NETWORK, batch_size=4, epochs=4, callbacks=[MetricsFile(path, append=True)]).fit(
-        X, Y, state=first.state
-    )
+    run = Trainer(NETWORK, batch_size=4, epochs=4, callbacks=[MetricsFile(path)]).fit(X, Y, state=first.state)
     assert lines_of(path) == [record._asdict() for record in run.history]
 
 
@@ -144,6 +142,7 @@ def test_each_line_is_written_once(tmp_path: Path) -> None:
     path = tmp_path / "m"
     metrics = MetricsFile(path)
     metrics.on_start(1, 2)
+    metrics.on_state(fit(epochs=1)._replace(state=RunState(None, None, None)))
     record = EpochRecord(1, 0.5, None, 0.1, 1.0, 1.0)
     metrics.on_epoch(record, None)
     node = path.stat().st_ino
@@ -157,21 +156,19 @@ def test_what_json_has_no_number_for(tmp_path: Path) -> None:
     scores = {"a": math.nan, "b": np.float32("-inf"), "c": np.float32(0.5), "d": np.asarray(2), "e": 3}
     metrics = MetricsFile(tmp_path / "m")
     metrics.on_start(1, 1)
+    metrics.on_state(fit(epochs=1)._replace(state=RunState(None, None, None)))
     metrics.on_epoch(EpochRecord(1, math.inf, scores, 0.1, 0.0, math.inf), None)
     (line,) = lines_of(tmp_path / "m")
     assert line["validation"] == {"a": None, "b": None, "c": 0.5, "d": 2.0, "e": 3}
     assert (line["epoch"], line["loss"], line["learning_rate"], line["samples_per_second"]) == (1, None, 0.1, None)
 
 
-@pytest.mark.parametrize("append", [False, True])
 @pytest.mark.parametrize("path", ["", "a\0b", "no/such/folder/m", "x" * 300])
-def test_metrics_that_cannot_be_written_cost_no_epoch(
-    path: str, append: bool, tmp_path: Path, monkeypatch: Any
-) -> None:
+def test_metrics_that_cannot_be_written_cost_no_epoch(path: str, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
     untrained = RaiseAt("on_steps", AssertionError("trained"))
     with pytest.raises(XpnetError, match=r"^cannot write [^\n]*Check the folder") as caught:
-        fit(MetricsFile(path, append=append), untrained)
+        fit(MetricsFile(path), untrained)
     assert caught.value.__cause__ is not None
     assert list(tmp_path.iterdir()) == []
 
@@ -305,6 +302,40 @@ def test_the_handler_is_put_back(error: type[BaseException]) -> None:
     with Interrupt():
         assert signal.getsignal(signal.SIGINT) is not before
     assert signal.getsignal(signal.SIGINT) is before
+
+
+@interrupts
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP] if os.name == "posix" else [])
+def test_other_signals(number: int) -> None:
+    before = [signal.getsignal(each) for each in (signal.SIGINT, number)]
+    interrupt = Interrupt(signal.SIGINT, number)
+    assert (interrupt.requested, interrupt.exit_code) == (False, 130)
+
+    class Press(Callback):
+        def on_steps(self, epoch: int, done: int) -> None:
+            for each in (number, number):  # one more does not end the process
+                os.kill(os.getpid(), each)
+
+    with interrupt:
+        assert fit(Press(), interrupt).stopped == "interrupted"
+        assert (interrupt.received, interrupt.exit_code) == (number, 128 + number)
+        with pytest.raises(KeyboardInterrupt):  # Ctrl-C does not wait for the saving
+            os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), number)
+    assert [signal.getsignal(each) for each in (signal.SIGINT, number)] == before
+
+
+@interrupts
+def test_a_signal_that_is_ignored_stays_so() -> None:
+    """As SIGHUP under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interrupt(signal.SIGINT, signal.SIGHUP) as interrupt:
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert not interrupt.requested
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_an_interrupt_in_another_thread() -> None:

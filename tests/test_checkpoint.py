@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -16,16 +15,17 @@ from safetensors.numpy import load_file, save
 
 from tests.models import make
 from tests.training import StopAt
-from xpnet import batches, checkpoint, files
+from xpnet import batches, state_io
 from xpnet.backend import Backend, get_backend
-from xpnet.callbacks import Callback, EpochRecord
-from xpnet.checkpoint import Checkpoint, load_state, save_state
+from xpnet.callbacks import EpochRecord
+from xpnet.checkpoint import Checkpoint
 from xpnet.early_stopping import StoppingMemory
-from xpnet.errors import InvalidParameterError, ModelFormatError, XpnetError
+from xpnet.errors import InvalidParameterError, ModelFormatError
 from xpnet.model_io import load_model, save_model
 from xpnet.network import Network
 from xpnet.optimizers import OPTIMIZERS
 from xpnet.run import Run, RunState
+from xpnet.state_io import load_state, save_state
 from xpnet.trainer import Trainer
 
 NETWORK = Network([4, 8, 6, 3], activation=("prelu", "rrelu"), dropout=0.25, l2=0.01)
@@ -58,7 +58,8 @@ def assert_equal(a: RunState, b: RunState, backend: Backend) -> None:
 
     def untimed(state: RunState) -> list[Any]:
         history = tuple(record._replace(seconds=0, samples_per_second=0) for record in state.history)
-        return flat(state._replace(history=history))
+        # Between two epochs what the next one begins with is the state itself.
+        return flat(state._replace(history=history, start=state.start if state.position else None))
 
     for one, other in zip(untimed(a), untimed(b), strict=True):
         if hasattr(one, "dtype"):
@@ -71,15 +72,18 @@ def assert_equal(a: RunState, b: RunState, backend: Backend) -> None:
             assert one == other or (math.isnan(one) and math.isnan(other))
 
 
+def newest(folder: Path) -> Path:
+    return max(folder.iterdir())
+
+
 # Going on.
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("case", CASES)
 def test_two_epochs_and_three_more_are_five(case: str, dtype: str, tmp_path: Path) -> None:
-    path = tmp_path / "ö.safetensors"
-    first = fit(case, 2, dtype=dtype, callbacks=[Checkpoint(path)])
-    network, state = load_state(str(path))
+    first = fit(case, 2, dtype=dtype, callbacks=[Checkpoint(tmp_path / "ö")])
+    network, state = load_state(str(newest(tmp_path / "ö")))
     assert network == NETWORK
     assert_equal(first.state, state, get_backend("cpu"))
     expected, rest = fit(case, dtype=dtype), fit(case, dtype=dtype, state=state)
@@ -104,12 +108,12 @@ def test_from_device_to_device(backend: Backend, dtype: str, tmp_path: Path) -> 
     case, host = "early stopping", get_backend("cpu")
     here = fit(case, 2, backend, dtype, callbacks=[Checkpoint(tmp_path / "device")])
     fit(case, 2, host, dtype, callbacks=[Checkpoint(tmp_path / "host")])
-    states = {name: load_state(tmp_path / name)[1] for name in ("device", "host")}
+    states = {name: load_state(newest(tmp_path / name))[1] for name in ("device", "host")}
     assert_equal(here.state, states["device"], backend)
     vector = fit(case, dtype=dtype).params.vector
     tolerance = {"float64": 1e-9, "float32": 1e-3}[dtype]
     for origin, goal in (("device", backend), ("device", host), ("host", backend)):
-        rest = fit(case, 5, goal, dtype, load_state(tmp_path / origin)[1])
+        rest = fit(case, 5, goal, dtype, load_state(newest(tmp_path / origin))[1])
         np.testing.assert_allclose(goal.to_numpy(rest.params.vector), vector, rtol=tolerance, atol=tolerance)
     again = fit(case, 5, backend, dtype, states["device"])
     expected = backend.to_numpy(fit(case, 5, backend, dtype).params.vector)
@@ -151,89 +155,6 @@ def test_the_file_is_plain_safetensors(tmp_path: Path) -> None:
     assert (tmp_path / "again").read_bytes() == (tmp_path / "s").read_bytes()
 
 
-# The callback.
-
-
-class Saved(Callback):
-    """Notes after which epochs a file is new."""
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.epochs, self.before = path, [], b""
-
-    def on_epoch(self, record: EpochRecord, run: Run) -> None:
-        now = self.path.read_bytes() if self.path.exists() else b""
-        if now != self.before:
-            assert load_state(self.path)[1].epoch == record.epoch
-            self.epochs.append(record.epoch)
-        self.before = now
-
-
-@pytest.mark.parametrize(("every", "epochs"), [(1, [1, 2, 3, 4, 5, 6, 7]), (3, [3, 6]), (8, [])])
-def test_every_few_epochs(every: int, epochs: list[int], tmp_path: Path) -> None:
-    saved = Saved(tmp_path / "s")
-    fit("sgd", 7, callbacks=[Checkpoint(tmp_path / "s", every), saved])
-    assert saved.epochs == epochs
-    assert len(list(tmp_path.iterdir())) == (1 if epochs else 0)
-
-
-def scores_in_turn(*values: float) -> Callable[[Any], dict[str, float]]:
-    given = iter(values)
-    return lambda params: {"loss": next(given)}
-
-
-@pytest.mark.parametrize(("every", "epochs"), [(1, [1, 2, 4, 7]), (2, [2, 4])])
-def test_the_best_only_by_early_stopping(every: int, epochs: list[int], tmp_path: Path) -> None:
-    saved = Saved(tmp_path / "s")
-    callbacks = [Checkpoint(tmp_path / "s", every, best_only=True), saved]
-    trainer = Trainer(NETWORK, epochs=7, early_stopping="loss:patience=9", callbacks=callbacks)
-    trainer.fit(X, Y, validation=scores_in_turn(9.0, 7.0, 7.0, 6.0, math.nan, 6.5, 5.0))
-    assert saved.epochs == epochs
-
-
-def test_the_best_only_by_the_loss(tmp_path: Path) -> None:
-    saved = Saved(tmp_path / "s")
-    options = {"learning_rate": 0.1, "schedule": "step:every=1,factor=1.5"}  # the loss falls, then rises
-    checkpoint = Checkpoint(tmp_path / "s", best_only=True)
-    losses = [record.loss for record in fit("sgd", 8, callbacks=[checkpoint, saved], **options).history]
-    best = [epoch for epoch in range(1, 9) if losses[epoch - 1] < min(losses[: epoch - 1], default=math.inf)]
-    assert saved.epochs == best
-    assert len(best) > 1
-    assert best[-1] < 8
-    # A run that goes on knows how good it has been.
-    _, state = load_state(tmp_path / "s")
-    fit("sgd", 8, state=state, callbacks=[checkpoint], **options)
-    assert load_state(tmp_path / "s")[1].epoch == best[-1]
-
-
-@pytest.mark.parametrize("options", [{"every": 0}, {"every": 1.5}, {"every": True}, {"best_only": 1}])
-def test_options_that_are_none(options: dict[str, Any]) -> None:
-    (name,) = options
-    with pytest.raises(InvalidParameterError, match=f"^{name}: expected .*; received"):
-        Checkpoint("s", **options)
-
-
-@pytest.mark.parametrize("path", ["", "a\0b", "no/such/folder/s"])
-def test_paths_that_cannot_be_written(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(XpnetError, match=r"^cannot write [^\n]*$"):
-        fit("sgd", callbacks=[Checkpoint(path)])
-
-
-@pytest.mark.parametrize("call", ["fsync", "replace"])
-def test_a_failure_leaves_the_last_one(call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: Any) -> None:
-        raise OSError(28, "No space left on device")
-
-    class Fill(Callback):
-        def on_epoch(self, record: EpochRecord, run: Run) -> None:
-            monkeypatch.setattr(files.os, call, fail)
-
-    with pytest.raises(XpnetError, match="No space left"):
-        fit("adam", callbacks=[Checkpoint(tmp_path / "s"), Fill()])
-    assert os.listdir(tmp_path) == ["s"]
-    assert load_state(tmp_path / "s")[1].epoch == 1
-
-
 # Bad files.
 
 
@@ -247,11 +168,13 @@ def refused(path: Path, message: str) -> None:
 
 
 OTHERS = {
+    "header of 2^60 bytes": ((1 << 60).to_bytes(8, "little") + b"{}" * 50, "expected a whole safetensors file"),
     "empty": (b"", "expected a whole safetensors file"),
     "text": (b"epoch,loss\n1,0.5\n" * 20, "expected a whole safetensors file"),
     "no metadata": (save({"a": np.ones(3)}), "expected a checkpoint written by xpnet; .* without the metadata"),
     "no json": (save({"a": np.ones(3)}, {"xpnet_state": "{"}), "no usable xpnet checkpoint: expected whole metadata"),
     "a list": (save({"a": np.ones(3)}, {"xpnet_state": "[]"}), "expected whole metadata"),
+    "100 levels": (save({"a": np.ones(3)}, {"xpnet_state": "[" * 100 + "]" * 100}), "expected whole metadata"),
     "deep json": (save({"a": np.ones(3)}, {"xpnet_state": "[" * 100_000}), "expected whole metadata"),
 }
 
@@ -304,7 +227,9 @@ def put_tensor(key: str, value: Callable[[np.ndarray], np.ndarray]) -> Change:
 
 
 SPOILED: dict[str, tuple[Change, str]] = {
-    "newer": (put("format_version", 2), "expected the format version 1; received version 2. Update xpnet"),
+    "newer": (put("format_version", 3), "expected the format version 2; received version 3. Update xpnet"),
+    "older": (put("format_version", 1), "expected the format version 2; received version 1."),
+    "version text": (put("format_version", "2"), "expected whole metadata"),
     "no version": (lambda v, t: v.pop("format_version"), "KeyError: 'format_version'"),
     "no network": (lambda v, t: v.pop("network"), "KeyError: 'network'"),
     "network list": (put("network", [4, 3]), "TypeError"),
@@ -371,12 +296,13 @@ def test_unspoiled_it_loads(tmp_path: Path) -> None:
 
 
 def test_another_optimizers_state_is_refused_by_the_trainer(tmp_path: Path) -> None:
-    fit("adam", 1, callbacks=[Checkpoint(tmp_path / "s")])
+    save_state(tmp_path / "s", NETWORK, fit("adam", 1).state)
     with pytest.raises(InvalidParameterError, match="Resume with the optimizer that the run began with"):
         fit("sgd", state=load_state(tmp_path / "s")[1])
 
 
 def test_every_part_of_a_state_is_in_the_file() -> None:
-    assert set(RunState._fields) == {"params", "step", "total", "best", "history", "stopping", *checkpoint._STATE}
-    assert set(EpochRecord._fields) == set(checkpoint._RECORD)
-    assert set(StoppingMemory._fields) == set(checkpoint._STOPPING)
+    others = {"params", "step", "total", "best", "history", "stopping", "start", "refuge"}
+    assert set(RunState._fields) == {*others, *state_io._STATE}
+    assert set(EpochRecord._fields) == set(state_io._RECORD)
+    assert set(StoppingMemory._fields) == set(state_io._STOPPING)

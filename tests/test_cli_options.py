@@ -55,7 +55,10 @@ EFFECTS = {
     "--val-fraction": ["0.3"],
 }
 # These have a test of their own here or beside.
-ELSEWHERE = {"--data-dir", "--debug", "--json", "--out", "--precision", "--quiet", "--target", "--threads"}
+ELSEWHERE = {
+    "--checkpoint-every", "--data-dir", "--debug", "--json", "--keep", "--on-divergence", "--out", "--precision",
+    "--quiet", "--target", "--threads",
+}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)

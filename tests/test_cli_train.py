@@ -52,7 +52,7 @@ def without_timings(out: Path) -> list[dict]:
 def test_the_folder(run):
     out, _ = run
     assert sorted(path.name for path in out.iterdir()) == [
-        "config.toml", "confusion.png", "curves.png", "metrics.jsonl", "model.safetensors",
+        ".lock", "config.toml", "confusion.png", "curves.png", "metrics.jsonl", "model.safetensors",
     ]  # fmt: skip
 
 

@@ -439,13 +439,13 @@ def test_the_end_where_a_callback_fails(solver: str) -> None:
 
 @SOLVERS
 def test_ready_made_callbacks(solver: str, tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    checkpoint = xpnet.Checkpoint(tmp_path / "state.safetensors")
+    checkpoint = xpnet.Checkpoint(tmp_path / "checkpoints")
     callbacks = [xpnet.MetricsFile(tmp_path / "m.jsonl"), checkpoint, xpnet.Progress(), xpnet.TimeLimit(60)]
     eval_set = (X_VAL, text(X_VAL)) if solver == "adam" else None
     clf = classifier(callbacks=callbacks, solver=solver).fit(X, text(X), eval_set=eval_set)
     lines = [json.loads(line) for line in (tmp_path / "m.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2, 3, 4, 5, 6]
-    saved, state = xpnet.load_state(tmp_path / "state.safetensors")
+    saved, state = xpnet.load_state(max((tmp_path / "checkpoints").iterdir()))
     np.testing.assert_array_equal(saved.pack(clf._parameters()).vector, state.params)
     assert "epoch 6/6  loss 0." in capsys.readouterr().err
     if solver == "adam":

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from xpnet.backend import Backend, get_backend
 from xpnet.callbacks import Callback, EpochRecord, Interrupt, LearningRateSchedule, StopTraining, TimeLimit
-from xpnet.checkpoint import Checkpoint, load_state, save_state
+from xpnet.checkpoint import Checkpoint
 from xpnet.datasets import load_dataset
-from xpnet.errors import XpnetError
+from xpnet.errors import XpnetError, XpnetWarning
 from xpnet.gradcheck import check_gradients
 from xpnet.metrics_file import MetricsFile
 from xpnet.model import Model
@@ -26,6 +26,7 @@ from xpnet.model_io import load_model, save_model
 from xpnet.network import Network, Parameters
 from xpnet.progress import Progress
 from xpnet.registry import list_backends
+from xpnet.state_io import load_state, save_state
 from xpnet.trainer import Run, RunState, Trainer
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ __all__ = [
     "TimeLimit",
     "Trainer",
     "XpnetError",
+    "XpnetWarning",
     "__version__",
     "check_gradients",
     "get_backend",

@@ -28,7 +28,7 @@ class EpochRecord(NamedTuple):
         ``loss`` and ``accuracy`` or ``r2`` of the validation part, or whatever a function gave in their place.
     learning_rate : float
     seconds : float
-        Of the epoch's steps, without validation.
+        Of the epoch's steps and of what callbacks do between them, without validation.
     samples_per_second : float
     """
 
@@ -67,6 +67,17 @@ class Callback:
     def learning_rate(self, epoch: int, rate: float) -> float:
         """Before each epoch, counted from 1: return the learning rate, given that of the schedule."""
         return rate
+
+    def on_state(self, run: Any) -> None:
+        """Behind the other hooks: at the start, after some steps, after each epoch, and at the end but for errors.
+
+        It is for what keeps the state of a run, which is whole here.
+
+        Parameters
+        ----------
+        run : Run
+            As in `on_epoch`; at the end `stopped` says how it ended.
+        """
 
     def on_end(self) -> None:
         """After training, however it ended: also where `on_start` or another callback raised."""
@@ -139,16 +150,22 @@ class LearningRateSchedule(Callback):
 
 
 class Interrupt(Callback):
-    """On Ctrl-C, stop between two batches instead of in the midst of one; a second Ctrl-C stops at once.
+    """On a signal, stop between two batches instead of in the midst of one.
 
-    It holds for a run, or, as a context manager, for all that is done in the block. It does nothing where Python's
-    handlers are not to be had: in a thread other than the main one, or where another program has set its own; and
-    where Ctrl-C is ignored, as under nohup.
+    It holds for a run, or, as a context manager, for all that is done in the block. A second Ctrl-C stops at once;
+    further signals of other kinds are ignored, for a terminal that goes or a cluster may send several. It does nothing
+    where Python's handlers are not to be had: in a thread other than the main one, or where another program has set
+    its own; and for a signal that is ignored, as under nohup.
+
+    Parameters
+    ----------
+    *signals : signal.Signals
+        None stands for Ctrl-C, ``signal.SIGINT``.
 
     Attributes
     ----------
-    requested : bool
-        Ctrl-C has been pressed.
+    received : int or None
+        The first of the signals that came.
 
     Examples
     --------
@@ -161,32 +178,44 @@ class Interrupt(Callback):
     ...             break
     """
 
-    exit_code = 128 + signal.SIGINT  # of a process that it stopped, by the shells' convention
-
-    def __init__(self) -> None:
-        self.requested = False
+    def __init__(self, *signals: int) -> None:
+        self.signals = signals or (signal.SIGINT,)
+        self.received: int | None = None
         self._depth = 0
-        self._previous: Any = None
+        self._previous: dict[int, Any] = {}
+
+    @property
+    def requested(self) -> bool:
+        """Whether one has come."""
+        return self.received is not None
+
+    @property
+    def exit_code(self) -> int:
+        """Of a process that it stopped, by the shells' convention."""
+        return 128 + (signal.SIGINT if self.received is None else self.received)
 
     def __enter__(self) -> Self:
         self._depth += 1
         if self._depth > 1:  # a run within a block
             return self
-        self.requested = False
-        ours = signal.getsignal(signal.SIGINT) not in (None, signal.SIG_IGN)
-        if ours and threading.current_thread() is threading.main_thread():
-            self._previous = signal.signal(signal.SIGINT, self._request)
+        self.received = None
+        if threading.current_thread() is threading.main_thread():
+            for number in self.signals:
+                if signal.getsignal(number) not in (None, signal.SIG_IGN):
+                    self._previous[number] = signal.signal(number, self._request)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._depth -= 1
-        if self._depth == 0 and self._previous is not None:
-            signal.signal(signal.SIGINT, self._previous)
-            self._previous = None
+        if self._depth == 0:
+            while self._previous:
+                signal.signal(*self._previous.popitem())
 
     def _request(self, signum: int, frame: FrameType | None) -> None:
-        self.requested = True
-        signal.signal(signal.SIGINT, self._previous)
+        if self.received is None:
+            self.received = signum
+        if signal.SIGINT in self._previous:
+            signal.signal(signal.SIGINT, self._previous[signal.SIGINT])
 
     def on_start(self, n_steps: int, epochs: int) -> None:
         """Listen."""
@@ -198,5 +227,5 @@ class Interrupt(Callback):
             raise StopTraining
 
     def on_end(self) -> None:
-        """Put back the handler that was there."""
+        """Put back the handlers that were there."""
         self.__exit__()

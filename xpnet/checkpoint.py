@@ -1,167 +1,169 @@
-"""Checkpoints: the state of a run as one file, from which it goes on as if it had never stopped."""
+"""Checkpoints: a folder of states of a run, written while it goes on, and the way back to the newest."""
 
 from __future__ import annotations
 
 import math
+import re
+import time
+import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 
 from xpnet.backend import to_host
-from xpnet.callbacks import Callback, EpochRecord
+from xpnet.callbacks import Callback
 from xpnet.constraints import Constraint, check_constraints, integer
-from xpnet.early_stopping import StoppingMemory
-from xpnet.errors import ModelFormatError
+from xpnet.errors import InvalidParameterError, ModelFormatError, XpnetWarning
+from xpnet.files import remove_parts, writing
 from xpnet.network import Network
-from xpnet.optimizers import OptimizerState
 from xpnet.run import Run, RunState
-from xpnet.step import StepState
-from xpnet.tensors import Format
+from xpnet.state_io import load_state, save_state
 
-__all__ = ["Checkpoint", "load_state", "save_state"]
+__all__ = ["Checkpoint", "load_newest"]
 
-_FORMAT = Format("xpnet_state", "checkpoint", 1)
+_T = TypeVar("_T")
 
 _BOOLEAN = Constraint("True or False", lambda value: isinstance(value, bool))
-# Unlike those of settings these may be NaN or infinite.
-_NUMBER = Constraint("a number", lambda value: isinstance(value, int | float) and not isinstance(value, bool))
-_SCORES = Constraint(
-    "numbers by name, or None",
-    lambda value: value is None or (isinstance(value, dict) and all(map(_NUMBER.holds, value.values()))),
-)
-_STATE = {"epoch": integer(0), "position": integer(0), "schedule": _NUMBER}
-_STOPPING = {"best": _NUMBER, "reference": _NUMBER, "stale": integer(0), "improved": _BOOLEAN}
-_RECORD = {
-    "epoch": integer(1),
-    "validation": _SCORES,
-    **dict.fromkeys(("loss", "learning_rate", "seconds", "samples_per_second"), _NUMBER),
-}
 
 
-def save_state(path: str | Path, network: Network, state: RunState) -> None:
-    """Write the state of a run as one safetensors file, beside its place and renamed.
-
-    The tensors are ``params``, ``total``, ``key``, ``learning_rate``, ``count``, ``slots.<i>`` and, where there is
-    early stopping, ``best``.
-
-    Raises
-    ------
-    XpnetError
-        The file cannot be written; an old one is untouched.
-
-    Examples
-    --------
-    >>> import numpy as np, tempfile, xpnet
-    >>> network, x, y = xpnet.Network([2, 3, 2]), np.eye(2), np.asarray([0, 1])
-    >>> run = xpnet.Trainer(network, epochs=2).fit(x, y)
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     xpnet.save_state(f"{folder}/state.safetensors", network, run.state)
-    ...     network, state = xpnet.load_state(f"{folder}/state.safetensors")
-    >>> len(xpnet.Trainer(network, epochs=5).fit(x, y, state=state).history)
-    5
-    """
-    optimizer, key = state.step
-    tensors = {"params": state.params, "total": state.total, "key": key}
-    tensors |= {"learning_rate": optimizer.learning_rate, "count": optimizer.count}
-    tensors |= {f"slots.{i}": slot for i, slot in enumerate(optimizer.slots)}
-    if state.best is not None:
-        tensors["best"] = state.best
-    values = {
-        "network": network.to_dict(),
-        "epoch": state.epoch,
-        "position": state.position,
-        "schedule": state.schedule,
-        "stopping": state.stopping._asdict(),
-        "history": [record._asdict() for record in state.history],
-    }
-    _FORMAT.write(path, values, {name: to_host(array) for name, array in tensors.items()})
-
-
-def load_state(path: str | Path) -> tuple[Network, RunState]:
-    """Read a checkpoint.
-
-    Returns
-    -------
-    network : Network
-    state : RunState
-        Its arrays are NumPy's; `Trainer.fit` brings them to its device. The optimizer, the schedule and the early
-        stopping are the trainer's: give it the same ones.
-
-    Raises
-    ------
-    ModelFormatError
-        The file is missing, truncated, no safetensors file, no checkpoint, or its parts do not fit together.
-    """
-    return _FORMAT.read(path, _build)
-
-
-def _build(values: dict[str, Any], tensors: dict[str, np.ndarray]) -> tuple[Network, RunState]:
-    if len(values["network"]["layer_sizes"]) > tensors["params"].size:  # before much is made of a long list
-        raise ModelFormatError("expected the sizes of at most as many layers as there are parameters; received more")
-    network = Network(**values["network"])
-    slots = [f"slots.{i}" for i in range(sum(name.startswith("slots.") for name in tensors))]
-    _check_tensors(network, tensors, slots)
-    optimizer = OptimizerState(tensors["learning_rate"], tensors["count"], tuple(tensors[name] for name in slots))
-    state = RunState(
-        tensors["params"],
-        StepState(optimizer, tensors["key"]),
-        tensors["total"],
-        values["epoch"],
-        values["position"],
-        tuple(values["schedule"]),
-        StoppingMemory(**values["stopping"]),
-        tensors.get("best"),
-        tuple(EpochRecord(**record) for record in values["history"]),
-    )
-    check_constraints(state, _STATE)
-    check_constraints(state.stopping, _STOPPING)
-    for record in state.history:
-        check_constraints(record, _RECORD)
-    return network, state
-
-
-def _check_tensors(network: Network, tensors: dict[str, np.ndarray], slots: list[str]) -> None:
-    dtype = tensors["params"].dtype.name
-    if dtype not in ("float32", "float64"):
-        raise ModelFormatError(f"tensor params: expected float32 or float64; received {dtype}")
-    expected: dict[str, tuple[str, tuple[int, ...]]] = {"count": ("int32", ()), "key": ("int32", (2,))}
-    expected |= dict.fromkeys(("total", "learning_rate"), (dtype, ()))
-    expected |= dict.fromkeys(("params", *slots, *({"best"} & tensors.keys())), (dtype, (network.n_parameters,)))
-    for name, form in expected.items():
-        received = tensors[name].dtype.name, tensors[name].shape
-        if received != form:
-            raise ModelFormatError(f"tensor {name}: expected {form[0]} {form[1]}; received {received[0]} {received[1]}")
-
-
-class Checkpoint(Callback):
-    """Writes the state of a run into a file, again and again; a killed process leaves the last whole one.
+def load_newest(path: str | Path, accept: Callable[[Network, RunState], _T]) -> _T:
+    """Read the newest usable checkpoint of a folder, or one that is named.
 
     Parameters
     ----------
     path : str or Path
-    every : int
-        Write after each so many epochs.
+        Folder of the callback `Checkpoint`, or one of its files. For each file of a folder that cannot be used there is
+        a warning, and the one before it is read.
+    accept : (network, state) -> result
+        Raises `InvalidParameterError` where they are not those of the run that is to go on.
+
+    Raises
+    ------
+    ModelFormatError
+        There is no checkpoint that can be used.
+    InvalidParameterError
+        The one that is named is of another run.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return accept(*load_state(path))
+    files = _list(path)
+    for file in reversed(files):
+        try:
+            try:
+                return accept(*load_state(file))
+            except InvalidParameterError as exc:
+                raise ModelFormatError(f"{file}: {exc}") from exc
+        except ModelFormatError as exc:
+            warnings.warn(f"{exc} This checkpoint is passed over for the one before it.", XpnetWarning, stacklevel=3)
+    what = f"{len(files)} that cannot be used" if files else "none"
+    raise ModelFormatError(f"{path}: expected a folder with a checkpoint; received one with {what}.")
+
+
+_NAME = re.compile(r"epoch-(\d+)-step-(\d+)\.safetensors")
+
+
+def _name(epoch: int, position: int) -> str:
+    return f"epoch-{epoch:06}-step-{position:07}.safetensors"
+
+
+def _key(path: Path) -> tuple[int, ...]:
+    """Return epoch and step of a checkpoint, by its name: a clock may be set back."""
+    match = _NAME.fullmatch(path.name)
+    return tuple(map(int, match.groups())) if match else ()
+
+
+def _list(folder: Path) -> list[Path]:
+    """Return the checkpoints of a folder, the newest last."""
+    with writing(folder):
+        return sorted(filter(_key, folder.iterdir()), key=_key)
+
+
+_PERIOD = re.compile(r"([1-9]\d{0,14}) ?(steps|min|)")
+
+
+class Checkpoint(Callback):
+    """Writes the state of a run into a folder, again and again: a killed run loses no more than what came after.
+
+    The files are named by the epochs done and the steps done of the next, ``epoch-000012-step-0000500.safetensors``.
+    The older ones are removed when the newer one is on the disk, and so are those of a later moment, which a run that
+    went back has left. `Trainer.resume` goes on from the newest.
+
+    Parameters
+    ----------
+    folder : str or Path
+    every : int or str
+        Write after each so many epochs; or ``"500steps"`` or ``"10min"``, where it falls behind the call of up to 256
+        steps in which it is due. And at the end, also of a run that is interrupted.
+    keep : int
+        How many of the newest to keep.
     best_only : bool
-        Of these, write only after one that is the best so far: by the metric of early stopping or, without that, by
-        the loss.
+        Write only after an epoch that is the best so far: by the metric of early stopping or, without that, by the
+        loss.
 
     Raises
     ------
     XpnetError
-        In training: the file cannot be written.
+        In training: the file cannot be written. The older ones are untouched.
     """
 
-    def __init__(self, path: str | Path, every: int = 1, best_only: bool = False) -> None:
-        self.path = Path(path)
+    def __init__(self, folder: str | Path, every: int | str = 1, keep: int = 3, best_only: bool = False) -> None:
+        self.folder = Path(folder)
         self.every = every
+        self.keep = keep
         self.best_only = best_only
-        check_constraints(self, {"every": integer(1), "best_only": _BOOLEAN})
+        check_constraints(self, {"keep": integer(1), "best_only": _BOOLEAN})
+        period = None if isinstance(every, bool) else _PERIOD.fullmatch(str(every))
+        if period is None:
+            raise InvalidParameterError(
+                f"every: expected a number of epochs, as 1, or 500steps, or 10min; received {every!r}."
+            )
+        self._number, self._unit = int(period[1]), period[2]
 
-    def on_epoch(self, record: EpochRecord, run: Run) -> None:
-        """Write the file, if it is time."""
-        if record.epoch % self.every == 0 and (not self.best_only or _is_best(run.state)):
-            save_state(self.path, run.network, run.state)
+    def on_start(self, n_steps: int, epochs: int) -> None:
+        """Make the folder, so that one that cannot be written does not cost an epoch."""
+        with writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            remove_parts(self.folder)
+        self._n_steps = n_steps
+        self._last: tuple[tuple[int, int], float] | None = None  # epoch and position, and time
+
+    def on_state(self, run: Run) -> None:
+        """Write a file, if it is time."""
+        state, now = run.state, time.monotonic()
+        here = state.epoch, state.position
+        if self._last is None or here < self._last[0]:  # at the start, or after a divergence
+            self._last = here, now
+        elif here != self._last[0] and self._is_due(run, *self._last, now) and _is_finite(state):
+            save_state(self.folder / _name(*here), run.network, state)
+            self._remove_all_but(here)
+            self._last = here, now
+
+    def _is_due(self, run: Run, last: tuple[int, int], then: float, now: float) -> bool:
+        epoch, position = run.state.epoch, run.state.position
+        if self.best_only and (position > 0 or run.stopped != "running" or not _is_best(run.state)):
+            return False
+        if self._unit == "min":
+            due = now - then >= 60 * self._number
+        elif self._unit == "steps":
+            due = (epoch - last[0]) * self._n_steps + position - last[1] >= self._number
+        else:
+            due = position == 0 and epoch % self._number == 0
+        return due or run.stopped != "running"
+
+    def _remove_all_but(self, newest: tuple[int, int]) -> None:
+        files = _list(self.folder)
+        older = [file for file in files if _key(file) <= newest]
+        with writing(self.folder):
+            for file in {*files} - {*older[-self.keep :]}:
+                file.unlink(missing_ok=True)
+
+
+def _is_finite(state: RunState) -> bool:
+    """Tell whether a run can go on from a state; within an epoch it may have diverged."""
+    return all(np.isfinite(to_host(array)).all() for array in (state.params, *state.step.optimizer.slots))
 
 
 def _is_best(state: RunState) -> bool:

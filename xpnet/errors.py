@@ -23,12 +23,17 @@ __all__ = [
     "UnknownBackendError",
     "UnknownNameError",
     "XpnetError",
+    "XpnetWarning",
     "memory_errors",
 ]
 
 
 class XpnetError(Exception):
     """Base of every error that xpnet raises on purpose; the command line prints it as one line and exits with 2."""
+
+
+class XpnetWarning(UserWarning):
+    """Something went wrong, and the run goes on; the command line prints it as one line."""
 
 
 class InvalidParameterError(XpnetError, ValueError):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from xpnet.errors import XpnetError
 
-__all__ = ["write_atomically", "writing"]
+__all__ = ["remove_parts", "write_atomically", "writing"]
 
 
 @contextmanager
@@ -28,6 +28,8 @@ def writing(path: Path) -> Iterator[None]:
 def write_atomically(path: str | Path, data: bytes) -> None:
     """Write a file so that a killed process, or a loss of power, leaves the old one or the new one, never half of one.
 
+    When it returns, the new one is on the disk, with its name.
+
     Raises
     ------
     XpnetError
@@ -42,5 +44,23 @@ def write_atomically(path: str | Path, data: bytes) -> None:
                 stream.flush()
                 os.fsync(stream.fileno())
             os.replace(beside, path)
+            _flush_names(path.parent)
         finally:
             beside.unlink(missing_ok=True)
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove what killed processes have left half written."""
+    for part in folder.glob(".*.part"):
+        part.unlink(missing_ok=True)
+
+
+def _flush_names(folder: Path) -> None:
+    """Flush a folder to the disk: without it a loss of power may undo a renaming."""
+    if os.name != "posix":  # elsewhere a folder cannot be opened
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

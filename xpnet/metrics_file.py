@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +17,13 @@ class MetricsFile(Callback):
     """One JSON object a line for each epoch, with the fields of `EpochRecord`; NaN and infinity are null.
 
     Each line is there as soon as its epoch is done. A process that is killed leaves whole lines, but for at most the
-    last one.
+    last one; a run that is resumed begins with the lines of the epochs before, so that the file is that of one run that
+    was never stopped. All fields but the times, ``seconds`` and ``samples_per_second``, are then the same, bit for bit.
 
     Parameters
     ----------
     path : str or Path
         It is made when training starts, so that a path that cannot be written does not cost an epoch.
-    append : bool
-        Go on with the lines of an earlier run, which is being resumed; False starts a new file.
 
     Raises
     ------
@@ -33,23 +31,28 @@ class MetricsFile(Callback):
         In training: the file cannot be written.
     """
 
-    def __init__(self, path: str | Path, *, append: bool = False) -> None:
+    def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.append = append
 
     def on_start(self, n_steps: int, epochs: int) -> None:
-        """Make the file, or cut off the half line that a killed run has left."""
-        with writing(self.path):
-            if self.append and self.path.exists():
-                os.truncate(self.path, self.path.read_bytes().rfind(b"\n") + 1)
-            else:
-                self.path.write_bytes(b"")
+        """Begin a file with the next state."""
+        self._begun = False
+
+    def on_state(self, run: Any) -> None:
+        """Make the file, with the lines of the epochs that the state of a resumed run has behind it."""
+        if not self._begun:
+            with writing(self.path):
+                self.path.write_bytes(b"".join(map(_line, run.history)))
+            self._begun = True
 
     def on_epoch(self, record: EpochRecord, run: Any) -> None:
         """Write the line."""
-        line = json.dumps(_json_values(record._asdict())).encode() + b"\n"
         with writing(self.path), open(self.path, "ab") as stream:
-            stream.write(line)
+            stream.write(_line(record))
+
+
+def _line(record: EpochRecord) -> bytes:
+    return json.dumps(_json_values(record._asdict())).encode() + b"\n"
 
 
 def _json_values(value: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from time import perf_counter
 from typing import Any
 
@@ -18,7 +19,8 @@ _SCORES = ("loss", "accuracy", "r2")
 class Progress(Callback):
     """A bar in a terminal, and elsewhere one plain line an epoch; both on stderr.
 
-    In the bar the figures are those of the last whole epoch.
+    In the bar the figures are those of the last whole epoch. Where stderr has gone, a closed pipe or terminal, the run
+    goes on unseen.
 
     Parameters
     ----------
@@ -34,9 +36,13 @@ class Progress(Callback):
         """Show an empty bar, if there is a terminal."""
         from rich.console import Console  # takes its time, and not every run is shown
 
+        class Unseen(Console):
+            def on_broken_pipe(self) -> None:
+                """Go on: by itself the library would end the program."""
+
         self._n_steps, self._epochs = n_steps, epochs
         self._completed = 0  # steps in whole epochs
-        console = Console(stderr=True)
+        console = Unseen(stderr=True)
         if console.is_terminal:
             self._bar = _start_bar(console)
             self._task = self._bar.add_task("", total=n_steps * epochs, epoch=f"1/{epochs}", speed="")
@@ -56,7 +62,8 @@ class Progress(Callback):
         speed = _speed(record.samples_per_second)
         if self._bar is None:
             figures = f"{_describe(record, _SCORES)}  {speed}"
-            print(f"epoch {record.epoch}/{self._epochs}  {figures}", file=sys.stderr, flush=True)
+            with suppress(OSError):
+                print(f"epoch {record.epoch}/{self._epochs}  {figures}", file=sys.stderr, flush=True)
             return
         self._completed = record.epoch * self._n_steps
         self._bar.update(self._task, description=_describe(record, _SCORES[1:]), speed=speed)
@@ -68,7 +75,8 @@ class Progress(Callback):
             return
         if 0 < self._completed == self._bar.tasks[0].completed:
             self._bar.update(self._task, total=self._completed)
-        self._bar.stop()
+        with suppress(OSError):
+            self._bar.stop()
         self._bar = None
 
 

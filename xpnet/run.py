@@ -15,7 +15,14 @@ from xpnet.parameters import Parameters
 from xpnet.schedules import Memory
 from xpnet.step import StepState
 
-__all__ = ["Run", "RunState", "adopt"]
+__all__ = ["Refuge", "Run", "RunState", "adopt"]
+
+
+class Refuge(NamedTuple):
+    """What a run that diverges goes back to: copies of what there was after the epoch of the lowest loss."""
+
+    params: Array
+    step: StepState
 
 
 class RunState(NamedTuple):
@@ -37,6 +44,12 @@ class RunState(NamedTuple):
     best : (n_parameters,) or None
         Parameters of the best epoch, where there is early stopping.
     history : tuple of EpochRecord
+    halvings : int
+        How often the learning rate was halved after a divergence.
+    start : (n_parameters,) or None
+        Copy of the parameters that this epoch began with; None before the first step.
+    refuge : Refuge or None
+        Where the learning rate is to be halved after a divergence.
     """
 
     params: Array
@@ -48,6 +61,9 @@ class RunState(NamedTuple):
     stopping: StoppingMemory = StoppingMemory()
     best: Array | None = None
     history: tuple[EpochRecord, ...] = ()
+    halvings: int = 0
+    start: Array | None = None
+    refuge: Refuge | None = None
 
 
 class Run(NamedTuple):
@@ -94,20 +110,28 @@ def adopt(state: RunState, network: Network, optimizer: Optimizer, backend: Back
 
     n = (network.n_parameters,)
     params = move(state.params, n, "parameters")
-    given, fresh = state.step.optimizer, optimizer.init(backend.xp, params, network.n_weights)
-    if len(given.slots) != len(fresh.slots):
-        raise InvalidParameterError(
-            f"state: expected an optimizer's state with {len(fresh.slots)} slots; received {len(given.slots)}. "
-            "Resume with the optimizer that the run began with."
+    n_slots = len(optimizer.init(backend.xp, params, network.n_weights).slots)
+
+    def move_step(step: StepState) -> StepState:
+        given = step.optimizer
+        if len(given.slots) != n_slots:
+            raise InvalidParameterError(
+                f"state: expected an optimizer's state with {n_slots} slots; received {len(given.slots)}. "
+                "Resume with the optimizer that the run began with."
+            )
+        moved = given._replace(
+            learning_rate=move(given.learning_rate, (), "a learning rate"),
+            count=move(given.count, (), "a counter", "int32"),
+            slots=tuple(move(slot, n, "a slot") for slot in given.slots),
         )
-    moved = given._replace(
-        learning_rate=move(given.learning_rate, (), "a learning rate"),
-        count=move(given.count, (), "a counter", "int32"),
-        slots=tuple(move(slot, n, "a slot") for slot in given.slots),
-    )
+        return StepState(moved, move(step.key, (2,), "a generator's key", "int32"))
+
+    refuge = state.refuge
     return state._replace(
         params=params,
-        step=StepState(moved, move(state.step.key, (2,), "a generator's key", "int32")),
+        step=move_step(state.step),
+        start=None if state.start is None else move(state.start, n, "parameters"),
+        refuge=refuge and Refuge(move(refuge.params, n, "parameters"), move_step(refuge.step)),
         total=move(state.total, (), "a total"),
         best=None if state.best is None else move(state.best, n, "best parameters"),
     )

@@ -56,9 +56,9 @@ class Format(NamedTuple):
             values = json.loads(metadata)
             version = values["format_version"]
             if version != self.version:
+                hint = " Update xpnet: pip install -U xpnet" if version > self.version else ""
                 raise ModelFormatError(
-                    f"expected the format version {self.version}; received version {version!r:.40}. "
-                    "Update xpnet: pip install -U xpnet"
+                    f"expected the format version {self.version}; received version {version!r:.40}.{hint}"
                 )
             return build(values, tensors)
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError) as exc:

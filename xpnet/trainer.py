@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from array_api_compat import is_array_api_obj
 from xpnet.backend import Backend, backend_of, get_backend
 from xpnet.batches import ClassWeight, epoch_order, place, to_device, weigh
 from xpnet.callbacks import Callback
+from xpnet.checkpoint import load_newest
 from xpnet.constraints import Constraint, check_constraints, integer, one_of, optional, real
 from xpnet.early_stopping import EarlyStopping, get_early_stopping
 from xpnet.errors import InvalidParameterError, OutOfMemoryError
@@ -38,10 +40,12 @@ _CONSTRAINTS = {
     "shuffle": Constraint("True, False or a function", lambda value: value in (True, False) or callable(value)),
     "seed": integer(0),
     "dtype": one_of("float32", "float64"),
+    "on_divergence": one_of("stop", "halve"),
 }
 _AUTO_BATCH_SIZE = 32
 # A step holds so many numbers a sample and unit at once, at most: saved, output, mask, gradient, and two in between.
 _ARRAYS_A_LAYER = 6
+_HALVINGS = {"stop": 0, "halve": 5}  # at most
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,10 @@ class Trainer:
     seed : int
         Of the initial weights, the shuffles and the dropout masks, the same on every backend.
     dtype : {"float32", "float64"}
+    on_divergence : {"stop", "halve"}
+        When the loss or the parameters are no longer finite: raise `DivergenceError`, or begin the epoch again with
+        half the learning rate, from what there was after the epoch of the lowest loss, at most 5 times; a warning tells
+        of each.
     device : str, Backend or None
         Where to train; None trains where the data lies, which is the CPU for NumPy arrays.
     callbacks : sequence of Callback
@@ -98,6 +106,7 @@ class Trainer:
     shuffle: bool | Order = True
     seed: int = 0
     dtype: str = "float32"
+    on_divergence: str = "stop"
     device: str | Backend | None = None
     callbacks: Sequence[Callback] = ()
 
@@ -157,6 +166,44 @@ class Trainer:
             advice = _smaller_batch(plan, exc.free) if plan is not None and exc.free is not None else ""
             raise OutOfMemoryError(exc.device, exc.needed, exc.free, advice) from exc.__cause__
 
+    def resume(
+        self,
+        path: str | Path,
+        x: Any,
+        y: Any,
+        *,
+        sample_weight: Any = None,
+        validation: tuple[Any, Any] | Scores | None = None,
+    ) -> Run:
+        """Go on from the newest usable checkpoint in a folder of `Checkpoint`, or from one file of it.
+
+        With the trainer's settings and the data as they were, the run is the one that never stopped: bit for bit on
+        NumPy with as many threads, and within rounding on another device. More epochs may be given. The other
+        parameters are those of `fit`.
+
+        Raises
+        ------
+        ModelFormatError
+            There is no checkpoint of such a run that can be used; for each that is damaged there is a warning.
+
+        Examples
+        --------
+        >>> import dataclasses, numpy as np, tempfile, xpnet
+        >>> x, y, folder = np.eye(2), np.asarray([0, 1]), tempfile.TemporaryDirectory()
+        >>> trainer = xpnet.Trainer(xpnet.Network([2, 3, 2]), epochs=2, callbacks=[xpnet.Checkpoint(folder.name)])
+        >>> run = trainer.fit(x, y)
+        >>> len(dataclasses.replace(trainer, epochs=5).resume(folder.name, x, y).history)
+        5
+        >>> folder.cleanup()
+        """
+        state = load_newest(path, self._accept)
+        return self.fit(x, y, sample_weight=sample_weight, validation=validation, state=state)
+
+    def _accept(self, network: Network, state: RunState) -> RunState:
+        if network != self.network:
+            raise InvalidParameterError(f"network: expected the state of {self.network}; received that of {network}.")
+        return adopt(state, network, get_optimizer(self.optimizer), get_backend("cpu"), self.dtype)
+
     def initial_state(self, backend: Backend, params: Sequence[tuple[Any, Any]] | None = None) -> RunState:
         """Return the state before the first step, with the weights of the seed or with given ones."""
         with backend.scope(self.dtype):
@@ -210,6 +257,7 @@ class Trainer:
             scores=scores,
             batch_size=batch_size,
             epochs=self.epochs,
+            halvings=_HALVINGS[self.on_divergence],
             order=shuffle if callable(shuffle) else lambda epoch, n: epoch_order(n, self.seed, epoch, shuffle=shuffle),
             callbacks=tuple(self.callbacks),
         )

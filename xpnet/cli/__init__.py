@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
+import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import TextIO
 
 from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 
 import xpnet
-from xpnet.callbacks import Interrupt
 from xpnet.cli.bench import app as bench_app
 from xpnet.cli.info import datasets, devices, gradcheck
 from xpnet.cli.options import fill_options, name_option
 from xpnet.cli.parity import parity
 from xpnet.cli.predict import evaluate, predict
-from xpnet.cli.train import train
-from xpnet.errors import DivergenceError, InvalidParameterError, XpnetError
+from xpnet.cli.train import resume, train
+from xpnet.errors import DivergenceError, InvalidParameterError, XpnetError, XpnetWarning
 
 __all__ = ["app", "main"]
 
@@ -32,13 +35,14 @@ app = App(
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )
-_COMMANDS: tuple[Callable[..., int], ...] = (train, predict, evaluate, datasets, devices, gradcheck, parity)
+_COMMANDS: tuple[Callable[..., int], ...] = (train, resume, predict, evaluate, datasets, devices, gradcheck, parity)
 for place, command in enumerate(_COMMANDS):
     app.command(command, sort_key=place)
 bench_app.sort_key = len(_COMMANDS)
 app.command(bench_app)
 
 EXIT_BROKEN_PIPE, EXIT_BAD_INPUT, EXIT_DIVERGED = 1, 2, 3
+EXIT_INTERRUPTED = 128 + signal.SIGINT  # by the shells' convention
 
 _LONGEST_MESSAGE = 1500
 
@@ -49,31 +53,56 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in tokens
     tokens = [token for token in tokens if token != "--debug"]
     try:
-        code = app(tokens, exit_on_error=False, print_error=False) or 0
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", XpnetWarning)
+            warnings.showwarning = _show_warning
+            code = app(tokens, exit_on_error=False, print_error=False) or 0
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
-        return Interrupt.exit_code
-    except BrokenPipeError:  # whoever read our output has gone (`| head`)
-        _settle_stdout()
+        return EXIT_INTERRUPTED
+    except BrokenPipeError as exc:  # whoever read our output has gone (`| head`)
+        _say(f"cannot write to the standard output: {exc.strerror}.")
         return EXIT_BROKEN_PIPE
     except (XpnetError, CycloptsError, OSError, MemoryError, UnicodeError) as exc:
         if debug:
             Console(stderr=True).print_exception()
-        print(f"xpnet: {_one_line(exc)}", file=sys.stderr)
-        _settle_stdout()
+        _say(_one_line(exc))
         return EXIT_DIVERGED if isinstance(exc, DivergenceError) else EXIT_BAD_INPUT
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            _settle(stream)
 
 
-def _settle_stdout() -> None:
+def _say(line: str) -> None:
+    with suppress(OSError):  # the terminal has gone
+        print(f"xpnet: {line}", file=sys.stderr)
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    if issubclass(category, XpnetWarning):
+        _say(_one_line(str(message)))
+    else:
+        with suppress(OSError):
+            sys.stderr.write(warnings.formatwarning(message, category, filename, lineno))
+
+
+def _settle(stream: TextIO) -> None:
     """Write what is left, or drop what cannot be written: the interpreter would try again when it ends."""
     try:
-        sys.stdout.flush()
+        stream.flush()
     except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def _one_line(exc: BaseException) -> str:
+def _one_line(exc: BaseException | str) -> str:
     """Return the message as one printable line of moderate length, whatever the values in it."""
     message = str(exc)
     if isinstance(exc, InvalidParameterError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -54,14 +55,16 @@ class Job:
     trainer: Trainer
     backend: Backend
 
-    def run(self, *callbacks: Callback) -> Run:
-        """Train; see `Trainer.fit` for what it raises."""
+    def run(self, *callbacks: Callback, checkpoints: Path | None = None) -> Run:
+        """Train, from the newest of the checkpoints where they are given; see `Trainer.fit` for what it raises."""
         parts, model = self.parts, self.model
         validation = None
         if parts.x_validation is not None and parts.y_validation is not None:
             validation = (model.features(parts.x_validation), model.targets(parts.y_validation))
         trainer = replace(self.trainer, callbacks=callbacks)
         x, y = model.features(parts.x_train), model.targets(parts.y_train)
+        if checkpoints is not None:
+            return trainer.resume(checkpoints, x, y, validation=validation)
         return trainer.fit(x, y, validation=validation, params=model.params)
 
     def trained(self, run: Run) -> Model:
@@ -162,6 +165,7 @@ def _trainer(network: Network, backend: Backend, options: TrainOptions) -> Train
         class_weight=options.class_weight,
         seed=options.seed,
         dtype=options.dtype,
+        on_divergence=options.on_divergence,
         device=backend,
     )
 

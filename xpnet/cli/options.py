@@ -17,7 +17,7 @@ from xpnet.cli.presets import PRESETS
 from xpnet.datasets import DATASETS
 from xpnet.errors import InvalidParameterError, UnknownNameError
 
-__all__ = ["TrainOptions", "fill_options", "name_option", "whole", "write_config"]
+__all__ = ["ResumeOptions", "TrainOptions", "fill_options", "name_option", "read_config", "whole", "write_config"]
 
 _WHERE = Group("Where", sort_key=1)
 _DATA = Group("Data", sort_key=2)
@@ -115,10 +115,32 @@ class TrainOptions:
     early_stopping: Annotated[
         str | None, _option(_TRAINING, "loss, accuracy or r2 of the validation part; loss:patience=5")
     ] = None
+    on_divergence: Annotated[
+        Literal["stop", "halve"],
+        _option(_TRAINING, "stop, or halve: go back and halve the learning rate, at most 5 times"),
+    ] = "stop"
 
     preset: Annotated[str | None, _option(_RUN, f"{', '.join(PRESETS)}")] = None
     config: Annotated[Path | None, _option(_RUN, "config.toml of a run, to repeat it")] = None
     out: Annotated[Path | None, _option(_RUN, "folder for what the run leaves [default: runs/DATA-TIME]")] = None
+    checkpoint_every: Annotated[
+        str | None, _option(_RUN, "epochs, or 500steps, or 10min: write what xpnet resume goes on from")
+    ] = None
+    keep: Annotated[int, _option(_RUN, "checkpoints, the newest", converter=whole)] = 3
+    quiet: Annotated[bool, _option(_RUN, "no progress, no summary", show_default=False)] = False
+    json: Annotated[bool, _option(_RUN, "one JSON object on stdout", show_default=False)] = False
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class ResumeOptions:
+    """Options of a run that goes on; None leaves what it began with."""
+
+    device: Annotated[str | None, _option(_WHERE, "another one: [backend:]cpu|gpu|auto[:index]")] = None
+    epochs: Annotated[int | None, _option(_TRAINING, "another number to go on to", converter=whole)] = None
+    threads: Annotated[
+        int | None, _option(_WHERE, "of BLAS and all else [default: all processors]", converter=whole)
+    ] = None
     quiet: Annotated[bool, _option(_RUN, "no progress, no summary", show_default=False)] = False
     json: Annotated[bool, _option(_RUN, "one JSON object on stdout", show_default=False)] = False
 
@@ -132,6 +154,7 @@ _OPTIONS = {field.name: f"--{field.name.replace('_', '-')}" for field in fields(
 # What the library calls otherwise than the command line.
 _OPTIONS_BY_PARAMETER = {
     **_OPTIONS,
+    "every": "--checkpoint-every",
     "initializer": "--init",
     "layer_sizes": "--hidden",
     "learning_rate": "--lr",
@@ -193,3 +216,16 @@ def write_config(data: str, options: TrainOptions) -> bytes:
         is_path = isinstance(value, Path) or (name == "target" and value.endswith(".npy") and Path(value).exists())
         values[name] = str(Path(value).resolve()) if is_path else value
     return tomli_w.dumps(values).encode()
+
+
+def read_config(path: Path) -> tuple[str, TrainOptions]:
+    """Return the data and the options of a configuration file, held to what the command line asks of them."""
+    app = App(config=fill_options, default_parameter=Parameter(negative=()), result_action="return_value")
+    defaults = TrainOptions()
+
+    @app.default
+    def settings(data: str = "digits", *, options: TrainOptions = defaults) -> tuple[str, TrainOptions]:
+        return data, options
+
+    configured: tuple[str, TrainOptions] = app(["--config", str(path)], exit_on_error=False, print_error=False)
+    return configured

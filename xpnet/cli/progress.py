@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,15 @@ from xpnet.trainer import Run
 __all__ = ["print_summary"]
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to the command: by itself the library would end the program without a word."""
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+
 def print_summary(title: str, summary: dict[str, Any], run: Run, files: list[Path]) -> None:
     """Print a table of the parts with their loss and score, and where the files are."""
-    console = Console(highlight=False, markup=False)
+    console = _Console(highlight=False, markup=False)
     parts = [name for name in ("train", "validation", "test") if summary[name]]
     metrics: list[str] = list(summary[parts[0]])
     table = Table("part", *(METRIC_NAMES.get(metric, metric) for metric in metrics), box=box.SIMPLE_HEAD)

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
-import re
+import signal
+import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from xpnet.callbacks import Callback, Interrupt
+from xpnet.checkpoint import Checkpoint
 from xpnet.cli import plots
+from xpnet.cli.folder import RunFolder, choose_folder
 from xpnet.cli.job import Job, prepare
-from xpnet.cli.options import TrainOptions, write_config
+from xpnet.cli.options import ResumeOptions, TrainOptions, read_config, write_config
 from xpnet.cli.progress import print_summary
 from xpnet.early_stopping import get_early_stopping
-from xpnet.errors import DivergenceError, InvalidParameterError, XpnetError
+from xpnet.errors import DivergenceError, InvalidParameterError
 from xpnet.files import write_atomically
 from xpnet.metrics_file import MetricsFile
 from xpnet.model import Model
@@ -25,9 +28,12 @@ from xpnet.progress import Progress
 from xpnet.threads import threads_limited
 from xpnet.trainer import Run
 
-__all__ = ["train"]
+__all__ = ["resume", "train"]
 
-_DEFAULTS = TrainOptions()
+_DEFAULTS, _RESUME_DEFAULTS = TrainOptions(), ResumeOptions()
+_CHECKPOINTS = "checkpoints"
+# What ends a run between two batches: Ctrl-C, a pre-emption, a terminal that goes.
+_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 def train(data: str = "digits", *, options: TrainOptions = _DEFAULTS) -> int:
@@ -39,28 +45,67 @@ def train(data: str = "digits", *, options: TrainOptions = _DEFAULTS) -> int:
         A name that `xpnet datasets` lists; a .csv, .npz, .npy, .parquet or .libsvm file; or a folder of IDX files.
     """
     with threads_limited(options.threads):
-        return _train(data, options, prepare(data, options))
+        job = prepare(data, options)
+        with RunFolder(choose_folder(options.out, job.dataset.name), _config(data, job, options)) as folder:
+            return _run(job, options, folder)
 
 
-def _train(data: str, options: TrainOptions, job: Job) -> int:
-    folder = _choose_folder(options.out, job.dataset.name)
-    config = write_config(data, dataclasses.replace(options, device=job.backend.name, backend=None, precision=None))
-    # The first listens before the second writes; the third writes into what the second has made.
-    callbacks: list[Callback] = [Interrupt(), RunFolder(folder, config), MetricsFile(folder / "metrics.jsonl")]
+def resume(run: Path, *, options: ResumeOptions = _RESUME_DEFAULTS) -> int:
+    """Go on with a run that was killed or interrupted, from its newest checkpoint, as if it had never stopped.
+
+    Parameters
+    ----------
+    run : Path
+        The run's folder; it was trained with --checkpoint-every.
+    """
+    data, configured = read_config(run / "config.toml")
+    given = {name: value for name, value in vars(options).items() if value is not None}
+    configured = dataclasses.replace(configured, **given)
+    if configured.checkpoint_every is None:
+        raise InvalidParameterError(
+            f"{run}: expected a run with checkpoints; received one without. Train with --checkpoint-every."
+        )
+    with threads_limited(options.threads):
+        job = prepare(data, configured)
+        with RunFolder(run, _config(data, job, configured)) as folder:
+            folder.lock()
+            checkpoints = run / _CHECKPOINTS
+            # A run that was killed before its first checkpoint begins anew, which comes to the same.
+            return _run(job, configured, folder, checkpoints if any(checkpoints.glob("*.safetensors")) else None)
+
+
+def _config(data: str, job: Job, options: TrainOptions) -> bytes:
+    return write_config(data, dataclasses.replace(options, device=job.backend.name, backend=None, precision=None))
+
+
+def _run(job: Job, options: TrainOptions, folder: RunFolder, checkpoints: Path | None = None) -> int:
+    interrupt = Interrupt(*_SIGNALS)
+    # The first listens before the second writes; the others write into what the second has made.
+    callbacks: list[Callback] = [interrupt, folder, MetricsFile(folder.path / "metrics.jsonl")]
+    if options.checkpoint_every is not None:
+        callbacks.append(Checkpoint(folder.path / _CHECKPOINTS, options.checkpoint_every, options.keep))
     if not options.quiet:
         callbacks.append(Progress(len(job.parts.x_train)))
     started = time.perf_counter()
     failure = None
-    try:
-        run = job.run(*callbacks)
-    except DivergenceError as exc:
-        run, failure = exc.run, exc
-    seconds = time.perf_counter() - started
-    model = job.trained(run)
-    path = folder / "model.safetensors"
-    save_model(path, model)
+    path = folder.path / "model.safetensors"
+    with interrupt:
+        try:
+            run = job.run(*callbacks, checkpoints=checkpoints)
+        except DivergenceError as exc:
+            run, failure = exc.run, exc
+        seconds = time.perf_counter() - started
+        model = job.trained(run)
+        save_model(path, model)
     if failure is not None:
         raise DivergenceError(f"{failure} Saved as {path}.", run) from failure
+    code = interrupt.exit_code if run.stopped == "interrupted" else 0
+    if code and interrupt.received != signal.SIGINT:  # nobody waits for a summary
+        hint = f" To go on: xpnet resume {folder.path}" if options.checkpoint_every is not None else ""
+        with suppress(OSError):
+            print(f"xpnet: stopped in epoch {run.state.epoch + 1}; saved as {path}.{hint}", file=sys.stderr)
+        return code
+    trained = len(job.parts.x_train) * (len(run.history) - folder.epochs_before)
     scores, predicted = _assess(job, model, run)
     summary = {
         "task": model.task,
@@ -68,18 +113,18 @@ def _train(data: str, options: TrainOptions, job: Job) -> int:
         "precision": job.trainer.dtype if job.trainer.dtype == "float64" else job.backend.precision,
         "epochs": len(run.history),
         "seconds": seconds,
-        "samples_per_second": len(job.parts.x_train) * len(run.history) / seconds,
+        "samples_per_second": trained / seconds,
         "model": str(path),
         "stopped": run.stopped,
     } | scores
-    pictures = _draw(job, model, run, folder, predicted)
+    pictures = _draw(job, model, run, folder.path, predicted)
     if options.json:
         print(json.dumps(summary))
     elif not options.quiet:
         sizes = "-".join(map(str, model.network.layer_sizes))
         title = f"{job.dataset.name}: {model.task}, {sizes}, {model.network.n_parameters:,} parameters"
         print_summary(title, summary, run, [path, *pictures])
-    return Interrupt.exit_code if run.stopped == "interrupted" else 0
+    return code
 
 
 def _assess(job: Job, model: Model, run: Run) -> tuple[dict[str, dict[str, float] | None], dict[str, Any]]:
@@ -124,39 +169,3 @@ def _draw(job: Job, model: Model, run: Run, folder: Path, predicted: dict[str, A
     for file, png in pictures.items():
         write_atomically(folder / file, png)
     return [folder / file for file in pictures]
-
-
-def _choose_folder(out: Path | None, name: str) -> Path:
-    """Choose the run's folder; one that holds a run already is refused, for nothing is ever overwritten."""
-    if out is not None:
-        try:
-            taken = any((out / name).exists() for name in ("model.safetensors", "config.toml"))
-        except OSError as exc:
-            raise _cannot_make(out, exc) from exc
-        if taken:
-            raise InvalidParameterError(f"--out: expected a folder without a run; received {out}. Choose another.")
-        return out
-    stem = re.sub(r"[^\w.-]+", "-", name)
-    first = Path("runs") / f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
-    others = (first.with_name(f"{first.name}-{i}") for i in itertools.count(2))  # several may start in one second
-    return next(folder for folder in itertools.chain([first], others) if not folder.exists())
-
-
-def _cannot_make(folder: Path, exc: OSError) -> XpnetError:
-    return XpnetError(f"cannot make the folder {folder}: {exc.strerror}. Choose another with --out.")
-
-
-class RunFolder(Callback):
-    """Leaves the configuration; made at the first step, so that bad input leaves nothing."""
-
-    def __init__(self, folder: Path, config: bytes) -> None:
-        self._folder = folder
-        self._config = config
-
-    def on_start(self, n_steps: int, epochs: int) -> None:
-        """Make the folder."""
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-        except OSError as exc:
-            raise _cannot_make(self._folder, exc) from exc
-        write_atomically(self._folder / "config.toml", self._config)

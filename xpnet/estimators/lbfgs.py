@@ -45,6 +45,9 @@ def by_lbfgs(fit: Fit) -> None:
                 for callback in callbacks:
                     ends.callback(callback.on_end)
                     callback.on_start(1, fit.epochs)
+                run = Run(Parameters(state.params, network), state, "running", network)
+                for callback in callbacks:
+                    callback.on_state(run)
                 result = minimize(
                     objective(network, backend, wide, samples),
                     backend.to_numpy(state.params).astype(np.float64),
@@ -80,11 +83,14 @@ class _Watch:
         record = EpochRecord(count, float(intermediate_result.fun), None, math.nan, math.nan, math.nan)
         self._records.append(record)
         state = self._state._replace(params=params.vector, epoch=count, history=tuple(self._records))
+        run = Run(params, state, "running", network)
         try:
             for callback in self._callbacks:
                 callback.learning_rate(count, 1.0)
                 callback.on_steps(count, 1)
-                callback.on_epoch(record, Run(params, state, "running", network))
+                callback.on_epoch(record, run)
+            for callback in self._callbacks:
+                callback.on_state(run)
         except StopTraining:
             self.stopped = True
             raise StopIteration from None  # SciPy's word for it

@@ -92,7 +92,9 @@ def by_steps(fit: Fit) -> None:
             stacklevel=5,
         )
     est._keep(run.params, fit.backend, fit.home)
-    est._state = run.state._replace(params=None, best=None, history=())  # what a next epoch needs
+    est._state = run.state._replace(
+        params=None, best=None, history=(), start=None, refuge=None
+    )  # what a next epoch needs
 
 
 def _split(fit: Fit) -> Fit:

@@ -1,0 +1,158 @@
+"""Kill training runs with SIGKILL at random moments, resume them, and hold what they leave to a run never killed.
+
+Each run is a process of its own. It is killed after a random time, resumed, killed again, and so on until one life
+reaches the end; then its model, metrics, pictures and last checkpoints must be those of the run that was never killed,
+bit for bit but for the times measured. After each kill every file that is there must be whole.
+
+    python benchmarks/kill.py --kills 200
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"  # a fork takes no threads along
+
+from xpnet.cli import main as xpnet
+from xpnet.model_io import load_model
+from xpnet.run import RunState
+from xpnet.state_io import load_state
+
+# Some steps between two checkpoints, so that a kill falls into an epoch as often as into a write.
+OPTIONS = {
+    "--hidden": "8",
+    "--activation": "prelu",
+    "--dropout": "0.1",
+    "--batch-size": "8",
+    "--epochs": "25",
+    "--lr": "0.01",
+    "--schedule": "adaptive",
+    "--early-stopping": "loss:patience=99",
+    "--checkpoint-every": "10steps",
+    "--keep": "2",
+    "--device": "cpu",
+}
+SETTINGS = ["train", "iris", "--quiet", *(part for option in OPTIONS.items() for part in option), "--out"]
+
+
+def live(run: Path, lifetime: float | None, first: Callable[[], object] = bool) -> bool:
+    """Train or resume in a process of its own, kill it after so many seconds, and tell whether that came in time.
+
+    `first` is called in that process before it begins.
+    """
+    # Until there is a configuration, there is no run.
+    command = ["resume", str(run), "--quiet"] if (run / "config.toml").exists() else [*SETTINGS, str(run)]
+    child = os.fork()
+    if child == 0:
+        log = os.open(f"{run}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        first()
+        os._exit(xpnet(command))
+    if lifetime is not None:
+        time.sleep(lifetime)
+        os.kill(child, signal.SIGKILL)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if status not in (0, -signal.SIGKILL):
+        raise AssertionError(f"{run}: exit {status}: {Path(f'{run}.log').read_text()}")
+    return status != 0
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """Return the checkpoints of a run, the newest last."""
+    return sorted((run / "checkpoints").glob("epoch-*.safetensors"))
+
+
+def check_whole(run: Path) -> bool:
+    """Hold what a killed run has left to being whole, and tell whether it was killed in the midst of a write."""
+    for path in checkpoints(run):
+        load_state(path)
+    if (run / "model.safetensors").exists():
+        load_model(run / "model.safetensors")
+    if (run / "metrics.jsonl").exists():
+        *lines, _ = (run / "metrics.jsonl").read_text().split("\n")
+        for number, line in enumerate(lines, 1):
+            assert json.loads(line)["epoch"] == number
+    return any(run.rglob(".*.part"))
+
+
+def contents(run: Path) -> dict[str, object]:
+    """Everything that a run leaves, without the times measured."""
+    found: dict[str, object] = {}
+    for path in sorted(run.rglob("*")):
+        if path in checkpoints(run):
+            found[str(path.relative_to(run))] = facts(load_state(path)[1])
+        elif path.name == "metrics.jsonl":
+            records = [json.loads(line) for line in path.read_text().splitlines()]
+            found[path.name] = [
+                {name: value for name, value in record.items() if name not in ("seconds", "samples_per_second")}
+                for record in records
+            ]
+        else:
+            found[str(path.relative_to(run))] = path.read_bytes() if path.is_file() else None
+    return found
+
+
+def facts(state: RunState) -> str:
+    """Return all that is in a state, to the bit, without the times measured."""
+    history = tuple(record._replace(seconds=0, samples_per_second=0) for record in state.history)
+
+    def bits(value: object) -> object:
+        if isinstance(value, tuple):
+            return [bits(part) for part in value]
+        return value.tobytes() if hasattr(value, "tobytes") else value
+
+    return repr(bits(state._replace(history=history)))
+
+
+def check_same(left: dict[str, object], expected: dict[str, object], run: Path) -> None:
+    """Hold what a run has left to what it should."""
+    assert left.keys() == expected.keys(), f"{run}: {sorted(left.keys() ^ expected.keys())}"
+    for name, content in expected.items():
+        assert left[name] == content, f"{run}/{name} differs from that of the run never killed"
+
+
+def survive(kills: int, seed: int, folder: Path) -> str:
+    """Kill so often, and return the count in words."""
+    draw = random.Random(seed)
+    whole = folder / "whole"
+    started = time.perf_counter()
+    xpnet([*SETTINGS, str(whole)])  # in this process: it imports once what all of them need
+    started, again = time.perf_counter(), folder / "again"
+    live(again, None)
+    duration = time.perf_counter() - started
+    expected = contents(whole)
+    assert len(checkpoints(whole)) == 2
+    killed = within = within_epoch = runs = 0
+    while killed < kills:
+        run = folder / f"run-{runs}"
+        while killed < kills and live(run, draw.uniform(0, duration)):
+            killed += 1
+            within += check_whole(run)
+            within_epoch += any(load_state(path)[1].position > 0 for path in checkpoints(run)[-1:])
+        live(run, None)
+        check_same(contents(run), expected, run)
+        runs += 1
+    return (
+        f"{killed} kills survived of {killed}: {within} in the midst of a write, {within_epoch} resumed within an "
+        f"epoch; {runs} runs of {duration:.1f} s, each the same as the one never killed"
+    )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        print(survive(given.kills, given.seed, Path(scratch)))
+    sys.exit()
