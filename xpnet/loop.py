@@ -195,6 +195,8 @@ def _go_back(plan: Plan, state: RunState, loss: float, rate: float) -> RunState:
     good = 1 + losses.index(min(losses)) if losses and plan.halvings else state.epoch
     what = f"training diverged in epoch {state.epoch + 1}: expected a finite loss and finite parameters; received a "
     what += f"loss of {loss:g} at learning rate {rate:g}."
+    if state.refuge is not None:
+        state = state._replace(start=state.refuge.params)
     if state.halvings >= plan.halvings or state.refuge is None:
         often = f", {state.halvings} halvings were not enough" if state.halvings else ""
         raise DivergenceError(
@@ -212,7 +214,6 @@ def _go_back(plan: Plan, state: RunState, loss: float, rate: float) -> RunState:
     return state._replace(
         params=params,
         step=step,
-        start=state.refuge.params,
         total=plan.backend.xp.zeros_like(state.total),
         position=0,
         halvings=state.halvings + 1,
