@@ -27,21 +27,21 @@ from xpnet.model_io import load_model
 from xpnet.run import RunState
 from xpnet.state_io import load_state
 
-# Some steps between two checkpoints, so that a kill falls into an epoch as often as into a write.
+# Several checkpoints an epoch, so that a kill falls into an epoch as often as into a write.
 OPTIONS = {
     "--hidden": "8",
     "--activation": "prelu",
     "--dropout": "0.1",
-    "--batch-size": "8",
-    "--epochs": "25",
-    "--lr": "0.01",
+    "--batch-size": "2",
+    "--epochs": "10",
+    "--lr": "0.02",
     "--schedule": "adaptive",
     "--early-stopping": "loss:patience=99",
-    "--checkpoint-every": "10steps",
+    "--checkpoint-every": "200steps",
     "--keep": "2",
     "--device": "cpu",
 }
-SETTINGS = ["train", "iris", "--quiet", *(part for option in OPTIONS.items() for part in option), "--out"]
+SETTINGS = ["train", "digits", "--quiet", *(part for option in OPTIONS.items() for part in option), "--out"]
 
 
 def live(run: Path, lifetime: float | None, first: Callable[[], object] = bool) -> bool:
