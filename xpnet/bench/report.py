@@ -157,6 +157,7 @@ def markdown(title: str, machine: dict[str, Any], grids: Sequence[Grid], remarks
         "Environment: "
         + (", ".join(f"{name}={value}" for name, value in machine["environment"].items() if value) or "nothing set")
         + ".",
+        "Products in float32, but where a device is named with another precision, as gpu@tf32.",
     ]  # fmt: skip
     for grid in grids:
         lines += ["", f"## {grid.title}", "", _line(grid.columns), _line(["---"] * len(grid.columns))]
