@@ -101,11 +101,11 @@ def run_epochs(plan: Plan, state: RunState) -> Run:
                     continue
                 del run  # and the copy of the epoch before, so that no more than one is held
                 state = state._replace(start=None)
-                params = _copy(plan, state.params)
-                scores = plan.scores(Parameters(params, plan.network)) if plan.scores else None
+                state = state._replace(start=_copy(plan, state.params))
+                scores = plan.scores(Parameters(state.start, plan.network)) if plan.scores else None
                 trained = max(0, plan.n_samples - first * plan.batch_size)  # fewer where an interrupted epoch went on
                 record = EpochRecord(state.epoch + 1, loss, scores, rate, seconds, trained / seconds)
-                state = _close_epoch(plan, state._replace(start=params), record)
+                state = _close_epoch(plan, state, record)
                 run = _result(plan, state, "running")
                 for callback in plan.callbacks:
                     callback.on_epoch(record, run)
