@@ -25,7 +25,7 @@ ORDER = """
     parameters datasets
     network
     step evaluation gradcheck batches tensors
-    run model
+    run model feed
     loop checkpoint
     trainer
     model_io

@@ -11,20 +11,18 @@ from typing import NamedTuple
 import numpy as np
 
 from xpnet.backend import Array, Backend
-from xpnet.batches import Samples, batches
 from xpnet.callbacks import Callback, EpochRecord, StopTraining
 from xpnet.constraints import real
 from xpnet.early_stopping import EarlyStopping
 from xpnet.errors import DivergenceError, InvalidParameterError
+from xpnet.feed import Feed
 from xpnet.kernels import RunSteps
 from xpnet.network import Network, Parameters
 from xpnet.run import Run, RunState
 from xpnet.schedules import Schedule
 
-__all__ = ["Order", "Plan", "Scores", "run_epochs"]
+__all__ = ["Plan", "Scores", "run_epochs"]
 
-# (epoch, n_samples) -> indices of samples, (n_samples,)
-Order = Callable[[int, int], np.ndarray]
 # parameters -> scores by name
 Scores = Callable[[Parameters], dict[str, float]]
 
@@ -41,18 +39,10 @@ class Plan(NamedTuple):
     learning_rate: float
     schedule: Schedule
     stopping: EarlyStopping | None
-    samples: Samples
+    feed: Feed
     scores: Scores | None
-    batch_size: int
     epochs: int
-    order: Order
     callbacks: tuple[Callback, ...]
-
-    @property
-    def n_samples(self) -> int:
-        """Number of training samples."""
-        n: int = self.samples.x.shape[0]
-        return n
 
 
 def run_epochs(plan: Plan, state: RunState) -> Run:
@@ -68,19 +58,19 @@ def run_epochs(plan: Plan, state: RunState) -> Run:
     try:
         for callback in plan.callbacks:
             ends.callback(callback.on_end)
-            callback.on_start(math.ceil(plan.n_samples / plan.batch_size), plan.epochs)
+            callback.on_start(plan.feed.n_steps, plan.epochs)
         while state.epoch < plan.epochs and not _is_over(plan, state):
             rate = _learning_rate(plan, state)
             first, started = state.position, time.perf_counter()
             for state in _steps(plan, state, rate):  # noqa: B020 - it goes on from it
                 for callback in plan.callbacks:
                     callback.on_steps(state.epoch + 1, state.position)
-            loss = float(plan.backend.to_numpy(state.total)) / plan.n_samples
+            loss = float(plan.backend.to_numpy(state.total)) / plan.feed.n_samples
             seconds = time.perf_counter() - started
             if not (math.isfinite(loss) and _is_finite(plan, state)):
                 raise _divergence(plan, good, state, loss, rate)
             good = _copy(plan, state)
-            trained = plan.n_samples - first * plan.batch_size  # fewer where an interrupted epoch went on
+            trained = plan.feed.n_samples - first * plan.feed.batch_size  # fewer where an interrupted epoch went on
             scores = plan.scores(Parameters(good, plan.network)) if plan.scores else None
             record = EpochRecord(state.epoch + 1, loss, scores, rate, seconds, trained / seconds)
             state = _close_epoch(plan, state, record, good)
@@ -113,25 +103,11 @@ def _steps(plan: Plan, state: RunState, rate: float) -> Iterator[RunState]:
     learning_rate = backend.asarray(np.asarray(rate, dtype=plan.dtype))
     step = state.step._replace(optimizer=state.step.optimizer._replace(learning_rate=learning_rate))
     total = state.total
-    order = _indices(plan.order(state.epoch, plan.n_samples), plan.n_samples)
-    for data, rows in batches(plan.network, backend, plan.samples, order, plan.batch_size, state.position):
+    for data, rows in plan.feed.batches(state.epoch, state.position):
         params, step, losses = plan.run_steps(state.params, step, data, rows)
         total += backend.xp.sum(losses) * (rows.shape[1] if plan.network.reduction == "mean" else 1)
         state = state._replace(params=params, step=step, total=total, position=state.position + rows.shape[0])
         yield state
-
-
-def _indices(order: np.ndarray, n_samples: int) -> np.ndarray:
-    """Hold an order to what it must be: outside the samples, some libraries take others without a word."""
-    order = np.asarray(order)
-    if order.shape != (n_samples,) or order.dtype.kind not in "iu" or order.min() < 0 or order.max() >= n_samples:
-        what = f"{order.dtype} of shape {order.shape}"
-        if order.size and order.dtype.kind in "iu":
-            what += f" from {order.min()} to {order.max()}"
-        raise InvalidParameterError(
-            f"shuffle: expected {n_samples} indices from 0 to {n_samples - 1} from the function; received {what}."
-        )
-    return order.astype(np.int32, copy=False)
 
 
 def _close_epoch(plan: Plan, state: RunState, record: EpochRecord, params: Array) -> RunState:

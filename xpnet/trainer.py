@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +17,8 @@ from xpnet.constraints import Constraint, check_constraints, integer, one_of, op
 from xpnet.early_stopping import EarlyStopping, get_early_stopping
 from xpnet.errors import InvalidParameterError
 from xpnet.evaluation import evaluate, metric_name
-from xpnet.loop import Order, Plan, Scores, run_epochs
+from xpnet.feed import MemoryFeed, Order
+from xpnet.loop import Plan, Scores, run_epochs
 from xpnet.network import Network
 from xpnet.optimizers import Optimizer, get_optimizer
 from xpnet.run import Run, RunState, adopt
@@ -188,7 +188,9 @@ class Trainer:
             )
         optimizer = get_optimizer(self.optimizer)
         shuffle = self.shuffle
-        n_steps = self.epochs * math.ceil(n_samples / batch_size)
+        order = shuffle if callable(shuffle) else lambda epoch, n: epoch_order(n, self.seed, epoch, shuffle=shuffle)
+        feed = MemoryFeed(self.network, backend, samples, batch_size, order)
+        n_steps = self.epochs * feed.n_steps
         return Plan(
             network=self.network,
             backend=backend,
@@ -197,10 +199,8 @@ class Trainer:
             learning_rate=self.learning_rate or optimizer.learning_rate,
             schedule=get_schedule(self.schedule),
             stopping=stopping,
-            samples=samples,
+            feed=feed,
             scores=scores,
-            batch_size=batch_size,
             epochs=self.epochs,
-            order=shuffle if callable(shuffle) else lambda epoch, n: epoch_order(n, self.seed, epoch, shuffle=shuffle),
             callbacks=tuple(self.callbacks),
         )
