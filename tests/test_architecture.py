@@ -21,12 +21,12 @@ ORDER = """
     names backend generator targets callbacks
     activations initializers data metrics_file progress
     losses optimizers schedules early_stopping readers
-    specification remote
+    specification remote streams
     parameters datasets
     network
     step evaluation gradcheck batches tensors
     run model feed
-    loop checkpoint
+    loop checkpoint stream_feed
     trainer
     model_io
     estimators

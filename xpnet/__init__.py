@@ -25,12 +25,14 @@ from xpnet.model import Model
 from xpnet.model_io import load_model, save_model
 from xpnet.network import Network, Parameters
 from xpnet.progress import Progress
+from xpnet.streams import ArraySource, Source, open_source
 from xpnet.trainer import Run, RunState, Trainer
 
 if TYPE_CHECKING:
     from xpnet.estimators import MLPClassifier, MLPRegressor
 
 __all__ = [
+    "ArraySource",
     "Backend",
     "Callback",
     "Checkpoint",
@@ -46,6 +48,7 @@ __all__ = [
     "Progress",
     "Run",
     "RunState",
+    "Source",
     "StopTraining",
     "TimeLimit",
     "Trainer",
@@ -57,6 +60,7 @@ __all__ = [
     "load_dataset",
     "load_model",
     "load_state",
+    "open_source",
     "save_model",
     "save_state",
 ]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 from xpnet.backend import Array, Backend
 from xpnet.losses import OUTPUTS
 from xpnet.network import Network, Parameters
+from xpnet.scaling import Moments
 
-__all__ = ["accuracy", "chunks", "evaluate", "metric_name", "outputs", "r2"]
+__all__ = ["accuracy", "chunks", "evaluate", "evaluate_parts", "metric_name", "outputs", "r2"]
 
 _CHUNK_ELEMENTS = 1 << 22  # activations held at once; keeps the memory of a prediction apart from the size of the data
 
@@ -45,6 +46,39 @@ def evaluate(
     dict
         ``loss`` and, for classes, ``accuracy`` (of all outputs at once where there are several labels), else ``r2``.
     """
+    losses, results = _forward(network, params, x, y, backend)
+    name = metric_name(network, y.ndim)
+    metric = {"accuracy": accuracy, "r2": r2}[name](results, backend.to_numpy(y), weight)
+    return {"loss": float(np.average(losses, weights=weight)), name: metric}
+
+
+def evaluate_parts(
+    network: Network, params: Parameters, parts: Iterable[tuple[Array, Array]], backend: Backend
+) -> dict[str, float]:
+    """Return what `evaluate` returns for all samples at once, from ``(x, y)`` some at a time."""
+    n, loss, correct, squares = 0, 0.0, 0.0, 0.0
+    name, targets = "accuracy", Moments(network.layer_sizes[-1])
+    for x, y in parts:
+        losses, results = _forward(network, params, x, y, backend)
+        host, name = backend.to_numpy(y), metric_name(network, y.ndim)
+        n, loss = n + len(losses), loss + float(losses.sum())
+        if name == "accuracy":
+            correct += accuracy(results, host) * len(losses)
+        else:
+            host = host.reshape(results.shape).astype(np.float64)
+            squares = squares + ((host - results) ** 2).sum(axis=0)
+            targets.add(host)
+    if name == "accuracy":
+        return {"loss": loss / n, name: correct / n}
+    constant = targets.is_constant
+    score = 1 - squares / np.where(constant, 1, targets.squares)
+    return {"loss": loss / n, name: float(np.mean(np.where(constant, squares == 0, score)))}
+
+
+def _forward(
+    network: Network, params: Parameters, x: Array, y: Array, backend: Backend
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return each sample's loss, in float64, and output, on the host."""
     xp = backend.xp
     loss = network.loss_function
     losses, results = [], []
@@ -54,9 +88,7 @@ def evaluate(
         value, _ = loss.value_and_gradient(xp, backend.kernels, a, t)
         losses.append(backend.to_numpy(value))
         results.append(backend.to_numpy(OUTPUTS[loss.output](xp, a) if loss.output else a))
-    name = metric_name(network, y.ndim)
-    metric = {"accuracy": accuracy, "r2": r2}[name](np.concatenate(results), backend.to_numpy(y), weight)
-    return {"loss": float(np.average(np.concatenate(losses).astype(np.float64), weights=weight)), name: metric}
+    return np.concatenate(losses).astype(np.float64), np.concatenate(results)
 
 
 def metric_name(network: Network, y_ndim: int) -> str:

@@ -11,19 +11,21 @@ import numpy as np
 from array_api_compat import is_array_api_obj
 
 from xpnet.backend import Backend, backend_of, get_backend
-from xpnet.batches import ClassWeight, epoch_order, place, to_device, weigh
+from xpnet.batches import ClassWeight, class_weights, epoch_order, place, to_device, weigh
 from xpnet.callbacks import Callback
 from xpnet.constraints import Constraint, check_constraints, integer, one_of, optional, real
 from xpnet.early_stopping import EarlyStopping, get_early_stopping
 from xpnet.errors import InvalidParameterError
 from xpnet.evaluation import evaluate, metric_name
-from xpnet.feed import MemoryFeed, Order
+from xpnet.feed import Feed, MemoryFeed, Order
 from xpnet.loop import Plan, Scores, run_epochs
 from xpnet.network import Network
 from xpnet.optimizers import Optimizer, get_optimizer
 from xpnet.run import Run, RunState, adopt
 from xpnet.schedules import Schedule, get_schedule
 from xpnet.step import compile_steps, init_state
+from xpnet.stream_feed import StreamFeed, evaluate_source
+from xpnet.streams import Source
 
 __all__ = ["Run", "RunState", "Trainer"]
 
@@ -109,10 +111,10 @@ class Trainer:
     def fit(
         self,
         x: Any,
-        y: Any,
+        y: Any = None,
         *,
         sample_weight: Any = None,
-        validation: tuple[Any, Any] | Scores | None = None,
+        validation: tuple[Any, Any] | Source | Scores | None = None,
         params: Sequence[tuple[Any, Any]] | None = None,
         state: RunState | None = None,
     ) -> Run:
@@ -120,12 +122,13 @@ class Trainer:
 
         Parameters
         ----------
-        x : (n_samples, n_in) array of any library, or SciPy sparse matrix
-            A sparse one is made dense some batches at a time.
+        x : (n_samples, n_in) array of any library, SciPy sparse matrix, or Source
+            A sparse one is made dense some batches at a time; of a source, which has its targets with it, only its
+            buffer is in memory.
         y : (n_samples,) integers or (n_samples, n_out)
             Class indices, or targets.
         sample_weight : (n_samples,), optional
-        validation : (x, y) or callable, optional
+        validation : (x, y), Source or callable, optional
             Evaluated after each epoch; a function of the `Parameters` gives the scores itself, as a dictionary.
         params : Parameters or sequence of (W, b), optional
             Initial weights, from any device; they are copied.
@@ -161,19 +164,15 @@ class Trainer:
             return RunState(vector, step, total, schedule=get_schedule(self.schedule).memory)
 
     def _plan(
-        self, backend: Backend, x: Any, y: Any, sample_weight: Any, validation: tuple[Any, Any] | Scores | None
+        self, backend: Backend, x: Any, y: Any, sample_weight: Any, validation: tuple[Any, Any] | Source | Scores | None
     ) -> Plan:
-        samples = place(self.network, backend, self.dtype, x, y)
-        samples = weigh(self.network, backend, self.dtype, samples, sample_weight, self.class_weight)
-        n_samples = samples.x.shape[0]
-        sizes = {"auto": min(_AUTO_BATCH_SIZE, n_samples), None: n_samples}
-        batch_size = int(sizes.get(self.batch_size, self.batch_size))  # type: ignore[arg-type]
-        if batch_size > n_samples:
-            raise InvalidParameterError(
-                f"batch_size: expected at most the number of training samples, {n_samples}; received {batch_size}."
-            )
-        scores, metrics = None, ["training_loss"]
-        if callable(validation):
+        feed = self._feed(backend, x, y, sample_weight)
+        scores: Scores | None = None
+        metrics = ["training_loss"]
+        if isinstance(validation, Source):
+            scores = partial(evaluate_source, self.network, source=validation, backend=backend, dtype=self.dtype)
+            metrics += ["loss", "accuracy", "r2"]
+        elif callable(validation):
             scores = validation
         elif validation is not None:
             held_out = place(self.network, backend, self.dtype, *validation)
@@ -187,9 +186,6 @@ class Trainer:
                 f"early_stopping: expected one of {', '.join(metrics)}; received {stopping.metric!r}."
             )
         optimizer = get_optimizer(self.optimizer)
-        shuffle = self.shuffle
-        order = shuffle if callable(shuffle) else lambda epoch, n: epoch_order(n, self.seed, epoch, shuffle=shuffle)
-        feed = MemoryFeed(self.network, backend, samples, batch_size, order)
         n_steps = self.epochs * feed.n_steps
         return Plan(
             network=self.network,
@@ -204,3 +200,35 @@ class Trainer:
             epochs=self.epochs,
             callbacks=tuple(self.callbacks),
         )
+
+    def _feed(self, backend: Backend, x: Any, y: Any, sample_weight: Any) -> Feed:
+        """Return where the batches come from: the device's memory, or a source."""
+        shuffle = self.shuffle
+        if isinstance(x, Source):
+            for name, refused, instead in (
+                ("y", y is not None, "none, for a source has its targets with it"),
+                ("sample_weight", sample_weight is not None, "none with a source; give class_weight"),
+                ("shuffle", callable(shuffle), "True or False with a source, which is shuffled by blocks"),
+            ):
+                if refused:
+                    raise InvalidParameterError(f"{name}: expected {instead}; received one.")
+            weights = None
+            if self.class_weight is not None:
+                weights = class_weights(self.network, self.class_weight, lambda: (targets for _, targets in x))
+            return StreamFeed(
+                self.network, backend, self.dtype, x, self._batch_size(x.n_samples),
+                epochs=self.epochs, seed=self.seed, shuffle=bool(shuffle), class_weights=weights,
+            )  # fmt: skip
+        samples = place(self.network, backend, self.dtype, x, y)
+        samples = weigh(self.network, backend, self.dtype, samples, sample_weight, self.class_weight)
+        order = shuffle if callable(shuffle) else lambda epoch, n: epoch_order(n, self.seed, epoch, shuffle=shuffle)
+        return MemoryFeed(self.network, backend, samples, self._batch_size(samples.x.shape[0]), order)
+
+    def _batch_size(self, n_samples: int) -> int:
+        sizes = {"auto": min(_AUTO_BATCH_SIZE, n_samples), None: n_samples}
+        batch_size = int(sizes.get(self.batch_size, self.batch_size))  # type: ignore[arg-type]
+        if batch_size > n_samples:
+            raise InvalidParameterError(
+                f"batch_size: expected at most the number of training samples, {n_samples}; received {batch_size}."
+            )
+        return batch_size

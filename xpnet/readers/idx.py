@@ -13,7 +13,7 @@ import numpy as np
 
 from xpnet.readers.common import MAX_RATIO, Array, Request, Table, as_features, listed, read_bounded, read_error
 
-__all__ = ["IDX_NAMES", "find_idx", "read_idx", "read_idx_folder"]
+__all__ = ["IDX_NAMES", "find_idx", "idx_header", "read_idx", "read_idx_folder"]
 
 IDX_NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
@@ -100,7 +100,7 @@ def read_idx(path: Path) -> Array:
     try:
         stored = path.stat().st_size
         with cast(IO[bytes], gzip.open(path)) if zipped else path.open("rb") as stream:
-            dtype, shape = _read_header(path, stream)
+            dtype, shape = idx_header(path, stream)
             size = math.prod(shape) * dtype.itemsize
             # What the file cannot hold is not even looked for, and never more than one byte beyond the declared size.
             if size > stored * (MAX_RATIO if zipped else 1):
@@ -125,7 +125,8 @@ def read_idx(path: Path) -> Array:
     return array.astype(dtype.newbyteorder("="), copy=False)
 
 
-def _read_header(path: Path, stream: IO[bytes]) -> tuple[np.dtype[np.generic], tuple[int, ...]]:
+def idx_header(path: Path, stream: IO[bytes]) -> tuple[np.dtype[np.generic], tuple[int, ...]]:
+    """Read the header: type and shape, whether or not the data are there."""
     magic = stream.read(4)
     if len(magic) < 4:
         raise read_error(path, f"truncated: expected a header of 4 bytes or more; received {len(magic)} bytes")
