@@ -17,7 +17,7 @@ SOURCES = (ROOT, "xpnet"), (ROOT / "backends", "xpnet_backends")
 # place here.
 ORDER = """
     errors
-    constraints kernels files scaling seeds
+    constraints kernels files memory scaling seeds
     names backend generator targets callbacks
     activations initializers data metrics_file progress
     losses optimizers schedules early_stopping readers

@@ -15,6 +15,7 @@ __all__ = [
     "DuplicateBackendError",
     "InvalidParameterError",
     "ModelFormatError",
+    "OutOfMemoryError",
     "UnknownBackendError",
     "UnknownNameError",
     "XpnetError",
@@ -47,6 +48,10 @@ class DataError(XpnetError, ValueError):
 
 class ModelFormatError(XpnetError, ValueError):
     """A model file cannot be read, or does not fit the data."""
+
+
+class OutOfMemoryError(XpnetError, MemoryError):
+    """The host or the device has no memory for the data or for a step."""
 
 
 class DivergenceError(XpnetError, ArithmeticError):

@@ -46,6 +46,8 @@ class StreamFeed(Feed):
         Without it blocks and samples come in their own order.
     class_weights : (n_classes,), optional
         The weight of each class's samples.
+    buffer_bytes : int, optional
+        In place of the source's.
 
     Raises
     ------
@@ -65,8 +67,9 @@ class StreamFeed(Feed):
         seed: int = 0,
         shuffle: bool = True,
         class_weights: np.ndarray | None = None,
+        buffer_bytes: int | None = None,
     ) -> None:
-        n_in, n_out = network.layer_sizes[0], network.layer_sizes[-1]
+        n_in = network.layer_sizes[0]
         if source.n_features != n_in:
             raise InvalidParameterError(
                 f"x: expected a source of {n_in} features, as the network has; received {source.n_features}."
@@ -75,11 +78,11 @@ class StreamFeed(Feed):
         self._network, self._backend, self._dtype, self._source = network, backend, dtype, source
         self._epochs, self._seed, self._shuffle, self._class_weights = epochs, seed, shuffle, class_weights
         self._n_samples = source.n_samples
-        sample_bytes = (n_in + n_out + 2) * np.dtype(dtype).itemsize
-        held = source.buffer_bytes // (_WINDOWS * sample_bytes)
+        buffer_bytes = buffer_bytes or source.buffer_bytes
+        held = buffer_bytes // (_WINDOWS * _sample_bytes(network, dtype))
         if batch_size > held:
             raise InvalidParameterError(
-                f"batch_size: expected at most {held}, which the stream's buffer of {source.buffer_bytes >> 20} MiB "
+                f"batch_size: expected at most {held}, which the stream's buffer of {buffer_bytes >> 20} MiB "
                 f"holds {_WINDOWS} times; received {batch_size}. Use a smaller batch, or allow more memory."
             )
         self._window = min(held // batch_size, self.n_steps) * batch_size
@@ -198,9 +201,16 @@ class StreamFeed(Feed):
         return self._last[2]
 
 
+def _sample_bytes(network: Network, dtype: str) -> int:
+    """Return what a sample takes as the step takes it: features, targets, weight, and its place in the order."""
+    return (network.layer_sizes[0] + network.layer_sizes[-1] + 2) * np.dtype(dtype).itemsize
+
+
 def evaluate_source(
     network: Network, params: Parameters, source: Source, backend: Backend, dtype: str
 ) -> dict[str, float]:
     """Return what `xpnet.evaluation.evaluate` returns, for the samples of a source."""
-    feed = StreamFeed(network, backend, dtype, source, 1, shuffle=False)
+    # A run that goes on has a window of its own; the buffer is for both.
+    buffer_bytes = max(source.buffer_bytes // _WINDOWS, _sample_bytes(network, dtype) * _WINDOWS)
+    feed = StreamFeed(network, backend, dtype, source, 1, shuffle=False, buffer_bytes=buffer_bytes)
     return evaluate_parts(network, params, ((samples.x, samples.y) for samples in feed.windows()), backend)

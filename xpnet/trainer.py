@@ -15,15 +15,16 @@ from xpnet.batches import ClassWeight, class_weights, epoch_order, place, to_dev
 from xpnet.callbacks import Callback
 from xpnet.constraints import Constraint, check_constraints, integer, one_of, optional, real
 from xpnet.early_stopping import EarlyStopping, get_early_stopping
-from xpnet.errors import InvalidParameterError
+from xpnet.errors import InvalidParameterError, OutOfMemoryError
 from xpnet.evaluation import evaluate, metric_name
 from xpnet.feed import Feed, MemoryFeed, Order
 from xpnet.loop import Plan, Scores, run_epochs
+from xpnet.memory import is_out_of_memory
 from xpnet.network import Network
 from xpnet.optimizers import Optimizer, get_optimizer
 from xpnet.run import Run, RunState, adopt
 from xpnet.schedules import Schedule, get_schedule
-from xpnet.step import compile_steps, init_state
+from xpnet.step import compile_steps, init_state, step_out_of_memory
 from xpnet.stream_feed import StreamFeed, evaluate_source
 from xpnet.streams import Source
 
@@ -36,6 +37,7 @@ _CONSTRAINTS = {
     "batch_size": Constraint(
         f"{_BATCH_SIZE.expected}, 'auto', or None", lambda value: value in ("auto", None) or _BATCH_SIZE.holds(value)
     ),
+    "micro_batch": optional(integer(1)),
     "epochs": integer(1),
     "shuffle": Constraint("True, False or a function", lambda value: value in (True, False) or callable(value)),
     "seed": integer(0),
@@ -61,6 +63,9 @@ class Trainer:
         Largest norm of the gradient.
     batch_size : int, "auto" or None
         1, a mini-batch, or None for the whole set; ``"auto"`` is 32, or all samples if there are fewer.
+    micro_batch : int or None
+        Samples of a batch that a step holds at once. It sums their gradients to that of the batch, so that the result
+        is the same to rounding, dropout masks included, in less memory and more time.
     epochs : int
     early_stopping : str, EarlyStopping or None
         ``"loss"``, ``"accuracy"`` or ``"r2"`` of the validation part, or ``"training_loss"``, with options:
@@ -92,6 +97,7 @@ class Trainer:
     schedule: str | Schedule = "constant"
     clip_norm: float | None = None
     batch_size: int | str | None = "auto"
+    micro_batch: int | None = None
     epochs: int = 20
     early_stopping: str | EarlyStopping | None = None
     class_weight: ClassWeight = None
@@ -139,17 +145,32 @@ class Trainer:
         ------
         InvalidParameterError, DataError
             Before anything is trained.
+        OutOfMemoryError
+            The data or a step do not fit; the message says what would.
         DivergenceError
             The loss or the parameters are no longer finite; its attribute `run` holds the last good epoch's.
         """
         backend = backend_of(x) if self.device is None and is_array_api_obj(x) else get_backend(self.device or "cpu")
+        plan = None
         with backend.scope(self.dtype):
-            plan = self._plan(backend, x, y, sample_weight, validation)
-            if state is None:
-                state = self.initial_state(backend, params)
-            else:
-                state = adopt(state, self.network, get_optimizer(self.optimizer), backend, self.dtype)
-            return run_epochs(plan, state)
+            try:
+                plan = self._plan(backend, x, y, sample_weight, validation)
+                if state is None:
+                    state = self.initial_state(backend, params)
+                else:
+                    state = adopt(state, self.network, get_optimizer(self.optimizer), backend, self.dtype)
+                return run_epochs(plan, state)
+            except (MemoryError, RuntimeError) as exc:
+                if not is_out_of_memory(exc):
+                    raise
+                if plan is None:
+                    raise OutOfMemoryError(
+                        "out of memory: expected the data, the weights and the optimizer's state to fit. Read the data "
+                        "in pieces (--memory-limit, or xpnet.open_source), or use a smaller network."
+                    ) from exc
+                raise step_out_of_memory(
+                    self.network, backend, self.dtype, plan.feed.batch_size, self.micro_batch
+                ) from exc
 
     def initial_state(self, backend: Backend, params: Sequence[tuple[Any, Any]] | None = None) -> RunState:
         """Return the state before the first step, with the weights of the seed or with given ones."""
@@ -191,7 +212,7 @@ class Trainer:
             network=self.network,
             backend=backend,
             dtype=self.dtype,
-            run_steps=compile_steps(self.network, self.optimizer, backend, self.clip_norm, n_steps),
+            run_steps=compile_steps(self.network, self.optimizer, backend, self.clip_norm, n_steps, self.micro_batch),
             learning_rate=self.learning_rate or optimizer.learning_rate,
             schedule=get_schedule(self.schedule),
             stopping=stopping,

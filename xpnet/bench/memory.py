@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from xpnet import memory
 from xpnet.bench.contenders import Contender, device, peer
 from xpnet.bench.ladder import Rung, make_work, orders
 from xpnet.errors import XpnetError
@@ -22,8 +23,7 @@ from xpnet.optimizers import get_optimizer
 
 __all__ = ["expected_bytes", "peak_bytes"]
 
-_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-_KIB_PER_UNIT = 1 if sys.platform != "darwin" else 1 / 1024  # of ru_maxrss
+_CLEAR = Path("/proc/self/clear_refs")
 
 
 def expected_bytes(rung: Rung) -> int:
@@ -58,19 +58,6 @@ def peak_bytes(rung: Rung, contender: Contender) -> int | None:
     return int(done.stdout)
 
 
-def _peak_kib() -> float:
-    if _STATUS.exists():
-        return float(_field("VmHWM"))
-    import resource  # not on Windows
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _KIB_PER_UNIT
-
-
-def _field(name: str) -> int:
-    lines = dict(line.split(":", 1) for line in _STATUS.read_text().splitlines())
-    return int(lines[name].split()[0])
-
-
 def _measure(rung: Rung, name: str) -> int:
     """Train an epoch, and return the bytes that it took at most beyond what the libraries themselves take."""
     prefix = "peer "
@@ -80,9 +67,9 @@ def _measure(rung: Rung, name: str) -> int:
     contender.start(make_work(small))(orders(small, 0, 1), 0)
     if _CLEAR.exists():
         _CLEAR.write_text("5")  # the peak begins anew
-    before = _field("VmRSS") if _STATUS.exists() else _peak_kib()
+    before = memory.current_bytes()
     contender.start(make_work(rung))(orders(rung, 0, 1), 0)
-    return int(1024 * max(_peak_kib() - before, 0))
+    return max(memory.peak_bytes() - before, 0)
 
 
 if __name__ == "__main__":

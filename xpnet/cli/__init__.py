@@ -79,7 +79,7 @@ def _one_line(exc: BaseException) -> str:
         message = name_option(message)
     elif isinstance(exc, OSError):
         message = ": ".join(str(part) for part in (exc.filename, exc.strerror) if part) or message
-    elif isinstance(exc, MemoryError):
+    elif isinstance(exc, MemoryError) and not isinstance(exc, XpnetError):
         message = f"out of memory: {message or 'the system has no more'}. Use fewer samples or a smaller network."
     message = re.sub(r"\s*\n\s*", " ", message.strip())
     message = "".join(char if char.isprintable() else repr(char)[1:-1] for char in message)

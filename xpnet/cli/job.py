@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,18 @@ from xpnet.network import Network
 from xpnet.optimizers import OPTIMIZERS
 from xpnet.trainer import Run, Trainer
 
-__all__ = ["Job", "prepare"]
+__all__ = [
+    "PARTS",
+    "Job",
+    "choose_device",
+    "choose_scale",
+    "make_network",
+    "make_trainer",
+    "prepare",
+    "scales_target",
+]
+
+PARTS = ("train", "validation", "test")
 
 _ELEMENTWISE = ("squared_error", "huber", "poisson")
 # Those that make sense for a task, the default first.
@@ -54,19 +66,49 @@ class Job:
     trainer: Trainer
     backend: Backend
 
+    @property
+    def name(self) -> str:
+        """The name of the data."""
+        return self.dataset.name
+
+    @property
+    def n_samples(self) -> int:
+        """Samples to train on."""
+        return len(self.parts.x_train)
+
+    @property
+    def training(self) -> tuple[Any, ...]:
+        """What the trainer is given to train on: features and targets, scaled and encoded."""
+        return self.model.features(self.parts.x_train), self.model.targets(self.parts.y_train)
+
+    @property
+    def validation(self) -> Any:
+        """What the trainer is given to validate on, or None."""
+        parts, model = self.parts, self.model
+        if parts.x_validation is None or parts.y_validation is None:
+            return None
+        return model.features(parts.x_validation), model.targets(parts.y_validation)
+
     def run(self, *callbacks: Callback) -> Run:
         """Train; see `Trainer.fit` for what it raises."""
-        parts, model = self.parts, self.model
-        validation = None
-        if parts.x_validation is not None and parts.y_validation is not None:
-            validation = (model.features(parts.x_validation), model.targets(parts.y_validation))
         trainer = replace(self.trainer, callbacks=callbacks)
-        x, y = model.features(parts.x_train), model.targets(parts.y_train)
-        return trainer.fit(x, y, validation=validation, params=model.params)
+        return trainer.fit(*self.training, validation=self.validation, params=self.model.params)
 
     def trained(self, run: Run) -> Model:
         """Return the model with the parameters that training gave."""
         return replace(self.model, vector=run.params.vector)
+
+    def scores(self, model: Model) -> dict[str, dict[str, float] | None]:
+        """Return what a model reaches on each part."""
+        parts = {name: (getattr(self.parts, f"x_{name}"), getattr(self.parts, f"y_{name}")) for name in PARTS}
+        return {name: None if x is None else model.evaluate(x, y, self.backend) for name, (x, y) in parts.items()}
+
+    def confusion(self, model: Model) -> tuple[str, np.ndarray, np.ndarray]:
+        """Return a part's name, its labels and those predicted: the test part, or what there is in its place."""
+        name = next(name for name in reversed(PARTS) if getattr(self.parts, f"x_{name}") is not None)
+        x, y = getattr(self.parts, f"x_{name}"), getattr(self.parts, f"y_{name}")
+        assert model.classes is not None
+        return name, model.classes[model.targets(y)], model.predict(x, self.backend)
 
 
 def prepare(data: str, options: TrainOptions) -> Job:
@@ -77,7 +119,7 @@ def prepare(data: str, options: TrainOptions) -> Job:
     XpnetError
         Whatever is wrong with the options, the device or the data.
     """
-    backend = get_backend(_device(options))
+    backend = get_backend(choose_device(options))
     dataset = load_dataset(data, data_dir=options.data_dir, target=options.target)
     task = options.task or infer_task(dataset.y)
     _, classes = encode_targets(dataset.y, task)
@@ -91,16 +133,35 @@ def prepare(data: str, options: TrainOptions) -> Job:
         x_test=dataset.x_test,
         y_test=dataset.y_test,
     )
+    y_train, _ = encode_targets(parts.y_train, task, classes)
+    loss, network = make_network(options, task, dataset.x.shape[1], classes, y_train.size // len(y_train))
+    scale = choose_scale(options, dataset.x.dtype)
+    model = Model(
+        network,
+        network.init(options.seed, dtype=options.dtype).vector,
+        task,
+        classes,
+        fit_scaler(scale, parts.x_train),
+        fit_scaler("standard", y_train) if scales_target(task, loss, scale) else None,
+        dataset.feature_names,
+        dataset.target_name,
+    )
+    return Job(dataset, parts, model, make_trainer(network, backend, options), backend)
+
+
+def make_network(
+    options: TrainOptions, task: Task, n_features: int, classes: np.ndarray | None, n_outputs: int
+) -> tuple[str, Network]:
+    """Return the loss and the network for a task; `n_outputs` is that of targets that are no classes."""
     loss = _loss(options.loss, task)
     if options.label_smoothing and task != "classification":
         raise InvalidParameterError(f"label_smoothing: expected 0 for a {task}; received {options.label_smoothing!r}.")
-    y_train, _ = encode_targets(parts.y_train, task, classes)
     if classes is None:
-        n_out = y_train.shape[1]
+        n_out = n_outputs
     else:
         n_out = 1 if len(classes) == 2 and loss == "binary_cross_entropy" else len(classes)
-    network = Network(
-        (dataset.x.shape[1], *_hidden(options.hidden), n_out),
+    return loss, Network(
+        (n_features, *_hidden(options.hidden), n_out),
         activation=options.activation[0] if len(options.activation) == 1 else options.activation,
         output=options.output,
         loss=loss,
@@ -111,20 +172,16 @@ def prepare(data: str, options: TrainOptions) -> Job:
         label_smoothing=options.label_smoothing,
         reduction=options.reduction,
     )
-    scale = options.scale or ("divide:255" if dataset.x.dtype == np.uint8 else "standard")
-    # A count or a rate has a zero that scaling would move.
-    scaled_target = task == "regression" and loss != "poisson" and scale != "none"
-    model = Model(
-        network,
-        network.init(options.seed, dtype=options.dtype).vector,
-        task,
-        classes,
-        fit_scaler(scale, parts.x_train),
-        fit_scaler("standard", y_train) if scaled_target else None,
-        dataset.feature_names,
-        dataset.target_name,
-    )
-    return Job(dataset, parts, model, _trainer(network, backend, options), backend)
+
+
+def choose_scale(options: TrainOptions, dtype: np.dtype[Any]) -> str:
+    """Return the scaling of the features."""
+    return options.scale or ("divide:255" if dtype == np.uint8 else "standard")
+
+
+def scales_target(task: Task, loss: str, scale: str) -> bool:
+    """Return whether targets are scaled; a count or a rate has a zero that scaling would move."""
+    return task == "regression" and loss != "poisson" and scale != "none"
 
 
 def _loss(loss: str | None, task: Task) -> str:
@@ -140,7 +197,8 @@ def _loss(loss: str | None, task: Task) -> str:
     return loss
 
 
-def _trainer(network: Network, backend: Backend, options: TrainOptions) -> Trainer:
+def make_trainer(network: Network, backend: Backend, options: TrainOptions) -> Trainer:
+    """Return the trainer that the options describe."""
     optimizer = options.optimizer
     if options.momentum is not None:
         name = optimizer.partition(":")[0]
@@ -157,6 +215,7 @@ def _trainer(network: Network, backend: Backend, options: TrainOptions) -> Train
         schedule=options.schedule,
         clip_norm=options.clip_norm,
         batch_size=_BATCH_SIZES.get(options.batch_size, options.batch_size),
+        micro_batch=options.micro_batch,
         epochs=options.epochs,
         early_stopping=options.early_stopping,
         class_weight=options.class_weight,
@@ -166,7 +225,7 @@ def _trainer(network: Network, backend: Backend, options: TrainOptions) -> Train
     )
 
 
-def _device(options: TrainOptions) -> str:
+def choose_device(options: TrainOptions) -> str:
     """Join ``--backend torch --device gpu:1`` to ``torch:gpu:1``."""
     if options.backend is None:
         return options.device

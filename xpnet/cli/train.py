@@ -8,15 +8,16 @@ import json
 import re
 import time
 from pathlib import Path
-from typing import Any
 
 from xpnet.callbacks import Callback, Interrupt
 from xpnet.cli import plots
-from xpnet.cli.job import Job, prepare
+from xpnet.cli.job import Job
 from xpnet.cli.options import TrainOptions, write_config
 from xpnet.cli.progress import print_summary
+from xpnet.cli.stream_job import StreamJob, prepare_within
 from xpnet.errors import DivergenceError, InvalidParameterError, XpnetError
 from xpnet.files import write_atomically
+from xpnet.memory import peak_bytes
 from xpnet.metrics_file import MetricsFile
 from xpnet.model import Model
 from xpnet.model_io import save_model
@@ -36,13 +37,13 @@ def train(data: str = "digits", *, options: TrainOptions = _DEFAULTS) -> int:
     data : str
         A name that `xpnet datasets` lists; a .csv, .npz, .npy, .parquet or .libsvm file; or a folder of IDX files.
     """
-    job = prepare(data, options)
-    folder = _choose_folder(options.out, job.dataset.name)
+    job = prepare_within(data, options)
+    folder = _choose_folder(options.out, job.name)
     config = write_config(data, dataclasses.replace(options, device=job.backend.name, backend=None))
     # The first listens before the second writes; the third writes into what the second has made.
     callbacks: list[Callback] = [Interrupt(), RunFolder(folder, config), MetricsFile(folder / "metrics.jsonl")]
     if not options.quiet:
-        callbacks.append(Progress(len(job.parts.x_train)))
+        callbacks.append(Progress(job.n_samples))
     started = time.perf_counter()
     failure = None
     try:
@@ -60,49 +61,29 @@ def train(data: str = "digits", *, options: TrainOptions = _DEFAULTS) -> int:
         "device": job.backend.name,
         "epochs": len(run.history),
         "seconds": seconds,
-        "samples_per_second": len(job.parts.x_train) * len(run.history) / seconds,
+        "samples_per_second": job.n_samples * len(run.history) / seconds,
         "model": str(path),
         "stopped": run.stopped,
-    } | _scores(job, model)
+    } | job.scores(model)
     pictures = _draw(job, model, run, folder)
+    summary["peak_memory"] = peak_bytes()
     if options.json:
         print(json.dumps(summary))
     elif not options.quiet:
         sizes = "-".join(map(str, model.network.layer_sizes))
-        title = f"{job.dataset.name}: {model.task}, {sizes}, {model.network.n_parameters:,} parameters"
-        print_summary(title, summary, run, [path, *pictures])
+        title = f"{job.name}: {model.task}, {sizes}, {model.network.n_parameters:,} parameters"
+        print_summary(title, summary, run, [path, *pictures], options.memory_limit)
     return Interrupt.exit_code if run.stopped == "interrupted" else 0
 
 
-def _scores(job: Job, model: Model) -> dict[str, dict[str, float] | None]:
-    parts = job.parts
-    return {
-        "train": model.evaluate(parts.x_train, parts.y_train, job.backend),
-        "validation": _score(job, model, parts.x_validation, parts.y_validation),
-        "test": _score(job, model, parts.x_test, parts.y_test),
-    }
-
-
-def _score(job: Job, model: Model, x: Any, y: Any) -> dict[str, float] | None:
-    return None if x is None else model.evaluate(x, y, job.backend)
-
-
-def _draw(job: Job, model: Model, run: Run, folder: Path) -> list[Path]:
+def _draw(job: Job | StreamJob, model: Model, run: Run, folder: Path) -> list[Path]:
     """Draw the curves and, for classes, the confusion matrix of the test part or of what there is in its place."""
     if not plots.is_available() or not run.history:
         return []
     pictures = {"curves.png": plots.curves_png(run.history, model.metric)}
     if model.classes is not None:
-        parts = job.parts
-        candidates: dict[str, tuple[Any, Any]] = {
-            "test": (parts.x_test, parts.y_test),
-            "validation": (parts.x_validation, parts.y_validation),
-            "training": (parts.x_train, parts.y_train),
-        }
-        name, (x, y) = next((name, part) for name, part in candidates.items() if part[0] is not None)
-        indices = model.targets(y)
-        predicted = model.predict(x, job.backend)
-        pictures["confusion.png"] = plots.confusion_matrix_png(model.classes[indices], predicted, model.classes, name)
+        name, labels, predicted = job.confusion(model)
+        pictures["confusion.png"] = plots.confusion_matrix_png(labels, predicted, model.classes, name)
     for file, png in pictures.items():
         write_atomically(folder / file, png)
     return [folder / file for file in pictures]

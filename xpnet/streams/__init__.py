@@ -6,9 +6,9 @@ from pathlib import Path
 
 from xpnet.readers.common import listed, read_error
 from xpnet.streams.files import open_idx_folder, open_npy, open_npz
-from xpnet.streams.source import BUFFER_BYTES, ArraySource, Source, split_source
+from xpnet.streams.source import BUFFER_BYTES, ArraySource, Part, Parts, Source, split_source
 
-__all__ = ["BUFFER_BYTES", "ArraySource", "Source", "open_source", "open_sources", "split_source"]
+__all__ = ["BUFFER_BYTES", "ArraySource", "Part", "Parts", "Source", "open_source", "open_sources", "split_source"]
 
 
 def open_source(path: str | Path, *, target: str | None = None, buffer_bytes: int = BUFFER_BYTES) -> Source:
@@ -30,6 +30,7 @@ def open_source(path: str | Path, *, target: str | None = None, buffer_bytes: in
         The file is missing, broken, or cannot be read in pieces; the message begins with its path.
     """
     source, _ = open_sources(path, target=target)
+    source.read(0, 0, 0, 1)  # refuses what is compressed
     source.buffer_bytes = buffer_bytes
     return source
 

@@ -6,11 +6,13 @@ read of it counts as the process's memory.
 
 from __future__ import annotations
 
+import gzip
 import math
 import struct
 import zipfile
+import zlib
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import numpy as np
 
@@ -64,6 +66,16 @@ class FileArray:
         return as_text(self.path, array) if self.dtype.kind in "US" else array.astype(self.dtype, copy=False)
 
 
+class _Compressed:
+    """The shape of an array that cannot be read in pieces."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], refusal: DataError) -> None:
+        self.shape, self.dtype, self._refusal = shape, dtype, refusal
+
+    def __getitem__(self, rows: slice) -> Array:
+        raise self._refusal
+
+
 def open_npy(path: Path, target: str | None) -> Source:
     """Open features in one file and targets in another, found as `read_npy` finds them."""
     other = target_path(path, Request(training=True, target=target))
@@ -112,12 +124,18 @@ def open_npz(path: Path, target: str | None) -> tuple[Source, Source | None]:
     return source, None if x_test is None else ArraySource(x_test, y_test, f"{path}, test part")
 
 
-def _member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> FileArray:
+def _member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> FileArray | _Compressed:
     if info.compress_type != zipfile.ZIP_STORED:
-        raise read_error(
-            path,
-            f"array {info.filename!r}: expected it stored, to be read in pieces; received it compressed; "
-            "save it with np.savez, or raise the memory limit",
+        with archive.open(info) as stream:
+            shape, _, dtype = array_header(path, stream, info.file_size)
+        return _Compressed(
+            shape,
+            dtype,
+            read_error(
+                path,
+                f"array {info.filename!r}: expected it stored, to be read in pieces; received it compressed; "
+                "save it with np.savez, or raise the memory limit",
+            ),
         )
     with path.open("rb") as raw:  # the local header's name and extra field tell where the data begin
         raw.seek(info.header_offset)
@@ -143,21 +161,22 @@ def open_idx_folder(folder: Path) -> tuple[Source, Source | None]:
     return source, None if x_test is None else ArraySource(x_test, y_test, f"{folder}, test part")
 
 
-def _idx(path: Path) -> FileArray:
+def _idx(path: Path) -> FileArray | _Compressed:
+    zipped = path.suffix == ".gz"
     try:
-        if path.suffix == ".gz":
-            raise read_error(
-                path, "expected it uncompressed, to be read in pieces; received gzip; run gunzip, or raise the limit"
-            )
-        with path.open("rb") as stream:
+        with cast(IO[bytes], gzip.open(path)) if zipped else path.open("rb") as stream:
             dtype, shape = idx_header(path, stream)
             offset, size = stream.tell(), path.stat().st_size
+    except (gzip.BadGzipFile, EOFError, zlib.error) as exc:
+        raise read_error(path, f"broken gzip file ({exc}): expected a complete one; copy or download it again") from exc
     except OSError as exc:
         raise read_error(path, f"cannot be read: {exc.strerror or exc}") from exc
+    if zipped:
+        refusal = "expected it uncompressed, to be read in pieces; received gzip; run gunzip, or raise the memory limit"
+        return _Compressed(shape, dtype, read_error(path, refusal))
     declared = math.prod(shape) * dtype.itemsize
     if declared != size - offset:
         raise read_error(
-            path,
-            f"truncated or oversized: expected {declared} bytes of data by its header; received {size - offset}",
+            path, f"truncated or oversized: expected {declared} bytes of data by its header; received {size - offset}"
         )
     return FileArray(path, offset, shape, dtype)

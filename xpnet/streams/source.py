@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from xpnet.errors import DataError, InvalidParameterError
 from xpnet.seeds import Purpose, stream
 
-__all__ = ["BUFFER_BYTES", "Array", "ArraySource", "Concatenated", "Parts", "Source", "split_source"]
+__all__ = ["BUFFER_BYTES", "Array", "ArraySource", "Concatenated", "Part", "Parts", "Source", "split_source"]
 
 Array: TypeAlias = NDArray[Any]
 
@@ -164,7 +164,7 @@ class Concatenated(Source):
         return source.where(own)
 
 
-class _Part(Source):
+class Part(Source):
     """Of each block a stretch of rows, which goes on at the block's beginning when it reaches its end."""
 
     def __init__(self, source: Source, firsts: Array, counts: Array) -> None:
@@ -173,16 +173,20 @@ class _Part(Source):
         self.sizes = counts
 
     def read(self, block: int, epoch: int = 0, start: int = 0, stop: int | None = None) -> tuple[Array, Array]:
-        whole, count = int(self._source.sizes[block]), int(self.sizes[block])
-        first = int(self._firsts[block]) % whole
-        end = first + count
-        x, y = self._source.read(block, epoch, first, min(end, whole))
-        if end > whole:
-            rest = self._source.read(block, epoch, 0, end - whole)
-            x, y = np.concatenate([x, rest[0]]), np.concatenate([y, rest[1]])
+        """Return the part's rows of a block, or some of them."""
+        pieces = [self._source.read(block, epoch, rows.start, rows.stop) for rows in self.rows(block)]
+        x, y = pieces[0] if len(pieces) == 1 else map(np.concatenate, zip(*pieces, strict=True))
         return x[start:stop], y[start:stop]
 
+    def rows(self, block: int) -> list[slice]:
+        """Return the stretches of a block that belong to the part."""
+        whole, count = int(self._source.sizes[block]), int(self.sizes[block])
+        first = int(self._firsts[block]) % whole
+        rows = slice(first, min(first + count, whole))
+        return [rows] if first + count <= whole else [rows, slice(0, first + count - whole)]
+
     def where(self, block: int) -> str:
+        """Return the place of the whole block."""
         return self._source.where(block)
 
 
@@ -195,8 +199,8 @@ def _describe(source: Source, like: Source) -> None:
 class Parts(NamedTuple):
     """The parts of a source; validation and test are None where their fraction is 0."""
 
-    training: Source
-    validation: Source | None
+    training: Part
+    validation: Part | None
     test: Source | None
 
 
@@ -228,6 +232,6 @@ def split_source(source: Source, *, validation_fraction: float, test_fraction: f
     for total in totals:
         # As many of each block as keep the sum at its share; a small block may not have so many left.
         counts = np.minimum(np.diff(np.rint(ends * (total / n)).astype(np.int64), prepend=0), left)
-        parts.append(_Part(source, firsts, counts) if counts.any() else None)
+        parts.append(Part(source, firsts, counts) if counts.any() else None)
         firsts, left = firsts + counts, left - counts
-    return Parts(source if parts == [None, None] else _Part(source, firsts, left), parts[1], parts[0])
+    return Parts(Part(source, firsts, left), parts[1], parts[0])
