@@ -36,6 +36,7 @@ EFFECTS = {
     "--early-stopping": ["accuracy:patience=1", "--epochs=40"],
     "--epochs": ["3"],
     "--hidden": ["9"],
+    "--micro-batch": ["5"],
     "--init": ["zeros"],
     "--l1": ["0.1"],
     "--l2": ["0.1"],
@@ -55,7 +56,7 @@ EFFECTS = {
     "--val-fraction": ["0.3"],
 }
 # These have a test of their own here or beside.
-ELSEWHERE = {"--data-dir", "--debug", "--json", "--out", "--quiet", "--target"}
+ELSEWHERE = {"--data-dir", "--debug", "--json", "--memory-limit", "--out", "--quiet", "--target"}
 
 
 @pytest.fixture(autouse=True)

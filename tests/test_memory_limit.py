@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -133,17 +132,16 @@ def test_memory_stays_below_the_limit_on_data_five_times_as_large(environment: d
     n = 5 * limit // (8 * n_features) + 1
     np.lib.format.open_memmap("x.npy", "w+", np.float64, (n, n_features)).flush()
     np.save("y.npy", np.arange(n) % 2)
+    bounded = (
+        f"import resource, sys; resource.setrlimit(resource.RLIMIT_AS, ({4 * limit}, {4 * limit}));"
+        "from xpnet.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
     command = [
-        *(sys.executable, "-m", "xpnet", "train", "x.npy", "--memory-limit", "300MB", "--device", "cpu", "--json"),
+        *(sys.executable, "-c", bounded, "train", "x.npy", "--memory-limit", "300MB", "--device", "cpu", "--json"),
         *("--epochs", "1", "--hidden", "4", "--batch-size", "256", "--test-fraction", "0", "--quiet", "--out", "run"),
     ]
 
-    def bound() -> None:
-        resource.setrlimit(resource.RLIMIT_AS, (4 * limit, 4 * limit))
-
-    done = subprocess.run(
-        command, env={**environment, "OPENBLAS_NUM_THREADS": "1"}, capture_output=True, text=True, preexec_fn=bound
-    )
+    done = subprocess.run(command, env={**environment, "OPENBLAS_NUM_THREADS": "1"}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
     assert summary["peak_memory"] < limit

@@ -32,7 +32,8 @@ NETWORK = Network([6, 8, 3], dropout=0.2)
 
 def buffered(source: Source, samples: int, network: Network = NETWORK) -> Source:
     """Give a source a buffer that holds a window of so many samples."""
-    source.buffer_bytes = 3 * samples * 4 * (network.layer_sizes[0] + network.layer_sizes[-1] + 2)
+    window = samples * 4 * (network.layer_sizes[0] + network.layer_sizes[-1] + 2)
+    source.buffer_bytes = 3 * window + 2 * int(source.sizes.max()) * source.row_bytes
     return source
 
 

@@ -25,7 +25,7 @@ from xpnet.model import Model
 from xpnet.model_io import load_model, save_model
 from xpnet.network import Network, Parameters
 from xpnet.progress import Progress
-from xpnet.streams import ArraySource, Source, open_source
+from xpnet.streams import ArraySource, IterableSource, Source, open_source
 from xpnet.trainer import Run, RunState, Trainer
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ __all__ = [
     "Checkpoint",
     "EpochRecord",
     "Interrupt",
+    "IterableSource",
     "LearningRateSchedule",
     "MLPClassifier",
     "MLPRegressor",

@@ -75,15 +75,17 @@ class StreamFeed(Feed):
                 f"x: expected a source of {n_in} features, as the network has; received {source.n_features}."
             )
         self.batch_size = batch_size
-        self._network, self._backend, self._dtype, self._source = network, backend, dtype, source
+        self._network, self._backend, self._dtype, self._source = network, backend, dtype, source.reader()
         self._epochs, self._seed, self._shuffle, self._class_weights = epochs, seed, shuffle, class_weights
         self._n_samples = source.n_samples
         buffer_bytes = buffer_bytes or source.buffer_bytes
-        held = buffer_bytes // (_WINDOWS * _sample_bytes(network, dtype))
+        block_bytes = 2 * int(source.sizes.max()) * source.row_bytes  # as it is read, and what is made of it
+        held = max(buffer_bytes - block_bytes, 0) // (_WINDOWS * _sample_bytes(network, dtype))
         if batch_size > held:
             raise InvalidParameterError(
                 f"batch_size: expected at most {held}, which the stream's buffer of {buffer_bytes >> 20} MiB "
-                f"holds {_WINDOWS} times; received {batch_size}. Use a smaller batch, or allow more memory."
+                f"holds {_WINDOWS} times beside a block of {int(source.sizes.max())} samples; received {batch_size}. "
+                "Use a smaller batch or smaller blocks (row groups), or allow more memory."
             )
         self._window = min(held // batch_size, self.n_steps) * batch_size
         self._host = get_backend("cpu")
@@ -211,6 +213,7 @@ def evaluate_source(
 ) -> dict[str, float]:
     """Return what `xpnet.evaluation.evaluate` returns, for the samples of a source."""
     # A run that goes on has a window of its own; the buffer is for both.
-    buffer_bytes = max(source.buffer_bytes // _WINDOWS, _sample_bytes(network, dtype) * _WINDOWS)
+    largest = 2 * int(source.sizes.max()) * source.row_bytes
+    buffer_bytes = max(source.buffer_bytes // _WINDOWS, _sample_bytes(network, dtype) * _WINDOWS) + largest
     feed = StreamFeed(network, backend, dtype, source, 1, shuffle=False, buffer_bytes=buffer_bytes)
     return evaluate_parts(network, params, ((samples.x, samples.y) for samples in feed.windows()), backend)

@@ -25,7 +25,6 @@ from xpnet.cli.options import TrainOptions
 from xpnet.data import check_data, encode_targets
 from xpnet.datasets import DATASETS
 from xpnet.errors import DataError, InvalidParameterError
-from xpnet.evaluation import outputs
 from xpnet.memory import current_bytes, parse_size, size_text
 from xpnet.model import Model
 from xpnet.network import Network, Parameters
@@ -33,8 +32,8 @@ from xpnet.optimizers import get_optimizer
 from xpnet.remote import REMOTES, locate
 from xpnet.scaling import Moments, scaler_from_moments
 from xpnet.step import step_bytes
-from xpnet.stream_feed import StreamFeed, evaluate_source
-from xpnet.streams import Part, Parts, Source, open_sources, split_source
+from xpnet.stream_feed import evaluate_source
+from xpnet.streams import BUFFER_BYTES, Part, Parts, Source, is_folder_of_files, open_sources, split_source
 from xpnet.targets import TargetSummary
 from xpnet.trainer import Run, Trainer
 
@@ -106,22 +105,6 @@ class StreamJob:
                 for name, part in zip(PARTS, self.parts, strict=True)
             }
 
-    def confusion(self, model: Model) -> tuple[str, np.ndarray, np.ndarray]:
-        """Return a part's name, its labels and those predicted: the test part, or what there is in its place."""
-        name, part = [(name, part) for name, part in zip(PARTS, self.parts, strict=True) if part is not None][-1]
-        assert model.classes is not None
-        backend, dtype = self.backend, self.trainer.dtype
-        true, predicted = [], []
-        with backend.scope(dtype):
-            params = Parameters(backend.asarray(model.vector), model.network)
-            feed = StreamFeed(model.network, backend, dtype, self._prepared(part), 1, shuffle=False)
-            for samples in feed.windows():
-                output = backend.to_numpy(outputs(model.network, params, samples.x, backend))
-                guess = np.argmax(output, axis=1) if output.shape[1] > 1 else output[:, 0] > 0.5
-                predicted.append(guess.astype(np.int32))
-                true.append(backend.to_numpy(samples.y))
-        return name, model.classes[np.concatenate(true)], model.classes[np.concatenate(predicted)]
-
 
 def prepare_within(data: str, options: TrainOptions) -> Job | StreamJob:
     """Make everything that a run needs: on data in memory or, where that would exceed the limit, in pieces.
@@ -131,10 +114,10 @@ def prepare_within(data: str, options: TrainOptions) -> Job | StreamJob:
     XpnetError
         Whatever is wrong with the options, the device or the data.
     """
-    if options.memory_limit is None:
-        return prepare(data, options)
-    limit = parse_size(options.memory_limit)
     named = data in DATASETS
+    if options.memory_limit is None and (named or not is_folder_of_files(Path(data))):
+        return prepare(data, options)
+    limit = None if options.memory_limit is None else parse_size(options.memory_limit)
     if named and data not in REMOTES:
         return prepare(data, options)  # small
     if named and options.target is not None:
@@ -143,7 +126,8 @@ def prepare_within(data: str, options: TrainOptions) -> Job | StreamJob:
     backend = get_backend(choose_device(options))
     libraries = math.ceil((current_bytes() + _LIBRARIES / 4) / _LIBRARIES) * _LIBRARIES
     source, own_test = open_sources(path, target=options.target)
-    if libraries + _in_memory(source, options) + (_in_memory(own_test, options) if own_test else 0) <= limit:
+    in_memory = _in_memory(source, options) + (_in_memory(own_test, options) if own_test else 0)
+    if limit is not None and libraries + in_memory <= limit and (named or not is_folder_of_files(path)):
         return prepare(data, options)
     parts = split_source(
         source,
@@ -154,8 +138,10 @@ def prepare_within(data: str, options: TrainOptions) -> Job | StreamJob:
     model = _make_model(parts.training, source, options)
     parts = parts._replace(test=own_test or parts.test)
     trainer = make_trainer(model.network, backend, options)
-    buffer = limit - libraries - _of_training(model.network, trainer, source.n_samples)
-    if buffer <= 0:
+    buffer = BUFFER_BYTES
+    if limit is not None:
+        buffer = limit - libraries - _of_training(model.network, trainer, source.n_samples)
+    if limit is not None and buffer <= 0:
         raise InvalidParameterError(
             f"memory_limit: expected more than {size_text(limit - buffer)}, which this network and batch take with the "
             f"libraries; received {options.memory_limit!r}."

@@ -78,7 +78,8 @@ def train(data: str = "digits", *, options: TrainOptions = _DEFAULTS) -> int:
 
 def _draw(job: Job | StreamJob, model: Model, run: Run, folder: Path) -> list[Path]:
     """Draw the curves and, for classes, the confusion matrix of the test part or of what there is in its place."""
-    if not plots.is_available() or not run.history:
+    # For the library that draws takes more memory than a run with a limit may have left.
+    if isinstance(job, StreamJob) or not plots.is_available() or not run.history:
         return []
     pictures = {"curves.png": plots.curves_png(run.history, model.metric)}
     if model.classes is not None:

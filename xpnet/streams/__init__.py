@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from xpnet.readers.common import listed, read_error
+from xpnet.readers.idx import IDX_NAMES, find_idx
 from xpnet.streams.files import open_idx_folder, open_npy, open_npz
-from xpnet.streams.source import BUFFER_BYTES, ArraySource, Part, Parts, Source, split_source
+from xpnet.streams.iterables import IterableSource
+from xpnet.streams.source import BUFFER_BYTES, ArraySource, Concatenated, Part, Parts, Source, split_source
+from xpnet.streams.tables import ArrowSource, CsvSource
 
-__all__ = ["BUFFER_BYTES", "ArraySource", "Part", "Parts", "Source", "open_source", "open_sources", "split_source"]
+__all__ = [
+    "BUFFER_BYTES",
+    "ArraySource",
+    "IterableSource",
+    "Part",
+    "Parts",
+    "Source",
+    "is_folder_of_files",
+    "open_source",
+    "open_sources",
+    "split_source",
+]
 
 
 def open_source(path: str | Path, *, target: str | None = None, buffer_bytes: int = BUFFER_BYTES) -> Source:
@@ -17,7 +32,8 @@ def open_source(path: str | Path, *, target: str | None = None, buffer_bytes: in
     Parameters
     ----------
     path : str or Path
-        ``.npy``, ``.npz`` that is not compressed, or a folder of IDX files that are not compressed.
+        ``.npy``, ``.npz`` or a folder of IDX files, neither compressed; ``.csv``; ``.parquet``, ``.arrow``; or a folder
+        with any number of files of one of these kinds, but ``.npy``.
     target : str, optional
         As for `xpnet.readers.read_dataset`.
     buffer_bytes : int
@@ -39,17 +55,44 @@ def open_sources(path: str | Path, *, target: str | None = None) -> tuple[Source
     """Open data as `open_source` does; the second source is the test part, where the data have their own."""
     path = Path(path)
     if path.is_dir():
-        return open_idx_folder(path)
+        return _open_folder(path, target)
     if not path.is_file():
         raise read_error(path, "no such file or folder: expected data to be read in pieces")
     suffix = path.suffix.lower()
     if suffix == ".npz":
         return open_npz(path, target)
     if suffix not in _OPENERS:
-        raise read_error(
-            path, f"cannot be read in pieces: expected a file ending in .npz, {listed(_OPENERS)}; raise the limit"
-        )
+        raise read_error(path, f"cannot be read in pieces: expected a file ending in .npz, {listed(_OPENERS)}")
     return _OPENERS[suffix](path, target), None
 
 
-_OPENERS = {".npy": open_npy}
+def is_folder_of_files(path: Path) -> bool:
+    """Tell whether a folder holds data files other than IDX, which are read in pieces only."""
+    return path.is_dir() and not any(find_idx(path, name) for name in IDX_NAMES)
+
+
+def _open_folder(folder: Path, target: str | None) -> tuple[Source, Source | None]:
+    if not is_folder_of_files(folder):
+        return open_idx_folder(folder)
+    known = {*_OPENERS, ".npz"} - {".npy"}
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in known)
+    kinds = sorted({path.suffix.lower() for path in files})
+    if len(kinds) != 1:
+        raise read_error(
+            folder,
+            f"expected IDX files, or files of one kind among {listed(sorted(known))}; received "
+            f"{'those of ' + listed(kinds) if kinds else 'none'}",
+        )
+    opened = [open_sources(path, target=target) for path in files]
+    if any(test is not None for _, test in opened):
+        raise read_error(folder, "test part: expected none in the files of a folder; received x_test and y_test")
+    return Concatenated([source for source, _ in opened]), None
+
+
+_OPENERS: dict[str, Callable[[Path, str | None], Source]] = {
+    ".arrow": ArrowSource,
+    ".csv": CsvSource,
+    ".feather": ArrowSource,
+    ".npy": open_npy,
+    ".parquet": ArrowSource,
+}

@@ -13,7 +13,17 @@ from numpy.typing import NDArray
 from xpnet.errors import DataError, InvalidParameterError
 from xpnet.seeds import Purpose, stream
 
-__all__ = ["BUFFER_BYTES", "Array", "ArraySource", "Concatenated", "Part", "Parts", "Source", "split_source"]
+__all__ = [
+    "BLOCK_BYTES",
+    "BUFFER_BYTES",
+    "Array",
+    "ArraySource",
+    "Concatenated",
+    "Part",
+    "Parts",
+    "Source",
+    "split_source",
+]
 
 Array: TypeAlias = NDArray[Any]
 
@@ -21,7 +31,7 @@ BUFFER_BYTES = 192 << 20
 
 # A block of an array that can be read anywhere: small, for a buffer of many blocks mixes sorted data well; not so
 # small that the calls would cost more than the bytes. Few data have so many blocks at least.
-_BLOCK_BYTES, _BLOCKS = 1 << 16, 256
+BLOCK_BYTES, _BLOCKS = 1 << 16, 256
 
 
 class Source(ABC):
@@ -72,9 +82,14 @@ class Source(ABC):
         """Return the source whose blocks go through a function when they are read."""
         return _Mapped(self, function)
 
+    def reader(self) -> Source:
+        """Return the source to read from, apart from others who read it too."""
+        return self
+
     def __iter__(self) -> Iterator[tuple[Array, Array]]:
         """Yield the blocks in their own order."""
-        return (self.read(block) for block in range(len(self.sizes)))
+        reader = self.reader()
+        return (reader.read(block) for block in range(len(self.sizes)))
 
 
 class ArraySource(Source):
@@ -98,7 +113,7 @@ class ArraySource(Source):
         self._x, self._y, self._name = x, y, name
         n_samples, self.n_features = x.shape[0], math.prod(x.shape[1:])
         self.row_bytes = self.n_features * np.dtype(x.dtype).itemsize
-        self._rows = max(1, min(_BLOCK_BYTES // self.row_bytes, n_samples // _BLOCKS))
+        self._rows = max(1, min(BLOCK_BYTES // self.row_bytes, n_samples // _BLOCKS))
         starts = np.arange(0, n_samples, self._rows)
         self.sizes = np.minimum(self._rows, n_samples - starts)
 
@@ -133,6 +148,9 @@ class _Mapped(Source):
     def where(self, block: int) -> str:
         return self._source.where(block)
 
+    def reader(self) -> Source:
+        return _Mapped(self._source.reader(), self._function)
+
 
 class Concatenated(Source):
     """The blocks of several sources, one after the other."""
@@ -148,6 +166,12 @@ class Concatenated(Source):
                 )
         self.sizes = np.concatenate([source.sizes for source in sources])
         self._ends = np.cumsum([len(source.sizes) for source in sources])
+
+    def reader(self) -> Source:
+        """Return the sources to read from, apart from others who read them too."""
+        other = object.__new__(Concatenated)
+        vars(other).update(vars(self), _sources=[source.reader() for source in self._sources])
+        return other
 
     def _of(self, block: int) -> tuple[Source, int]:
         i = int(np.searchsorted(self._ends, block, "right"))
@@ -188,6 +212,10 @@ class Part(Source):
     def where(self, block: int) -> str:
         """Return the place of the whole block."""
         return self._source.where(block)
+
+    def reader(self) -> Part:
+        """Return the part to read from, apart from others who read it too."""
+        return Part(self._source.reader(), self._firsts, self.sizes)
 
 
 def _describe(source: Source, like: Source) -> None:
