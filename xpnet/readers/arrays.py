@@ -13,7 +13,17 @@ from typing import IO, Any, cast
 import numpy as np
 
 from xpnet.errors import DataError
-from xpnet.readers.common import MAX_RATIO, Array, Request, Table, as_features, listed, read_bounded, read_error
+from xpnet.readers.common import (
+    MAX_RATIO,
+    Array,
+    Request,
+    Table,
+    as_features,
+    check_declared,
+    listed,
+    read_bounded,
+    read_error,
+)
 
 __all__ = ["BROKEN", "array_header", "as_text", "broken", "choose_members", "read_npy", "read_npz", "target_path"]
 
@@ -128,6 +138,7 @@ def _read_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) ->
         raise read_error(
             path, f"array {info.filename!r}: it declares {info.file_size} bytes, more than the file can hold"
         )
+    check_declared(path, info.file_size)
     with archive.open(info) as stream:
         return _read_array(path, stream, info.file_size)
 

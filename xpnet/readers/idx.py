@@ -11,7 +11,17 @@ from typing import IO, cast
 
 import numpy as np
 
-from xpnet.readers.common import MAX_RATIO, Array, Request, Table, as_features, listed, read_bounded, read_error
+from xpnet.readers.common import (
+    MAX_RATIO,
+    Array,
+    Request,
+    Table,
+    as_features,
+    check_declared,
+    listed,
+    read_bounded,
+    read_error,
+)
 
 __all__ = ["IDX_NAMES", "find_idx", "idx_header", "read_idx", "read_idx_folder"]
 
@@ -107,6 +117,7 @@ def read_idx(path: Path) -> Array:
                 raise read_error(
                     path, f"truncated: expected {size} bytes of data by its header; its {stored} hold less"
                 )
+            check_declared(path, size)
             data = read_bounded(stream, size + 1)
     except FileNotFoundError as exc:
         raise read_error(path, "no such file: expected an IDX file") from exc
