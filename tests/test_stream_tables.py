@@ -133,7 +133,7 @@ def test_what_is_wrong_in_parquet_is_told_by_its_row_group() -> None:
     x = X[:, 0].copy()
     x[700] = np.nan
     pa.parquet.write_table(pa.table({"x": x, "label": Y}), "data.parquet", row_group_size=100)
-    message = refused("train", "data.parquet", "--memory-limit", "300MB")
+    message = refused("train", "data.parquet", "--memory-limit", "60GB")
     assert "column 'x', row 701" in message  # small, and so read as a whole
     source = buffered(open_source("data.parquet"), 40)
     with pytest.raises(
@@ -184,6 +184,12 @@ def test_an_iterable_is_read_once_an_epoch_also_beside_a_validation_on_it() -> N
     source: Source = buffered(IterableSource(blocks), 100)
     Trainer(NETWORK, batch_size=20, epochs=3).fit(source, validation=source)
     assert blocks.epochs == 1 + 3 + 3  # counted, trained on, validated on
+
+
+def test_an_iterable_can_be_read_from_before() -> None:
+    source = IterableSource(Blocks())
+    later, before = source.read(7)[0], source.read(2)[0]
+    np.testing.assert_array_equal(np.concatenate([before, later]), np.concatenate([X[166:249], X[581:664]]))
 
 
 def test_the_number_of_samples_may_be_given() -> None:

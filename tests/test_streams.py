@@ -157,7 +157,7 @@ def test_other_devices_train_on_the_same_batches() -> None:
 
 
 def test_sorted_data_train_to_the_same_accuracy() -> None:
-    """Label-sorted digits, of which the buffer holds a seventh, over three seeds."""
+    """Label-sorted digits, of which a window holds a fourteenth, over three seeds."""
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
@@ -170,11 +170,21 @@ def test_sorted_data_train_to_the_same_accuracy() -> None:
     scores: dict[str, list[float]] = {"memory": [], "stream": []}
     for seed in range(3):
         trainer = Trainer(network, epochs=25, learning_rate=3e-3, seed=seed)
-        source = buffered(ArraySource(x[by_label], y[by_label]), 192, network)
+        source = buffered(ArraySource(x[by_label], y[by_label]), 96, network)
         for name, run in (("memory", trainer.fit(x, y)), ("stream", trainer.fit(source))):
             model = Model(network, run.params.vector, "classification")
             scores[name].append(model.evaluate(x_test, y_test)["accuracy"])
     assert np.mean(scores["stream"]) > np.mean(scores["memory"]) - 0.01
+
+
+def test_each_window_has_the_classes_in_proportion() -> None:
+    """Sorted data of ten classes, of which a window holds a twentieth."""
+    y = np.sort(np.arange(20_000) % 10)
+    source = ArraySource(np.zeros((20_000, 6), np.float32), y)
+    feed = StreamFeed(Network([6, 10]), get_backend("cpu"), "float32", buffered(source, 1000, Network([6, 10])), 100)
+    for samples in feed.windows():
+        counts = np.bincount(samples.y, minlength=10)
+        np.testing.assert_allclose(counts, 100, atol=len(samples.y) * 0.12)  # blocks are of 78 samples
 
 
 @pytest.mark.parametrize(

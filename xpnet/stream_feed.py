@@ -1,8 +1,9 @@
 """A feed from a source that need not fit into memory: windows of samples, the next one read while one is trained on.
 
-In each epoch the blocks are put in a new order, end to end; the samples are cut into windows, each of as many batches
-as the buffer holds, and within a window they are shuffled. Order and windows follow from the seed, the epoch and the
-sizes alone, so that a run can go on at any batch by reading that batch's window.
+In each epoch the blocks are put in a new order, end to end, in which blocks from all over the data follow each other.
+The samples are cut into windows, each of as many batches as the buffer holds, and within a window they are shuffled.
+Order and windows follow from the seed, the epoch and the sizes alone, so that a run can go on at any batch by reading
+that batch's window.
 """
 
 from __future__ import annotations
@@ -176,7 +177,7 @@ class StreamFeed(Feed):
         if self._blocks[0] != epoch:
             order = np.arange(len(self._source.sizes))
             if self._shuffle and not self._source.is_sequential:
-                order = np.random.default_rng(stream(self._seed, Purpose.SHUFFLE, epoch)).permutation(order)
+                order = self._spread(np.random.default_rng(stream(self._seed, Purpose.SHUFFLE, epoch)))
             self._blocks = epoch, order, np.cumsum(self._source.sizes[order])
         _, order, ends = self._blocks
         i = int(np.searchsorted(ends, start, "right"))
@@ -187,6 +188,17 @@ class StreamFeed(Feed):
                 yield int(order[i]), slice(start - end + size, upto - end + size)
                 start = upto
             i += 1
+
+    def _spread(self, rng: np.random.Generator) -> np.ndarray:
+        """Return an order of blocks in which each window has a block of every stretch of the data, drawn by chance.
+
+        It is stratified sampling: of sorted data each window has about the proportions of the whole, where blocks
+        drawn from anywhere would leave some classes scarce in it.
+        """
+        n_blocks, n_windows = len(self._source.sizes), -(-self.n_samples // self._window)
+        stretches = np.tile(np.arange(n_windows), (-(-n_blocks // n_windows), 1))
+        windows = rng.permuted(stretches, axis=1).ravel()[:n_blocks]
+        return np.lexsort((rng.random(n_blocks), windows))
 
     def _read(self, epoch: int, block: int) -> tuple[np.ndarray, np.ndarray]:
         """Read a block; the one at the end of a window is the first of the next."""
