@@ -99,12 +99,12 @@ def test_a_folder_is_its_files_one_after_the_other(suffix: str) -> None:
 
 def test_folders_that_are_none() -> None:
     Path("folder").mkdir()
-    assert "received none" in refused("train", "folder")
+    assert "no IDX files: expected train-images" in refused("train", "folder")
     Path("folder/a.csv").write_text("x,label\n1,2\n")
     Path("folder/b.csv").write_text("z,label\n1,2\n")
     assert "expected the columns of" in refused("train", "folder")
     Path("folder/b.csv").rename("folder/b.parquet")
-    assert "received those of .csv, .parquet" in refused("train", "folder")
+    assert "expected one of them; received .csv, .parquet" in refused("train", "folder")
 
 
 @pytest.mark.parametrize(

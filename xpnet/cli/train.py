@@ -35,7 +35,8 @@ def train(data: str = "digits", *, options: TrainOptions = _DEFAULTS) -> int:
     Parameters
     ----------
     data : str
-        A name that `xpnet datasets` lists; a .csv, .npz, .npy, .parquet or .libsvm file; or a folder of IDX files.
+        A name that `xpnet datasets` lists; a .csv, .npz, .npy, .parquet, .arrow or .libsvm file; a folder of IDX
+        files, or of files of one of these kinds, which are read in pieces.
     """
     job = prepare_within(data, options)
     folder = _choose_folder(options.out, job.name)

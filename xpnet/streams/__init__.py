@@ -77,12 +77,14 @@ def _open_folder(folder: Path, target: str | None) -> tuple[Source, Source | Non
     known = {*_OPENERS, ".npz"} - {".npy"}
     files = sorted(path for path in folder.iterdir() if path.suffix.lower() in known)
     kinds = sorted({path.suffix.lower() for path in files})
-    if len(kinds) != 1:
+    if not kinds:
         raise read_error(
             folder,
-            f"expected IDX files, or files of one kind among {listed(sorted(known))}; received "
-            f"{'those of ' + listed(kinds) if kinds else 'none'}",
+            f"no IDX files: expected {listed(IDX_NAMES)} (plain or .gz), or files of one kind among "
+            f"{listed(sorted(known))}; give the folder that holds them",
         )
+    if len(kinds) > 1:
+        raise read_error(folder, f"files of several kinds: expected one of them; received {listed(kinds)}")
     opened = [open_sources(path, target=target) for path in files]
     if any(test is not None for _, test in opened):
         raise read_error(folder, "test part: expected none in the files of a folder; received x_test and y_test")
