@@ -2,7 +2,7 @@
 
 The network is that of the rung mnist-large (784-512-512-10, batch 256, Adam, float32), on 60,000 random samples in an
 ``.npy`` file that the page cache holds. Fits from memory and from the file take turns; what is printed is the ratio of
-their median speeds, and the peak of memory.
+their median speeds.
 """
 
 from __future__ import annotations
