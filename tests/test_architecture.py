@@ -17,16 +17,16 @@ SOURCES = (ROOT, "xpnet"), (ROOT / "backends", "xpnet_backends")
 # place here.
 ORDER = """
     errors
-    registry constraints kernels files scaling seeds
+    registry constraints kernels files memory scaling seeds
     names backend generator targets callbacks threads
     activations initializers data metrics_file progress
     losses optimizers schedules early_stopping readers
-    specification remote
+    specification remote streams
     parameters datasets
     network
     step evaluation gradcheck batches tensors
-    run model
-    loop state_io
+    run model feed
+    loop state_io stream_feed
     checkpoint
     trainer
     model_io
@@ -119,9 +119,9 @@ def test_a_peer_is_written_without_xpnet(name: str) -> None:
 
 
 @adapter_modules
-def test_adapters_know_three_modules_of_the_core(name: str) -> None:
+def test_adapters_know_four_modules_of_the_core(name: str) -> None:
     known = {imported for imported in _imports(name) if imported.partition(".")[0] == "xpnet"}
-    assert known <= {"xpnet.errors", "xpnet.backend", "xpnet.kernels"}
+    assert known <= {"xpnet.errors", "xpnet.backend", "xpnet.kernels", "xpnet.memory"}
 
 
 @pytest.mark.parametrize("name", ["activations", "generator", "kernels", "losses", "network", "optimizers"])

@@ -36,6 +36,7 @@ EFFECTS = {
     "--early-stopping": ["accuracy:patience=1", "--epochs=40"],
     "--epochs": ["3"],
     "--hidden": ["9"],
+    "--micro-batch": ["5"],
     "--init": ["zeros"],
     "--l1": ["0.1"],
     "--l2": ["0.1"],
@@ -56,8 +57,8 @@ EFFECTS = {
 }
 # These have a test of their own here or beside.
 ELSEWHERE = {
-    "--checkpoint-every", "--data-dir", "--debug", "--json", "--keep", "--on-divergence", "--out", "--precision",
-    "--quiet", "--target", "--threads",
+    "--checkpoint-every", "--data-dir", "--debug", "--json", "--keep", "--memory-limit", "--on-divergence", "--out",
+    "--precision", "--quiet", "--target", "--threads",
 }  # fmt: skip
 
 

@@ -201,7 +201,7 @@ def test_json_is_one_object(run):
     summary = json.loads(outcome.out)
     assert summary.keys() == {
         "task", "device", "precision", "epochs", "seconds", "samples_per_second", "model", "stopped", "train",
-        "validation", "test",
+        "validation", "test", "peak_memory",
     }  # fmt: skip
     assert summary["task"] == "classification"
     assert summary["device"].endswith(("cpu", "gpu"))

@@ -10,7 +10,8 @@ import pytest
 
 from tests.helpers import xpnet
 from xpnet.backend import get_backend
-from xpnet.errors import InvalidParameterError, OutOfMemoryError, memory_errors
+from xpnet.errors import InvalidParameterError, OutOfMemoryError
+from xpnet.memory import memory_errors
 from xpnet.network import Network
 from xpnet.trainer import Trainer
 
@@ -105,10 +106,10 @@ def _short_of_memory(free: int) -> Any:
     ("free", "advice"),
     [
         # In float32, 10 inputs and 6 arrays of 15 units: 400 bytes a sample.
-        (400 * 40, "A batch size of about 32 would fit: received 64."),
-        (400 * 32, "A batch size of about 32 would fit: received 64."),
-        (400 * 31, "A batch size of about 16 would fit: received 64."),
-        (10**9, "A batch size of about 32 would fit: received 64."),  # whatever was counted, 64 did not
+        (400 * 40, "Use micro_batch=32 (--micro-batch 32): it gives the same result and would fit."),
+        (400 * 32, "Use micro_batch=32 (--micro-batch 32): it gives the same result and would fit."),
+        (400 * 31, "Use micro_batch=16 (--micro-batch 16): it gives the same result and would fit."),
+        (10**9, "Use micro_batch=32 (--micro-batch 32): it gives the same result and would fit."),  # whatever was counted, 64 did not
         (300, "Use a smaller batch, fewer samples or a smaller network."),
     ],
 )
@@ -125,4 +126,4 @@ def test_command_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     code, _, err = xpnet("train", "iris", "--batch-size", "64", "--quiet")
     assert code == 2
     assert err.splitlines()[-1].startswith("xpnet: out of memory on short:cpu: expected room for 1 GiB; ")
-    assert err.endswith("A batch size of about 32 would fit: received 64.\n")
+    assert err.endswith("Use micro_batch=32 (--micro-batch 32): it gives the same result and would fit.\n")

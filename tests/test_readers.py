@@ -556,7 +556,7 @@ def test_missing_files(tmp_path, name):
 def test_unknown_formats(tmp_path, name):
     error = message(read_dataset, write(tmp_path, name, "1,2"))
     assert "unknown format" in error
-    assert ".csv, .libsvm, .npy, .npz, .parquet" in error
+    assert ".arrow, .csv, .feather, .libsvm, .npy, .npz, .parquet" in error
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")

@@ -20,7 +20,7 @@ from xpnet import batches, loop
 from xpnet.backend import Backend, backend_of
 from xpnet.callbacks import Callback, EpochRecord, StopTraining
 from xpnet.early_stopping import EarlyStopping
-from xpnet.loop import Order
+from xpnet.feed import Order
 from xpnet.network import Network, Parameters
 from xpnet.schedules import get_schedule
 from xpnet.seeds import Purpose, stream

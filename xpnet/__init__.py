@@ -27,17 +27,20 @@ from xpnet.network import Network, Parameters
 from xpnet.progress import Progress
 from xpnet.registry import list_backends
 from xpnet.state_io import load_state, save_state
+from xpnet.streams import ArraySource, IterableSource, Source, open_source
 from xpnet.trainer import Run, RunState, Trainer
 
 if TYPE_CHECKING:
     from xpnet.estimators import MLPClassifier, MLPRegressor
 
 __all__ = [
+    "ArraySource",
     "Backend",
     "Callback",
     "Checkpoint",
     "EpochRecord",
     "Interrupt",
+    "IterableSource",
     "LearningRateSchedule",
     "MLPClassifier",
     "MLPRegressor",
@@ -48,6 +51,7 @@ __all__ = [
     "Progress",
     "Run",
     "RunState",
+    "Source",
     "StopTraining",
     "TimeLimit",
     "Trainer",
@@ -60,6 +64,7 @@ __all__ = [
     "load_dataset",
     "load_model",
     "load_state",
+    "open_source",
     "save_model",
     "save_state",
 ]

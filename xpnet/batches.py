@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +14,18 @@ from xpnet.errors import DataError, InvalidParameterError
 from xpnet.network import Network
 from xpnet.seeds import Purpose, stream
 
-__all__ = ["ClassWeight", "Samples", "SparseRows", "as_array", "batches", "epoch_order", "place", "to_device", "weigh"]
+__all__ = [
+    "ClassWeight",
+    "Samples",
+    "SparseRows",
+    "as_array",
+    "batches",
+    "class_weights",
+    "epoch_order",
+    "place",
+    "to_device",
+    "weigh",
+]
 
 ClassWeight = str | Mapping[int, float] | None
 
@@ -189,18 +200,39 @@ def weigh(
     if weight.shape != (n_samples,):
         raise InvalidParameterError(f"sample_weight: expected the shape ({n_samples},); received {weight.shape}.")
     if class_weight is not None:
-        weight = weight * _class_weights(backend.to_numpy(samples.y), class_weight, max(network.layer_sizes[-1], 2))
-    if not np.all(np.isfinite(weight)) or np.any(weight < 0):
-        raise InvalidParameterError("weights: expected finite numbers of at least 0; received another.")
-    return samples._replace(weight=backend.asarray(weight.astype(dtype)))
+        y = backend.to_numpy(samples.y)
+        if y.ndim > 1:
+            raise InvalidParameterError(f"class_weight: expected class indices as targets; received shape {y.shape}.")
+        weight = weight * class_weights(network, class_weight, lambda: [y])[y]
+    return samples._replace(weight=backend.asarray(_checked(weight).astype(dtype)))
 
 
-def _class_weights(y: np.ndarray, class_weight: str | Mapping[int, float], n_classes: int) -> np.ndarray:
-    if y.ndim > 1:
-        raise InvalidParameterError(f"class_weight: expected class indices as targets; received shape {y.shape}.")
-    counts = np.bincount(y, minlength=n_classes)
+def class_weights(
+    network: Network, class_weight: str | Mapping[int, float], targets: Callable[[], Iterable[np.ndarray]]
+) -> np.ndarray:
+    """Return the weight of each class, (n_classes,).
+
+    Parameters
+    ----------
+    targets : callable
+        Returns the class indices in pieces, to be counted for ``"balanced"``.
+
+    Raises
+    ------
+    InvalidParameterError
+        Unknown classes, targets that are no class indices, or weights that are negative or not finite.
+    """
+    n_classes = max(network.layer_sizes[-1], 2)
     if class_weight == "balanced":
-        table = y.size / (np.count_nonzero(counts) * np.maximum(counts, 1))
+        counts = np.zeros(n_classes, dtype=np.int64)
+        for y in targets():
+            if y.ndim > 1 or y.dtype.kind not in "iu" or y.min() < 0 or y.max() >= n_classes:
+                raise InvalidParameterError(
+                    f"class_weight: expected class indices from 0 to {n_classes - 1} as targets; received {y.dtype} of "
+                    f"shape {y.shape}."
+                )
+            counts += np.bincount(y, minlength=n_classes)
+        table = counts.sum() / (np.count_nonzero(counts) * np.maximum(counts, 1))
     elif isinstance(class_weight, Mapping) and set(class_weight) <= set(range(n_classes)):
         table = np.asarray([class_weight.get(k, 1.0) for k in range(n_classes)], dtype=np.float64)
     else:
@@ -208,8 +240,13 @@ def _class_weights(y: np.ndarray, class_weight: str | Mapping[int, float], n_cla
             f"class_weight: expected 'balanced' or a mapping of class indices from 0 to {n_classes - 1} to weights; "
             f"received {class_weight!r}."
         )
-    weights: np.ndarray = table[y]
-    return weights
+    return _checked(table)
+
+
+def _checked(weight: np.ndarray) -> np.ndarray:
+    if not np.all(np.isfinite(weight)) or np.any(weight < 0):
+        raise InvalidParameterError("weights: expected finite numbers of at least 0; received another.")
+    return weight
 
 
 def epoch_order(n_samples: int, seed: int, epoch: int, *, shuffle: bool = True) -> np.ndarray:

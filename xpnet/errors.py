@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import os
-import re
-import traceback
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import Any
 
 __all__ = [
@@ -24,7 +20,7 @@ __all__ = [
     "UnknownNameError",
     "XpnetError",
     "XpnetWarning",
-    "memory_errors",
+    "size_text",
 ]
 
 
@@ -106,48 +102,13 @@ class OutOfMemoryError(XpnetError, MemoryError):
 
     def __init__(self, device: str, needed: int | None, free: int | None, advice: str = "") -> None:
         advice = advice or "Use a smaller batch, fewer samples or a smaller network."
-        super().__init__(
-            f"out of memory on {device}: expected room for {_size(needed)}; received {_size(free)} free. {advice}"
-        )
+        sizes = f"expected room for {size_text(needed)}; received {size_text(free)} free"
+        super().__init__(f"out of memory on {device}: {sizes}. {advice}")
         self.device, self.needed, self.free = device, needed, free
 
 
-_UNITS = {"bytes": 0, "KiB": 1, "MiB": 2, "GiB": 3, "TiB": 4, "PiB": 5, "EiB": 6}
-_NEEDED = re.compile(r"allocat(?:e|ing) ([\d.,]+) (\w+)")  # NumPy, PyTorch, CuPy and XLA all say it so
-_OUT_OF_MEMORY = re.compile("out of memory|can't allocate memory", re.IGNORECASE)
-
-
-def _size(n: int | None) -> str:
-    if n is None:
+def size_text(size: float | None) -> str:
+    """Return a size as a user reads it: ``"512 MB"``."""
+    if size is None:
         return "an unknown number of bytes"
-    power = min((max(n, 1).bit_length() - 1) // 10, len(_UNITS) - 1)
-    return f"{n / 1024**power:,.4g} {[*_UNITS][power]}"
-
-
-def _free_on_the_host() -> int | None:
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # not on every system
-        return None
-
-
-@contextmanager
-def memory_errors(device: str, free: Callable[[], int | None] = _free_on_the_host) -> Iterator[None]:
-    """Raise an `OutOfMemoryError` for whatever a library raises where memory is short; adapters use it in their scope.
-
-    Raises
-    ------
-    OutOfMemoryError
-    """
-    try:
-        yield
-    except (MemoryError, RuntimeError) as exc:
-        message = str(exc)
-        if isinstance(exc, XpnetError) or not (isinstance(exc, MemoryError) or _OUT_OF_MEMORY.search(message)):
-            raise
-        traceback.clear_frames(exc.__traceback__)  # they hold what was being computed
-        found = _NEEDED.search(message)
-        needed = None
-        if found and found[2] in _UNITS:
-            needed = int(float(found[1].replace(",", "")) * 1024 ** _UNITS[found[2]])
-        raise OutOfMemoryError(device, needed, free()) from exc
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"

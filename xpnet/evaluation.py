@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,9 @@ from array_api_compat import array_namespace
 from xpnet.backend import Array, Backend
 from xpnet.losses import OUTPUTS
 from xpnet.network import Network, Parameters
+from xpnet.scaling import Moments
 
-__all__ = ["accuracy", "assess", "chunks", "evaluate", "metric_name", "outputs", "r2"]
+__all__ = ["accuracy", "assess", "chunks", "evaluate", "evaluate_parts", "metric_name", "outputs", "r2"]
 
 _CHUNK_ELEMENTS = 1 << 22  # activations held at once; keeps the memory of a prediction apart from the size of the data
 
@@ -57,9 +58,47 @@ def assess(
     output : (n_samples, n_out)
         As of `outputs`.
     """
+    losses, scored, output = _forward(network, params, x, y, backend)
+    name = metric_name(network, y.ndim)
+    if name == "accuracy":
+        metric = float(np.average(scored[:, 0], weights=weight))
+    else:
+        results, true = np.split(scored, 2, axis=1)
+        metric = r2(results, true, weight)
+    return {"loss": float(np.average(losses, weights=weight)), name: metric}, output
+
+
+def evaluate_parts(
+    network: Network, params: Parameters, parts: Iterable[tuple[Array, Array]], backend: Backend
+) -> dict[str, float]:
+    """Return what `evaluate` returns for all samples at once, from ``(x, y)`` some at a time."""
+    n, loss, correct, squares = 0, 0.0, 0.0, np.zeros(network.layer_sizes[-1])
+    name, targets = "accuracy", Moments(network.layer_sizes[-1])
+    for x, y in parts:
+        losses, scored, _ = _forward(network, params, x, y, backend)
+        n, loss, name = n + len(losses), loss + float(losses.sum()), metric_name(network, y.ndim)
+        if name == "accuracy":
+            correct += float(scored.sum())
+        else:
+            output, true = np.split(scored, 2, axis=1)
+            squares += ((true - output) ** 2).sum(axis=0)
+            targets.add(true)
+    if name == "accuracy":
+        return {"loss": loss / n, name: correct / n}
+    constant = targets.is_constant
+    score = 1 - squares / np.where(constant, 1, targets.squares)
+    return {"loss": loss / n, name: float(np.mean(np.where(constant, squares == 0, score)))}
+
+
+def _forward(
+    network: Network, params: Parameters, x: Array, y: Array, backend: Backend
+) -> tuple[np.ndarray, np.ndarray, Array]:
+    """Return, on the host in float64, each sample's loss and what its score needs, and on the device its output.
+
+    The score needs whether it is correct, or its output and its target.
+    """
     xp = backend.xp
     loss = network.loss_function
-    name = metric_name(network, y.ndim)
     pieces, results = [], []
     for rows in chunks(network, x.shape[0]):
         a = network.forward(params, x[rows, :], backend.kernels)
@@ -67,20 +106,14 @@ def assess(
         value, _ = loss.value_and_gradient(xp, backend.kernels, a, network.targets(xp, true, a.dtype, smooth=False))
         result = OUTPUTS[loss.output](xp, a) if loss.output else a
         results.append(result)
-        if name == "accuracy":
+        if metric_name(network, y.ndim) == "accuracy":
             scored = [xp.astype(_is_correct(xp, result, true), a.dtype)[:, None]]
         else:
             scored = [result, xp.astype(xp.reshape(true, result.shape), a.dtype)]
         pieces.append(xp.concat([value[:, None], *scored], axis=1))
     # All that is needed comes to the host at once, for each time is a wait for the device.
-    losses, *columns = backend.to_numpy(_joined(xp, pieces)).T
-    if name == "accuracy":
-        metric = float(np.average(columns[0].astype(np.float64), weights=weight))
-    else:
-        half = len(columns) // 2
-        metric = r2(np.stack(columns[:half], axis=1), np.stack(columns[half:], axis=1), weight)
-    mean = float(np.average(losses.astype(np.float64), weights=weight))
-    return {"loss": mean, name: metric}, _joined(xp, results)
+    host = backend.to_numpy(_joined(xp, pieces)).astype(np.float64)
+    return host[:, 0], host[:, 1:], _joined(xp, results)
 
 
 def _joined(xp: Any, pieces: list[Array]) -> Array:

@@ -34,7 +34,7 @@ def advance(xp: Any, key: Array) -> Array:
     return key + xp.arange(2, dtype=key.dtype, device=device(key))
 
 
-def uniform_bits(xp: Any, key: Array, stream: int, shape: tuple[int, ...]) -> Array:
+def uniform_bits(xp: Any, key: Array, stream: int, shape: tuple[int, ...], start: int = 0) -> Array:
     """Uniform int32 over the type's whole range.
 
     Parameters
@@ -45,10 +45,12 @@ def uniform_bits(xp: Any, key: Array, stream: int, shape: tuple[int, ...]) -> Ar
         Tells draws of one step apart, e.g. the number of the layer.
     shape : tuple of int
         Shape of the result.
+    start : int
+        Place of its first number in the draw, by which a part of a draw is drawn as in the whole.
     """
     # One-element arrays, not scalars: NumPy warns when a scalar wraps around.
     seed = _mix(_mix(_mix(key[:1]) ^ key[1:]) + stream)
-    position = xp.arange(math.prod(shape), dtype=xp.int32, device=device(key))
+    position = xp.arange(start, start + math.prod(shape), dtype=xp.int32, device=device(key))
     return xp.reshape(_mix(_mix(position) ^ seed), shape)
 
 

@@ -12,20 +12,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpnet.backend import Backend
-from xpnet.batches import Samples, batches
 from xpnet.callbacks import Callback, EpochRecord, StopTraining
 from xpnet.constraints import real
 from xpnet.early_stopping import EarlyStopping
 from xpnet.errors import DivergenceError, InvalidParameterError, XpnetWarning
+from xpnet.feed import Feed
 from xpnet.kernels import RunSteps
 from xpnet.network import Network, Parameters
 from xpnet.run import Refuge, Run, RunState
 from xpnet.schedules import Schedule
 
-__all__ = ["Order", "Plan", "Scores", "run_epochs"]
+__all__ = ["Plan", "Scores", "run_epochs"]
 
-# (epoch, n_samples) -> indices of samples, (n_samples,)
-Order = Callable[[int, int], np.ndarray]
 # parameters -> scores by name
 Scores = Callable[[Parameters], dict[str, float]]
 
@@ -42,24 +40,11 @@ class Plan(NamedTuple):
     learning_rate: float
     schedule: Schedule
     stopping: EarlyStopping | None
-    samples: Samples
+    feed: Feed
     scores: Scores | None
-    batch_size: int
     epochs: int
     halvings: int
-    order: Order
     callbacks: tuple[Callback, ...]
-
-    @property
-    def n_samples(self) -> int:
-        """Number of training samples."""
-        n: int = self.samples.x.shape[0]
-        return n
-
-    @property
-    def n_steps(self) -> int:
-        """Number of steps of an epoch."""
-        return math.ceil(self.n_samples / self.batch_size)
 
 
 def run_epochs(plan: Plan, state: RunState) -> Run:
@@ -70,10 +55,10 @@ def run_epochs(plan: Plan, state: RunState) -> Run:
     DivergenceError
         The loss or the parameters are no longer finite.
     """
-    if state.position > plan.n_steps:
+    if state.position > plan.feed.n_steps:
         raise InvalidParameterError(
-            f"state: expected at most the {plan.n_steps} steps that an epoch has; received {state.position}. Resume "
-            "with the data and the batch size that the run began with."
+            f"state: expected at most the {plan.feed.n_steps} steps that an epoch has; received {state.position}. "
+            "Resume with the data and the batch size that the run began with."
         )
     if state.position == 0 or state.start is None:
         state = state._replace(start=_copy(plan, state.params))  # for steps consume the original
@@ -83,7 +68,7 @@ def run_epochs(plan: Plan, state: RunState) -> Run:
         try:
             for callback in plan.callbacks:
                 ends.callback(callback.on_end)
-                callback.on_start(plan.n_steps, plan.epochs)
+                callback.on_start(plan.feed.n_steps, plan.epochs)
             run = _result(plan, state, "running")
             _tell(plan, run)
             while state.epoch < plan.epochs and not _is_over(plan, state):
@@ -93,7 +78,7 @@ def run_epochs(plan: Plan, state: RunState) -> Run:
                     for callback in plan.callbacks:
                         callback.on_steps(state.epoch + 1, state.position)
                     _tell(plan, run._replace(state=state))
-                loss = float(plan.backend.to_numpy(state.total)) / plan.n_samples
+                loss = float(plan.backend.to_numpy(state.total)) / plan.feed.n_samples
                 seconds = time.perf_counter() - started
                 if not (math.isfinite(loss) and _is_finite(plan, state)):
                     state = _go_back(plan, state, loss, rate)
@@ -103,7 +88,9 @@ def run_epochs(plan: Plan, state: RunState) -> Run:
                 state = state._replace(start=None)
                 state = state._replace(start=_copy(plan, state.params))
                 scores = plan.scores(Parameters(state.start, plan.network)) if plan.scores else None
-                trained = max(0, plan.n_samples - first * plan.batch_size)  # fewer where an interrupted epoch went on
+                trained = max(
+                    0, plan.feed.n_samples - first * plan.feed.batch_size
+                )  # fewer where an interrupted epoch went on
                 record = EpochRecord(state.epoch + 1, loss, scores, rate, seconds, trained / seconds)
                 state = _close_epoch(plan, state, record)
                 run = _result(plan, state, "running")
@@ -144,25 +131,11 @@ def _steps(plan: Plan, state: RunState, rate: float) -> Iterator[RunState]:
     learning_rate = backend.asarray(np.asarray(rate, dtype=plan.dtype))
     step = state.step._replace(optimizer=state.step.optimizer._replace(learning_rate=learning_rate))
     total = state.total
-    order = _indices(plan.order(state.epoch, plan.n_samples), plan.n_samples)
-    for data, rows in batches(plan.network, backend, plan.samples, order, plan.batch_size, state.position):
+    for data, rows in plan.feed.batches(state.epoch, state.position):
         params, step, losses = plan.run_steps(state.params, step, data, rows)
         total += backend.xp.sum(losses) * (rows.shape[1] if plan.network.reduction == "mean" else 1)
         state = state._replace(params=params, step=step, total=total, position=state.position + rows.shape[0])
         yield state
-
-
-def _indices(order: np.ndarray, n_samples: int) -> np.ndarray:
-    """Hold an order to what it must be: outside the samples, some libraries take others without a word."""
-    order = np.asarray(order)
-    if order.shape != (n_samples,) or order.dtype.kind not in "iu" or order.min() < 0 or order.max() >= n_samples:
-        what = f"{order.dtype} of shape {order.shape}"
-        if order.size and order.dtype.kind in "iu":
-            what += f" from {order.min()} to {order.max()}"
-        raise InvalidParameterError(
-            f"shuffle: expected {n_samples} indices from 0 to {n_samples - 1} from the function; received {what}."
-        )
-    return order.astype(np.int32, copy=False)
 
 
 def _close_epoch(plan: Plan, state: RunState, record: EpochRecord) -> RunState:

@@ -147,12 +147,15 @@ class Network(Specification):
         return loss, Parameters(gradient, self)
 
     def value_and_gradient(
-        self, xp: Any, kernels: Kernels, vector: Array, batch: tuple[Array, ...], key: Array | None = None
+        self,
+        xp: Any,
+        kernels: Kernels,
+        vector: Array,
+        batch: tuple[Array, ...],
+        key: Array | None = None,
+        micro_batch: int | None = None,
     ) -> tuple[Array, Array]:
         """Objective and its gradient over the parameter vector, by backpropagation.
-
-        The last layer's delta is the loss's fused gradient, then ``delta_l = (delta_{l+1} W_{l+1}^T) * f'(z_l)``,
-        ``grad W_l = a_{l-1}^T delta_l``: Rumelhart, Hinton, Williams (1986), Nature 323, 533-536.
 
         Parameters
         ----------
@@ -160,20 +163,55 @@ class Network(Specification):
         batch : (x, y) or (x, y, sample_weight)
         key : (2,) int32 or None
             Seed and counter of the generator for dropout and random slopes; None leaves both out.
+        micro_batch : int, optional
+            Samples taken at once: the gradients of pieces of so many are summed, each with the mean's divisor of the
+            whole batch and its samples' own dropout masks, so that the result is that of the whole to rounding.
 
         Returns
         -------
         value : scalar array
         gradient : (n_parameters,)
         """
+        n = batch[0].shape[0]
+        size = min(micro_batch or n, n)
+        share = _reciprocal(xp, xp.sum(batch[2])) if len(batch) > 2 else 1 / n
+        value, gradient = self._backpropagate(xp, kernels, vector, batch, key, slice(0, size), share)
+        for first in range(size, n, size):
+            rows = slice(first, min(first + size, n))
+            more, slope = self._backpropagate(xp, kernels, vector, batch, key, rows, share)
+            value, gradient = value + more, gradient + slope
+        if not (self.l2 or self.l1):
+            return value, gradient
+        penalty, slope = self.penalty(xp, vector)
+        if self.penalty_reduction == "mean":
+            penalty, slope = penalty * share, slope * share
+        return value + penalty, gradient + slope
+
+    def _backpropagate(
+        self,
+        xp: Any,
+        kernels: Kernels,
+        vector: Array,
+        batch: tuple[Array, ...],
+        key: Array | None,
+        rows: slice,
+        share: Array | float,
+    ) -> tuple[Array, Array]:
+        """Return what some rows of a batch add to the objective without penalties, and to its gradient.
+
+        The last layer's delta is the loss's fused gradient, then ``delta_l = (delta_{l+1} W_{l+1}^T) * f'(z_l)``,
+        ``grad W_l = a_{l-1}^T delta_l``: Rumelhart, Hinton, Williams (1986), Nature 323, 533-536.
+        """
+        if rows.stop - rows.start < batch[0].shape[0]:
+            batch = tuple(array[rows, ...] for array in batch)
         x, y, *weight = batch
         params = Parameters(vector, self)
         a = x
         trace = []
         for i, ((W, b), f) in enumerate(zip(params, self.functions, strict=True)):
-            slope = self._slope(xp, params, i, x.shape[0], key)
+            slope = self._slope(xp, params, i, rows, key)
             saved, out = kernels.dense(xp, f, a, W, b, slope)
-            mask = self._dropout_mask(xp, i, out, key)
+            mask = self._dropout_mask(xp, i, out, rows, key)
             trace.append((a, saved, slope, mask))
             a = out if mask is None else out * mask
 
@@ -183,7 +221,6 @@ class Network(Specification):
             value = value * weight[0]
             grad = grad * weight[0][:, None]
         value = xp.sum(value)
-        share = _reciprocal(xp, xp.sum(weight[0])) if weight else 1 / x.shape[0]
         if self.reduction == "mean":
             value = value * share
             grad = grad * share
@@ -203,13 +240,7 @@ class Network(Specification):
                 grad = xp.matmul(delta, W.T)
 
         pieces = [xp.reshape(g, (-1,)) for g in reversed(grads_W)]
-        gradient = xp.concat([*pieces, *reversed(grads_b), *reversed(grads_slope)])
-        if not (self.l2 or self.l1):
-            return value, gradient
-        penalty, slope = self.penalty(xp, vector)
-        if self.penalty_reduction == "mean":
-            penalty, slope = penalty * share, slope * share
-        return value + penalty, gradient + slope
+        return value, xp.concat([*pieces, *reversed(grads_b), *reversed(grads_slope)])
 
     def penalty(self, xp: Any, vector: Array) -> tuple[Array, Array]:
         """``l2/2 sum W^2 + l1 sum |W|`` over the weights, and its gradient over the parameter vector."""
@@ -217,20 +248,21 @@ class Network(Specification):
         value = 0.5 * self.l2 * xp.sum(weights * weights) + self.l1 * xp.sum(xp.abs(weights))
         return value, xp.concat([self.l2 * weights + self.l1 * xp.sign(weights), xp.zeros_like(rest)])
 
-    def _slope(self, xp: Any, params: Parameters, i: int, batch: int, key: Array | None) -> Array | float | None:
+    def _slope(self, xp: Any, params: Parameters, i: int, rows: slice, key: Array | None) -> Array | float | None:
         f = self.functions[i]
         if f.slope_range is None or key is None:
             return f.slope if params.slopes[i] is None else params.slopes[i]
         lower, upper = f.slope_range
-        bits = uniform_bits(xp, key, 2 * i + 1, (batch, self.layer_sizes[i + 1]))
+        units = self.layer_sizes[i + 1]
+        bits = uniform_bits(xp, key, 2 * i + 1, (rows.stop - rows.start, units), rows.start * units)
         return lower + (upper - lower) * uniform_floats(xp, bits, params.vector.dtype)
 
-    def _dropout_mask(self, xp: Any, i: int, out: Array, key: Array | None) -> Array | None:
+    def _dropout_mask(self, xp: Any, i: int, out: Array, rows: slice, key: Array | None) -> Array | None:
         """Return 0 for a dropped unit, 1/keep for another: Srivastava et al. (2014), JMLR 15, 1929-1958, inverted."""
         keep = self.keep_probabilities[i]
         if keep == 1 or key is None:
             return None
-        bits = uniform_bits(xp, key, 2 * i, tuple(out.shape))
+        bits = uniform_bits(xp, key, 2 * i, tuple(out.shape), rows.start * out.shape[1])
         return xp.astype(bits < min(round(keep * 2**32), 2**32 - 1) - 2**31, out.dtype) * (1 / keep)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from xpnet.errors import DataError, InvalidParameterError, UnknownNameError
 
-__all__ = ["Scaler", "ScalerKind", "fit_scaler", "row_blocks"]
+__all__ = ["Moments", "Scaler", "ScalerKind", "fit_scaler", "row_blocks", "scaler_from_moments"]
 
 Array: TypeAlias = NDArray[Any]
 ScalerKind: TypeAlias = Literal["none", "standard", "minmax", "divide"]
@@ -108,18 +108,78 @@ def fit_scaler(spec: str, x: Array) -> Scaler:
     >>> scaler.transform(np.array([[1.0, 7.0]]), "float32").tolist()
     [[0.25, 0.0]]
     """
-    kind, colon, argument = spec.partition(":")
-    if kind not in _FITS or bool(colon) != (kind == "divide"):
-        raise UnknownNameError.among("scaling", spec, [*(name for name in _FITS if name != "divide"), "divide:NUMBER"])
-    constant = _divisor(spec, argument) if colon else 1.0
+    kind, constant = _parse(spec)
     if x.ndim != 2 or len(x) == 0:
         raise DataError(f"scaling: expected samples of shape (n_samples, n_features); received {x.shape}")
     with np.errstate(over="ignore", invalid="ignore"):
         shift, scale = _FITS[kind](x, constant)
+    return _usable(kind, shift, scale)
+
+
+def _parse(spec: str) -> tuple[ScalerKind, float]:
+    kind, colon, argument = spec.partition(":")
+    if kind not in _FITS or bool(colon) != (kind == "divide"):
+        raise UnknownNameError.among("scaling", spec, [*(name for name in _FITS if name != "divide"), "divide:NUMBER"])
+    return cast(ScalerKind, kind), _divisor(spec, argument) if colon else 1.0
+
+
+def _usable(kind: ScalerKind, shift: Array, scale: Array) -> Scaler:
     usable = np.isfinite(shift) & np.isfinite(scale)
     if not usable.all():
         raise DataError(f"scaling: expected values of ordinary size; column {int(np.argmin(usable)) + 1} is too large")
-    return Scaler(cast(ScalerKind, kind), shift, scale)
+    return Scaler(kind, shift, scale)
+
+
+class Moments:
+    """Mean, deviation and range of columns, from blocks of rows in one pass.
+
+    The sums of squares of two parts, each about its own mean, make that of both: Chan, Golub, LeVeque (1983), The
+    American Statistician 37, 242-247, eq. 2.1.
+
+    Attributes
+    ----------
+    n : int
+        Rows seen.
+    mean, squares, low, high : (n_columns,) float64
+        `squares` is the sum of squared deviations from the mean.
+    """
+
+    def __init__(self, n_columns: int) -> None:
+        self.n = 0
+        self.mean, self.squares = np.zeros(n_columns), np.zeros(n_columns)
+        self.low, self.high = np.full(n_columns, np.inf), np.full(n_columns, -np.inf)
+
+    def add(self, x: Array) -> None:
+        """Take rows in, (n, n_columns)."""
+        for rows in row_blocks(x):
+            block = x[rows].astype(np.float64)
+            n = self.n + len(block)
+            self.low = np.minimum(self.low, block.min(axis=0))
+            self.high = np.maximum(self.high, block.max(axis=0))
+            with np.errstate(over="ignore", invalid="ignore"):
+                mean = block.mean(axis=0)
+                block -= mean
+                difference = mean - self.mean
+                self.squares += np.square(block, out=block).sum(axis=0) + difference**2 * (self.n * len(block) / n)
+                self.mean += difference * (len(block) / n)
+            self.n = n
+
+    @property
+    def is_constant(self) -> Array:
+        """Whether a column has one value only, told by its range: rounding leaves it a tiny deviation."""
+        return np.asarray((self.low == self.high) | (self.squares == 0))
+
+
+def scaler_from_moments(spec: str, moments: Moments) -> Scaler:
+    """Return the scaling that `fit_scaler` fits to the rows which `moments` has seen, to rounding."""
+    kind, constant = _parse(spec)
+    shift, scale = np.zeros_like(moments.mean), np.full_like(moments.mean, constant)
+    with np.errstate(over="ignore", invalid="ignore"):
+        if kind == "standard":
+            shift, scale = moments.mean, np.where(moments.is_constant, 1.0, np.sqrt(moments.squares / moments.n))
+        elif kind == "minmax":
+            shift, scale = moments.low, np.where(moments.is_constant, 1.0, moments.high - moments.low)
+    return _usable(kind, shift, scale)
 
 
 def row_blocks(x: Array, values: int = _BLOCK_VALUES) -> Iterator[slice]:

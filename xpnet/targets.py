@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from xpnet.errors import DataError, UnknownNameError
 from xpnet.scaling import row_blocks
 
-__all__ = ["Task", "check_finite", "encode_targets", "infer_task", "target_array"]
+__all__ = ["TargetSummary", "Task", "check_finite", "encode_targets", "infer_task", "target_array"]
 
 Array: TypeAlias = NDArray[Any]
 Task: TypeAlias = Literal["classification", "regression", "multilabel"]
@@ -19,6 +19,7 @@ Task: TypeAlias = Literal["classification", "regression", "multilabel"]
 # Integer targets with more distinct values than both of these are counts or prices, not classes.
 _MANY_VALUES = 20
 _MANY_VALUES_FRACTION = 0.1
+_MANY_LABELS = 1 << 16  # gathered before they are counted
 
 
 def infer_task(y: ArrayLike) -> Task:
@@ -57,10 +58,64 @@ def infer_task(y: ArrayLike) -> Task:
         return "classification"
     if values.dtype.kind == "f" and not _all_whole(values):
         return "regression"
-    distinct = np.unique(values).size
+    return _whole_task(np.unique(values).size, values.size)
+
+
+def _whole_task(distinct: int, n: int) -> Task:
+    """Tell the task of `n` whole numbers."""
     # Nor are they classes where no two samples share one.
-    many = (distinct > _MANY_VALUES and distinct > _MANY_VALUES_FRACTION * values.size) or 2 < distinct == values.size
+    many = (distinct > _MANY_VALUES and distinct > _MANY_VALUES_FRACTION * n) or 2 < distinct == n
     return "regression" if many else "classification"
+
+
+class TargetSummary:
+    """What targets are, told from some at a time, as `infer_task` tells it from all of them.
+
+    Attributes
+    ----------
+    n_outputs : int
+        Columns, 1 for a vector.
+    """
+
+    def __init__(self) -> None:
+        self.n_outputs = 0
+        self._n = 0
+        self._kinds: set[str] = set()  # of the pieces: tasks, where that follows from a piece alone
+        self._labels: Array | None = None
+        self._pending: list[Array] = []
+
+    def add(self, y: Array) -> None:
+        """Take targets in."""
+        values = target_array(y)
+        self.n_outputs = 1 if values.ndim == 1 else values.shape[1]
+        self._n += len(values)
+        if values.ndim == 2 or (values.dtype.kind == "f" and not _all_whole(values)):
+            self._kinds.add(infer_task(values))
+        elif "regression" not in self._kinds:
+            self._kinds.add("text" if values.dtype.kind in "USTOb" else "whole")
+            self._pending.append(values)
+            if sum(map(len, self._pending)) >= _MANY_LABELS:
+                self._merge()
+
+    def _merge(self) -> None:
+        known = [] if self._labels is None else [self._labels]
+        self._labels = np.unique(np.concatenate([*known, *self._pending]))
+        self._pending = []
+
+    @property
+    def task(self) -> Task:
+        """The task that these targets make."""
+        if "regression" in self._kinds or "multilabel" in self._kinds:
+            return "regression" if "regression" in self._kinds else "multilabel"
+        labels = self.labels
+        return "classification" if "text" in self._kinds else _whole_task(labels.size, self._n)
+
+    @property
+    def labels(self) -> Array:
+        """The distinct values, sorted."""
+        if self._pending:
+            self._merge()
+        return np.empty(0) if self._labels is None else self._labels
 
 
 def encode_targets(y: ArrayLike, task: Task, classes: ArrayLike | None = None) -> tuple[Array, Array | None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,19 +12,22 @@ import numpy as np
 from array_api_compat import is_array_api_obj
 
 from xpnet.backend import Backend, backend_of, get_backend
-from xpnet.batches import ClassWeight, epoch_order, place, to_device, weigh
+from xpnet.batches import ClassWeight, class_weights, epoch_order, place, to_device, weigh
 from xpnet.callbacks import Callback
 from xpnet.checkpoint import load_newest
 from xpnet.constraints import Constraint, check_constraints, integer, one_of, optional, real
 from xpnet.early_stopping import EarlyStopping, get_early_stopping
 from xpnet.errors import InvalidParameterError, OutOfMemoryError
 from xpnet.evaluation import evaluate, metric_name
-from xpnet.loop import Order, Plan, Scores, run_epochs
+from xpnet.feed import Feed, MemoryFeed, Order
+from xpnet.loop import Plan, Scores, run_epochs
 from xpnet.network import Network
 from xpnet.optimizers import Optimizer, get_optimizer
 from xpnet.run import Run, RunState, adopt
 from xpnet.schedules import Schedule, get_schedule
-from xpnet.step import compile_steps, init_state
+from xpnet.step import compile_steps, init_state, micro_batch_advice
+from xpnet.stream_feed import StreamFeed, evaluate_source
+from xpnet.streams import Source
 
 __all__ = ["Run", "RunState", "Trainer"]
 
@@ -36,6 +38,7 @@ _CONSTRAINTS = {
     "batch_size": Constraint(
         f"{_BATCH_SIZE.expected}, 'auto', or None", lambda value: value in ("auto", None) or _BATCH_SIZE.holds(value)
     ),
+    "micro_batch": optional(integer(1)),
     "epochs": integer(1),
     "shuffle": Constraint("True, False or a function", lambda value: value in (True, False) or callable(value)),
     "seed": integer(0),
@@ -43,8 +46,6 @@ _CONSTRAINTS = {
     "on_divergence": one_of("stop", "halve"),
 }
 _AUTO_BATCH_SIZE = 32
-# A step holds so many numbers a sample and unit at once, at most: saved, output, mask, gradient, and two in between.
-_ARRAYS_A_LAYER = 6
 _HALVINGS = {"stop": 0, "halve": 5}  # at most
 
 
@@ -65,6 +66,9 @@ class Trainer:
         Largest norm of the gradient.
     batch_size : int, "auto" or None
         1, a mini-batch, or None for the whole set; ``"auto"`` is 32, or all samples if there are fewer.
+    micro_batch : int or None
+        Samples of a batch that a step holds at once. It sums their gradients to that of the batch, so that the result
+        is the same to rounding, dropout masks included, in less memory and more time.
     epochs : int
     early_stopping : str, EarlyStopping or None
         ``"loss"``, ``"accuracy"`` or ``"r2"`` of the validation part, or ``"training_loss"``, with options:
@@ -100,6 +104,7 @@ class Trainer:
     schedule: str | Schedule = "constant"
     clip_norm: float | None = None
     batch_size: int | str | None = "auto"
+    micro_batch: int | None = None
     epochs: int = 20
     early_stopping: str | EarlyStopping | None = None
     class_weight: ClassWeight = None
@@ -120,10 +125,10 @@ class Trainer:
     def fit(
         self,
         x: Any,
-        y: Any,
+        y: Any = None,
         *,
         sample_weight: Any = None,
-        validation: tuple[Any, Any] | Scores | None = None,
+        validation: tuple[Any, Any] | Source | Scores | None = None,
         params: Sequence[tuple[Any, Any]] | None = None,
         state: RunState | None = None,
     ) -> Run:
@@ -131,12 +136,13 @@ class Trainer:
 
         Parameters
         ----------
-        x : (n_samples, n_in) array of any library, or SciPy sparse matrix
-            A sparse one is made dense some batches at a time.
+        x : (n_samples, n_in) array of any library, SciPy sparse matrix, or Source
+            A sparse one is made dense some batches at a time; of a source, which has its targets with it, only its
+            buffer is in memory.
         y : (n_samples,) integers or (n_samples, n_out)
             Class indices, or targets.
         sample_weight : (n_samples,), optional
-        validation : (x, y) or callable, optional
+        validation : (x, y), Source or callable, optional
             Evaluated after each epoch; a function of the `Parameters` gives the scores itself, as a dictionary.
         params : Parameters or sequence of (W, b), optional
             Initial weights, from any device; they are copied.
@@ -147,33 +153,37 @@ class Trainer:
         ------
         InvalidParameterError, DataError
             Before anything is trained.
+        OutOfMemoryError
+            It says what was needed, what is free and what would fit.
         DivergenceError
             The loss or the parameters are no longer finite; its attribute `run` holds the last good epoch's.
-        OutOfMemoryError
-            It says what was needed, what is free and, where a smaller batch would help, how small.
         """
         backend = backend_of(x) if self.device is None and is_array_api_obj(x) else get_backend(self.device or "cpu")
-        plan = None
+        feed = None
         try:
             with backend.scope(self.dtype):
-                plan = self._plan(backend, x, y, sample_weight, validation)
+                feed = self._feed(backend, x, y, sample_weight)
+                plan = self._plan(backend, feed, validation)
                 if state is None:
                     state = self.initial_state(backend, params)
                 else:
                     state = adopt(state, self.network, get_optimizer(self.optimizer), backend, self.dtype)
                 return run_epochs(plan, state)
         except OutOfMemoryError as exc:
-            advice = _smaller_batch(plan, exc.free) if plan is not None and exc.free is not None else ""
+            advice = "Read the data in pieces (--memory-limit, or xpnet.open_source), or use a smaller network."
+            if feed is not None:
+                held = min(self.micro_batch or feed.batch_size, feed.batch_size)
+                advice = micro_batch_advice(self.network, self.dtype, held, exc.free)
             raise OutOfMemoryError(exc.device, exc.needed, exc.free, advice) from exc.__cause__
 
     def resume(
         self,
         path: str | Path,
         x: Any,
-        y: Any,
+        y: Any = None,
         *,
         sample_weight: Any = None,
-        validation: tuple[Any, Any] | Scores | None = None,
+        validation: tuple[Any, Any] | Source | Scores | None = None,
     ) -> Run:
         """Go on from the newest usable checkpoint in a folder of `Checkpoint`, or from one file of it.
 
@@ -216,20 +226,13 @@ class Trainer:
             total = backend.asarray(np.zeros((), dtype=self.dtype))
             return RunState(vector, step, total, schedule=get_schedule(self.schedule).memory)
 
-    def _plan(
-        self, backend: Backend, x: Any, y: Any, sample_weight: Any, validation: tuple[Any, Any] | Scores | None
-    ) -> Plan:
-        samples = place(self.network, backend, self.dtype, x, y)
-        samples = weigh(self.network, backend, self.dtype, samples, sample_weight, self.class_weight)
-        n_samples = samples.x.shape[0]
-        sizes = {"auto": min(_AUTO_BATCH_SIZE, n_samples), None: n_samples}
-        batch_size = int(sizes.get(self.batch_size, self.batch_size))  # type: ignore[arg-type]
-        if batch_size > n_samples:
-            raise InvalidParameterError(
-                f"batch_size: expected at most the number of training samples, {n_samples}; received {batch_size}."
-            )
-        scores, metrics = None, ["training_loss"]
-        if callable(validation):
+    def _plan(self, backend: Backend, feed: Feed, validation: tuple[Any, Any] | Source | Scores | None) -> Plan:
+        scores: Scores | None = None
+        metrics = ["training_loss"]
+        if isinstance(validation, Source):
+            scores = partial(evaluate_source, self.network, source=validation, backend=backend, dtype=self.dtype)
+            metrics += ["loss", "accuracy", "r2"]
+        elif callable(validation):
             scores = validation
         elif validation is not None:
             held_out = place(self.network, backend, self.dtype, *validation)
@@ -243,32 +246,50 @@ class Trainer:
                 f"early_stopping: expected one of {', '.join(metrics)}; received {stopping.metric!r}."
             )
         optimizer = get_optimizer(self.optimizer)
-        shuffle = self.shuffle
-        n_steps = self.epochs * math.ceil(n_samples / batch_size)
+        n_steps = self.epochs * feed.n_steps
         return Plan(
             network=self.network,
             backend=backend,
             dtype=self.dtype,
-            run_steps=compile_steps(self.network, self.optimizer, backend, self.clip_norm, n_steps),
+            run_steps=compile_steps(self.network, self.optimizer, backend, self.clip_norm, n_steps, self.micro_batch),
             learning_rate=self.learning_rate or optimizer.learning_rate,
             schedule=get_schedule(self.schedule),
             stopping=stopping,
-            samples=samples,
+            feed=feed,
             scores=scores,
-            batch_size=batch_size,
             epochs=self.epochs,
             halvings=_HALVINGS[self.on_divergence],
-            order=shuffle if callable(shuffle) else lambda epoch, n: epoch_order(n, self.seed, epoch, shuffle=shuffle),
             callbacks=tuple(self.callbacks),
         )
 
+    def _feed(self, backend: Backend, x: Any, y: Any, sample_weight: Any) -> Feed:
+        """Return where the batches come from: the device's memory, or a source."""
+        shuffle = self.shuffle
+        if isinstance(x, Source):
+            for name, refused, instead in (
+                ("y", y is not None, "none, for a source has its targets with it"),
+                ("sample_weight", sample_weight is not None, "none with a source; give class_weight"),
+                ("shuffle", callable(shuffle), "True or False with a source, which is shuffled by blocks"),
+            ):
+                if refused:
+                    raise InvalidParameterError(f"{name}: expected {instead}; received one.")
+            weights = None
+            if self.class_weight is not None:
+                weights = class_weights(self.network, self.class_weight, lambda: (targets for _, targets in x))
+            return StreamFeed(
+                self.network, backend, self.dtype, x, self._batch_size(x.n_samples),
+                epochs=self.epochs, seed=self.seed, shuffle=bool(shuffle), class_weights=weights,
+            )  # fmt: skip
+        samples = place(self.network, backend, self.dtype, x, y)
+        samples = weigh(self.network, backend, self.dtype, samples, sample_weight, self.class_weight)
+        order = shuffle if callable(shuffle) else lambda epoch, n: epoch_order(n, self.seed, epoch, shuffle=shuffle)
+        return MemoryFeed(self.network, backend, samples, self._batch_size(samples.x.shape[0]), order)
 
-def _smaller_batch(plan: Plan, free: int) -> str:
-    """Say which power of two would fit as a batch size, if one below the plan's does."""
-    n_in, *units = plan.network.layer_sizes
-    numbers = n_in + _ARRAYS_A_LAYER * sum(units)
-    fitting = free // (numbers * np.dtype(plan.dtype).itemsize)
-    batch = 1 << max(min(fitting, plan.batch_size - 1).bit_length() - 1, 0)
-    if fitting < 1 or batch >= plan.batch_size:
-        return ""
-    return f"A batch size of about {batch} would fit: received {plan.batch_size}."
+    def _batch_size(self, n_samples: int) -> int:
+        sizes = {"auto": min(_AUTO_BATCH_SIZE, n_samples), None: n_samples}
+        batch_size = int(sizes.get(self.batch_size, self.batch_size))  # type: ignore[arg-type]
+        if batch_size > n_samples:
+            raise InvalidParameterError(
+                f"batch_size: expected at most the number of training samples, {n_samples}; received {batch_size}."
+            )
+        return batch_size

@@ -13,8 +13,9 @@ import numpy as np
 from cupy._core import _routines_linalg as products  # pyright: ignore[reportAttributeAccessIssue]
 
 from xpnet.backend import Array, Backend, check_index
-from xpnet.errors import DeviceUnavailableError, memory_errors
+from xpnet.errors import DeviceUnavailableError
 from xpnet.kernels import RunSteps, Step
+from xpnet.memory import memory_errors
 from xpnet_backends.cupy_graph import captured
 from xpnet_backends.recorded import WORTH_RECORDING, Recorded
 

@@ -9,8 +9,8 @@ import array_api_compat.numpy as xp
 import numpy as np
 
 from xpnet.backend import Backend, check_index
-from xpnet.errors import memory_errors
 from xpnet.kernels import RunSteps, Step
+from xpnet.memory import memory_errors
 from xpnet_backends.recorded import WORTH_RECORDING, Recorded, on_host
 from xpnet_backends.replay import Replay
 

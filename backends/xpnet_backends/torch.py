@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from xpnet.backend import Array, Backend, check_index
-from xpnet.errors import DeviceUnavailableError, memory_errors
+from xpnet.errors import DeviceUnavailableError
 from xpnet.kernels import RunSteps, Step
+from xpnet.memory import memory_errors
 from xpnet_backends.torch_graph import Captured, capture
 
 __all__ = ["create"]

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from xpnet import memory
 from xpnet.bench.contenders import Contender, device, peer
 from xpnet.bench.ladder import Rung, make_work, orders
 from xpnet.errors import XpnetError
@@ -24,9 +25,8 @@ from xpnet.optimizers import get_optimizer
 
 __all__ = ["expected_bytes", "n_slots", "peak_bytes"]
 
-_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+_CLEAR = Path("/proc/self/clear_refs")
 _FLOAT = 4  # bytes
-_KIB_PER_UNIT = 1 if sys.platform != "darwin" else 1 / 1024  # of ru_maxrss
 
 
 def expected_bytes(rung: Rung) -> int:
@@ -66,19 +66,6 @@ def peak_bytes(rung: Rung, contender: Contender) -> int | None:
     return int(done.stdout)
 
 
-def _peak_kib() -> float:
-    if _STATUS.exists():
-        return float(_field("VmHWM"))
-    import resource  # not on Windows
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _KIB_PER_UNIT
-
-
-def _field(name: str) -> int:
-    lines = dict(line.split(":", 1) for line in _STATUS.read_text().splitlines())
-    return int(lines[name].split()[0])
-
-
 def _measure(rung: Rung, name: str) -> int:
     """Train an epoch, and return the bytes that it took at most beyond what the libraries themselves take."""
     prefix = "peer "
@@ -89,9 +76,9 @@ def _measure(rung: Rung, name: str) -> int:
     contender.start(make_work(small))(orders(small, 0, 1), 0)
     if _CLEAR.exists():
         _CLEAR.write_text("5")  # the peak begins anew
-    before = _field("VmRSS") if _STATUS.exists() else _peak_kib()
+    before = memory.current_bytes()
     contender.start(make_work(rung))(orders(rung, 0, 1), 0)
-    return int(1024 * max(_peak_kib() - before, 0))
+    return max(memory.peak_bytes() - before, 0)
 
 
 def _multiply(rung: Rung) -> None:

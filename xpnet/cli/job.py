@@ -2,36 +2,42 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from xpnet.backend import Backend, get_backend
 from xpnet.callbacks import Callback
+from xpnet.cli.choices import choose_device, choose_scale, make_network, make_trainer, scales_target
 from xpnet.cli.options import TrainOptions
-from xpnet.data import Dataset, Split, Task, encode_targets, fit_scaler, infer_task, split
+from xpnet.data import Dataset, Split, encode_targets, fit_scaler, infer_task, split
 from xpnet.datasets import load_dataset
-from xpnet.errors import InvalidParameterError
-from xpnet.losses import get_loss
+from xpnet.early_stopping import get_early_stopping
 from xpnet.model import Model
-from xpnet.network import Network
-from xpnet.optimizers import OPTIMIZERS
 from xpnet.trainer import Run, Trainer
 
-__all__ = ["Job", "prepare"]
+__all__ = [
+    "PARTS",
+    "Confusion",
+    "Job",
+    "Scores",
+    "prepare",
+    "train",
+]
 
-_ELEMENTWISE = ("squared_error", "huber", "poisson")
-# Those that make sense for a task, the default first.
-_LOSSES: dict[Task, tuple[str, ...]] = {
-    "classification": ("cross_entropy", "binary_cross_entropy", *_ELEMENTWISE),
-    "multilabel": ("binary_cross_entropy", *_ELEMENTWISE),
-    "regression": _ELEMENTWISE,
-}
+PARTS = ("train", "validation", "test")
+# Of each part, where there is one.
+Scores = dict[str, dict[str, float] | None]
 
-# What the trainer calls otherwise.
-_BATCH_SIZES: dict[int | str | None, int | str | None] = {None: "auto", "all": None}
+
+class Confusion(NamedTuple):
+    """Labels of a part, and those predicted."""
+
+    part: str
+    labels: np.ndarray
+    predicted: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,21 +61,78 @@ class Job:
     trainer: Trainer
     backend: Backend
 
+    @property
+    def name(self) -> str:
+        """The name of the data."""
+        return self.dataset.name
+
+    @property
+    def n_samples(self) -> int:
+        """Samples to train on."""
+        return len(self.parts.x_train)
+
+    @property
+    def training(self) -> tuple[Any, ...]:
+        """What the trainer is given to train on: features and targets, scaled and encoded."""
+        return self.model.features(self.parts.x_train), self.model.targets(self.parts.y_train)
+
+    @property
+    def validation(self) -> Any:
+        """What the trainer is given to validate on, or None."""
+        parts, model = self.parts, self.model
+        if parts.x_validation is None or parts.y_validation is None:
+            return None
+        return model.features(parts.x_validation), model.targets(parts.y_validation)
+
     def run(self, *callbacks: Callback, checkpoints: Path | None = None) -> Run:
         """Train, from the newest of the checkpoints where they are given; see `Trainer.fit` for what it raises."""
-        parts, model = self.parts, self.model
-        validation = None
-        if parts.x_validation is not None and parts.y_validation is not None:
-            validation = (model.features(parts.x_validation), model.targets(parts.y_validation))
-        trainer = replace(self.trainer, callbacks=callbacks)
-        x, y = model.features(parts.x_train), model.targets(parts.y_train)
-        if checkpoints is not None:
-            return trainer.resume(checkpoints, x, y, validation=validation)
-        return trainer.fit(x, y, validation=validation, params=model.params)
+        return train(self, callbacks, checkpoints)
 
     def trained(self, run: Run) -> Model:
         """Return the model with the parameters that training gave."""
         return replace(self.model, vector=run.params.vector)
+
+    def assess(self, model: Model, run: Run) -> tuple[Scores, Confusion | None]:
+        """Return what a model reaches on each part, and the confusion of the test part or what is in its place.
+
+        A part is evaluated once: the validation part not again, where the run has just done it.
+        """
+        parts = {name: (getattr(self.parts, f"x_{name}"), getattr(self.parts, f"y_{name}")) for name in PARTS}
+        last = next(name for name in reversed(PARTS) if parts[name][0] is not None)
+        scores: Scores = {"train": None, "validation": self._validated(run), "test": None}
+        predicted = np.empty(0)
+        for name, (x, y) in parts.items():
+            if x is not None and (scores[name] is None or name == last):
+                scores[name], predicted = model.assess(x, y, self.backend)
+        if model.classes is None:
+            return scores, None
+        return scores, Confusion(last, model.classes[model.targets(parts[last][1])], predicted)
+
+    def _validated(self, run: Run) -> dict[str, float] | None:
+        """Return the validation scores of the parameters that training gave, where it has taken them."""
+        if run.state.best is not None:
+            stopping = get_early_stopping(self.trainer.early_stopping or "loss")
+            return max(run.history, key=stopping.value).validation  # the first of equals, as in training
+        return run.history[-1].validation if run.history and run.state.position == 0 else None
+
+
+class _Trainable(Protocol):
+    @property
+    def model(self) -> Model: ...
+    @property
+    def trainer(self) -> Trainer: ...
+    @property
+    def training(self) -> tuple[Any, ...]: ...
+    @property
+    def validation(self) -> Any: ...
+
+
+def train(job: _Trainable, callbacks: tuple[Callback, ...], checkpoints: Path | None) -> Run:
+    """Train a job, from the newest of the checkpoints where they are given."""
+    trainer = replace(job.trainer, callbacks=callbacks)
+    if checkpoints is not None:
+        return trainer.resume(checkpoints, *job.training, validation=job.validation)
+    return trainer.fit(*job.training, validation=job.validation, params=job.model.params)
 
 
 def prepare(data: str, options: TrainOptions) -> Job:
@@ -80,7 +143,7 @@ def prepare(data: str, options: TrainOptions) -> Job:
     XpnetError
         Whatever is wrong with the options, the device or the data.
     """
-    backend = get_backend(_device(options))
+    backend = get_backend(choose_device(options))
     dataset = load_dataset(data, data_dir=options.data_dir, target=options.target)
     task = options.task or infer_task(dataset.y)
     _, classes = encode_targets(dataset.y, task)
@@ -94,109 +157,17 @@ def prepare(data: str, options: TrainOptions) -> Job:
         x_test=dataset.x_test,
         y_test=dataset.y_test,
     )
-    loss = _loss(options.loss, task)
-    if options.label_smoothing and task != "classification":
-        raise InvalidParameterError(f"label_smoothing: expected 0 for a {task}; received {options.label_smoothing!r}.")
     y_train, _ = encode_targets(parts.y_train, task, classes)
-    if classes is None:
-        n_out = y_train.shape[1]
-    else:
-        n_out = 1 if len(classes) == 2 and loss == "binary_cross_entropy" else len(classes)
-    network = Network(
-        (dataset.x.shape[1], *_hidden(options.hidden), n_out),
-        activation=options.activation[0] if len(options.activation) == 1 else options.activation,
-        output=options.output,
-        loss=loss,
-        initializer=options.init,
-        dropout=options.dropout,
-        l2=options.l2,
-        l1=options.l1,
-        label_smoothing=options.label_smoothing,
-        reduction=options.reduction,
-    )
-    scale = options.scale or ("divide:255" if dataset.x.dtype == np.uint8 else "standard")
-    # A count or a rate has a zero that scaling would move.
-    scaled_target = task == "regression" and loss != "poisson" and scale != "none"
+    loss, network = make_network(options, task, dataset.x.shape[1], classes, y_train.size // len(y_train))
+    scale = choose_scale(options, dataset.x.dtype)
     model = Model(
         network,
         network.init(options.seed, dtype=options.dtype).vector,
         task,
         classes,
         fit_scaler(scale, parts.x_train),
-        fit_scaler("standard", y_train) if scaled_target else None,
+        fit_scaler("standard", y_train) if scales_target(task, loss, scale) else None,
         dataset.feature_names,
         dataset.target_name,
     )
-    return Job(dataset, parts, model, _trainer(network, backend, options), backend)
-
-
-def _loss(loss: str | None, task: Task) -> str:
-    fitting = _LOSSES[task]
-    if loss is None:
-        return fitting[0]
-    get_loss(loss)  # an unknown one is refused with all that there are
-    if loss.partition(":")[0] not in fitting:
-        raise InvalidParameterError(
-            f"--loss: expected one of {', '.join(fitting)} for a {task}; received {loss!r}. "
-            "Choose another, or another --task."
-        )
-    return loss
-
-
-def _trainer(network: Network, backend: Backend, options: TrainOptions) -> Trainer:
-    optimizer = options.optimizer
-    if options.momentum is not None:
-        name = optimizer.partition(":")[0]
-        with_momentum = [n for n, f in OPTIMIZERS.items() if "momentum" in inspect.signature(f).parameters]
-        if name in OPTIMIZERS and name not in with_momentum:
-            raise InvalidParameterError(
-                f"--momentum: expected --optimizer {' or '.join(with_momentum)}; received {name!r}, which has none."
-            )
-        optimizer += f"{',' if ':' in optimizer else ':'}momentum={options.momentum!r}"
-    return Trainer(
-        network,
-        optimizer=optimizer,
-        learning_rate=options.lr,
-        schedule=options.schedule,
-        clip_norm=options.clip_norm,
-        batch_size=_BATCH_SIZES.get(options.batch_size, options.batch_size),
-        epochs=options.epochs,
-        early_stopping=options.early_stopping,
-        class_weight=options.class_weight,
-        seed=options.seed,
-        dtype=options.dtype,
-        on_divergence=options.on_divergence,
-        device=backend,
-    )
-
-
-def _device(options: TrainOptions) -> str:
-    """Join ``--backend torch --device gpu:1 --precision tf32`` to ``torch:gpu:1@tf32``."""
-    device, at, precision = options.device.partition("@")
-    if options.precision is not None:
-        if at and precision != options.precision:
-            raise InvalidParameterError(
-                f"precision: expected {precision!r}, that of --device {options.device}; received {options.precision!r}."
-            )
-        at, precision = "@", options.precision
-    if at and precision != "float32" and options.dtype == "float64":
-        raise InvalidParameterError(f"precision: expected 'float32' with --dtype float64; received {precision!r}.")
-    named = device.partition(":")[0]
-    if options.backend is not None and named in ("cpu", "gpu", "auto"):
-        device = f"{options.backend}:{device}"
-    elif options.backend is not None and named != options.backend:
-        raise InvalidParameterError(
-            f"--backend: expected {named!r}, the backend of --device {options.device}; received {options.backend!r}."
-        )
-    return device + at + precision
-
-
-def _hidden(text: str) -> tuple[int, ...]:
-    if text == "none":
-        return ()
-    try:
-        return tuple(int(size) for size in text.split(","))
-    except ValueError as exc:
-        raise InvalidParameterError(
-            f"--hidden: expected the sizes of the hidden layers, as 256,128, or none; received {text!r}."
-        ) from exc
+    return Job(dataset, parts, model, make_trainer(network, backend, options), backend)

@@ -72,6 +72,10 @@ class TrainOptions:
     val_fraction: Annotated[float, _option(_DATA, "validation part of all samples")] = 0.1
     test_fraction: Annotated[float, _option(_DATA, "test part, where the data have none of their own")] = 0.2
 
+    memory_limit: Annotated[
+        str | None, _option(_DATA, "read data in pieces where memory would exceed this: 512MB, 2GB")
+    ] = None
+
     hidden: Annotated[str, _option(_NETWORK, "hidden layers: 256,128 or none")] = "128,64"
     activation: Annotated[
         tuple[str, ...],
@@ -110,6 +114,9 @@ class TrainOptions:
     batch_size: Annotated[
         int | Literal["all"] | None,
         _option(_TRAINING, "samples a step [default: 32, or all if there are fewer]", converter=_whole_or_all),
+    ] = None
+    micro_batch: Annotated[
+        int | None, _option(_TRAINING, "samples of a batch held at once: less memory, same result", converter=whole)
     ] = None
     epochs: Annotated[int, _option(_TRAINING, "passes over the training part", converter=whole)] = 20
     early_stopping: Annotated[

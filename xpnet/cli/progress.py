@@ -11,6 +11,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from xpnet.errors import size_text
+from xpnet.memory import parse_size
 from xpnet.progress import METRIC_NAMES, figure
 from xpnet.trainer import Run
 
@@ -23,7 +25,9 @@ class _Console(Console):
         raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 
-def print_summary(title: str, summary: dict[str, Any], run: Run, files: list[Path]) -> None:
+def print_summary(
+    title: str, summary: dict[str, Any], run: Run, files: list[Path], memory_limit: str | None = None
+) -> None:
     """Print a table of the parts with their loss and score, and where the files are."""
     console = _Console(highlight=False, markup=False)
     parts = [name for name in ("train", "validation", "test") if summary[name]]
@@ -39,5 +43,9 @@ def print_summary(title: str, summary: dict[str, Any], run: Run, files: list[Pat
         f"{epochs}{ended} in {summary['seconds']:.1f} s on {summary['device']}, "
         f"{summary['samples_per_second']:,.0f} samples/s",
     )
+    if memory_limit is not None:
+        console.print(
+            f"peak memory {size_text(summary['peak_memory'])}, of {size_text(parse_size(memory_limit))} allowed"
+        )
     for path in files:
         console.print(f"  {path}", soft_wrap=True)

@@ -9,18 +9,18 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from xpnet.callbacks import Callback, Interrupt
 from xpnet.checkpoint import Checkpoint
 from xpnet.cli import plots
 from xpnet.cli.folder import RunFolder, choose_folder
-from xpnet.cli.job import Job, prepare
+from xpnet.cli.job import Confusion, Job
 from xpnet.cli.options import ResumeOptions, TrainOptions, read_config, write_config
 from xpnet.cli.progress import print_summary
-from xpnet.early_stopping import get_early_stopping
+from xpnet.cli.stream_job import StreamJob, prepare_within
 from xpnet.errors import DivergenceError, InvalidParameterError
 from xpnet.files import write_atomically
+from xpnet.memory import peak_bytes
 from xpnet.metrics_file import MetricsFile
 from xpnet.model import Model
 from xpnet.model_io import save_model
@@ -42,11 +42,12 @@ def train(data: str = "digits", *, options: TrainOptions = _DEFAULTS) -> int:
     Parameters
     ----------
     data : str
-        A name that `xpnet datasets` lists; a .csv, .npz, .npy, .parquet or .libsvm file; or a folder of IDX files.
+        A name that `xpnet datasets` lists; a .csv, .npz, .npy, .parquet, .arrow or .libsvm file; a folder of IDX
+        files, or of files of one of these kinds, which are read in pieces.
     """
     with threads_limited(options.threads):
-        job = prepare(data, options)
-        with RunFolder(choose_folder(options.out, job.dataset.name), _config(data, job, options)) as folder:
+        job = prepare_within(data, options)
+        with RunFolder(choose_folder(options.out, job.name), _config(data, job, options)) as folder:
             return _run(job, options, folder)
 
 
@@ -66,7 +67,7 @@ def resume(run: Path, *, options: ResumeOptions = _RESUME_DEFAULTS) -> int:
             f"{run}: expected a run with checkpoints; received one without. Train with --checkpoint-every."
         )
     with threads_limited(options.threads):
-        job = prepare(data, configured)
+        job = prepare_within(data, configured)
         with RunFolder(run, _config(data, job, configured)) as folder:
             folder.lock()
             checkpoints = run / _CHECKPOINTS
@@ -74,18 +75,18 @@ def resume(run: Path, *, options: ResumeOptions = _RESUME_DEFAULTS) -> int:
             return _run(job, configured, folder, checkpoints if any(checkpoints.glob("*.safetensors")) else None)
 
 
-def _config(data: str, job: Job, options: TrainOptions) -> bytes:
+def _config(data: str, job: Job | StreamJob, options: TrainOptions) -> bytes:
     return write_config(data, dataclasses.replace(options, device=job.backend.name, backend=None, precision=None))
 
 
-def _run(job: Job, options: TrainOptions, folder: RunFolder, checkpoints: Path | None = None) -> int:
+def _run(job: Job | StreamJob, options: TrainOptions, folder: RunFolder, checkpoints: Path | None = None) -> int:
     interrupt = Interrupt(*_SIGNALS)
     # The first listens before the second writes; the others write into what the second has made.
     callbacks: list[Callback] = [interrupt, folder, MetricsFile(folder.path / "metrics.jsonl")]
     if options.checkpoint_every is not None:
         callbacks.append(Checkpoint(folder.path / _CHECKPOINTS, options.checkpoint_every, options.keep))
     if not options.quiet:
-        callbacks.append(Progress(len(job.parts.x_train)))
+        callbacks.append(Progress(job.n_samples))
     started = time.perf_counter()
     failure = None
     path = folder.path / "model.safetensors"
@@ -105,8 +106,8 @@ def _run(job: Job, options: TrainOptions, folder: RunFolder, checkpoints: Path |
         with suppress(OSError):
             print(f"xpnet: stopped in epoch {run.state.epoch + 1}; saved as {path}.{hint}", file=sys.stderr)
         return code
-    trained = len(job.parts.x_train) * (len(run.history) - folder.epochs_before)
-    scores, predicted = _assess(job, model, run)
+    trained = job.n_samples * (len(run.history) - folder.epochs_before)
+    scores, confusion = job.assess(model, run)
     summary = {
         "task": model.task,
         "device": job.backend.name,
@@ -117,55 +118,28 @@ def _run(job: Job, options: TrainOptions, folder: RunFolder, checkpoints: Path |
         "model": str(path),
         "stopped": run.stopped,
     } | scores
-    pictures = _draw(job, model, run, folder.path, predicted)
+    # The library that draws takes more memory than a run with a limit may have left.
+    pictures = [] if isinstance(job, StreamJob) else _draw(run, model, confusion, folder.path)
+    summary["peak_memory"] = peak_bytes()
     if options.json:
         print(json.dumps(summary))
     elif not options.quiet:
         sizes = "-".join(map(str, model.network.layer_sizes))
-        title = f"{job.dataset.name}: {model.task}, {sizes}, {model.network.n_parameters:,} parameters"
-        print_summary(title, summary, run, [path, *pictures])
+        title = f"{job.name}: {model.task}, {sizes}, {model.network.n_parameters:,} parameters"
+        print_summary(title, summary, run, [path, *pictures], options.memory_limit)
     return code
 
 
-def _assess(job: Job, model: Model, run: Run) -> tuple[dict[str, dict[str, float] | None], dict[str, Any]]:
-    """Return the scores of each part, and what is predicted for those that were asked about here."""
-    scores: dict[str, dict[str, float] | None] = {"train": None, "validation": _validation(job, run), "test": None}
-    predicted: dict[str, Any] = {}
-    parts = _parts(job)
-    for name, x, y in parts:
-        if scores[name] is None or name == parts[-1][0]:  # of the last the confusion matrix is drawn
-            scores[name], predicted[name] = model.assess(x, y, job.backend)
-    return scores, predicted
-
-
-def _parts(job: Job) -> list[tuple[str, Any, Any]]:
-    parts = job.parts
-    found = [
-        ("train", parts.x_train, parts.y_train),
-        ("validation", parts.x_validation, parts.y_validation),
-        ("test", parts.x_test, parts.y_test),
-    ]
-    return [part for part in found if part[1] is not None]
-
-
-def _validation(job: Job, run: Run) -> dict[str, float] | None:
-    """Return the validation scores of the parameters that training gave, where it has taken them."""
-    if run.state.best is not None:
-        stopping = get_early_stopping(job.trainer.early_stopping or "loss")
-        return max(run.history, key=stopping.value).validation  # the first of equals, as in training
-    return run.history[-1].validation if run.history and run.state.position == 0 else None
-
-
-def _draw(job: Job, model: Model, run: Run, folder: Path, predicted: dict[str, Any]) -> list[Path]:
-    """Draw the curves and, for classes, the confusion matrix of the test part or of what there is in its place."""
+def _draw(run: Run, model: Model, confusion: Confusion | None, folder: Path) -> list[Path]:
+    """Draw the curves and, for classes, the confusion matrix."""
     if not plots.is_available() or not run.history:
         return []
     pictures = {"curves.png": plots.curves_png(run.history, model.metric)}
-    if model.classes is not None:
-        name, _, y = _parts(job)[-1]
-        title = {"train": "training"}.get(name, name)
-        true = model.classes[model.targets(y)]
-        pictures["confusion.png"] = plots.confusion_matrix_png(true, predicted[name], model.classes, title)
+    if confusion is not None and model.classes is not None:
+        title = {"train": "training"}.get(confusion.part, confusion.part)
+        pictures["confusion.png"] = plots.confusion_matrix_png(
+            confusion.labels, confusion.predicted, model.classes, title
+        )
     for file, png in pictures.items():
         write_atomically(folder / file, png)
     return [folder / file for file in pictures]

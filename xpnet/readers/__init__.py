@@ -1,4 +1,4 @@
-"""Data files: a folder of IDX files, .npz, .npy, .csv, .parquet and LIBSVM."""
+"""Data files: a folder of IDX files, .npz, .npy, .csv, .parquet, .arrow and LIBSVM."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from xpnet.errors import DataError
 from xpnet.readers.arrays import read_npy, read_npz
 from xpnet.readers.common import Array, Reader, Request, Table, listed, read_error
 from xpnet.readers.idx import read_idx_folder
-from xpnet.readers.parquet import read_parquet
+from xpnet.readers.parquet import read_arrow, read_parquet
 from xpnet.readers.text import read_csv, read_libsvm
 
 __all__ = ["SUFFIXES", "read_dataset", "read_features"]
 
 _READERS: dict[str, Reader] = {
+    ".arrow": read_arrow,
     ".csv": read_csv,
+    ".feather": read_arrow,
     ".libsvm": read_libsvm,
     ".npy": read_npy,
     ".npz": read_npz,

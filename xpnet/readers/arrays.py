@@ -8,14 +8,24 @@ import warnings
 import zipfile
 import zlib
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 import numpy as np
 
 from xpnet.errors import DataError
-from xpnet.readers.common import MAX_RATIO, Array, Request, Table, as_features, listed, read_bounded, read_error
+from xpnet.readers.common import (
+    MAX_RATIO,
+    Array,
+    Request,
+    Table,
+    as_features,
+    check_declared,
+    listed,
+    read_bounded,
+    read_error,
+)
 
-__all__ = ["read_npy", "read_npz"]
+__all__ = ["BROKEN", "array_header", "as_text", "broken", "choose_members", "read_npy", "read_npz", "target_path"]
 
 # Keys, in the order in which they are looked for.
 _FEATURE_KEYS = ("x", "X", "x_train", "X_train")
@@ -34,7 +44,7 @@ _SIBLINGS = {
 }
 
 # What NumPy's header parser and the zip reader raise on bytes that are neither.
-_BROKEN = (
+BROKEN = (
     ValueError,
     TypeError,
     OverflowError,
@@ -52,36 +62,36 @@ def read_npz(path: Path, request: Request) -> Table:
     """Read x (or X, x_train, X_train) and y (or y_train, or the key that is the target), x_test and y_test."""
     try:
         with zipfile.ZipFile(path) as archive:
-            members = {
-                info.filename.removesuffix(".npy"): info
-                for info in archive.infolist()
-                if info.filename.endswith(".npy")
-            }
-
-            def load(keys: tuple[str, ...]) -> tuple[str, Array] | tuple[None, None]:
-                key = next((key for key in keys if key in members), None)
-                return (None, None) if key is None else (key, _read_member(path, archive, members[key]))
-
-            target_keys = _TARGET_KEYS if request.target is None else (request.target,)
-            for keys, needed in ((_FEATURE_KEYS, True), (target_keys, request.training)):
-                if needed and not set(keys) & set(members):
-                    raise read_error(
-                        path, f"missing array: expected a key of {listed(keys)}; received the keys {listed(members)}"
-                    )
-            _, x = load(_FEATURE_KEYS)
-            target_name, y = load(target_keys)
-            _, x_test = load(_TEST_FEATURE_KEYS)
-            _, y_test = load(_TEST_TARGET_KEYS)
+            keys, members = choose_members(path, archive, request)
+            x, y, x_test, y_test = (None if key is None else _read_member(path, archive, members[key]) for key in keys)
     except DataError:
         raise
     except OSError as exc:
         raise read_error(path, f"cannot be read: {exc.strerror or exc}") from exc
-    except _BROKEN as exc:
-        raise _broken(path, "an .npz archive", exc) from exc
-    if (x_test is None) != (y_test is None) and request.training:
-        raise read_error(path, "test part: expected both x_test and y_test; received only one of them")
+    except BROKEN as exc:
+        raise broken(path, "an .npz archive", exc) from exc
     tested = None if x_test is None else as_features(x_test)
-    return Table(as_features(cast(Array, x)), y, None, target_name, tested, y_test)
+    return Table(as_features(cast(Array, x)), y, None, keys[1], tested, y_test)
+
+
+def choose_members(
+    path: Path, archive: zipfile.ZipFile, request: Request
+) -> tuple[list[str | None], dict[str, zipfile.ZipInfo]]:
+    """Return the keys of features, targets and the test part's, None where there is none, and the members by key."""
+    members = {
+        info.filename.removesuffix(".npy"): info for info in archive.infolist() if info.filename.endswith(".npy")
+    }
+    target_keys = _TARGET_KEYS if request.target is None else (request.target,)
+    wanted = (_FEATURE_KEYS, target_keys, _TEST_FEATURE_KEYS, _TEST_TARGET_KEYS)
+    for keys, needed in ((_FEATURE_KEYS, True), (target_keys, request.training)):
+        if needed and not set(keys) & set(members):
+            raise read_error(
+                path, f"missing array: expected a key of {listed(keys)}; received the keys {listed(members)}"
+            )
+    found = [next((key for key in keys if key in members), None) for keys in wanted]
+    if (found[2] is None) != (found[3] is None) and request.training:
+        raise read_error(path, "test part: expected both x_test and y_test; received only one of them")
+    return found, members
 
 
 def read_npy(path: Path, request: Request) -> Table:
@@ -90,12 +100,13 @@ def read_npy(path: Path, request: Request) -> Table:
     The other one is the target, a path from here or from the folder of `path`; or the file beside `path` that its
     name calls for: X.npy and y.npy, x_train and y_train, features and targets, images and labels, data and target.
     """
-    target = _target_path(path, request)
+    target = target_path(path, request)
     x = as_features(_read_file(path))
     return Table(x, None if target is None else _read_file(target), None, None if target is None else target.name)
 
 
-def _target_path(path: Path, request: Request) -> Path | None:
+def target_path(path: Path, request: Request) -> Path | None:
+    """Return the file of the targets that belongs to a file of features."""
     sibling = _SIBLINGS.get(path.stem)
     candidates = [] if sibling is None else [path.with_name(f"{sibling}.npy")]
     if request.target is not None:
@@ -115,8 +126,8 @@ def _read_file(path: Path) -> Array:
         raise
     except OSError as exc:
         raise read_error(path, f"cannot be read: {exc.strerror or exc}") from exc
-    except _BROKEN as exc:
-        raise _broken(path, "an .npy file", exc) from exc
+    except BROKEN as exc:
+        raise broken(path, "an .npy file", exc) from exc
 
 
 def _read_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
@@ -127,12 +138,21 @@ def _read_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) ->
         raise read_error(
             path, f"array {info.filename!r}: it declares {info.file_size} bytes, more than the file can hold"
         )
+    check_declared(path, info.file_size)
     with archive.open(info) as stream:
         return _read_array(path, stream, info.file_size)
 
 
 def _read_array(path: Path, stream: IO[bytes], size: int) -> Array:
     """Read one array from a stream of `size` bytes."""
+    shape, fortran_order, dtype = array_header(path, stream, size)
+    data = read_bounded(stream, math.prod(shape) * dtype.itemsize)
+    array: Array = np.ndarray(shape, dtype, data, order="F" if fortran_order else "C")
+    return as_text(path, array) if dtype.kind in "US" else array.astype(dtype.newbyteorder("="), copy=False)
+
+
+def array_header(path: Path, stream: IO[bytes], size: int) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Read the header of an array in `size` bytes: shape, whether it lies column by column, and dtype."""
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about headers written by Python 2 and odd literals: they are read or refused
@@ -151,12 +171,11 @@ def _read_array(path: Path, stream: IO[bytes], size: int) -> Array:
         raise read_error(
             path, f"truncated or oversized: expected {declared} bytes of data by the array's header; received {held}"
         )
-    data = read_bounded(stream, declared)
-    array: Array = np.ndarray(shape, dtype, data, order="F" if fortran_order else "C")
-    return _as_text(path, array) if dtype.kind in "US" else array.astype(dtype.newbyteorder("="), copy=False)
+    return shape, fortran_order, dtype
 
 
-def _as_text(path: Path, array: Array) -> Array:
+def as_text(path: Path, array: Array) -> Array:
+    """Return text as str, where every code point is one."""
     try:
         # Reading each string is what finds code points that there are not.
         texts = [item.decode() if isinstance(item, bytes) else item for item in array.ravel().tolist()]
@@ -166,5 +185,6 @@ def _as_text(path: Path, array: Array) -> Array:
     return np.array(texts, dtype=str).reshape(array.shape)
 
 
-def _broken(path: Path, what: str, exc: BaseException) -> DataError:
+def broken(path: Path, what: str, exc: BaseException) -> DataError:
+    """Make the error for bytes that are not what they should be."""
     return read_error(path, f"broken: expected {what} ({str(exc) or type(exc).__name__}); save it again with numpy")

@@ -21,6 +21,7 @@ __all__ = [
     "Request",
     "Table",
     "as_features",
+    "check_declared",
     "check_memory",
     "choose_columns",
     "listed",
@@ -127,6 +128,16 @@ def as_features(x: Array) -> Array:
     kept = x.dtype == np.uint8 or x.dtype == np.float32
     with np.errstate(over="ignore"):  # a long double beyond float64 becomes infinity, which is refused later
         return x.astype(x.dtype.newbyteorder("=") if kept else np.float64, copy=False)
+
+
+def check_declared(path: Path, size: int) -> None:
+    """Raise where the bytes that a header declares would not fit: compressed, they are cheap to declare and to hold."""
+    if size > (limit := memory_limit()):
+        raise read_error(
+            path,
+            f"too large: expected at most {limit / 2**30:.3g} GiB of data; received {size / 2**30:.3g} GiB by its "
+            "header; if it is what it should be, store it uncompressed and read it in pieces (--memory-limit)",
+        )
 
 
 def listed(names: Iterable[object], limit: int = 20) -> str:

@@ -11,9 +11,19 @@ from typing import IO, cast
 
 import numpy as np
 
-from xpnet.readers.common import MAX_RATIO, Array, Request, Table, as_features, listed, read_bounded, read_error
+from xpnet.readers.common import (
+    MAX_RATIO,
+    Array,
+    Request,
+    Table,
+    as_features,
+    check_declared,
+    listed,
+    read_bounded,
+    read_error,
+)
 
-__all__ = ["IDX_NAMES", "find_idx", "read_idx", "read_idx_folder"]
+__all__ = ["IDX_NAMES", "find_idx", "idx_header", "read_idx", "read_idx_folder"]
 
 IDX_NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
@@ -100,13 +110,14 @@ def read_idx(path: Path) -> Array:
     try:
         stored = path.stat().st_size
         with cast(IO[bytes], gzip.open(path)) if zipped else path.open("rb") as stream:
-            dtype, shape = _read_header(path, stream)
+            dtype, shape = idx_header(path, stream)
             size = math.prod(shape) * dtype.itemsize
             # What the file cannot hold is not even looked for, and never more than one byte beyond the declared size.
             if size > stored * (MAX_RATIO if zipped else 1):
                 raise read_error(
                     path, f"truncated: expected {size} bytes of data by its header; its {stored} hold less"
                 )
+            check_declared(path, size)
             data = read_bounded(stream, size + 1)
     except FileNotFoundError as exc:
         raise read_error(path, "no such file: expected an IDX file") from exc
@@ -125,7 +136,8 @@ def read_idx(path: Path) -> Array:
     return array.astype(dtype.newbyteorder("="), copy=False)
 
 
-def _read_header(path: Path, stream: IO[bytes]) -> tuple[np.dtype[np.generic], tuple[int, ...]]:
+def idx_header(path: Path, stream: IO[bytes]) -> tuple[np.dtype[np.generic], tuple[int, ...]]:
+    """Read the header: type and shape, whether or not the data are there."""
     magic = stream.read(4)
     if len(magic) < 4:
         raise read_error(path, f"truncated: expected a header of 4 bytes or more; received {len(magic)} bytes")

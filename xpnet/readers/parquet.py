@@ -1,7 +1,9 @@
-"""Parquet, by pyarrow (the extra ``data``)."""
+"""Parquet and Arrow, by pyarrow (the extra ``data``)."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,32 +12,51 @@ import numpy as np
 from xpnet.errors import DataError
 from xpnet.readers.common import Array, Request, Table, check_memory, choose_columns, listed, read_error
 
-__all__ = ["read_parquet"]
+__all__ = ["broken_table", "convert", "read_arrow", "read_parquet"]
 
 
 def read_parquet(path: Path, request: Request) -> Table:
     """Read a table of numbers; the target may be text."""
-    try:
-        import pyarrow as pa
+    with broken_table(path, "a Parquet file"):
         import pyarrow.parquet as pq
-    except ImportError as exc:
-        raise read_error(path, "Parquet needs pyarrow, which is not installed: pip install pyarrow") from exc
-    try:
+
         with pq.ParquetFile(path) as file:
             metadata = file.metadata
             check_memory(path, metadata.num_rows, metadata.num_columns)
             uncompressed = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
             check_memory(path, uncompressed // 8, 1)
             table = file.read()
-        return _convert(path, table, request)
+        return convert(path, table, request)
+
+
+def read_arrow(path: Path, request: Request) -> Table:
+    """Read a table of numbers from Arrow's file format (Feather 2); the target may be text."""
+    with broken_table(path, "an Arrow file"):
+        import pyarrow as pa
+
+        check_memory(path, path.stat().st_size // 8, 1)
+        with pa.OSFile(str(path)) as file, pa.ipc.open_file(file) as reader:
+            return convert(path, reader.read_all(), request)
+
+
+@contextmanager
+def broken_table(path: Path, what: str) -> Iterator[None]:
+    """Make pyarrow's errors, and its absence, errors about a file."""
+    try:
+        import pyarrow as pa
+    except ImportError as exc:
+        raise read_error(path, "Parquet and Arrow need pyarrow, which is not installed: pip install pyarrow") from exc
+    try:
+        yield
     except DataError:
         raise
     except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, OverflowError, MemoryError) as exc:
         reason = (str(exc) or type(exc).__name__).partition("\n")[0]
-        raise read_error(path, f"broken: expected a Parquet file ({reason:.200}); write it again") from exc
+        raise read_error(path, f"broken: expected {what} ({reason:.200}); write it again") from exc
 
 
-def _convert(path: Path, table: Any, request: Request) -> Table:
+def convert(path: Path, table: Any, request: Request) -> Table:
+    """Return an Arrow table's features and targets."""
     names = [str(name) for name in table.column_names]
     if not names or table.num_rows == 0:
         raise read_error(path, f"no samples: expected rows; received none, of columns {listed(names)}")

@@ -6,7 +6,7 @@ import csv
 import math
 import re
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn, TextIO
 
@@ -15,7 +15,7 @@ import numpy as np
 from xpnet.errors import DataError
 from xpnet.readers.common import Array, Request, Table, check_memory, choose_columns, listed, read_error
 
-__all__ = ["read_csv", "read_libsvm"]
+__all__ = ["CsvRows", "kind_of", "numbered_rows", "read_csv", "read_libsvm"]
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 
@@ -31,47 +31,107 @@ def read_csv(path: Path, request: Request) -> Table:
         raise read_error(path, f"cannot be read: {exc.strerror or exc}") from exc
 
 
-def _read_rows(path: Path, stream: TextIO, request: Request) -> Table:
-    rows = _numbered_rows(path, stream)
-    line, first = next(rows, (0, []))
-    if not first:
-        raise read_error(path, "empty file: expected rows of comma-separated values; received none")
-    header = any(_number(cell) is None for cell in first)
-    names = [cell.strip() for cell in first] if header else [str(i + 1) for i in range(len(first))]
-    features, target = choose_columns(path, names, header, request)
-    values, targets, target_lines = array("d"), list[str](), array("q")
+class CsvRows:
+    """Features and targets from the rows of a table, as they are taken in.
 
-    def take(line: int, row: list[str]) -> None:
-        if len(row) != len(names):
-            raise read_error(path, f"line {line}: uneven rows: expected {len(names)} cells; received {len(row)}")
-        cells = [row[i] for i in features]
+    Attributes
+    ----------
+    names : list of str
+        Of the columns: the header, or 1, 2, ...
+    has_header : bool
+    columns : Columns
+    texts : list of str
+        The targets.
+    """
+
+    def __init__(self, path: Path, first: list[str], request: Request) -> None:
+        self._path = path
+        self.has_header = any(_number(cell) is None for cell in first)
+        self.names = [cell.strip() for cell in first] if self.has_header else [str(i + 1) for i in range(len(first))]
+        self.columns = choose_columns(path, self.names, self.has_header, request)
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget what was taken in."""
+        self._values, self.texts, self._lines = array("d"), list[str](), array("q")
+
+    @property
+    def feature_names(self) -> tuple[str, ...] | None:
+        """Names of the features, where the table has a header."""
+        return tuple(self.names[i] for i in self.columns.features) if self.has_header else None
+
+    @property
+    def target_name(self) -> str | None:
+        """Name of the target's column, where there is one."""
+        return None if self.columns.target is None else self.names[self.columns.target]
+
+    def target(self, line: int, row: list[str]) -> str | None:
+        """Return a row's target as text, None where there are none; refuse a row of another length."""
+        if len(row) != len(self.names):
+            raise read_error(
+                self._path, f"line {line}: uneven rows: expected {len(self.names)} cells; received {len(row)}"
+            )
+        if self.columns.target is None:
+            return None
+        if not (text := row[self.columns.target].strip()):
+            raise read_error(self._path, f"line {line}, column {self.target_name!r}: missing target: expected a value")
+        return text
+
+    def take(self, line: int, row: list[str]) -> None:
+        """Take a row in."""
+        text = self.target(line, row)
+        cells = [row[i] for i in self.columns.features]
         try:
             numbers = [float(cell) for cell in cells]
         except ValueError:
             numbers = [math.nan]
         # float() takes 1_000; nobody who writes that in a table means a number.
         if not all(map(math.isfinite, numbers)) or "_" in "".join(cells):
-            _refuse(path, line, [(names[i], row[i]) for i in features])
-        values.extend(numbers)
-        if target is not None:
-            if not (text := row[target].strip()):
-                raise read_error(path, f"line {line}, column {names[target]!r}: missing target: expected a value")
-            targets.append(text)
-            target_lines.append(line)
+            _refuse(self._path, line, [(self.names[i], row[i]) for i in self.columns.features])
+        self._values.extend(numbers)
+        if text is not None:
+            self.texts.append(text)
+            self._lines.append(line)
 
-    if not header:
-        take(line, first)
+    def features(self) -> Array:
+        """Return what was taken in, (n_samples, n_features)."""
+        return np.frombuffer(self._values, np.float64).reshape(-1, len(self.columns.features))
+
+    def targets(self, kind: str | None = None) -> Array:
+        """Return the targets as integers, else as floats, else as text; or as the kind that `kind_of` says."""
+        kind = kind or max(map(kind_of, self.texts))
+        if kind == "integer":
+            return np.array([int(text) for text in self.texts], dtype=np.int64)
+        if kind == "text":
+            return np.array(self.texts, dtype=str)
+        y = np.array([_number(text) for text in self.texts], dtype=np.float64)
+        if not np.isfinite(y).all():
+            row = int(np.argmin(np.isfinite(y)))
+            raise read_error(
+                self._path,
+                f"line {self._lines[row]}, column {self.target_name!r:.60}: expected a finite target; received "
+                f"{self.texts[row]!r:.60}; remove the line",
+            )
+        return y
+
+
+def _read_rows(path: Path, stream: TextIO, request: Request) -> Table:
+    rows = numbered_rows(path, stream)
+    line, first = next(rows, (0, []))
+    if not first:
+        raise read_error(path, "empty file: expected rows of comma-separated values; received none")
+    table = CsvRows(path, first, request)
+    if not table.has_header:
+        table.take(line, first)
     for line, row in rows:
-        take(line, row)
-    if not values:
-        raise read_error(path, f"no samples: expected rows below the header; received only {listed(names)}")
-    x = np.frombuffer(values, np.float64).reshape(-1, len(features))
-    y = None if target is None else _typed(path, names[target], targets, target_lines)
-    feature_names = tuple(names[i] for i in features) if header else None
-    return Table(x, y, feature_names, None if target is None else names[target])
+        table.take(line, row)
+    x = table.features()
+    if not len(x):
+        raise read_error(path, f"no samples: expected rows below the header; received only {listed(table.names)}")
+    return Table(x, None if table.columns.target is None else table.targets(), table.feature_names, table.target_name)
 
 
-def _numbered_rows(path: Path, stream: TextIO) -> Iterator[tuple[int, list[str]]]:
+def numbered_rows(path: Path, stream: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
     """Yield the rows that are not blank, each with the number of its (last) line."""
 
     def lines() -> Iterator[str]:
@@ -108,22 +168,11 @@ def _is_text(cell: str) -> bool:
     return _number(cell) is None
 
 
-def _typed(path: Path, name: str, texts: Sequence[str], lines: Sequence[int]) -> Array:
-    """Return the targets as integers, else as floats, else as the text that they are."""
-    if all(map(_INTEGER.fullmatch, texts)):
-        return np.array([int(text) for text in texts], dtype=np.int64)
-    numbers = [_number(text) for text in texts]
-    if any(number is None for number in numbers):
-        return np.array(texts, dtype=str)
-    y = np.array(numbers, dtype=np.float64)
-    if not np.isfinite(y).all():
-        row = int(np.argmin(np.isfinite(y)))
-        raise read_error(
-            path,
-            f"line {lines[row]}, column {name!r:.60}: expected a finite target; received {texts[row]!r:.60}; "
-            "remove the line",
-        )
-    return y
+def kind_of(text: str) -> str:
+    """Tell what a target is; the kind of several is the greatest of theirs."""
+    if _INTEGER.fullmatch(text):
+        return "integer"
+    return "text" if _number(text) is None else "number"
 
 
 def read_libsvm(path: Path, request: Request) -> Table:
