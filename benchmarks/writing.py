@@ -36,7 +36,7 @@ def write(
         return
     out.mkdir(parents=True, exist_ok=True)
     about = machine()
-    write_atomically(out / f"{name}.md", markdown(about, grids, remarks).encode())
+    write_atomically(out / f"{name}.md", markdown(name.replace("_", " "), about, grids, remarks).encode())
     write_atomically(out / f"{name}.json", json.dumps({**values, "machine": about}, indent=1).encode())
     if draw is not None:
         try:

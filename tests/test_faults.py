@@ -5,7 +5,6 @@ Each leaves one line that says what and where, the last good checkpoint, and an 
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
@@ -131,19 +130,24 @@ def test_signals_in_haste(start: Callable[..., Any]) -> None:
 def test_the_terminal_goes(environment: dict[str, str]) -> None:
     import pty
 
-    child, terminal = pty.fork()
-    if child == 0:
-        command = [sys.executable, "-m", "xpnet", *map(str, ENDLESS), "--checkpoint-every", "1"]
-        os.execve(sys.executable, command, environment)
+    terminal, end = pty.openpty()
+    command = ["-m", "xpnet", *map(str, ENDLESS), "--checkpoint-every", "1"]
+    take_terminal = (
+        "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+        f"os.execv(sys.executable, [sys.executable, *{command!r}])"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", take_terminal],
+        env=environment, stdin=end, stdout=end, stderr=end, start_new_session=True,
+    )  # fmt: skip
+    os.close(end)
     try:
         wait_until(checkpoints)
         os.close(terminal)  # the kernel sends SIGHUP, and every write to it fails
-        status = []
-        wait_until(lambda: status.append(os.waitpid(child, os.WNOHANG)) or status[-1][0])
-        assert os.waitstatus_to_exitcode(status[-1][1]) == 129
+        assert process.wait(60) == 129
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(child, signal.SIGKILL)
+        process.kill()
+        process.wait()
     assert Path("run/model.safetensors").exists()
     state = load_state(checkpoints()[-1])[1]
     assert len(state.history) == len(metrics("run"))
@@ -176,12 +180,12 @@ def test_stdout_and_stderr_are_closed(start: Callable[..., Any]) -> None:
 
 
 def test_the_disk_is_full(start: Callable[..., Any]) -> None:
-    import resource
-
-    def limit() -> None:  # of bytes in a file, which a checkpoint comes to when its history has grown
-        resource.setrlimit(resource.RLIMIT_FSIZE, (7_000, 7_000))
-
-    process = start("train", *SHORT, "--checkpoint-every", 1, "--out", "run", preexec_fn=limit)
+    resource = pytest.importorskip("resource")
+    if not hasattr(resource, "prlimit"):
+        pytest.skip("there is no prlimit")
+    process = start("train", *SHORT, "--checkpoint-every", 1, "--out", "run")
+    # Of bytes in a file, which a checkpoint comes to when its history has grown.
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (7_000, 7_000))
     (line,) = ended(process, 2)
     assert re.fullmatch(
         r"xpnet: cannot write run/checkpoints/epoch-0000\d\d-step-0000000.safetensors: File too large. "

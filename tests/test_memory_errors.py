@@ -29,7 +29,7 @@ _MESSAGES = {
 @pytest.mark.parametrize(("message", "needed"), _MESSAGES.items())
 def test_what_the_libraries_say(message: str, needed: int | None) -> None:
     kind = MemoryError if "Unable" in message else RuntimeError
-    said = r"^out of memory on here: expected room for .*; received 3 KiB free\. "
+    said = r"^out of memory on here: expected room for .*; received 3 kB free\. "
     with pytest.raises(OutOfMemoryError, match=said) as e, memory_errors("here", lambda: 3072):
         raise kind(message)
     assert (e.value.needed, e.value.free) == (needed, 3072)
@@ -47,7 +47,7 @@ def test_other_errors_pass(error: Exception) -> None:
 
 
 def test_sizes() -> None:
-    for n, text in ((1023, "1,023 bytes"), (1024, "1 KiB"), (1536 * 2**20, "1.5 GiB"), (0, "0 bytes")):
+    for n, text in ((1023, "1 kB"), (1_500_000, "2 MB"), (1536 * 2**20, "1.6 GB"), (0, "0 kB")):
         assert f"room for {text};" in str(OutOfMemoryError("here", n, None))
     assert "received an unknown number of bytes free" in str(OutOfMemoryError("here", 1, None))
 
@@ -109,14 +109,17 @@ def _short_of_memory(free: int) -> Any:
         (400 * 40, "Use micro_batch=32 (--micro-batch 32): it gives the same result and would fit."),
         (400 * 32, "Use micro_batch=32 (--micro-batch 32): it gives the same result and would fit."),
         (400 * 31, "Use micro_batch=16 (--micro-batch 16): it gives the same result and would fit."),
-        (10**9, "Use micro_batch=32 (--micro-batch 32): it gives the same result and would fit."),  # whatever was counted, 64 did not
+        (
+            10**9,
+            "Use micro_batch=32 (--micro-batch 32): it gives the same result and would fit.",
+        ),  # whatever was counted, 64 did not
         (300, "Use a smaller batch, fewer samples or a smaller network."),
     ],
 )
 def test_which_batch_would_fit(free: int, advice: str) -> None:
     x, y = np.zeros((64, 10)), np.arange(64) % 5
     trainer = Trainer(Network([10, 10, 5]), batch_size=64, epochs=1, device=_short_of_memory(free))
-    with pytest.raises(OutOfMemoryError, match=f"expected room for 1 GiB; .*{re.escape(advice)}$"):
+    with pytest.raises(OutOfMemoryError, match=f"expected room for 1.1 GB; .*{re.escape(advice)}$"):
         trainer.fit(x, y)
 
 
@@ -125,5 +128,5 @@ def test_command_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.setattr("xpnet.cli.job.get_backend", lambda _: _short_of_memory(10**9))
     code, _, err = xpnet("train", "iris", "--batch-size", "64", "--quiet")
     assert code == 2
-    assert err.splitlines()[-1].startswith("xpnet: out of memory on short:cpu: expected room for 1 GiB; ")
+    assert err.splitlines()[-1].startswith("xpnet: out of memory on short:cpu: expected room for 1.1 GB; ")
     assert err.endswith("Use micro_batch=32 (--micro-batch 32): it gives the same result and would fit.\n")

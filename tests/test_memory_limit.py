@@ -13,8 +13,8 @@ import pytest
 
 from tests.helpers import idx_folder, refused, xpnet
 from xpnet.cli import stream_job
-from xpnet.errors import InvalidParameterError
-from xpnet.memory import available_bytes, current_bytes, parse_size, peak_bytes, size_text
+from xpnet.errors import InvalidParameterError, size_text
+from xpnet.memory import available_bytes, current_bytes, parse_size, peak_bytes
 from xpnet.model_io import load_model
 from xpnet.targets import TargetSummary, infer_task
 

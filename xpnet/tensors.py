@@ -56,7 +56,8 @@ class Format(NamedTuple):
             values = json.loads(metadata)
             version = values["format_version"]
             if version != self.version:
-                hint = " Update xpnet: pip install -U xpnet" if version > self.version else ""
+                newer = isinstance(version, int) and version > self.version
+                hint = " Update xpnet: pip install -U xpnet" if newer else ""
                 raise ModelFormatError(
                     f"expected the format version {self.version}; received version {version!r:.40}.{hint}"
                 )

@@ -66,9 +66,6 @@ class Trainer:
         Largest norm of the gradient.
     batch_size : int, "auto" or None
         1, a mini-batch, or None for the whole set; ``"auto"`` is 32, or all samples if there are fewer.
-    micro_batch : int or None
-        Samples of a batch that a step holds at once. It sums their gradients to that of the batch, so that the result
-        is the same to rounding, dropout masks included, in less memory and more time.
     epochs : int
     early_stopping : str, EarlyStopping or None
         ``"loss"``, ``"accuracy"`` or ``"r2"`` of the validation part, or ``"training_loss"``, with options:
@@ -84,6 +81,9 @@ class Trainer:
         When the loss or the parameters are no longer finite: raise `DivergenceError`, or begin the epoch again with
         half the learning rate, from what there was after the epoch of the lowest loss, at most 5 times; a warning tells
         of each.
+    micro_batch : int or None
+        Samples of a batch that a step holds at once. It sums their gradients to that of the batch, so that the result
+        is the same to rounding, dropout masks included, in less memory and more time.
     device : str, Backend or None
         Where to train; None trains where the data lies, which is the CPU for NumPy arrays.
     callbacks : sequence of Callback
@@ -104,7 +104,6 @@ class Trainer:
     schedule: str | Schedule = "constant"
     clip_norm: float | None = None
     batch_size: int | str | None = "auto"
-    micro_batch: int | None = None
     epochs: int = 20
     early_stopping: str | EarlyStopping | None = None
     class_weight: ClassWeight = None
@@ -112,6 +111,7 @@ class Trainer:
     seed: int = 0
     dtype: str = "float32"
     on_divergence: str = "stop"
+    micro_batch: int | None = None
     device: str | Backend | None = None
     callbacks: Sequence[Callback] = ()
 
