@@ -111,7 +111,7 @@ def test_limits_that_cannot_be(streamed: str) -> None:
     )
     assert "--memory-limit: expected more than 2" in refused("train", "x.npy", "--memory-limit", "1MB")
     assert "--batch-size: expected at most" in refused(
-        "train", "x.npy", "--memory-limit", "268MB", "--batch-size", "4000", "--hidden", "4"
+        "train", "x.npy", "--memory-limit", "260MB", "--batch-size", "4000", "--hidden", "4"
     )
     np.savez_compressed("small.npz", x=np.load("x.npy"), y=np.load("y.npy"))
     assert "expected it stored" in refused("train", "small.npz", "--memory-limit", streamed)
