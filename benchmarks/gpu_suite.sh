@@ -31,7 +31,7 @@ fi
 read -ra rungs <<<"${RUNGS:-$default_rungs}"
 read -ra tests <<<"${TESTS:-$default_tests}"
 read -ra devices <<<"${DEVICES:-gpu torch:gpu jax:gpu gpu@tf32 cpu}"
-peers=$(tr ' ' ',' <<<"${PEERS:-torch:gpu torch-compile:gpu torch-graph:gpu jax:gpu jax-jit:gpu}")
+peers=$(tr ' ' ',' <<<"${PEERS:-eager:gpu torch:gpu torch-compile:gpu torch-graph:gpu jax:gpu jax-jit:gpu}")
 
 section() { # NAME SECONDS COMMAND...: run it, record how it ended, write the summary anew
     local name=$1 limit=$2 started=$SECONDS code=0

@@ -145,7 +145,7 @@ def test_a_peer_on_a_gpu_has_the_floor_of_the_device_there():
 
 @pytest.mark.parametrize(
     "name",
-    ["torch:cpu", "jax:cpu", "cupy:gpu", "torch:gpu", "jax:gpu"]
+    ["numba:cpu", "torch:cpu", "jax:cpu", "cupy:gpu", "torch:gpu", "jax:gpu", "peer eager:cpu", "peer eager:gpu"]
     + [f"peer {name}:{kind}" for name in PEERS for kind in ("cpu", "gpu")],
 )
 @pytest.mark.parametrize("rung", ["tiny", "digits", "small momentum"])
@@ -161,6 +161,14 @@ def test_every_contender_has_our_loss(name, rung):
         expected = ours(part, seed)
         assert theirs(part, seed) == pytest.approx(expected, rel=2e-5)
     assert expected != pytest.approx(device("cpu").start(work)(order[:1], 0), rel=1e-3)  # it did learn
+
+
+def test_an_eager_peer_is_told_of_no_steps_to_come(monkeypatch):
+    told = []
+    monkeypatch.setattr(type(get_backend("cpu")), "compile", lambda self, step, n_steps: told.append(n_steps))
+    for (found,) in (resolve([], ["eager:cpu"]), resolve(["cpu"], [])):
+        found.start(make_work(SMALL))
+    assert told[0] == 1 < 1000 < told[1]
 
 
 def test_a_contender_that_trains_something_else_is_flagged(monkeypatch):

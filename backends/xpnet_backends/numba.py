@@ -11,8 +11,10 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from tempfile import mkdtemp
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
+import array_api_compat.numpy as compat
 import numba
 import numpy as np
 from platformdirs import user_cache_path
@@ -70,10 +72,29 @@ def _module(name: str, text: str) -> ModuleType:
     return module
 
 
+@elementary.compiled
+def _dot(a: Any, b: Any) -> Any:
+    return np.dot(a, b)
+
+
+def _matmul(a: Any, b: Any, /) -> Any:
+    """Multiply matrices as compiled steps do, by SciPy's BLAS.
+
+    NumPy has a BLAS of its own, and the idle threads of one spin for a tenth of a second where those of the other are
+    to work: a step after a validation would take many times as long.
+    """
+    plain = type(a) is type(b) is np.ndarray and a.ndim == b.ndim == 2 and a.dtype == b.dtype and a.dtype.kind == "f"
+    return _dot(a, b) if plain and a.flags.forc and b.flags.forc else np.matmul(a, b)
+
+
+XP = SimpleNamespace(**{**vars(compat), "matmul": _matmul})
+
+
 class NumbaBackend(NumpyBackend):
     """NumPy's arrays and Numba's machine code."""
 
     name = "numba:cpu"
+    xp: Any = XP
 
     def compile(self, step: Step, n_steps: int = 1) -> RunSteps:
         """Return a run that is compiled at its first step; it is for one training run at a time."""

@@ -21,7 +21,7 @@ class NumpyBackend(Backend):
     """NumPy: the reference kernels, recorded and replayed."""
 
     name = "numpy:cpu"
-    xp = xp
+    xp: Any = xp
     device = "cpu"
 
     def compile(self, step: Step, n_steps: int = 1) -> RunSteps:

@@ -62,8 +62,8 @@ class Missing(NamedTuple):
     reason: str
 
 
-def device(name: str) -> Contender:
-    """Return xpnet on a device; errors are those of `get_backend`."""
+def device(name: str, n_steps: int = _MANY) -> Contender:
+    """Return xpnet on a device, told that it will do so many steps; errors are those of `get_backend`."""
     backend = get_backend(name)
 
     def start(work: Work) -> Runner:
@@ -74,7 +74,7 @@ def device(name: str) -> Contender:
             state = init_state(rung.network, optimizer, params, 0, backend)
             rate = backend.asarray(np.asarray(rung.learning_rate, dtype=np.float32))
             state = state._replace(optimizer=state.optimizer._replace(learning_rate=rate))
-            run_steps = backend.compile(make_step(rung.network, optimizer, backend), _MANY)
+            run_steps = backend.compile(make_step(rung.network, optimizer, backend), n_steps)
             data = backend.asarray(work.x), backend.asarray(work.y)
 
         def run(order: np.ndarray, seed: int) -> float:
@@ -96,6 +96,7 @@ class _Peer(NamedTuple):
     library: str
 
 
+_EAGER = "eager"
 # Those on an array library live with the adapters, where such a library may be imported; each has `create(kind, ...)`.
 PEERS = (
     _Peer("sklearn", "xpnet.bench.sklearn_peers", "sklearn"),
@@ -109,7 +110,7 @@ PEERS = (
 
 
 def peer(name: str) -> Contender:
-    """Return a peer, ``NAME`` or ``NAME:gpu``.
+    """Return a peer, ``NAME`` or ``NAME:gpu``, or with ``eager:DEVICE`` xpnet itself, its steps done as they are.
 
     Raises
     ------
@@ -120,8 +121,11 @@ def peer(name: str) -> Contender:
     known = {each.name: each for each in PEERS}
     base, _, kind = name.partition(":")
     kind = kind or "cpu"
+    if base == _EAGER:
+        itself = device(kind, 1)
+        return itself._replace(name=f"peer {_EAGER}:{itself.name}", backend=None)
     if base not in known or kind not in ("cpu", "gpu"):
-        raise UnknownNameError.among("peer", name, known)
+        raise UnknownNameError.among("peer", name, [_EAGER, *known])
     entry = known[base]
     try:
         module = importlib.import_module(entry.module)

@@ -13,7 +13,7 @@ __all__ = ["Spread", "interleave", "ratio", "seconds", "spread"]
 
 # Seconds after which the idle threads of a pool sleep. OpenBLAS lets its own spin for 2^26 cycles, and they would take
 # a processor from the next call, of another library.
-_REST = 0.05
+_REST = 0.15
 
 
 class Spread(NamedTuple):

@@ -50,8 +50,8 @@ def bench(
     device : str
         [backend:]cpu|gpu|auto[:index][@precision]; repeat it to compare. Speed-ups are those over the first.
     peers : str
-        sklearn, torch, torch-compile, torch-graph (GPU only), jax, jax-jit, or estimator for xpnet's own MLPClassifier,
-        joined by commas; torch:gpu on a GPU
+        sklearn, torch, torch-compile, torch-graph (GPU only), jax, jax-jit, estimator for xpnet's own MLPClassifier, or
+        eager:DEVICE for xpnet with its steps done as they are, joined by commas; torch:gpu on a GPU
     sweep_ : str
         Samples/s by the batch size or the width of the rungs [default: mnist-large], and who overtakes whom.
     memory : bool
