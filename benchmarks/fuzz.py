@@ -27,14 +27,14 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.checkpoint import load_state, save_state
-from xpnet.errors import XpnetError
-from xpnet.memory import peak_bytes, size_text
+from xpnet.errors import XpnetError, size_text
+from xpnet.memory import peak_bytes
 from xpnet.model import Model
 from xpnet.model_io import load_model, save_model
 from xpnet.network import Network
 from xpnet.readers import read_dataset, read_features
 from xpnet.readers.idx import IDX_NAMES
+from xpnet.state_io import load_state, save_state
 from xpnet.streams import open_source
 from xpnet.trainer import Trainer
 

@@ -31,8 +31,11 @@ DEVICES = (
 DTYPES = ("float32", "float64")
 ROOT = Path(__file__).parents[1]
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a job in the background has it; the tests press Ctrl-C
+# As a job in the background, or under nohup, has them; the tests send them.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def tolerance(dtype: str, terms: int = 1) -> float:

@@ -30,6 +30,7 @@ from xpnet.network import Network
 from xpnet.optimizers import get_optimizer
 from xpnet.registry import list_backends
 from xpnet.step import init_state, make_step
+from xpnet_backends.tape import UntraceableError
 
 
 @pytest.fixture(autouse=True)
@@ -403,6 +404,10 @@ class _FakeDevice:
         assert self.stack.pop() == self.id
 
 
+def _no_graph(*_: Any, **__: Any) -> Any:
+    raise UntraceableError("no graphs")
+
+
 @pytest.fixture
 def fake_cupy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     import array_api_compat.numpy
@@ -425,6 +430,12 @@ def fake_cupy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     fake.asarray, fake.asnumpy = asarray, np.copy
     monkeypatch.setitem(sys.modules, "cupy", fake)
     monkeypatch.setitem(sys.modules, "array_api_compat.cupy", array_api_compat.numpy)
+    products = types.SimpleNamespace(COMPUTE_TYPE_DEFAULT=0, COMPUTE_TYPE_TF32=1, type=0)
+    products.get_compute_type = lambda dtype: products.type
+    products.set_compute_type = lambda dtype, kind: setattr(products, "type", kind)
+    monkeypatch.setitem(sys.modules, "cupy._core", types.SimpleNamespace(_routines_linalg=products))
+    # There are no graphs in NumPy.
+    monkeypatch.setitem(sys.modules, "xpnet_backends.cupy_graph", types.SimpleNamespace(captured=_no_graph))
     # The adapter is imported anew, and the real one, if it was there, put back.
     monkeypatch.setitem(sys.modules, "xpnet_backends.cupy", None)
     del sys.modules["xpnet_backends.cupy"]

@@ -104,3 +104,10 @@ def test_a_table_is_written(script: Any, tmp_path: Path) -> None:
     assert "| 1 | 2 |" in (tmp_path / "out" / "name.md").read_text()
     assert '"x": 1' in (tmp_path / "out" / "name.json").read_text()
     module.write(None, "name", [grid], [], {})
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in FOLDER.glob("*.py")))
+def test_every_script_can_be_imported(script: Any, name: str) -> None:
+    if name == "fuzz":
+        pytest.importorskip("resource")
+    assert script(name).__doc__

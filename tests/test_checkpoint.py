@@ -229,7 +229,7 @@ def put_tensor(key: str, value: Callable[[np.ndarray], np.ndarray]) -> Change:
 SPOILED: dict[str, tuple[Change, str]] = {
     "newer": (put("format_version", 3), "expected the format version 2; received version 3. Update xpnet"),
     "older": (put("format_version", 1), "expected the format version 2; received version 1."),
-    "version text": (put("format_version", "2"), "expected whole metadata"),
+    "version text": (put("format_version", "2"), "expected the format version 2; received version '2'"),
     "no version": (lambda v, t: v.pop("format_version"), "KeyError: 'format_version'"),
     "no network": (lambda v, t: v.pop("network"), "KeyError: 'network'"),
     "network list": (put("network", [4, 3]), "TypeError"),

@@ -1,6 +1,7 @@
-"""A recorded step as CUDA, compiled for the host with blocks and warps of one thread, held to the step itself.
+"""A recorded step as CUDA, compiled for the host and held to the step itself.
 
-What remains for a GPU to show are the combinations over the threads of a warp and of a block.
+Most kernels run with blocks and warps of one thread; some with a thread of the system for each thread of CUDA, which
+meet where CUDA's do.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 import ctypes
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +38,7 @@ HOST = """
 using namespace std;
 #define LANES 1
 #define __global__
+#define __launch_bounds__(n)
 #define __device__
 #define __shared__
 static void __syncthreads() {}
@@ -42,6 +46,41 @@ static void __syncwarp() {}
 template <class T> static T __shfl_xor_sync(unsigned, T r, int) { return r; }
 struct Dim { int x; };
 static Dim threadIdx{0}, blockDim{1}, blockIdx{0}, gridDim{1};
+"""
+THREADS = 64
+HOST_THREADS = """
+#include <barrier>
+#include <cmath>
+#include <cstring>
+#include <memory>
+#include <vector>
+#define LANES 32
+#define __global__
+#define __launch_bounds__(n)
+#define __device__
+#define __shared__ static
+struct Dim { int x; };
+static thread_local Dim threadIdx, blockIdx;
+static Dim blockDim, gridDim;
+static std::unique_ptr<std::barrier<>> all;
+static std::vector<std::unique_ptr<std::barrier<>>> warps;
+static char slots[1024][8];
+static void __syncthreads() { all->arrive_and_wait(); }
+static void __syncwarp() { warps[threadIdx.x / LANES]->arrive_and_wait(); }
+template <class T> static T __shfl_xor_sync(unsigned, T r, int d) {
+    memcpy(slots[threadIdx.x], &r, sizeof r);
+    __syncwarp();
+    memcpy(&r, slots[threadIdx.x ^ d], sizeof r);
+    __syncwarp();
+    return r;
+}
+extern "C" void launch(int blocks, int threads) {
+    gridDim.x = blocks, blockDim.x = threads;
+    all = std::make_unique<std::barrier<>>(threads);
+    warps.clear();
+    for (int w = 0; w < threads / LANES; ++w) warps.push_back(std::make_unique<std::barrier<>>(LANES));
+}
+extern "C" void enter(int block, int thread) { __syncthreads(); blockIdx.x = block, threadIdx.x = thread; }
 """
 CASES = {
     "classes": {"layer_sizes": (7, 20, 4)},
@@ -66,22 +105,44 @@ def data_of(network: Network, dtype: str, *, weighted: bool) -> tuple[np.ndarray
     return (x, y, rng.random(N).astype(dtype)) if weighted else (x, y)
 
 
-def run_on_host(source: CudaSource, folder: Path, n_steps: int) -> None:
+def run_on_host(source: CudaSource, folder: Path, n_steps: int, *, threaded: bool) -> None:
     """Do the launches of a step, so many times."""
     text = folder / "kernels.cpp"
-    text.write_text(HOST + source.text)
+    text.write_text((HOST_THREADS if threaded else HOST) + source.text)
     library = folder / "kernels.so"
-    subprocess.run([COMPILER, "-O0", "-fwrapv", "-shared", "-fPIC", "-o", library, text], check=True)  # type: ignore[list-item]
+    options = ["-std=c++20", "-O0", "-fwrapv", "-shared", "-fPIC", "-pthread"]
+    subprocess.run([str(COMPILER), *options, "-o", library, text], check=True)
     kernels = ctypes.CDLL(str(library))
-    for _ in range(n_steps):
-        for launch in source.launches:
+    with ThreadPoolExecutor(THREADS) as pool:
+        for launch in source.launches * n_steps:
             if isinstance(launch, Product):
                 np.matmul(launch.a, launch.b, out=launch.out)
-            else:
-                getattr(kernels, launch.name)(*(ctypes.c_void_p(array.ctypes.data) for array in launch.arrays))
+                continue
+            kernel = partial(getattr(kernels, launch.name), *(ctypes.c_void_p(a.ctypes.data) for a in launch.arrays))
+            if not threaded:
+                kernel()
+                continue
+            blocks = min(launch.blocks, 2)  # each goes over what there are too few for
+            kernels.launch(blocks, THREADS)
+
+            def thread(t: int, kernel: Any = kernel, blocks: int = blocks) -> None:
+                for block in range(blocks):
+                    kernels.enter(block, t)
+                    kernel()
+
+            list(pool.map(thread, range(THREADS)))
 
 
-def same(network: Network, optimizer: str, dtype: str, folder: Path, *, weighted: bool = False, **options: Any) -> None:
+def same(
+    network: Network,
+    optimizer: str,
+    dtype: str,
+    folder: Path,
+    *,
+    weighted: bool = False,
+    threaded: bool = False,
+    **options: Any,
+) -> None:
     step = make_step(network, get_optimizer(optimizer), BACKEND, **options)
     data = data_of(network, dtype, weighted=weighted)
     order = np.random.default_rng(2).integers(0, N, (STEPS, BATCH)).astype(np.int32)
@@ -100,7 +161,7 @@ def same(network: Network, optimizer: str, dtype: str, folder: Path, *, weighted
     source.table[...] = [array.ctypes.data for array in data]
     source.order[...] = order
     source.counter[...] = 0
-    run_on_host(source, folder, STEPS)
+    run_on_host(source, folder, STEPS, threaded=threaded)
     allowed = {"float64": 1e-11, "float32": 5e-4}[dtype]
     for mine, reference in zip([params, *leaves(state), source.losses], expected, strict=True):
         np.testing.assert_allclose(mine, reference, rtol=allowed, atol=allowed)
@@ -114,6 +175,11 @@ def small(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize("case", CASES)
 def test_every_kind_of_network(case: str, small: None, tmp_path: Path) -> None:
     same(Network(**CASES[case]), "adam", "float64", tmp_path, weighted=case != "classes")
+
+
+@pytest.mark.parametrize("case", ["classes", "many classes", "penalties"])
+def test_threads_that_meet(case: str, small: None, tmp_path: Path) -> None:
+    same(Network(**CASES[case]), "adam", "float64", tmp_path, threaded=True, clip_norm=3.0)
 
 
 def test_float32(tmp_path: Path) -> None:

@@ -108,7 +108,9 @@ class CudaSource:
         name = f"k{len(self._functions)}"
         arguments = ", ".join(f"{TYPES[str(array.dtype)]}* {p}" for p, array in names.arrays.items())
         lines = "\n".join(f"    {line}" for line in body)
-        self._functions.append(f'extern "C" __global__ void {name}({arguments}) {{\n{lines}\n}}')
+        # Told how many threads there are, the compiler gives each no more registers than there are for all.
+        head = f'extern "C" __global__ void __launch_bounds__({threads}) {name}({arguments})'
+        self._functions.append(f"{head} {{\n{lines}\n}}")
         self.launches.append(Kernel(name, tuple(names.arrays.values()), blocks, threads))
 
     def _gather(self, batch: list[np.ndarray]) -> None:

@@ -161,8 +161,6 @@ def resolve(devices: Iterable[str], peers: Iterable[str]) -> list[Contender | Mi
     for title, name, find in wanted:
         try:
             found.append(find(name))
-        except BackendNotInstalledError as exc:
-            found.append(Missing(title, str(exc)))
-        except (DeviceUnavailableError, DeviceIndexError) as exc:
+        except (BackendNotInstalledError, DeviceUnavailableError, DeviceIndexError) as exc:
             found.append(Missing(title, f"no device: {exc}"))
     return found

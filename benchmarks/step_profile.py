@@ -1,0 +1,94 @@
+"""Where the time of a step on NumPy goes: ``python benchmarks/step_profile.py [RUNG ...]``.
+
+The replayed step is taken apart into its calls, each is timed by itself in the order of the step, and the medians are
+added up by kind. The clock's own time is in them, some tens of nanoseconds a call.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import time
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+
+from xpnet.backend import get_backend
+from xpnet.bench.ladder import Rung, get_rungs, make_work
+from xpnet.optimizers import get_optimizer
+from xpnet.step import init_state, make_step
+from xpnet_backends.layout import Layout
+from xpnet_backends.replay import _Writer
+from xpnet_backends.tape import record
+
+_STEPS = 200
+KINDS = ("gathering the batch", "products", "activations, loss, sums", "updating the parameters")
+
+
+def profile(rung: Rung) -> dict[str, float]:
+    """Return the seconds of a step by kind of work."""
+    backend, optimizer, work = get_backend("cpu"), get_optimizer(rung.optimizer), make_work(rung)
+    params = rung.network.init(0, backend, "float32").vector
+    state = init_state(rung.network, optimizer, params, 0, backend)
+    state = state._replace(optimizer=state.optimizer._replace(learning_rate=np.asarray(rung.learning_rate, "f4")))
+    batch = tuple(array[: rung.batch].copy() for array in (work.x, work.y))
+    recording = record(make_step(rung.network, optimizer, backend), params, state, batch)
+    writer = _Writer(Layout(recording.statements, recording.loss))
+    pieces = [(kind, compile(text, "<step>", "exec")) for kind, text in _pieces(writer, params.size)]
+    rows = np.random.default_rng(0).permutation(rung.n_samples)[: rung.batch]
+    times: dict[int, list[float]] = defaultdict(list)
+    names: dict[str, Any] = dict(writer._names)
+    for _ in range(_STEPS):
+        started = time.perf_counter()
+        for data, each in zip((work.x, work.y), batch, strict=True):
+            data.take(rows, 0, each, "clip")
+        times[-1].append(time.perf_counter() - started)
+        for k, (_, code) in enumerate(pieces):
+            started = time.perf_counter()
+            exec(code, names)
+            times[k].append(time.perf_counter() - started)
+    totals = dict.fromkeys(KINDS, 0.0)
+    totals[KINDS[0]] = float(np.median(times[-1]))
+    for k, (kind, _) in enumerate(pieces):
+        totals[kind] += float(np.median(times[k]))
+    return totals
+
+
+def _pieces(writer: _Writer, n_parameters: int) -> list[tuple[str, str]]:
+    """Return the calls of a step, and its loops over blocks, with their kind."""
+    texts: list[str] = []
+    for line in writer._lines:
+        if line.startswith(" "):
+            texts[-1] += f"\n{line}"
+        else:
+            texts.append(line)
+    found = []
+    for text in texts:
+        values = [writer._names[name] for name in re.findall(r"\bv\d+\b", text)]
+        matrices = [value for value in values if isinstance(value, np.ndarray) and value.ndim == 2]
+        blocks = [value for value in values if isinstance(value, list)]
+        size = max((sum(rows[0].size for rows in each) for each in blocks), default=0)
+        size = max([size, *(value.size for value in values if isinstance(value, np.ndarray) and value.ndim < 2)])
+        if any(value is np.matmul for value in values) and len(matrices) >= 2:
+            found.append((KINDS[1], text))
+        else:
+            found.append((KINDS[3] if size == n_parameters else KINDS[2], text))
+    return found
+
+
+def main() -> None:
+    """Print a table of the rungs."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rungs", nargs="*", help="[default: tiny to mnist-large]")
+    arguments = parser.parse_args()
+    for rung in get_rungs(arguments.rungs or ("tiny", "digits", "mnist-small", "mnist-large")):
+        totals = profile(rung)
+        whole = sum(totals.values())
+        print(f"{rung.name}: {1e6 * whole:,.0f} us a step, call by call")
+        for kind, seconds in totals.items():
+            print(f"  {kind:<26}{1e6 * seconds:>10,.1f} us  {seconds / whole:>4.0%}")
+
+
+if __name__ == "__main__":
+    main()
