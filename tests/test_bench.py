@@ -204,7 +204,7 @@ def test_what_is_missing_is_a_row_with_its_reason(monkeypatch):
         raise {"gpu": DeviceUnavailableError, "torch": BackendNotInstalledError}[name]("it went")
 
     monkeypatch.setattr(contenders, "get_backend", gone)
-    assert resolve(["gpu", "torch"], []) == [Missing("gpu", "no device: it went"), Missing("torch", "no device: it went")]
+    assert resolve(["gpu", "torch"], []) == [Missing(name, "no device: it went") for name in ("gpu", "torch")]
 
 
 def test_a_peer_without_its_package_says_what_to_install(monkeypatch):
