@@ -12,6 +12,7 @@ import cupy
 import numpy as np
 from cupy.cuda.compiler import CompileException
 
+from xpnet.errors import XpnetWarning
 from xpnet.kernels import Array, Step, run_steps
 from xpnet_backends.cuda_source import CudaSource, Kernel, Product
 from xpnet_backends.cupy_products import Products, call_of
@@ -61,7 +62,7 @@ def captured(
             raise RuntimeError(f"the captured step is {apart:.2g} from what it should be, a step of {moved:.2g}")
     except (CompileException, ImportError, NotImplementedError, OSError, RuntimeError) as exc:
         reason = " ".join(str(exc).split())
-        warnings.warn(f"training goes on without CUDA graphs: {reason}", RuntimeWarning, stacklevel=2)
+        warnings.warn(f"training runs uncaptured: expected CUDA graphs; received: {reason}", XpnetWarning, stacklevel=2)
         raise UntraceableError(reason) from exc
     finally:
         restore()

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from xpnet.errors import XpnetWarning
 from xpnet.kernels import Array, RunSteps, Step
 from xpnet_backends.tape import leaves
 
@@ -123,7 +124,9 @@ class Captured:
         except RuntimeError as exc:
             self._captures = _MOST_GRAPHS
             reason = " ".join(str(exc).split())
-            warnings.warn(f"training runs uncaptured: expected a CUDA graph; received: {reason}", stacklevel=2)
+            warnings.warn(
+                f"training runs uncaptured: expected a CUDA graph; received: {reason}", XpnetWarning, stacklevel=2
+            )
             return None
         finally:
             for array, value in zip(own, before, strict=True):
