@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from xpnet.backend import Backend, get_backend
+from xpnet.errors import XpnetWarning
 from xpnet.network import Network
 from xpnet.trainer import Trainer
 
@@ -122,7 +123,7 @@ def test_what_cannot_be_captured_is_run_as_it_is_and_said_once() -> None:
         body()
         raise RuntimeError("operation not permitted\nwhen stream is capturing")
 
-    with pytest.warns(UserWarning, match=r"uncaptured: .* operation not permitted when stream is capturing$") as seen:
+    with pytest.warns(XpnetWarning, match=r"uncaptured: .* operation not permitted when stream is capturing$") as seen:
         run = _fit(_captured(refuse))
     assert len(seen) == 1
     expected = _fit(get_backend("torch:cpu"))
