@@ -98,8 +98,6 @@ def test_when(every: int | str, expected: list[Any], tmp_path: Path, monkeypatch
 def test_the_newest_are_kept(tmp_path: Path) -> None:
     fit(Checkpoint(tmp_path, "1steps", keep=2))
     assert moments(tmp_path) == [(3, 6), (4, 0)]
-    fit(Checkpoint(tmp_path, 1, keep=1), epochs=2)  # another run in its place: the later ones are not of it
-    assert moments(tmp_path) == [(2, 0)]
 
 
 def test_an_older_one_is_there_until_the_newer_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -431,3 +429,18 @@ def test_a_diverged_state_is_not_written(rate: float, tmp_path: Path) -> None:
         diverge(rate, path=tmp_path, **options)
     np.testing.assert_array_equal(again.value.run.params.vector, first.value.run.params.vector)
     assert str(again.value) == str(first.value)
+
+
+def test_a_folder_of_another_run_is_left_as_it_is(tmp_path: Path) -> None:
+    fit(Checkpoint(tmp_path))
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(InvalidParameterError, match=r"folder: expected one without checkpoints, .* Resume the run"):
+        fit(Checkpoint(tmp_path))
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_what_was_to_go_back_to_is_forgotten_where_a_run_is_to_stop() -> None:
+    state = fit(on_divergence="halve", epochs=2).state
+    assert state.refuge is not None
+    run = dataclasses.replace(TRAINER, epochs=3).fit(X, Y, validation=(X[:9], Y[:9]), state=state)
+    assert run.state.refuge is None

@@ -186,9 +186,7 @@ def test_float32(tmp_path: Path) -> None:
     same(Network(**CASES["dropout and slopes"]), "adam", "float32", tmp_path)
 
 
-@pytest.mark.parametrize(
-    "name", [*sorted(set(OPTIMIZERS) - {"rmsprop"}), "rmsprop:epsilon=0.01", "adam:epsilon_hat=1e-8"]
-)
+@pytest.mark.parametrize("name", [*sorted(set(OPTIMIZERS) - {"rmsprop"}), "rmsprop:epsilon=0.01", "adam:beta_1=0"])
 def test_every_optimizer(name: str, small: None, tmp_path: Path) -> None:
     same(Network((7, 30, 20, 5), activation="tanh"), name, "float64", tmp_path, clip_norm=3.0)
 

@@ -106,12 +106,12 @@ def _short_of_memory(free: int) -> Any:
     ("free", "advice"),
     [
         # In float32, 10 inputs and 6 arrays of 15 units: 400 bytes a sample.
-        (400 * 40, "Use micro_batch=32 (--micro-batch 32): it gives the same result and would fit."),
-        (400 * 32, "Use micro_batch=32 (--micro-batch 32): it gives the same result and would fit."),
-        (400 * 31, "Use micro_batch=16 (--micro-batch 16): it gives the same result and would fit."),
+        (400 * 40, "Use micro_batch=32 (--micro-batch 32): it gives the same result and takes less memory."),
+        (400 * 32, "Use micro_batch=32 (--micro-batch 32): it gives the same result and takes less memory."),
+        (400 * 31, "Use micro_batch=16 (--micro-batch 16): it gives the same result and takes less memory."),
         (
             10**9,
-            "Use micro_batch=32 (--micro-batch 32): it gives the same result and would fit.",
+            "Use micro_batch=32 (--micro-batch 32): it gives the same result and takes less memory.",
         ),  # whatever was counted, 64 did not
         (300, "Use a smaller batch, fewer samples or a smaller network."),
     ],
@@ -129,4 +129,4 @@ def test_command_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     code, _, err = xpnet("train", "iris", "--batch-size", "64", "--quiet")
     assert code == 2
     assert err.splitlines()[-1].startswith("xpnet: out of memory on short:cpu: expected room for 1.1 GB; ")
-    assert err.endswith("Use micro_batch=32 (--micro-batch 32): it gives the same result and would fit.\n")
+    assert err.endswith("Use micro_batch=32 (--micro-batch 32): it gives the same result and takes less memory.\n")

@@ -224,6 +224,12 @@ def test_iterables_that_change_or_are_none() -> None:
 
 
 @pytest.mark.timeout(60)
+def test_an_iterable_of_other_features_later() -> None:
+    blocks = [(np.zeros((50, 4)), np.zeros(50)), (np.zeros((50, 1)), np.zeros(50))]
+    with pytest.raises(DataError, match=r"block 2: expected 4 features, as in the first; received 1"):
+        IterableSource(blocks)
+
+
 def test_an_iterable_that_raises_in_a_later_epoch() -> None:
     epochs = iter(range(100))
 

@@ -326,3 +326,11 @@ def test_reading_goes_ahead_but_not_beyond_the_last_epoch(monkeypatch: pytest.Mo
     monkeypatch.setattr(StreamFeed, "_load", lambda self, key: loaded.append(key) or load(self, key))
     Trainer(NETWORK, batch_size=100, epochs=2).fit(buffered(ArraySource(X, Y), 300))
     assert loaded == [(epoch, window) for epoch in range(2) for window in range(4)]
+
+
+def test_blocks_that_another_part_has_taken_whole_are_passed_over() -> None:
+    source = ArraySource(np.ones((40, 20_000)), np.arange(40) % 2)  # a block is one sample
+    training = split_source(source, validation_fraction=0.3, test_fraction=0.0, seed=0).training
+    assert (training.sizes == 0).any()
+    assert sum(len(x) for x, _ in training) == training.n_samples
+    assert all(len(x) for x, _ in training)

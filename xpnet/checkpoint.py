@@ -134,6 +134,11 @@ class Checkpoint(Callback):
         """Write a file, if it is time."""
         state, now = run.state, time.monotonic()
         here = state.epoch, state.position
+        if self._last is None and here == (0, 0) and _list(self.folder):
+            raise InvalidParameterError(
+                f"folder: expected one without checkpoints, or a run that is resumed; received {self.folder}. Resume "
+                "the run, or choose another folder."
+            )
         if self._last is None or here < self._last[0]:  # at the start, or after a divergence
             self._last = here, now
         elif here != self._last[0] and self._is_due(run, *self._last, now) and _is_finite(state):

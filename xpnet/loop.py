@@ -62,7 +62,9 @@ def run_epochs(plan: Plan, state: RunState) -> Run:
         )
     if state.position == 0 or state.start is None:
         state = state._replace(start=_copy(plan, state.params))  # for steps consume the original
-    if plan.halvings and state.refuge is None:
+    if not plan.halvings:
+        state = state._replace(refuge=None)
+    elif state.refuge is None:
         state = _take_refuge(plan, state)
     with ExitStack() as ends:  # it calls all of them, also where one raises
         try:

@@ -120,7 +120,7 @@ def step_bytes(network: Network, n_samples: int, dtype: str) -> int:
 
 
 def micro_batch_advice(network: Network, dtype: str, held: int, free: int | None) -> str:
-    """Say which power of two of samples would fit in the place of those that did not, or nothing.
+    """Say which power of two of samples should fit in the place of those that did not, or nothing.
 
     Where what is free is not told, a quarter is a fair guess.
     """
@@ -129,7 +129,7 @@ def micro_batch_advice(network: Network, dtype: str, held: int, free: int | None
     if fitting < 1:
         return ""
     fitting = 1 << (fitting.bit_length() - 1)
-    return f"Use micro_batch={fitting} (--micro-batch {fitting}): it gives the same result and would fit."
+    return f"Use micro_batch={fitting} (--micro-batch {fitting}): it gives the same result and takes less memory."
 
 
 @lru_cache(maxsize=16)

@@ -49,11 +49,12 @@ class Kernel(NamedTuple):
 
 
 class Product(NamedTuple):
-    """``out = a @ b``, of matrices."""
+    """``out = a @ b``, of matrices; of an exact one, which is a sum, no factor is to be rounded."""
 
     a: np.ndarray
     b: np.ndarray
     out: np.ndarray
+    exact: bool = False
 
 
 class CudaSource:
@@ -265,7 +266,7 @@ class CudaSource:
         (array,), out = self._grouping.reads(statement), self._layout.array(statement.out)
         if self._combination(statement) != "plus":
             raise UntraceableError("an extreme over many rows")
-        self.launches.append(Product(_ones(len(array), array.dtype), array, out.reshape(1, -1)))
+        self.launches.append(Product(_ones(len(array), array.dtype), array, out.reshape(1, -1), exact=True))
 
     def _concat(self, group: list[Statement]) -> None:
         ((statement,),) = self._parts(group)

@@ -89,7 +89,8 @@ def expression(statement: Statement, names: list[str], dtype: np.dtype) -> str:
         text = "{} ? {} : {}".format(*names)
     elif statement.function in _EXPRESSIONS:
         if dtype.kind == "i" and statement.function in _WRAPPING:
-            names = [f"(unsigned)({name})" for name in names]
+            unsigned = "unsigned long long" if dtype.itemsize == 8 else "unsigned"
+            names = [f"({unsigned})({name})" for name in names]
         text = _EXPRESSIONS[statement.function].format(*names)
     else:
         raise UntraceableError(f"the function {statement.function.__name__}")

@@ -26,6 +26,8 @@ _STEPS = 256
 _AT_ONCE = 16
 # Of what a step changes: how far that of a graph may be from the step's own, for rounding may turn single numbers.
 _TOLERANCE = 0.01
+# Of a compiler, of libraries, of the device, of memory, or of a step for which there is no kernel.
+_FAILURES = (CompileException, ImportError, OSError, RuntimeError, MemoryError, LookupError, AttributeError)
 
 
 def captured(
@@ -53,14 +55,15 @@ def captured(
         graph.run(data, first)  # kernels are loaded at their first use, which cannot be captured
         restore()
         graph.capture()
-        graph.run(data, first)
+        loss = graph.run(data, first)
         copies = (value.copy() for value in before)
         copied_params, copied_state = mapped(lambda _: next(copies), (params, state))
-        expected, *_ = run_steps(xp, step, copied_params, copied_state, data, first)
-        moved, apart = (float(cupy.linalg.norm(expected - other)) for other in (before[0], params))
-        if not apart <= _TOLERANCE * moved:
-            raise RuntimeError(f"the captured step is {apart:.2g} from what it should be, a step of {moved:.2g}")
-    except (CompileException, ImportError, NotImplementedError, OSError, RuntimeError) as exc:
+        *after, expected_loss = run_steps(xp, step, copied_params, copied_state, data, first)
+        for own, was, is_now in zip((*given, loss), (*before, 0 * loss), leaves((*after, expected_loss)), strict=True):
+            moved, apart = (_distance(is_now, other) for other in (was, own))
+            if not apart <= _TOLERANCE * moved:
+                raise RuntimeError(f"a captured step is {apart:.2g} from what it should be, a change of {moved:.2g}")
+    except _FAILURES as exc:
         reason = " ".join(str(exc).split())
         warnings.warn(f"training runs uncaptured: expected CUDA graphs; received: {reason}", XpnetWarning, stacklevel=2)
         raise UntraceableError(reason) from exc
@@ -124,9 +127,12 @@ class CudaGraph:
         for n in (1, _AT_ONCE):
             with self._stream:
                 self._stream.begin_capture()
-                for _ in range(n):
-                    self._step()
-                self._graphs[n] = self._stream.end_capture()
+                try:
+                    for _ in range(n):
+                        self._step()
+                finally:  # for nothing else may be done while it captures
+                    graph = self._stream.end_capture()
+                self._graphs[n] = graph
 
     def _step(self) -> None:
         for launch in self._launches:
@@ -146,11 +152,16 @@ class CudaGraph:
     def _prepared(self, launch: Kernel | Product, module: Any) -> Callable[[], None]:
         """Return a function that puts a launch on the stream, which must be the current one."""
         if isinstance(launch, Product):
-            addresses = (self._at(each).ptr for each in launch)
-            return partial(self._products.multiply, call_of(*launch), launch.out.dtype, *addresses)
+            *matrices, exact = launch
+            addresses = [self._at(each).ptr for each in matrices]
+            return partial(self._products.multiply, call_of(*matrices), launch.out.dtype, *addresses, exact=exact)
         # What a kernel is given are pointers: how an array lies is written in its text.
         arguments = tuple(cupy.ndarray((1,), each.dtype, memptr=self._at(each)) for each in launch.arrays)
         return partial(module.get_function(launch.name), (launch.blocks,), (launch.threads,), arguments)
+
+
+def _distance(a: Array, b: Array) -> float:
+    return float(cupy.sqrt(cupy.sum((a.astype(np.float64) - b.astype(np.float64)) ** 2)))
 
 
 def _root(array: np.ndarray) -> np.ndarray:

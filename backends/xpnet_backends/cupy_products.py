@@ -81,10 +81,10 @@ class Products:
         if getattr(self, "_handle", None):
             self._library.cublasDestroy_v2(self._handle)
 
-    def multiply(self, call: Call, dtype: np.dtype, a: int, b: int, out: int) -> None:
-        """Put a product of the matrices at these addresses on the stream."""
+    def multiply(self, call: Call, dtype: np.dtype, a: int, b: int, out: int, *, exact: bool = False) -> None:
+        """Put a product of the matrices at these addresses on the stream; of an exact one no factor is rounded."""
         kind, number = _TYPES[str(dtype)], {"float32": ctypes.c_float, "float64": ctypes.c_double}[str(dtype)]
-        compute = _COMPUTE[self._precision] if dtype == np.float32 else _COMPUTE_FLOAT64
+        compute = _COMPUTE["float32" if exact else self._precision] if dtype == np.float32 else _COMPUTE_FLOAT64
         left, right, result = (ctypes.c_void_p(address) for address in ((b, a, out) if call.swapped else (a, b, out)))
         first, second, third = call.strides
         one, zero = (ctypes.byref(number(value)) for value in (1, 0))

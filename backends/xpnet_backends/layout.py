@@ -74,8 +74,10 @@ class Layout:
             kind, out = statement.kind, statement.out
             own = [self.owner(each) for each in operands(statement) if each.base is None]
             new = out.base is None and not out.bound and id(out) not in made
+            # What is also seen in part is read at other places than it would be written at.
+            seen = {id(self.owner(each)) for each in operands(statement) if each.base is not None}
             for owner in {"each": own, "matmul": products}.get(kind, []) if new else []:
-                alike = (owner.shape, owner.dtype) == (out.shape, out.dtype)
+                alike = (owner.shape, owner.dtype) == (out.shape, out.dtype) and id(owner) not in seen
                 if alike and not owner.bound and self._last_read[id(owner)] <= k - (kind == "matmul"):
                     self._owners[id(out)] = owner
                     self._last_read[id(owner)] = self._last_read.get(id(out), k)

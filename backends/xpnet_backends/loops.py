@@ -40,7 +40,7 @@ _EXPRESSIONS: dict[Any, str] = {
     **{function: f"{function.__name__}({{}})" for function in (np.log, np.log1p, np.sqrt, np.absolute, np.sign)},
     **{function: f"{function.__name__}_{{dtype}}({{}})" for function in (np.exp, np.expm1, np.tanh)},
 }
-_HEADER = """from numpy import absolute, bool_, dot, float32, float64, int32, int64, log, log1p, sign, sqrt
+_HEADER = """from numpy import absolute, bool_, dot, float32, float64, inf, int32, int64, log, log1p, nan, sign, sqrt
 from xpnet_backends.elementary import *
 """
 _REDUCTIONS = {np.add: "total", np.maximum: "maximum", np.minimum: "minimum"}

@@ -62,7 +62,8 @@ def _module(name: str, text: str) -> ModuleType:
     path = user_cache_path("xpnet") / "numba" / f"{name}.py"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)  # only its name and place matter: what runs is the text
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)  # only its name, place and time matter: what runs is the text
     except OSError:
         path = Path(mkdtemp(prefix="xpnet-")) / path.name
         path.write_text(text)

@@ -108,7 +108,8 @@ class _Writer:
         match statement.kind:
             case "reduce":
                 axis, keepdims = statement.extra
-                if axis == 0 and arrays[0].ndim == 2 and not keepdims:  # a third of the time of a sum over rows
+                is_sum = function.__self__ is np.add and arrays[0].dtype.kind == "f"
+                if is_sum and axis == 0 and arrays[0].ndim == 2 and not keepdims:  # a third of the time
                     function, arguments = np.matmul, [np.ones(len(arrays[0]), arrays[0].dtype), arrays[0], target]
                 else:
                     arguments = [arrays[0], axis, None, target, keepdims]

@@ -103,6 +103,8 @@ class Traced(NDArrayOperatorsMixin):
                 kind, ufunc, inputs, _product(*values) if ufunc is np.matmul else _elements(ufunc, values)
             )
         (target,) = out
+        if not isinstance(target, Traced):
+            raise UntraceableError("a constant that is written")
         self.tape.append(Statement(kind, ufunc, inputs, target))
         return target
 

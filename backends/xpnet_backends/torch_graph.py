@@ -75,6 +75,8 @@ class Captured:
         key = (order.shape[1], *((array.data_ptr(), tuple(array.shape)) for array in data))
         program = self._programs.get(key)
         if program is None or program.rows.shape[0] < n:
+            if n >= 2 and self._captures >= _MOST_GRAPHS:
+                self._programs.clear()  # the data are others each time, and those that they hold do not come again
             if n < 2 or self._captures >= _MOST_GRAPHS:
                 return self._eager(params, state, data, order)
             self._captures += 1

@@ -19,7 +19,7 @@ from xpnet.datasets import DATASETS
 from xpnet.errors import DataError, InvalidParameterError, size_text
 from xpnet.memory import current_bytes, parse_size
 from xpnet.model import Model
-from xpnet.network import Network, Parameters
+from xpnet.network import Parameters
 from xpnet.optimizers import get_optimizer
 from xpnet.remote import REMOTES, locate
 from xpnet.scaling import Moments, scaler_from_moments
@@ -132,7 +132,7 @@ def prepare_within(data: str, options: TrainOptions) -> Job | StreamJob:
     trainer = make_trainer(model.network, backend, options)
     buffer = BUFFER_BYTES
     if limit is not None:
-        buffer = limit - libraries - _of_training(model.network, trainer, source.n_samples)
+        buffer = limit - libraries - _of_training(trainer, source.n_samples, checkpoints=bool(options.checkpoint_every))
     if limit is not None and buffer <= 0:
         raise InvalidParameterError(
             f"memory_limit: expected more than {size_text(limit - buffer)}, which this network and batch take with the "
@@ -149,12 +149,17 @@ def _in_memory(source: Source, options: TrainOptions) -> int:
     return source.n_samples * (2 * source.row_bytes + source.n_features * np.dtype(options.dtype).itemsize)
 
 
-def _of_training(network: Network, trainer: Trainer, n_samples: int) -> int:
-    """Return what parameters and a step take: parameters, gradient, copies of the good and the best; activations."""
+def _of_training(trainer: Trainer, n_samples: int, *, checkpoints: bool) -> int:
+    """Return what parameters and a step take: parameters, gradient, copies of the good and the best; activations.
+
+    To go back to after a divergence there is a state more, two while it is taken; a checkpoint is a state once more.
+    """
+    network = trainer.network
     slots = len(get_optimizer(trainer.optimizer).init(np, np.zeros(1, np.float32), 1).slots)
-    size = trainer.micro_batch or (trainer.batch_size if isinstance(trainer.batch_size, int) else 32)
-    parameters = network.n_parameters * (6 + slots) * np.dtype(trainer.dtype).itemsize
-    return parameters + step_bytes(network, min(size, n_samples), trainer.dtype)
+    batch = int({"auto": 32, None: n_samples}.get(trainer.batch_size, trainer.batch_size))  # type: ignore[arg-type]
+    copies = 6 + slots + 2 * (1 + slots) * (trainer.on_divergence == "halve") + (4 + 2 * slots) * checkpoints
+    parameters = network.n_parameters * copies * np.dtype(trainer.dtype).itemsize
+    return parameters + step_bytes(network, min(trainer.micro_batch or batch, batch, n_samples), trainer.dtype)
 
 
 def _make_model(training: Part, source: Source, options: TrainOptions) -> Model:

@@ -60,6 +60,11 @@ def resume(run: Path, *, options: ResumeOptions = _RESUME_DEFAULTS) -> int:
         The run's folder; it was trained with --checkpoint-every.
     """
     data, configured = read_config(run / "config.toml")
+    if options.device is not None and configured.memory_limit is not None:
+        raise InvalidParameterError(
+            "device: expected none for a run with --memory-limit, whose parts and order depend on what the libraries "
+            f"of its device leave; received {options.device!r}."
+        )
     given = {name: value for name, value in vars(options).items() if value is not None}
     configured = dataclasses.replace(configured, **given)
     if configured.checkpoint_every is None:

@@ -48,6 +48,7 @@ class IterableSource(Source):
         self._blocks, self.buffer_bytes = blocks, buffer_bytes
         self._is_counted = n_samples is None
         first, n = None, 0
+        self.n_features = -1  # not known yet
         for x, _ in self._checked():
             first = x if first is None else first
             n += len(x)
@@ -56,7 +57,7 @@ class IterableSource(Source):
         if first is None or (n if n_samples is None else n_samples) < 1:
             raise DataError("no samples: expected blocks of samples from the iterable; received none")
         n = n if n_samples is None else n_samples
-        self.n_features, self.row_bytes = first.shape[1], first.itemsize * first.shape[1]
+        self.row_bytes = first.itemsize * first.shape[1]
         rows = max(1, BLOCK_BYTES // max(self.row_bytes, 1))
         self.sizes = np.minimum(rows, n - np.arange(0, n, rows))
         self._iterator: Iterator[tuple[Array, Array]] = iter(())
@@ -75,7 +76,12 @@ class IterableSource(Source):
                     f"block {i + 1}: expected x of shape (n, n_features) and y of as many rows; received the shapes "
                     f"{x.shape} and {y.shape}"
                 )
+            if self.n_features not in (-1, x.shape[1]):
+                raise DataError(
+                    f"block {i + 1}: expected {self.n_features} features, as in the first; received {x.shape[1]}"
+                )
             if len(x):
+                self.n_features = x.shape[1]
                 yield x, y
 
     def read(self, block: int, epoch: int = 0, start: int = 0, stop: int | None = None) -> tuple[Array, Array]:

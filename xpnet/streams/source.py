@@ -89,7 +89,7 @@ class Source(ABC):
     def __iter__(self) -> Iterator[tuple[Array, Array]]:
         """Yield the blocks in their own order."""
         reader = self.reader()
-        return (reader.read(block) for block in range(len(self.sizes)))
+        return (reader.read(int(block)) for block in np.flatnonzero(self.sizes))
 
 
 class ArraySource(Source):
