@@ -20,6 +20,7 @@ fi
 export PYTHONPATH="$root:$root/backends${PYTHONPATH:+:$PYTHONPATH}"
 export XLA_PYTHON_CLIENT_PREALLOCATE=false # three libraries share one GPU's memory
 export PYTHONDONTWRITEBYTECODE=1
+unset PYTEST_ADDOPTS # the options of whoever runs it
 
 if [ "${QUICK:-}" ]; then
     quick=(--quick --rounds 1) epochs=1 data=iris
