@@ -153,7 +153,7 @@ class CudaSource:
         self._kernel([*head, *_indented(lines), "}"], names, _blocks(32 * n), _THREADS)
 
     def _row_reduction(self, statement: Statement, names: Names) -> list[str]:
-        (array,), out = self._grouping.reads(statement), self._layout.array(statement.out)
+        (array,), out = self._layout.reads(statement), self._layout.array(statement.out)
         kind, f = TYPES[str(array.dtype)], self._combination(statement)
         start = "0" if f == "plus" else names.element(array, ("i", "0"))
         return [
@@ -185,7 +185,7 @@ class CudaSource:
         self._kernel(lines, names, 1, 1024)
 
     def _block_reduction(self, statement: Statement, names: Names) -> list[str]:
-        (array,), out = self._grouping.reads(statement), self._layout.array(statement.out)
+        (array,), out = self._layout.reads(statement), self._layout.array(statement.out)
         kind, f = TYPES[str(array.dtype)], self._combination(statement)
         axis, _ = statement.extra
         if array.ndim == 2 and axis is not None:  # a thread for each result
@@ -223,7 +223,7 @@ class CudaSource:
 
     def _combination(self, statement: Statement) -> str:
         ufunc = statement.function.__self__
-        if ufunc not in _REDUCTIONS or self._grouping.reads(statement)[0].dtype.kind != "f":
+        if ufunc not in _REDUCTIONS or self._layout.reads(statement)[0].dtype.kind != "f":
             raise UntraceableError(f"the reduction {ufunc.__name__}")
         return _REDUCTIONS[ufunc]
 
@@ -258,12 +258,12 @@ class CudaSource:
 
     def _product(self, group: list[Statement]) -> None:
         ((statement,),) = self._parts(group)
-        a, b = self._grouping.reads(statement)
+        a, b = self._layout.reads(statement)
         self.launches.append(Product(a, b, self._layout.array(statement.out)))
 
     def _columns(self, group: list[Statement]) -> None:
         ((statement,),) = self._parts(group)
-        (array,), out = self._grouping.reads(statement), self._layout.array(statement.out)
+        (array,), out = self._layout.reads(statement), self._layout.array(statement.out)
         if self._combination(statement) != "plus":
             raise UntraceableError("an extreme over many rows")
         self.launches.append(Product(_ones(len(array), array.dtype), array, out.reshape(1, -1), exact=True))
@@ -274,7 +274,7 @@ class CudaSource:
         if out.ndim != 1:
             raise UntraceableError("a concatenation of matrices")
         names, lines = Names(), []
-        for piece in self._grouping.reads(statement):
+        for piece in self._layout.reads(statement):
             own = names.element(out[start : start + len(piece)], ("t",))
             lines += [_over_threads(len(piece)), f"    {own} = {names.element(piece, ('t',))};", "}"]
             start += len(piece)

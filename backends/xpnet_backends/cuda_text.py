@@ -6,36 +6,22 @@ from typing import Any
 
 import numpy as np
 
-from xpnet_backends.tape import Statement, UntraceableError
+from xpnet_backends.expressions import OPERATORS, written
+from xpnet_backends.tape import Statement
 
 __all__ = ["TYPES", "Names", "constant", "expression", "index_of"]
 
 TYPES = {"float32": "float", "float64": "double", "int32": "int", "int64": "long long", "bool": "bool"}
 _EXPRESSIONS: dict[Any, str] = {
-    np.add: "{} + {}",
-    np.subtract: "{} - {}",
-    np.multiply: "{} * {}",
-    np.divide: "{} / {}",
-    np.negative: "-{}",
-    np.maximum: "maximum({}, {})",
-    np.minimum: "minimum({}, {})",
-    np.greater: "{} > {}",
-    np.greater_equal: "{} >= {}",
-    np.less: "{} < {}",
-    np.less_equal: "{} <= {}",
-    np.equal: "{} == {}",
-    np.not_equal: "{} != {}",
+    **OPERATORS,
     np.logical_and: "{} && {}",
     np.logical_or: "{} || {}",
     np.logical_not: "!{}",
-    np.bitwise_and: "{} & {}",
-    np.bitwise_or: "{} | {}",
-    np.bitwise_xor: "{} ^ {}",
-    np.right_shift: "{} >> {}",
     np.absolute: "({0} < 0 ? -{0} : {0})",
     np.sign: "({0} > 0) - ({0} < 0)",
     **{f: f"{f.__name__}({{}})" for f in (np.exp, np.expm1, np.log, np.log1p, np.sqrt, np.tanh)},
 }
+_WHERE = "{} ? {} : {}"
 # Of signed integers these would be undefined where they overflow.
 _WRAPPING = (np.add, np.subtract, np.multiply)
 
@@ -83,15 +69,7 @@ def constant(value: Any) -> str:
 
 def expression(statement: Statement, names: list[str], dtype: np.dtype) -> str:
     """Return the text of an elementwise call of operands that have names."""
-    if statement.kind == "cast":
-        (text,) = names
-    elif statement.kind == "call":  # where
-        text = "{} ? {} : {}".format(*names)
-    elif statement.function in _EXPRESSIONS:
-        if dtype.kind == "i" and statement.function in _WRAPPING:
-            unsigned = "unsigned long long" if dtype.itemsize == 8 else "unsigned"
-            names = [f"({unsigned})({name})" for name in names]
-        text = _EXPRESSIONS[statement.function].format(*names)
-    else:
-        raise UntraceableError(f"the function {statement.function.__name__}")
-    return f"({TYPES[str(dtype)]})({text})"
+    if dtype.kind == "i" and statement.function in _WRAPPING:
+        unsigned = "unsigned long long" if dtype.itemsize == 8 else "unsigned"
+        names = [f"({unsigned})({name})" for name in names]
+    return f"({TYPES[str(dtype)]})({written(statement, _EXPRESSIONS, _WHERE).format(*names)})"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 
 import numpy as np
 
 from xpnet_backends.layout import Layout, is_apart
-from xpnet_backends.tape import Statement, Traced
+from xpnet_backends.tape import Statement
 
 __all__ = ["Grouping"]
 
@@ -50,7 +49,7 @@ class Grouping:
             return "product"
         if statement.kind == "concat":
             return "concat"
-        sizes = [array.size for array in (*self.reads(statement), self._layout.array(statement.out))]
+        sizes = [array.size for array in (*self._layout.reads(statement), self._layout.array(statement.out))]
         if max(sizes) <= _SMALL:
             return "block"
         if statement.kind == "reduce":
@@ -71,9 +70,9 @@ class Grouping:
         out = self._layout.array(statement.out)
         for other in passed:
             result = self._layout.array(other.out)
-            if any(np.may_share_memory(array, result) for array in (*self.reads(statement), out)):
+            if any(np.may_share_memory(array, result) for array in (*self._layout.reads(statement), out)):
                 return False
-            if any(np.may_share_memory(array, out) for array in self.reads(other)):
+            if any(np.may_share_memory(array, out) for array in self._layout.reads(other)):
                 return False
         return True
 
@@ -84,16 +83,11 @@ class Grouping:
         if own not in ("each", "rows", "block") or (statement.kind == "reduce" and own != "rows"):
             return False
         out, first = self._layout.array(statement.out), self._layout.array(group[0].out)
-        reads = self.reads(statement)
         if kind == "each" and (out.shape != first.shape or statement.kind == "reduce"):
             return False
         if kind == "rows" and not (out.ndim and out.shape[0] == first.shape[0]):
             return False
-        written = [self._layout.array(each.out) for each in group]
-        met = [array for each in group for array in self.reads(each)]
-        apart = is_apart if kind == "each" else _are_rows_apart
-        pairs = (*itertools.product(reads, written), *itertools.product([out], written + met))
-        return all(map(apart, pairs))
+        return self._layout.may_join(statement, group, is_apart if kind == "each" else _are_rows_apart)
 
     def parts(self, group: list[Statement]) -> Iterator[list[Statement]]:
         """Yield the calls of a group that share a loop."""
@@ -108,17 +102,8 @@ class Grouping:
     def _share_a_loop(self, statement: Statement, part: list[Statement]) -> bool:
         if "reduce" in (statement.kind, part[0].kind):
             return False
-        out = self._layout.array(statement.out)
-        if out.shape != self._layout.array(part[0].out).shape:
-            return False
-        written = [self._layout.array(each.out) for each in part]
-        met = [array for each in part for array in self.reads(each)]
-        pairs = (*itertools.product(self.reads(statement), written), *itertools.product([out], written + met))
-        return all(map(is_apart, pairs))
-
-    def reads(self, statement: Statement) -> list[np.ndarray]:
-        """Return the arrays that a call reads."""
-        return [self._layout.array(each) for each in statement.inputs if isinstance(each, Traced | np.ndarray)]
+        alike = self._layout.array(statement.out).shape == self._layout.array(part[0].out).shape
+        return alike and self._layout.may_join(statement, part)
 
 
 def _are_rows_apart(pair: tuple[np.ndarray, np.ndarray]) -> bool:

@@ -6,8 +6,9 @@ place, so that it need not be done.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -153,6 +154,23 @@ class Layout:
                 np.empty(root.shape, root.dtype) if in_rows else np.empty(root.shape[::-1], root.dtype).T
             )
         return self._arrays[id(root)]
+
+    def reads(self, statement: Statement) -> list[np.ndarray]:
+        """Return the arrays that a call reads."""
+        return [self.array(each) for each in statement.inputs if isinstance(each, Traced | np.ndarray)]
+
+    def may_join(
+        self, statement: Statement, group: Iterable[Statement], apart: Callable[..., bool] | None = None
+    ) -> bool:
+        """Tell whether a call and those of a group meet in the same elements only, so that they can share a loop.
+
+        `apart` tells it of a pair of arrays; it is `is_apart` unless another is given.
+        """
+        group = list(group)
+        out, written = self.array(statement.out), [self.array(each.out) for each in group]
+        met = [array for each in group for array in self.reads(each)]
+        pairs = (*itertools.product(self.reads(statement), written), *itertools.product([out], written + met))
+        return all(map(apart or is_apart, pairs))
 
     def is_needed(self, out: Traced, later: Iterable[Statement]) -> bool:
         """Tell whether what has been written to a result is read by later calls, or remains after the step."""

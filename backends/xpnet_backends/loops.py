@@ -10,36 +10,22 @@ from typing import Any
 
 import numpy as np
 
-from xpnet_backends.layout import Layout, is_apart, place
+from xpnet_backends.expressions import OPERATORS, written
+from xpnet_backends.layout import Layout, place
 from xpnet_backends.tape import Recording, Statement, Traced, UntraceableError
 
 __all__ = ["Source"]
 
 _EXPRESSIONS: dict[Any, str] = {
-    np.add: "{} + {}",
-    np.subtract: "{} - {}",
-    np.multiply: "{} * {}",
-    np.divide: "{} / {}",
-    np.negative: "-{}",
-    np.maximum: "maximum({}, {})",
-    np.minimum: "minimum({}, {})",
-    np.greater: "{} > {}",
-    np.greater_equal: "{} >= {}",
-    np.less: "{} < {}",
-    np.less_equal: "{} <= {}",
-    np.equal: "{} == {}",
-    np.not_equal: "{} != {}",
+    **OPERATORS,
     np.logical_and: "{} and {}",
     np.logical_or: "{} or {}",
     np.logical_not: "not {}",
-    np.bitwise_and: "{} & {}",
-    np.bitwise_or: "{} | {}",
-    np.bitwise_xor: "{} ^ {}",
     np.left_shift: "{} << {}",
-    np.right_shift: "{} >> {}",
     **{function: f"{function.__name__}({{}})" for function in (np.log, np.log1p, np.sqrt, np.absolute, np.sign)},
     **{function: f"{function.__name__}_{{dtype}}({{}})" for function in (np.exp, np.expm1, np.tanh)},
 }
+_WHERE = "{1} if {0} else {2}"
 _HEADER = """from numpy import absolute, bool_, dot, float32, float64, inf, int32, int64, log, log1p, nan, sign, sqrt
 from xpnet_backends.elementary import *
 """
@@ -128,21 +114,11 @@ class Source:
             source = f"{data}[order[s, i]]"
         self._lines.append("    " * batch.ndim + f"{self._element(batch, index)} = {source}")
 
-    def _arrays_of(self, statement: Statement) -> list[np.ndarray]:
-        return [self._layout.array(each) for each in statement.inputs if isinstance(each, Traced | np.ndarray)]
-
     def _may_join(self, statement: Statement, chain: list[int]) -> bool:
-        """Tell whether an elementwise call of the chain's shape meets the chain's arrays element by element only."""
+        """Tell whether an elementwise call may be part of the chain's loop."""
         links = [self._statements[k] for k in chain]
-        out = self._layout.array(statement.out)
-        if out.shape != self._layout.array(links[0].out).shape:
-            return False
-        written = [self._layout.array(link.out) for link in links]
-        read = [array for link in links for array in self._arrays_of(link)]
-        own = self._arrays_of(statement)
-        return all(map(is_apart, itertools.product(own, written))) and all(
-            map(is_apart, itertools.product([out], read + written))
-        )
+        alike = self._layout.array(statement.out).shape == self._layout.array(links[0].out).shape
+        return alike and self._layout.may_join(statement, links)
 
     def _may_come_first(self, statement: Statement, chain: list[int]) -> bool:
         """Tell a call on one number that neither needs the chain nor changes what it reads."""
@@ -151,8 +127,8 @@ class Source:
         if statement.kind not in ("each", "cast") or out.size > 1 or self._layout.array(links[0].out).size == 1:
             return False
         written = [self._layout.array(link.out) for link in links]
-        touched = written + [array for link in links for array in self._arrays_of(link)]
-        needs = itertools.product(self._arrays_of(statement), written)
+        touched = written + [array for link in links for array in self._layout.reads(link)]
+        needs = itertools.product(self._layout.reads(statement), written)
         return not any(np.may_share_memory(a, b) for a, b in (*needs, *itertools.product([out], touched)))
 
     def _loop(self, chain: list[int]) -> None:
@@ -214,7 +190,7 @@ class Source:
         self._lines.append(f"dot({self._name(a)}, {self._name(b)}, {self._name(out)})")
 
     def _reduce(self, statement: Statement) -> None:
-        (array,), out = self._arrays_of(statement), self._layout.array(statement.out)
+        (array,), out = self._layout.reads(statement), self._layout.array(statement.out)
         axis, keepdims = statement.extra
         ufunc = statement.function.__self__
         if ufunc not in _REDUCTIONS or array.dtype.kind != "f" or not array.flags.forc or out.dtype != array.dtype:
@@ -243,7 +219,7 @@ class Source:
         out, start = self._layout.array(statement.out), 0
         if out.ndim != 1:
             raise UntraceableError("a concatenation of matrices")
-        for piece in self._arrays_of(statement):
+        for piece in self._layout.reads(statement):
             place = out[start : start + len(piece)]
             self._lines += [f"for i in range({self._name(place)}.shape[0]):"]
             self._lines += [f"    {self._name(place)}[i] = {self._name(piece)}[i]"]
@@ -251,14 +227,6 @@ class Source:
 
 
 def _expression(statement: Statement, names: list[str], dtype: np.dtype) -> str:
-    if statement.kind == "cast":
-        (text,) = names
-    elif statement.kind == "call":  # where
-        condition, yes, no = names
-        text = f"{yes} if {condition} else {no}"
-    elif statement.function in _EXPRESSIONS:
-        text = _EXPRESSIONS[statement.function].format(*names, dtype=dtype)
-    else:
-        raise UntraceableError(f"the function {statement.function.__name__}")
+    text = written(statement, _EXPRESSIONS, _WHERE).format(*names, dtype=dtype)
     # Compilers count with wider numbers than NumPy where these meet.
     return text if dtype.kind == "b" else f"{dtype}({text})"
