@@ -27,16 +27,16 @@ from typing import Any
 
 import numpy as np
 
+from xpnet.data.readers import read_dataset, read_features
+from xpnet.data.readers.idx import IDX_NAMES
+from xpnet.data.streams import open_source
 from xpnet.errors import XpnetError, size_text
 from xpnet.memory import peak_bytes
-from xpnet.model import Model
-from xpnet.model_io import load_model, save_model
-from xpnet.network import Network
-from xpnet.readers import read_dataset, read_features
-from xpnet.readers.idx import IDX_NAMES
-from xpnet.state_io import load_state, save_state
-from xpnet.streams import open_source
-from xpnet.trainer import Trainer
+from xpnet.model.model import Model
+from xpnet.model.model_file import load_model, save_model
+from xpnet.nn.network import Network
+from xpnet.training.state_file import load_state, save_state
+from xpnet.training.trainer import Trainer
 
 X, Y = np.arange(12.0).reshape(6, 2), np.array([0, 1, 1, 0, 1, 0])
 PIECES = [

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from xpnet import get_backend
-from xpnet.bench.ladder import LADDER, Rung, make_work
+from xpnet.backend.steps import REFERENCE
 from xpnet.bench.timing import interleave, seconds, spread
-from xpnet.kernels import REFERENCE
-from xpnet.optimizers import OPTIMIZERS, get_optimizer
+from xpnet.bench.workloads import LADDER, Rung, make_work
+from xpnet.nn.optimizers import OPTIMIZERS, get_optimizer
 
 ROUNDS, LEAST = 15, 0.005
 RUNGS = ("tiny", "digits", "mnist-small", "mnist-large")

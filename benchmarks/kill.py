@@ -23,9 +23,9 @@ from pathlib import Path
 os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"  # a fork takes no threads along
 
 from xpnet.cli import main as xpnet
-from xpnet.model_io import load_model
-from xpnet.run import RunState
-from xpnet.state_io import load_state
+from xpnet.model.model_file import load_model
+from xpnet.training.state import RunState
+from xpnet.training.state_file import load_state
 
 # Several checkpoints an epoch, so that a kill falls into an epoch as often as into a write.
 OPTIONS = {

@@ -13,8 +13,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from xpnet.bench.ladder import LADDER, get_rungs
 from xpnet.bench.timing import spread
+from xpnet.bench.workloads import LADDER, get_rungs
 
 ROUNDS, DEVICE, TOLERANCE = 15, "cpu", 1.03
 ROOT = Path(__file__).resolve().parents[1]
@@ -24,8 +24,8 @@ CHILD = """
 import ast, inspect, sys, time
 import numpy as np
 from xpnet import Network, get_backend
-from xpnet.optimizers import get_optimizer
-from xpnet.step import init_state, make_step
+from xpnet.nn.optimizers import get_optimizer
+from xpnet.nn.step import init_state, make_step
 
 sizes, activation, batch, name, steps = ast.literal_eval(sys.argv[1])
 backend, network, optimizer = get_backend(sys.argv[2]), Network(sizes, activation=activation), get_optimizer(name)

@@ -15,11 +15,11 @@ from typing import Any
 from writing import show, write
 
 from xpnet.bench.contenders import device
-from xpnet.bench.ladder import LADDER
 from xpnet.bench.race import Settings, race
 from xpnet.bench.report import Grid
 from xpnet.bench.sweep import SWEEPS
 from xpnet.bench.timing import spread
+from xpnet.bench.workloads import LADDER
 
 RUNG = LADDER["mnist-large"]
 

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 
 from xpnet.backend import get_backend
-from xpnet.bench.ladder import Rung, get_rungs, make_work
-from xpnet.optimizers import get_optimizer
-from xpnet.step import init_state, make_step
-from xpnet_backends.layout import Layout
-from xpnet_backends.replay import _Writer
-from xpnet_backends.tape import record
+from xpnet.bench.workloads import Rung, get_rungs, make_work
+from xpnet.nn.optimizers import get_optimizer
+from xpnet.nn.step import init_state, make_step
+from xpnet_backends.compiler.memory_plan import Layout
+from xpnet_backends.compiler.numpy_replay import _Writer
+from xpnet_backends.compiler.trace import record
 
 _STEPS = 200
 KINDS = ("gathering the batch", "products", "activations, loss, sums", "updating the parameters")

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from xpnet.network import Network
-from xpnet.streams import open_source
-from xpnet.trainer import Trainer
+from xpnet.data.streams import open_source
+from xpnet.nn.network import Network
+from xpnet.training.trainer import Trainer
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ from writing import show, write
 
 from xpnet import Network, StopTraining, Trainer, load_dataset
 from xpnet.bench.report import Grid
-from xpnet.data import split
+from xpnet.data.dataset import split
 from xpnet.threads import threads_limited
 
 MOST_EPOCHS = 30

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpnet.data import fit_scaler
-from xpnet.model import Model
-from xpnet.network import Network
+from xpnet.data.dataset import fit_scaler
+from xpnet.model.model import Model
+from xpnet.nn.network import Network
 
 _rng = np.random.default_rng(6)
 X = 3 * _rng.standard_normal((30, 4)) + 5

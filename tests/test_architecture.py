@@ -13,25 +13,16 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SOURCES = (ROOT, "xpnet"), (ROOT / "backends", "xpnet_backends")
 
-# Every module (or package) of the core, bottom to top: each imports only from lines above its own. A new one gets its
-# place here.
+# Folders of the core, bottom to top: each imports only from those above its own line. Modules at the top level stand
+# in the first line, and the next lines need nothing of each other.
 ORDER = """
-    errors
-    registry constraints kernels files memory scaling seeds
-    names backend generator targets callbacks threads
-    activations initializers data metrics_file progress
-    losses optimizers schedules early_stopping readers
-    specification remote streams
-    parameters datasets
-    network
-    step evaluation gradcheck batches tensors
-    run model feed
-    loop state_io stream_feed
-    checkpoint
-    trainer
-    model_io
+    errors constraints specs seeds files memory threads tensors
+    backend data
+    nn
+    training
+    model
     estimators
-    bench parity
+    bench
     cli
     __main__
 """
@@ -79,7 +70,7 @@ all_modules = pytest.mark.parametrize("name", MODULES)
 
 
 def test_the_sources_are_found() -> None:
-    assert {"xpnet", "xpnet.network", "xpnet.cli", "xpnet_backends.numpy"} <= set(MODULES)
+    assert {"xpnet", "xpnet.nn.network", "xpnet.cli", "xpnet_backends.numpy"} <= set(MODULES)
 
 
 @core_modules
@@ -89,8 +80,10 @@ def test_imports_point_one_way(name: str) -> None:
     for imported in _imports(name):
         if imported == "xpnet":
             assert layer in {"cli", "__main__"}, f"{name} imports the package that imports it"
-        elif imported.startswith("xpnet.") and _layer(imported) != layer:
+        elif imported.startswith("xpnet.") and _layer(imported) != layer and RANKS[layer] > 1:
             assert RANKS[_layer(imported)] < RANKS[layer], f"{name} imports {imported}, which is not below it"
+        elif imported.startswith("xpnet."):
+            assert RANKS[_layer(imported)] == RANKS[layer], f"{name} imports {imported}, which is not below it"
 
 
 def test_there_are_no_cycles() -> None:
@@ -105,8 +98,8 @@ def test_there_are_no_cycles() -> None:
 def test_only_adapters_import_array_libraries(name: str) -> None:
     if name.startswith("xpnet_backends"):
         library = name.rpartition(".")[2].partition("_")[0]  # jax_pieces belongs to jax
-        own = {"strict": "array_api_strict"}.get(library, library)
-        assert _libraries(name) & ARRAY_LIBRARIES <= {own, f"{own}x", "numba", "xpnet_backends"}
+        own = {"strict": "array_api_strict", "cublas": "cupy", "graph": "cupy"}.get(library, library)
+        assert _libraries(name) & ARRAY_LIBRARIES <= {own, f"{own}x", "xpnet_backends"}
     else:
         assert not _libraries(name) & ARRAY_LIBRARIES
 
@@ -119,15 +112,15 @@ def test_a_peer_is_written_without_xpnet(name: str) -> None:
 
 
 @adapter_modules
-def test_adapters_know_four_modules_of_the_core(name: str) -> None:
+def test_adapters_know_three_modules_of_the_core(name: str) -> None:
     known = {imported for imported in _imports(name) if imported.partition(".")[0] == "xpnet"}
-    assert known <= {"xpnet.errors", "xpnet.backend", "xpnet.kernels", "xpnet.memory"}
+    assert known <= {"xpnet.errors", "xpnet.backend", "xpnet.memory"}
 
 
-@pytest.mark.parametrize("name", ["activations", "generator", "kernels", "losses", "network", "optimizers"])
+@pytest.mark.parametrize("name", ["activations", "counter_rng", "losses", "network", "optimizers"])
 def test_the_mathematics_knows_the_standard_only(name: str) -> None:
     """NumPy is for the host: shapes, drawing, reading files; here even that is not needed."""
-    third_party = _libraries(f"xpnet.{name}") - {
+    third_party = _libraries(f"xpnet.nn.{name}") - {
         "__future__",
         "collections",
         "dataclasses",
@@ -145,7 +138,7 @@ def _questions(name: str) -> Iterator[ast.AST]:
             isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "startswith"
         ):
             yield node
-        elif isinstance(node, ast.Dict) and name != "xpnet.registry":  # which has the registry's table
+        elif isinstance(node, ast.Dict) and name != "xpnet.backend.registry":  # which has the registry's table
             yield from filter(None, node.keys)
 
 
@@ -178,6 +171,8 @@ def test_every_module_says_what_it_exports(name: str) -> None:
         for library in _libraries(name) & ARRAY_LIBRARIES:
             pytest.importorskip(library)
     module = importlib.import_module(name)
+    if path.name == "__init__.py" and len(TREES[name].body) == 1:
+        pytest.skip("a folder with nothing but its docstring")
     exported = module.__all__
     assert len(exported) == len(set(exported)) > 0
     missing = [each for each in exported if not hasattr(module, each)]

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from tests.helpers import refused, train, xpnet
+from tests.command_line import refused, train, xpnet
 from xpnet.cli.job import Job
 from xpnet.errors import InvalidParameterError
-from xpnet.model import Model
+from xpnet.model.model import Model
 from xpnet.threads import VARIABLES, processors, threads_limited
 
 

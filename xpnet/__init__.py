@@ -15,20 +15,20 @@ True
 from typing import TYPE_CHECKING, Any
 
 from xpnet.backend import Backend, get_backend
-from xpnet.callbacks import Callback, EpochRecord, Interrupt, LearningRateSchedule, StopTraining, TimeLimit
-from xpnet.checkpoint import Checkpoint
-from xpnet.datasets import load_dataset
+from xpnet.backend.registry import list_backends
+from xpnet.data.named import load_dataset
+from xpnet.data.streams import ArraySource, IterableSource, Source, open_source
 from xpnet.errors import XpnetError, XpnetWarning
-from xpnet.gradcheck import check_gradients
-from xpnet.metrics_file import MetricsFile
-from xpnet.model import Model
-from xpnet.model_io import load_model, save_model
-from xpnet.network import Network, Parameters
-from xpnet.progress import Progress
-from xpnet.registry import list_backends
-from xpnet.state_io import load_state, save_state
-from xpnet.streams import ArraySource, IterableSource, Source, open_source
-from xpnet.trainer import Run, RunState, Trainer
+from xpnet.model.model import Model
+from xpnet.model.model_file import load_model, save_model
+from xpnet.nn.gradcheck import check_gradients
+from xpnet.nn.network import Network, Parameters
+from xpnet.training.callbacks import Callback, EpochRecord, Interrupt, LearningRateSchedule, StopTraining, TimeLimit
+from xpnet.training.checkpoint import Checkpoint
+from xpnet.training.metrics_file import MetricsFile
+from xpnet.training.progress import Progress
+from xpnet.training.state_file import load_state, save_state
+from xpnet.training.trainer import Run, RunState, Trainer
 
 if TYPE_CHECKING:
     from xpnet.estimators import MLPClassifier, MLPRegressor

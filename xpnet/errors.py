@@ -61,7 +61,7 @@ class DivergenceError(XpnetError, ArithmeticError):
 
     Attributes
     ----------
-    run : xpnet.trainer.Run
+    run : xpnet.training.trainer.Run
         What there is: the parameters of the last good epoch, and the history.
     """
 

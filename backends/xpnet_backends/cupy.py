@@ -12,12 +12,11 @@ import cupy
 import numpy as np
 from cupy._core import _routines_linalg as products  # pyright: ignore[reportAttributeAccessIssue]
 
-from xpnet.backend import Array, Backend, check_index
+from xpnet.backend import Array, Backend, RunSteps, Step, check_index
 from xpnet.errors import DeviceUnavailableError
-from xpnet.kernels import RunSteps, Step
 from xpnet.memory import memory_errors
-from xpnet_backends.cupy_graph import captured
-from xpnet_backends.recorded import WORTH_RECORDING, Recorded
+from xpnet_backends.compiler.program_cache import WORTH_RECORDING, Recorded
+from xpnet_backends.cuda.graph import captured
 
 __all__ = ["create"]
 

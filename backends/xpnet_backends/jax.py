@@ -10,9 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from xpnet.backend import Array, Backend, check_index
+from xpnet.backend import Array, Backend, RunSteps, Step, check_index
 from xpnet.errors import DeviceUnavailableError
-from xpnet.kernels import RunSteps, Step
 from xpnet.memory import memory_errors
 from xpnet_backends.jax_pieces import XP, XP_BF16, Pieces, like
 

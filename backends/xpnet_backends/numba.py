@@ -19,13 +19,12 @@ import numba
 import numpy as np
 from platformdirs import user_cache_path
 
-from xpnet.backend import Backend, check_index
-from xpnet.kernels import RunSteps, Step
-from xpnet_backends import elementary
-from xpnet_backends.loops import Source
+from xpnet.backend import Backend, RunSteps, Step, check_index
+from xpnet_backends.compiler import numba_math as elementary
+from xpnet_backends.compiler.numba_codegen import Source
+from xpnet_backends.compiler.program_cache import Recorded, on_host
+from xpnet_backends.compiler.trace import Recording
 from xpnet_backends.numpy import NumpyBackend
-from xpnet_backends.recorded import Recorded, on_host
-from xpnet_backends.tape import Recording
 
 __all__ = ["create"]
 

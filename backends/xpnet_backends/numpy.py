@@ -8,11 +8,10 @@ from typing import Any
 import array_api_compat.numpy as xp
 import numpy as np
 
-from xpnet.backend import Backend, check_index
-from xpnet.kernels import RunSteps, Step
+from xpnet.backend import Backend, RunSteps, Step, check_index
 from xpnet.memory import memory_errors
-from xpnet_backends.recorded import WORTH_RECORDING, Recorded, on_host
-from xpnet_backends.replay import Replay
+from xpnet_backends.compiler.numpy_replay import Replay
+from xpnet_backends.compiler.program_cache import WORTH_RECORDING, Recorded, on_host
 
 __all__ = ["NumpyBackend", "create"]
 

@@ -10,11 +10,10 @@ import array_api_compat.torch as compat
 import numpy as np
 import torch
 
-from xpnet.backend import Array, Backend, check_index
+from xpnet.backend import Array, Backend, RunSteps, Step, check_index
 from xpnet.errors import DeviceUnavailableError
-from xpnet.kernels import RunSteps, Step
 from xpnet.memory import memory_errors
-from xpnet_backends.torch_graph import Captured, capture
+from xpnet_backends.cuda.torch_graph import Captured, capture
 
 __all__ = ["create"]
 

@@ -9,15 +9,15 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from xpnet.backend import Backend, get_backend
-from xpnet.bench.ladder import Work
+from xpnet.bench.workloads import Work
 from xpnet.errors import (
     BackendNotInstalledError,
     DeviceIndexError,
     DeviceUnavailableError,
     UnknownNameError,
 )
-from xpnet.optimizers import get_optimizer
-from xpnet.step import init_state, make_step
+from xpnet.nn.optimizers import get_optimizer
+from xpnet.nn.step import init_state, make_step
 
 __all__ = ["PEERS", "Contender", "Missing", "Runner", "device", "peer", "resolve"]
 
@@ -28,7 +28,7 @@ class Runner(Protocol):
     def __call__(self, order: np.ndarray, seed: int) -> float:
         """Train the epochs of an order, (epochs, steps, batch), and return the mean loss of the last.
 
-        The order follows from the seed, by `xpnet.bench.ladder.orders`, for those that draw it themselves.
+        The order follows from the seed, by `xpnet.bench.workloads.orders`, for those that draw it themselves.
         """
         ...
 

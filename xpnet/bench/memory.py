@@ -19,9 +19,9 @@ import numpy as np
 
 from xpnet import memory
 from xpnet.bench.contenders import Contender, device, peer
-from xpnet.bench.ladder import Rung, make_work, orders
+from xpnet.bench.workloads import Rung, make_work, orders
 from xpnet.errors import XpnetError
-from xpnet.optimizers import get_optimizer
+from xpnet.nn.optimizers import get_optimizer
 
 __all__ = ["expected_bytes", "n_slots", "peak_bytes"]
 

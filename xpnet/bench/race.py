@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from xpnet.bench.contenders import Contender, Runner
-from xpnet.bench.floor import device_floor, numpy_floor
-from xpnet.bench.ladder import Rung, make_work, orders
+from xpnet.bench.matmul_bound import device_floor, numpy_floor
 from xpnet.bench.timing import interleave, seconds
+from xpnet.bench.workloads import Rung, make_work, orders
 
 __all__ = ["CHECKED_EPOCHS", "Lane", "Settings", "race"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from xpnet.bench.ladder import Rung
 from xpnet.bench.results import Row, Table
 from xpnet.bench.sweep import Sweep
 from xpnet.bench.timing import Spread, ratio
+from xpnet.bench.workloads import Rung
 
 __all__ = ["Grid", "comparison", "crossing_lines", "describe", "ladder_grid", "markdown", "memory_grid", "sweep_grid"]
 

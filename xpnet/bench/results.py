@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from xpnet.bench.contenders import Contender, Missing
-from xpnet.bench.floor import copy_bandwidth
-from xpnet.bench.ladder import Rung
+from xpnet.bench.matmul_bound import copy_bandwidth
 from xpnet.bench.memory import n_slots, peak_bytes
-from xpnet.bench.outside import outside
+from xpnet.bench.overhead import outside
 from xpnet.bench.race import Settings, race
 from xpnet.bench.timing import Spread, spread
+from xpnet.bench.workloads import Rung
 from xpnet.errors import DataError
 
 __all__ = ["Row", "Table", "agrees", "load", "measure", "to_json"]

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from xpnet.bench.contenders import Contender
-from xpnet.bench.ladder import Rung
 from xpnet.bench.race import Settings, race
 from xpnet.bench.timing import Spread, spread
+from xpnet.bench.workloads import Rung
 from xpnet.errors import UnknownNameError
 
 __all__ = ["SWEEPS", "Sweep", "crossing", "sweep"]

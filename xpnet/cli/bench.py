@@ -8,12 +8,12 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 
 from xpnet.bench.contenders import Contender, Missing, resolve
-from xpnet.bench.ladder import Rung, get_rungs
 from xpnet.bench.memory import expected_bytes, peak_bytes
 from xpnet.bench.race import Settings
 from xpnet.bench.report import comparison, crossing_lines, ladder_grid, memory_grid, sweep_grid
 from xpnet.bench.results import Table, load, measure, to_json
 from xpnet.bench.sweep import Sweep, sweep
+from xpnet.bench.workloads import Rung, get_rungs
 from xpnet.cli import plots
 from xpnet.cli.options import whole
 from xpnet.cli.tables import open_results, say, show, write_results

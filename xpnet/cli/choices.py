@@ -9,12 +9,12 @@ import numpy as np
 
 from xpnet.backend import Backend
 from xpnet.cli.options import TrainOptions
-from xpnet.data import Task
+from xpnet.data.dataset import Task
 from xpnet.errors import InvalidParameterError
-from xpnet.losses import get_loss
-from xpnet.network import Network
-from xpnet.optimizers import OPTIMIZERS
-from xpnet.trainer import Trainer
+from xpnet.nn.losses import get_loss
+from xpnet.nn.network import Network
+from xpnet.nn.optimizers import OPTIMIZERS
+from xpnet.training.trainer import Trainer
 
 __all__ = ["choose_device", "choose_scale", "make_network", "make_trainer", "scales_target"]
 

@@ -10,9 +10,9 @@ from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
-from xpnet.callbacks import Callback
 from xpnet.errors import InvalidParameterError, XpnetError
 from xpnet.files import remove_parts, write_atomically, writing
+from xpnet.training.callbacks import Callback
 
 __all__ = ["RunFolder", "choose_folder"]
 

@@ -8,9 +8,9 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from xpnet.backend import usable_devices
-from xpnet.datasets import DATASETS
-from xpnet.gradcheck import gradcheck_table
-from xpnet.registry import list_backends
+from xpnet.backend.registry import list_backends
+from xpnet.data.named import DATASETS
+from xpnet.nn.gradcheck import gradcheck_table
 
 __all__ = ["datasets", "devices", "gradcheck"]
 

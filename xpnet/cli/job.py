@@ -9,14 +9,14 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from xpnet.backend import Backend, get_backend
-from xpnet.callbacks import Callback
 from xpnet.cli.choices import choose_device, choose_scale, make_network, make_trainer, scales_target
 from xpnet.cli.options import TrainOptions
-from xpnet.data import Dataset, Split, encode_targets, fit_scaler, infer_task, split
-from xpnet.datasets import load_dataset
-from xpnet.early_stopping import get_early_stopping
-from xpnet.model import Model
-from xpnet.trainer import Run, Trainer
+from xpnet.data.dataset import Dataset, Split, encode_targets, fit_scaler, infer_task, split
+from xpnet.data.named import load_dataset
+from xpnet.model.model import Model
+from xpnet.training.callbacks import Callback
+from xpnet.training.early_stopping import get_early_stopping
+from xpnet.training.trainer import Run, Trainer
 
 __all__ = [
     "PARTS",

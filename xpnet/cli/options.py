@@ -14,7 +14,7 @@ from cyclopts import App, ArgumentCollection, Group, Parameter, Token
 from cyclopts.config import Dict
 
 from xpnet.cli.presets import PRESETS
-from xpnet.datasets import DATASETS
+from xpnet.data.named import DATASETS
 from xpnet.errors import InvalidParameterError, UnknownNameError
 
 __all__ = ["ResumeOptions", "TrainOptions", "fill_options", "name_option", "read_config", "whole", "write_config"]

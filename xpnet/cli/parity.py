@@ -11,13 +11,13 @@ from cyclopts import Parameter
 
 from xpnet.backend import Backend, get_backend
 from xpnet.bench.contenders import Missing, resolve
+from xpnet.bench.parity import TOLERANCES, Case, Comparison, compare, sweep_cases
 from xpnet.bench.report import Grid
 from xpnet.cli import plots
 from xpnet.cli.job import prepare
 from xpnet.cli.options import TrainOptions, whole
 from xpnet.cli.tables import open_results, say, show, write_results
 from xpnet.errors import DeviceUnavailableError, InvalidParameterError
-from xpnet.parity import TOLERANCES, Case, Comparison, compare, sweep_cases
 
 __all__ = ["parity"]
 

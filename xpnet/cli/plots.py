@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from xpnet.bench.parity import Comparison
 from xpnet.bench.results import Table
 from xpnet.bench.sweep import Sweep
-from xpnet.callbacks import EpochRecord
-from xpnet.parity import Comparison
+from xpnet.training.callbacks import EpochRecord
 
 __all__ = ["confusion_matrix_png", "curves_png", "is_available", "ladder_png", "parity_png", "sweeps_png"]
 

@@ -15,14 +15,14 @@ from rich.console import Console
 
 from xpnet.backend import get_backend
 from xpnet.cli.options import whole
-from xpnet.datasets import DATASETS, load_dataset
+from xpnet.data.named import DATASETS, load_dataset
+from xpnet.data.readers import read_features
 from xpnet.errors import DataError
 from xpnet.files import write_atomically
-from xpnet.model import Model
-from xpnet.model_io import load_model
-from xpnet.progress import METRIC_NAMES
-from xpnet.readers import read_features
+from xpnet.model.model import Model
+from xpnet.model.model_file import load_model
 from xpnet.threads import threads_limited
+from xpnet.training.progress import METRIC_NAMES
 
 __all__ = ["evaluate", "predict"]
 

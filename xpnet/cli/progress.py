@@ -13,8 +13,8 @@ from rich.table import Table
 
 from xpnet.errors import size_text
 from xpnet.memory import parse_size
-from xpnet.progress import METRIC_NAMES, figure
-from xpnet.trainer import Run
+from xpnet.training.progress import METRIC_NAMES, figure
+from xpnet.training.trainer import Run
 
 __all__ = ["print_summary"]
 

@@ -10,24 +10,24 @@ from typing import Any
 import numpy as np
 
 from xpnet.backend import Backend, get_backend
-from xpnet.callbacks import Callback
 from xpnet.cli.choices import choose_device, choose_scale, make_network, make_trainer, scales_target
 from xpnet.cli.job import PARTS, Job, Scores, prepare, train
 from xpnet.cli.options import TrainOptions
-from xpnet.data import check_data, encode_targets
-from xpnet.datasets import DATASETS
+from xpnet.data.dataset import check_data, encode_targets
+from xpnet.data.downloads import REMOTES, locate
+from xpnet.data.named import DATASETS
+from xpnet.data.scaling import Moments, scaler_from_moments
+from xpnet.data.streams import BUFFER_BYTES, Part, Parts, Source, is_folder_of_files, open_sources, split_source
+from xpnet.data.targets import TargetSummary
 from xpnet.errors import DataError, InvalidParameterError, size_text
 from xpnet.memory import current_bytes, parse_size
-from xpnet.model import Model
-from xpnet.network import Parameters
-from xpnet.optimizers import get_optimizer
-from xpnet.remote import REMOTES, locate
-from xpnet.scaling import Moments, scaler_from_moments
-from xpnet.step import step_bytes
-from xpnet.stream_feed import evaluate_source
-from xpnet.streams import BUFFER_BYTES, Part, Parts, Source, is_folder_of_files, open_sources, split_source
-from xpnet.targets import TargetSummary
-from xpnet.trainer import Run, Trainer
+from xpnet.model.model import Model
+from xpnet.nn.network import Parameters
+from xpnet.nn.optimizers import get_optimizer
+from xpnet.nn.step import step_bytes
+from xpnet.training.callbacks import Callback
+from xpnet.training.streaming import evaluate_source
+from xpnet.training.trainer import Run, Trainer
 
 __all__ = ["StreamJob", "prepare_within"]
 

@@ -10,8 +10,6 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from xpnet.callbacks import Callback, Interrupt
-from xpnet.checkpoint import Checkpoint
 from xpnet.cli import plots
 from xpnet.cli.folder import RunFolder, choose_folder
 from xpnet.cli.job import Confusion, Job
@@ -21,12 +19,14 @@ from xpnet.cli.stream_job import StreamJob, prepare_within
 from xpnet.errors import DivergenceError, InvalidParameterError
 from xpnet.files import write_atomically
 from xpnet.memory import peak_bytes
-from xpnet.metrics_file import MetricsFile
-from xpnet.model import Model
-from xpnet.model_io import save_model
-from xpnet.progress import Progress
+from xpnet.model.model import Model
+from xpnet.model.model_file import save_model
 from xpnet.threads import threads_limited
-from xpnet.trainer import Run
+from xpnet.training.callbacks import Callback, Interrupt
+from xpnet.training.checkpoint import Checkpoint
+from xpnet.training.metrics_file import MetricsFile
+from xpnet.training.progress import Progress
+from xpnet.training.trainer import Run
 
 __all__ = ["resume", "train"]
 

@@ -16,7 +16,6 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from xpnet.backend import Array, Backend, dtype_name, get_backend, to_host
-from xpnet.batches import SparseRows, to_device
 from xpnet.errors import BackendNotInstalledError, DeviceIndexError, DeviceUnavailableError, InvalidParameterError
 from xpnet.estimators import conversion
 from xpnet.estimators.fitting import Fit
@@ -26,9 +25,10 @@ from xpnet.estimators.monitoring import Bridge, Part, split_callbacks
 from xpnet.estimators.parameters import SHARED_CONSTRAINTS
 from xpnet.estimators.solvers import ACTIVATIONS, draw_weights, scikit_learns_name
 from xpnet.estimators.stochastic import by_steps
-from xpnet.evaluation import outputs
-from xpnet.model import Model
-from xpnet.network import Network, Parameters
+from xpnet.model.model import Model
+from xpnet.nn.network import Network, Parameters
+from xpnet.training.evaluation import outputs
+from xpnet.training.samples import SparseRows, to_device
 
 __all__ = ["BaseMLP", "is_stochastic"]
 

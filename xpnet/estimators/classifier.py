@@ -18,8 +18,8 @@ from xpnet.estimators import labels
 from xpnet.estimators.base import BaseMLP, is_stochastic
 from xpnet.estimators.inputs import host
 from xpnet.estimators.parameters import SHARED_CONSTRAINTS, store
-from xpnet.losses import get_loss
-from xpnet.schedules import Schedule
+from xpnet.nn.losses import get_loss
+from xpnet.training.schedules import Schedule
 
 __all__ = ["MLPClassifier"]
 
@@ -36,17 +36,17 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Units of each hidden layer; an empty sequence has none.
     activation : str or sequence of str
         Of the hidden layers, one for all or one for each: ``"identity"``, ``"logistic"``, ``"tanh"``, ``"relu"`` or any
-        in `xpnet.activations.ACTIVATIONS`.
+        in `xpnet.nn.activations.ACTIVATIONS`.
     solver : str
         ``"adam"``, ``"sgd"`` (with `momentum`) and ``"lbfgs"`` are scikit-learn's; any in
-        `xpnet.optimizers.OPTIMIZERS` with options, as ``"adamw:weight_decay=0.1"``, is the library's.
+        `xpnet.nn.optimizers.OPTIMIZERS` with options, as ``"adamw:weight_decay=0.1"``, is the library's.
     alpha : float
         L2 penalty, ``alpha/2 sum W^2``, divided by the batch's size.
     batch_size : int or "auto"
         ``"auto"`` is ``min(200, n_samples)``.
     learning_rate : str or Schedule
         ``"constant"``, ``"invscaling"`` and ``"adaptive"`` are scikit-learn's, for the solver ``"sgd"``; any in
-        `xpnet.schedules.SCHEDULES`, as ``"cosine"``, is for every solver but ``"lbfgs"``.
+        `xpnet.training.schedules.SCHEDULES`, as ``"cosine"``, is for every solver but ``"lbfgs"``.
     learning_rate_init, power_t : float
         The initial learning rate, and the exponent of ``"invscaling"``.
     max_iter : int
@@ -69,7 +69,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     beta_1, beta_2, epsilon, n_iter_no_change, max_fun
         As scikit-learn's.
     loss : str
-        ``"log_loss"``, which is cross-entropy, or any in `xpnet.losses.LOSSES` for classes. With ``"squared_error"``
+        ``"log_loss"``, which is cross-entropy, or any in `xpnet.nn.losses.LOSSES` for classes. With ``"squared_error"``
         and ``"huber"`` the outputs are sigmoids, and probabilities are those divided by their sum.
     class_weight : dict, list of dict, "balanced" or None
         Weights of classes, by label; they multiply the samples' own. A list has one dict for each of several labels.
@@ -87,7 +87,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     clip_norm : float or None
         Largest norm of the gradient.
     initializer : str or None
-        In `xpnet.initializers.INITIALIZERS`; None draws as scikit-learn does.
+        In `xpnet.nn.initializers.INITIALIZERS`; None draws as scikit-learn does.
     scoring : str, callable, sequence, dict or None
         scikit-learn's scorers, recorded in `history_` after each epoch; `early_stopping` watches the first of them.
         None watches the accuracy.

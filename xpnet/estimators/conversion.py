@@ -9,12 +9,12 @@ from sklearn import neural_network
 from sklearn.preprocessing import LabelBinarizer
 
 from xpnet.backend import to_host
-from xpnet.data import Task
+from xpnet.data.dataset import Task
+from xpnet.data.scaling import Scaler
 from xpnet.errors import InvalidParameterError
 from xpnet.estimators.solvers import scikit_learns_name
-from xpnet.model import Model
-from xpnet.parameters import Parameters
-from xpnet.scaling import Scaler
+from xpnet.model.model import Model
+from xpnet.nn.parameters import Parameters
 
 __all__ = ["from_model", "from_sklearn", "to_model", "to_sklearn"]
 

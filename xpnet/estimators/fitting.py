@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from xpnet.backend import Backend
-from xpnet.callbacks import Callback
 from xpnet.estimators.monitoring import Part
-from xpnet.network import Network
+from xpnet.nn.network import Network
+from xpnet.training.callbacks import Callback
 
 __all__ = ["NOT_FINITE", "Fit"]
 

@@ -11,9 +11,9 @@ from sklearn import get_config
 from sklearn.utils.validation import _check_sample_weight, check_consistent_length, validate_data
 
 from xpnet.backend import Array, Backend, backend_of, get_backend, to_host
-from xpnet.batches import as_array
 from xpnet.errors import InvalidParameterError
-from xpnet.network import Network, Parameters
+from xpnet.nn.network import Network, Parameters
+from xpnet.training.samples import as_array
 
 __all__ = [
     "check_inputs",

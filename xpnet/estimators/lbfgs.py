@@ -14,15 +14,15 @@ from scipy.optimize import minimize
 from sklearn.utils.optimize import _check_optimize_result
 
 from xpnet.backend import Backend
-from xpnet.batches import Samples, place, weigh
-from xpnet.callbacks import Callback, EpochRecord, Interrupt, StopTraining
 from xpnet.errors import InvalidParameterError
 from xpnet.estimators.fitting import NOT_FINITE, Fit
 from xpnet.estimators.monitoring import Verbose
-from xpnet.evaluation import chunks
-from xpnet.network import Network, Parameters
-from xpnet.run import Run, RunState
-from xpnet.trainer import Trainer
+from xpnet.nn.network import Network, Parameters
+from xpnet.training.callbacks import Callback, EpochRecord, Interrupt, StopTraining
+from xpnet.training.evaluation import chunks
+from xpnet.training.samples import Samples, place, weigh
+from xpnet.training.state import Run, RunState
+from xpnet.training.trainer import Trainer
 
 __all__ = ["by_lbfgs", "objective"]
 

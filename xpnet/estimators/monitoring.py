@@ -10,12 +10,12 @@ from sklearn.callback import FitCallback
 from sklearn.metrics import get_scorer
 
 from xpnet.backend import Backend, to_host
-from xpnet.batches import place
-from xpnet.callbacks import Callback, EpochRecord, StopTraining
-from xpnet.early_stopping import EarlyStopping
-from xpnet.evaluation import evaluate
-from xpnet.network import Network, Parameters
-from xpnet.run import Run
+from xpnet.nn.network import Network, Parameters
+from xpnet.training.callbacks import Callback, EpochRecord, StopTraining
+from xpnet.training.early_stopping import EarlyStopping
+from xpnet.training.evaluation import evaluate
+from xpnet.training.samples import place
+from xpnet.training.state import Run
 
 __all__ = ["Bridge", "Monitor", "Part", "Verbose", "history_of", "named_scorers", "split_callbacks"]
 

@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 
 from xpnet.backend import Backend
-from xpnet.schedules import Schedule
+from xpnet.training.schedules import Schedule
 
 __all__ = ["SHARED_CONSTRAINTS", "store"]
 

@@ -15,7 +15,7 @@ from xpnet.backend import Array, Backend
 from xpnet.estimators.base import BaseMLP, is_stochastic
 from xpnet.estimators.inputs import host
 from xpnet.estimators.parameters import store
-from xpnet.schedules import Schedule
+from xpnet.training.schedules import Schedule
 
 __all__ = ["MLPRegressor"]
 
@@ -27,7 +27,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     ----------
     loss : str
         ``"squared_error"``, ``"poisson"`` (for counts and rates; the output is ``exp``) or any in
-        `xpnet.losses.LOSSES` for quantities, as ``"huber:delta=2"``.
+        `xpnet.nn.losses.LOSSES` for quantities, as ``"huber:delta=2"``.
     hidden_layer_sizes, activation, ...
         As those of `MLPClassifier`, which has `class_weight` and `label_smoothing` beside them. Where it watches the
         accuracy, this watches R2.

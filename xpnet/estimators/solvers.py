@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.callbacks import EpochRecord
-from xpnet.early_stopping import EarlyStopping, StoppingMemory
-from xpnet.schedules import Memory, Schedule
+from xpnet.training.callbacks import EpochRecord
+from xpnet.training.early_stopping import EarlyStopping, StoppingMemory
+from xpnet.training.schedules import Memory, Schedule
 
 __all__ = [
     "ACTIVATIONS",

@@ -12,17 +12,17 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 
-from xpnet.callbacks import Interrupt
-from xpnet.early_stopping import StoppingMemory
 from xpnet.errors import DivergenceError
 from xpnet.estimators.fitting import NOT_FINITE, Fit
 from xpnet.estimators.inputs import take_rows
 from xpnet.estimators.monitoring import Monitor, Part, Verbose, history_of, named_scorers
 from xpnet.estimators.solvers import AdaptivePlateau, Plateau, adaptive, inverse_scaling, optimizer_name, shuffled
-from xpnet.evaluation import metric_name
-from xpnet.run import Run
-from xpnet.schedules import Schedule, get_schedule
-from xpnet.trainer import Trainer
+from xpnet.training.callbacks import Interrupt
+from xpnet.training.early_stopping import StoppingMemory
+from xpnet.training.evaluation import metric_name
+from xpnet.training.schedules import Schedule, get_schedule
+from xpnet.training.state import Run
+from xpnet.training.trainer import Trainer
 
 __all__ = ["by_steps"]
 

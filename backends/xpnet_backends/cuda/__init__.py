@@ -1,0 +1,1 @@
+"""CUDA: matrix products by cuBLAS, and graphs of captured steps."""

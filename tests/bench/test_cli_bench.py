@@ -1,0 +1,153 @@
+"""``xpnet bench``: tables, files, refusals."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.command_line import refused, xpnet
+from xpnet.bench import results, sweep
+from xpnet.cli import bench
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(*arguments):
+    outcome = xpnet("bench", *arguments)
+    assert outcome.code == 0, outcome.err
+    return outcome
+
+
+def test_quick_run_from_end_to_end(folder):
+    out = run(
+        "tiny", "--quick", "--device", "cpu", "--device", "cupy:gpu:99", "--peers", "sklearn", "--out", "first"
+    ).out
+    lines = out.splitlines()
+    assert "64-15-10 sigmoid" in lines[0]
+    (ours,) = (line for line in lines if line.lstrip().startswith("numpy:cpu"))
+    (peers,) = (line for line in lines if line.lstrip().startswith("peer sklearn:cpu"))
+    assert "1.00x" in ours
+    assert "validation" in ours
+    assert ours.split()[-1] == peers.split()[-1]  # the loss
+    assert any(line.startswith("  cupy:gpu:99: ") for line in lines)
+    assert "DIFFERS" not in out
+    assert "\x1b" not in out
+    assert sorted(path.name for path in folder.joinpath("first").iterdir()) in (
+        ["bench.json", "bench.md", "bench.png"],
+        ["bench.json", "bench.md"],
+    )
+    values = json.loads((folder / "first" / "bench.json").read_text())
+    row, missing, _ = values["rungs"][0]["rows"]
+    assert len(row["seconds"]) == 3
+    assert row["figures"]["speed_up"] == 1
+    assert row["peak"] >= 0
+    assert missing["reason"]
+    assert missing["loss"] is None
+    assert values["machine"]["versions"]["numpy"]
+    assert "| numpy:cpu |" in (folder / "first" / "bench.md").read_text()
+
+    # The file goes through `compare`.
+    loaded = results.load(folder / "first" / "bench.json")
+    assert loaded[0].rows[0].seconds == tuple(row["seconds"])
+    compared = run("compare", "first/bench.json", "first/bench.json").out
+    assert "1.000" in compared
+    assert "no clear difference" in compared
+
+
+def test_a_run_whose_loss_disagrees_exits_with_1(monkeypatch):
+    monkeypatch.setattr(results, "agrees", lambda *_: False)
+    monkeypatch.setattr(results, "peak_bytes", lambda *_: None)
+    code, out, _ = xpnet("bench", "tiny", "--quick", "--rounds", 1)
+    assert code == 1
+    assert "DIFFERS" in out
+
+
+def test_threads_hold_while_it_runs(monkeypatch):
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    seen = []
+
+    def measure(rung, found, settings):
+        seen.append({pool["num_threads"] for pool in threadpool_info()})
+        return results.Table(rung, ())
+
+    monkeypatch.setattr(bench, "measure", measure)
+    # As a library that is loaded only then and starts as many threads as it likes.
+    monkeypatch.setattr(bench, "resolve", lambda *_: threadpool_limits(2) and [])
+    run("tiny", "--threads", 1)
+    assert seen == [{1}]
+
+
+def test_rounds_and_quick(monkeypatch):
+    seen = []
+    monkeypatch.setattr(bench, "measure", lambda rung, _, s: seen.append((rung, s.rounds)) or results.Table(rung, ()))
+    run("tiny")
+    run("tiny", "--quick")
+    run("tiny", "--quick", "--rounds", 5)
+    assert [(rung.steps, rounds) for rung, rounds in seen] == [(180, 9), (20, 3), (20, 5)]
+    seen.clear()
+    run()
+    assert [rung.name for rung, _ in seen] == ["tiny", "digits", "mnist-small", "mnist-large", "wide"]
+
+
+def test_memory(monkeypatch, folder):
+    monkeypatch.setattr(bench, "peak_bytes", lambda rung, contender: None if contender.kind == "gpu" else 2**20)
+    out = run("tiny", "digits", "--memory", "--out", "m").out
+    assert "1.0 MiB" in out
+    rows = json.loads((folder / "m" / "bench.json").read_text())["memory"]
+    assert [row["rung"] for row in rows] == ["tiny", "digits"]
+    assert rows[0]["measured"] == 2**20
+    assert f"{2**20 / rows[0]['expected']:.2f}" in out
+
+
+@pytest.mark.parametrize("axis", ["batch-size", "width"])
+def test_sweep(monkeypatch, folder, axis):
+    change, values = sweep.SWEEPS[axis]
+    monkeypatch.setitem(sweep.SWEEPS, axis, (change, values[:2]))
+    out = run(
+        "digits", "--sweep", axis, "--quick", "--rounds", 1, "--device", "cpu", "--peers", "sklearn", "--out", "s"
+    ).out
+    assert f"samples/s by {axis}" in out
+    assert "peer sklearn:cpu is faster than" in out or "peer sklearn:cpu does not overtake numpy:cpu" in out
+    (found,) = json.loads((folder / "s" / "bench.json").read_text())["sweeps"]
+    assert found["values"] == list(values[:2])
+    assert len(found["speeds"]["numpy:cpu"]) == 2
+
+
+def test_nothing_that_is_there_is_overwritten(folder):
+    (folder / "old").mkdir()
+    (folder / "old" / "bench.json").write_text("{}")
+    assert "--out" in refused("bench", "tiny", "--out", "old")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("tinny",), "Did you mean 'tiny'"),
+        (("tiny", "--device", "gpuu"), "gpuu"),
+        (("tiny", "--peers", "keras"), "keras"),
+        (("tiny", "--sweep", "depth"), "depth"),
+        (("tiny", "--rounds", "0"), "--rounds"),
+        (("tiny", "--rounds", "1.5"), "--rounds"),
+        (("tiny", "--threads", "0"), "--threads"),
+        (("tiny", "--threads", "100000"), "--threads"),
+        (("tiny", "--memory", "--sweep", "width"), "--memory"),
+        (("compare", "nothing.json", "nothing.json"), "nothing.json"),
+        (("compare", "nothing.json"), "b"),
+    ],
+)
+def test_bad_options_are_one_line(arguments, said):
+    assert said.lower() in refused("bench", *arguments).lower()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"version": 2, "rungs": []}', '{"version": 1, "rungs": [{}]}', "\xff"]
+)
+def test_a_file_that_holds_no_results_is_refused(folder, text):
+    (folder / "x.json").write_bytes(text.encode("latin-1"))
+    assert "x.json" in refused("bench", "compare", "x.json", "x.json")

@@ -1,0 +1,192 @@
+"""``xpnet predict`` and ``xpnet evaluate``."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.command_line import house_csv, idx_folder, labels_npz, species_csv, train, write_csv, xpnet
+from xpnet.model.model_file import load_model
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory) -> dict[str, Path]:
+    """One trained model for each kind of task, with the data beside it."""
+    folder = tmp_path_factory.mktemp("models")
+    runs = {
+        "house": [house_csv(folder / "house.csv"), "--target", "price", "--epochs", 150, "--lr", 0.05],
+        "species": [species_csv(folder / "species.csv"), "--target", "species", "--epochs", 60, "--lr", 0.03],
+        "labels": [labels_npz(folder / "labels.npz"), "--epochs", 60, "--lr", 0.05],
+        "iris": ["iris", "--epochs", 20],
+        "images": [idx_folder(folder / "images"), "--epochs", 20, "--lr", 0.05],
+    }
+    for name, arguments in runs.items():
+        train(*arguments, "--quiet", "--device", "cpu", "--out", folder / name)
+    return {name: folder / name / "model.safetensors" for name in runs}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def predict(*arguments: object) -> list[dict[str, str]]:
+    """Predict to stdout, and read the table."""
+    code, out, err = xpnet("predict", *arguments)
+    assert (code, err) == (0, "")
+    return list(csv.DictReader(io.StringIO(out)))
+
+
+def column(rows: list[dict[str, str]], name: str) -> np.ndarray:
+    return np.asarray([float(row[name]) for row in rows])
+
+
+def test_to_a_file_and_to_stdout(models):
+    _, out, _ = xpnet("predict", models["iris"], "iris")
+    assert xpnet("predict", models["iris"], "iris", "--out", "p.csv") == (0, "", "")
+    assert Path("p.csv").read_text() == out
+    assert out.splitlines()[0] == "prediction"
+    assert len(out.splitlines()) == 151
+    assert [path.name for path in Path().iterdir()] == ["p.csv"]
+
+
+def test_a_file_that_is_there_is_replaced(models):
+    Path("p.csv").write_text("old\n" * 1000)
+    assert xpnet("predict", models["iris"], "iris", "--out", "p.csv").code == 0
+    assert len(Path("p.csv").read_text().splitlines()) == 151
+
+
+def test_it_is_what_the_library_predicts(models):
+    model = load_model(models["house"])
+    x = np.asarray([[50.0, 2], [80, 4], [123, 5]])
+    write_csv("new.csv", "area,rooms", "50,2", "80,4", "123,5")
+    # The text gives the very float32 back.
+    np.testing.assert_array_equal(column(predict(models["house"], "new.csv"), "prediction"), model.predict(x))
+
+
+def test_regression_is_in_the_units_of_the_target(models):
+    write_csv("new.csv", "area,rooms", "50,2", "100,4")
+    expected = [1000.5 * 50 + 9000 * 2, 1000.5 * 100 + 9000 * 4]
+    assert column(predict(models["house"], "new.csv"), "prediction") == pytest.approx(expected, rel=0.15)
+
+
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        ("area,rooms", "50,2"),
+        ("rooms,area", "2,50"),
+        ("price,rooms,area", "0,2,50"),
+        ("area,price,rooms", "50,,2"),
+        (None, "50,2"),
+    ],
+    ids=["as in training", "another order", "with the target", "with an empty target", "without names"],
+)
+def test_columns_are_taken_by_name(models, header, row):
+    write_csv("plain.csv", "area,rooms", "50,2")
+    write_csv("new.csv", header, row) if header else Path("new.csv").write_text(f"{row}\n")
+    if header == "area,price,rooms":
+        assert "missing target" in xpnet("predict", models["house"], "new.csv").err
+    else:
+        assert predict(models["house"], "new.csv") == predict(models["house"], "plain.csv")
+
+
+def test_text_labels(models):
+    write_csv("new.csv", "flipper,bill", "0,1", "5,9")
+    assert [row["prediction"] for row in predict(models["species"], "new.csv")] == ["adelie", "gentoo"]
+
+
+def test_a_label_with_a_comma_is_quoted():
+    path = species_csv()
+    path.write_text(path.read_text().replace("gentoo", '"gentoo, ""big"""'))
+    train(path, "--target", "species", "--quiet", "--epochs", 60, "--lr", 0.03, "--out", "run")
+    assert {row["prediction"] for row in predict("run/model.safetensors", path)} == {"adelie", 'gentoo, "big"'}
+
+
+def test_probabilities_of_classes(models):
+    rows = predict(models["species"], models["species"].parents[1] / "species.csv", "--probabilities")
+    assert list(rows[0]) == ["prediction", "probability_adelie", "probability_gentoo"]
+    p = np.stack([column(rows, f"probability_{label}") for label in ("adelie", "gentoo")], axis=1)
+    np.testing.assert_allclose(p.sum(axis=1), 1, atol=1e-6)
+    assert [row["prediction"] for row in rows] == [("adelie", "gentoo")[i] for i in p.argmax(axis=1)]
+    assert np.ptp(p) > 0.5
+
+
+def test_several_labels(models):
+    rows = predict(models["labels"], models["labels"].parents[1] / "labels.npz", "--probabilities")
+    assert list(rows[0]) == [f"{name}_{i}" for name in ("prediction", "probability") for i in range(3)]
+    for i in range(3):
+        predicted = column(rows, f"prediction_{i}")
+        assert set(predicted) == {0, 1}
+        np.testing.assert_array_equal(predicted, column(rows, f"probability_{i}") > 0.5)
+
+
+def test_a_folder_of_images_is_predicted_by_its_test_part(models):
+    rows = predict(models["images"], models["images"].parents[1] / "images")
+    assert [row["prediction"] for row in rows] == ["0", "1"] * 10
+
+
+# Evaluation
+
+
+def test_evaluation_of_a_file(models):
+    path = models["house"].parents[1] / "house.csv"
+    code, out, err = xpnet("evaluate", models["house"], path, "--json")
+    assert (code, err) == (0, "")
+    summary = json.loads(out)
+    assert summary.keys() == {"task", "device", "samples", "part", "loss", "r2"}
+    assert (summary["task"], summary["device"], summary["samples"]) == ("regression", "numpy:cpu", 60)
+    model = load_model(models["house"])
+    table = np.loadtxt(path, delimiter=",", skiprows=1)
+    residual = table[:, 2] - model.predict(table[:, :2])
+    assert summary["r2"] == pytest.approx(1 - np.sum(residual**2) / np.sum((table[:, 2] - table[:, 2].mean()) ** 2))
+    assert summary["r2"] > 0.9
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "words"),
+    [
+        ("iris", "iris", "iris: 150 samples, those of training too  loss 0."),
+        ("images", "images", "images: 20 samples  loss 0."),
+        ("species", "species.csv", "species.csv: 60 samples  loss 0."),
+        ("house", "house.csv", "  R2 "),
+    ],
+)
+def test_evaluation_in_words(models, monkeypatch, model, data, words):
+    monkeypatch.chdir(models[model].parents[1])
+    outcome = xpnet("evaluate", models[model], data if data != "images" else "./images")
+    assert outcome.code == 0, outcome.err
+    assert words in outcome.out
+    assert outcome.out.count("\n") == 1
+
+
+def test_evaluation_does_not_depend_on_the_order_of_columns(models):
+    path = models["species"].parents[1] / "species.csv"
+    rows = [line.split(",") for line in path.read_text().splitlines()]
+    write_csv("turned.csv", "species,flipper,bill", *(f"{c},{b},{a}" for a, b, c in rows[1:]))
+    scores = [json.loads(xpnet("evaluate", models["species"], p, "--json").out) for p in (path, "turned.csv")]
+    assert scores[0] == scores[1]
+
+
+@pytest.mark.parametrize("device", ["torch:cpu", "jax:cpu", "strict:cpu:1"])
+def test_a_model_of_one_device_on_another(models, device):
+    pytest.importorskip({"strict": "array_api_strict"}.get(library := device.partition(":")[0], library))
+    data = models["species"].parents[1] / "species.csv"
+    here, there = (
+        json.loads(xpnet("evaluate", models["species"], data, "--device", d, "--json").out) for d in ("cpu", device)
+    )
+    assert (here["device"], there["device"]) == ("numpy:cpu", device)
+    assert there["accuracy"] == here["accuracy"]
+    assert there["loss"] == pytest.approx(here["loss"], rel=1e-5)
+    assert predict(models["species"], data, "--device", device) == predict(models["species"], data)
+
+
+def test_a_model_trained_on_another_device_loads_here():
+    pytest.importorskip("torch")
+    train("iris", "--device", "torch:cpu", "--quiet", "--epochs", 20, "--out", "run")
+    assert json.loads(xpnet("evaluate", "run/model.safetensors", "iris", "--json").out)["accuracy"] > 0.5

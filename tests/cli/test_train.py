@@ -1,0 +1,348 @@
+"""``xpnet train``: what a run leaves, what it prints, and the data that it takes."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import struct
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.command_line import Outcome, house_csv, idx_folder, labels_npz, species_csv, train, xpnet
+from tests.runs import job_of
+from xpnet.cli import plots
+from xpnet.cli.job import prepare
+from xpnet.cli.options import TrainOptions
+from xpnet.model.model import Model
+from xpnet.model.model_file import load_model
+from xpnet.training.callbacks import Interrupt
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> tuple[Path, Outcome]:
+    """One run on iris, three epochs, with all that it leaves and prints."""
+    out = tmp_path_factory.mktemp("runs") / "iris"
+    return out, train("iris", "--epochs", 3, "--json", "--out", out)
+
+
+def records(out: Path) -> list[dict]:
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def without_timings(out: Path) -> list[dict]:
+    return [
+        {k: v for k, v in record.items() if "seconds" not in k and "per_second" not in k} for record in records(out)
+    ]
+
+
+# What a run leaves
+
+
+def test_the_folder(run):
+    out, _ = run
+    assert sorted(path.name for path in out.iterdir()) == [
+        ".lock", "config.toml", "confusion.png", "curves.png", "metrics.jsonl", "model.safetensors",
+    ]  # fmt: skip
+
+
+def test_the_model_predicts_what_the_run_reported(run):
+    out, outcome = run
+    summary = json.loads(outcome.out)
+    model = load_model(out / "model.safetensors")
+    parts = prepare("iris", TrainOptions(hidden="8", device="cpu")).parts
+    for name, x, y in (
+        ("train", parts.x_train, parts.y_train),
+        ("validation", parts.x_validation, parts.y_validation),
+        ("test", parts.x_test, parts.y_test),
+    ):
+        assert np.mean(model.predict(x) == y) == pytest.approx(summary[name]["accuracy"], abs=1e-12)
+        assert model.evaluate(x, y) == summary[name]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "asked"),
+    [
+        ([], 2),  # the validation part was evaluated after the last epoch
+        (["--early-stopping", "loss:patience=2", "--lr", "0.5", "--epochs", "12"], 2),
+        (["--early-stopping", "accuracy:patience=3", "--lr", "0.2", "--epochs", "12"], 2),
+        (["--early-stopping", "training_loss:patience=1", "--lr", "0.5", "--epochs", "12"], 2),
+        (["--test-fraction", "0"], 2),  # the confusion matrix is that of the validation part
+        (["--test-fraction", "0", "--val-fraction", "0"], 1),
+    ],
+)
+def test_no_part_is_evaluated_twice_and_all_scores_are_those_of_the_model(monkeypatch, arguments, asked):
+    calls, assess = [], Model.assess
+    drawn, confusion = [], plots.confusion_matrix_png
+    options = ["--device", "cpu", *arguments]
+    with monkeypatch.context() as patched:
+        patched.setattr(Model, "assess", lambda self, *rest: calls.append(len(rest[0])) or assess(self, *rest))
+        patched.setattr(plots, "confusion_matrix_png", lambda *given: drawn.append(given) or confusion(*given))
+        patched.setattr(Model, "predict", None)  # for the picture there are predictions already
+        summary = json.loads(train("iris", *options, "--json", "--out", "out").out)
+    assert len(calls) == asked
+    model, parts = load_model("out/model.safetensors"), job_of("iris", "--hidden", "8", *options).parts
+    last = None
+    for name in ("train", "validation", "test"):
+        x, y = getattr(parts, f"x_{name}"), getattr(parts, f"y_{name}")
+        assert (summary[name] is None) == (x is None)
+        if x is not None:
+            assert summary[name] == pytest.approx(model.evaluate(x, y), rel=1e-12)
+            last = {"train": "training"}.get(name, name), model.predict(x), y
+    ((true, predicted, _, title),) = drawn
+    assert title == last[0]
+    np.testing.assert_array_equal(predicted, last[1])
+    np.testing.assert_array_equal(true, last[2])
+
+
+def test_the_metrics_have_one_line_an_epoch(run):
+    out, outcome = run
+    lines = records(out)
+    assert [line["epoch"] for line in lines] == [1, 2, 3]
+    assert lines[-1]["validation"] == pytest.approx(json.loads(outcome.out)["validation"])
+    assert lines[0]["loss"] > lines[-1]["loss"]
+    assert all(line["samples_per_second"] > 0 for line in lines)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["iris", "--seed", 3, "--dropout", 0.3, "--schedule", "cosine", "--epochs", 3],
+        ["house.csv", "--target", "price", "--batch-size", "all", "--early-stopping", "r2:patience=1", "--epochs", 30],
+        ["digits", "--preset", "digits-15", "--epochs", 1],
+        ["species.csv", "--target", "species", "--activation", "tanh", "--activation", "relu", "--hidden", "4,3"],
+    ],
+    ids=lambda options: options[0],
+)
+def test_the_configuration_repeats_the_run_exactly(folder, monkeypatch, options):
+    house_csv(), species_csv()
+    train(*options, "--device", "cpu", "--quiet", "--out", "first")
+    elsewhere = folder / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)  # the paths in it are absolute
+    assert xpnet("train", "--config", folder / "first/config.toml", "--quiet", "--out", "again").code == 0
+    first, again = folder / "first", elsewhere / "again"
+    assert (
+        load_model(again / "model.safetensors").vector.tobytes()
+        == load_model(first / "model.safetensors").vector.tobytes()
+    )
+    assert without_timings(again) == without_timings(first)
+    assert (again / "config.toml").read_bytes() == (first / "config.toml").read_bytes()
+
+
+def test_the_configuration_holds_only_options_of_the_command(run):
+    config = tomllib.loads((run[0] / "config.toml").read_text())
+    assert config["data"] == "iris"
+    assert config["epochs"] == 3
+    assert not {"out", "quiet", "json", "config", "preset"} & config.keys()
+
+
+@pytest.mark.parametrize(("name", "least"), [("curves.png", 600), ("confusion.png", 300)])
+def test_the_pictures(run, name, least):
+    png = (run[0] / name).read_bytes()
+    assert png[:8] == b"\x89PNG\r\n\x1a\n"
+    width, height = struct.unpack(">II", png[16:24])
+    assert width >= least
+    assert height >= 300
+    assert png.endswith(b"IEND\xaeB`\x82")
+
+
+@pytest.mark.parametrize("labels", [("$a", "b$^$"), ("猫", "犬"), ("[bold]x", "y" * 80)])
+def test_class_names_are_drawn_as_they_are(labels):
+    path = species_csv()
+    text = path.read_text().replace("adelie", labels[0]).replace("gentoo", labels[1])
+    path.write_text(text, encoding="utf-8")
+    train(path, "--target", "species", "--out", "run")
+    assert (Path("run") / "confusion.png").stat().st_size > 5000
+
+
+def test_no_pictures_without_matplotlib(monkeypatch):
+    monkeypatch.setattr("xpnet.cli.plots.is_available", lambda: False)
+    outcome = train("--out", "run")
+    assert "model.safetensors" in outcome.out
+    assert not list(Path("run").glob("*.png"))
+
+
+def test_default_folder_and_several_runs_in_one_second(folder, monkeypatch):
+    strftime = time.strftime
+    monkeypatch.setattr("time.strftime", lambda form, *at: strftime(form, *at or (time.gmtime(0),)))
+    house = house_csv("my house.csv")
+    for _ in range(3):
+        train(house, "--target", "price", "--quiet", "--epochs", 1)
+    names = sorted(path.name for path in (folder / "runs").iterdir())
+    assert names == [f"my-house-19700101-000000{end}" for end in ("", "-2", "-3")]
+
+
+def test_a_folder_that_holds_a_run_is_refused():
+    train("--out", "run", "--quiet")
+    before = {path: path.read_bytes() for path in Path("run").iterdir()}
+    outcome = xpnet("train", "iris", "--out", "run")
+    assert outcome.code == 2
+    assert outcome.err == "xpnet: --out: expected a folder without a run; received run. Choose another.\n"
+    assert {path: path.read_bytes() for path in Path("run").iterdir()} == before
+
+
+# What it prints
+
+
+def test_json_is_one_object(run):
+    out, outcome = run
+    assert outcome.out.count("\n") == 1
+    summary = json.loads(outcome.out)
+    assert summary.keys() == {
+        "task", "device", "precision", "epochs", "seconds", "samples_per_second", "model", "stopped", "train",
+        "validation", "test", "peak_memory",
+    }  # fmt: skip
+    assert summary["task"] == "classification"
+    assert summary["device"].endswith(("cpu", "gpu"))
+    assert summary["epochs"] == 3
+    assert summary["seconds"] > 0
+    assert summary["samples_per_second"] == pytest.approx(105 * 3 / summary["seconds"])
+    assert summary["model"] == str(out / "model.safetensors")
+    for part in ("train", "validation", "test"):
+        assert summary[part].keys() == {"loss", "accuracy"}
+        assert 0 <= summary[part]["accuracy"] <= 1
+
+
+def test_json_has_null_for_a_part_that_is_not_there():
+    house_csv()
+    outcome = train("house.csv", "--target", "price", "--val-fraction", 0, "--test-fraction", 0, "--json", "--quiet")
+    summary = json.loads(outcome.out)
+    assert summary["validation"] is None
+    assert summary["test"] is None
+    assert summary["train"].keys() == {"loss", "r2"}
+    assert outcome.err == ""
+
+
+def test_quiet_prints_nothing():
+    assert train("--quiet", "--out", "run") == Outcome(0, "", "")
+    assert (Path("run") / "model.safetensors").exists()
+
+
+def test_one_line_an_epoch_where_stderr_is_no_terminal():
+    outcome = train("--epochs", 3, "--out", "run")
+    lines = outcome.err.splitlines()
+    number = r"\d+\.\d{4}"
+    for epoch, line in enumerate(lines, 1):
+        assert re.fullmatch(
+            rf"epoch {epoch}/3  loss {number}  validation loss {number}  accuracy {number}  [\d,]+ samples/s", line
+        )
+    assert len(lines) == 3
+    assert "\x1b" not in outcome.err + outcome.out
+
+
+def test_the_summary(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    train("--out", "first", "--json")
+    outcome = xpnet("train", "--config", "first/config.toml", "--epochs", 1, "--out", "a[bold]b")
+    assert "iris: classification, 4-8-3, 67 parameters" in outcome.out
+    assert re.search(r"train +\d\.\d{4} +\d\.\d{4}", outcome.out)
+    assert re.search(r"1 epoch in \d+\.\d s on numpy:cpu, [\d,]+ samples/s", outcome.out)
+    for name in ("model.safetensors", "curves.png", "confusion.png"):
+        assert f"  a[bold]b/{name}\n" in outcome.out
+    assert max(map(len, outcome.out.splitlines())) <= 80
+
+
+def test_as_a_program(environment, tmp_path):
+    command = [sys.executable, "-m", "xpnet", "train", "iris", "--epochs", "2", "--hidden", "8", "--json"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    summary = json.loads(done.stdout)
+    assert load_model(tmp_path / summary["model"]).classes.tolist() == [0, 1, 2]
+    assert [line[:9] for line in done.stderr.splitlines()] == ["epoch 1/2", "epoch 2/2"]
+
+
+# Data
+
+
+def test_regression_is_told_from_the_target():
+    house_csv()
+    summary = json.loads(train("house.csv", "--target", "price", "--json", "--epochs", 150, "--lr", 0.05).out)
+    assert summary["task"] == "regression"
+    assert summary["test"]["r2"] > 0.9
+
+
+@pytest.mark.parametrize(("task", "score"), [(None, "accuracy"), ("regression", "r2"), ("classification", "accuracy")])
+def test_the_task_can_be_chosen(task, score):
+    summary = json.loads(train("iris", *(["--task", task] if task else []), "--json").out)
+    assert summary["task"] == (task or "classification")
+    assert summary["train"].keys() == {"loss", score}
+
+
+def test_text_labels():
+    species_csv()
+    summary = json.loads(train("species.csv", "--target", "species", "--json", "--epochs", 60, "--lr", 0.03).out)
+    assert load_model(summary["model"]).classes.tolist() == ["adelie", "gentoo"]
+    assert summary["test"]["accuracy"] > 0.8
+
+
+def test_several_labels_a_sample():
+    labels_npz()
+    summary = json.loads(train("labels.npz", "--json", "--epochs", 60, "--lr", 0.05).out)
+    assert summary["task"] == "multilabel"
+    assert summary["train"]["accuracy"] > 0.9
+    assert not Path(summary["model"]).with_name("confusion.png").exists()
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_a_folder_of_images_with_a_test_part_of_its_own(zipped):
+    idx_folder("images", zipped=zipped)
+    summary = json.loads(train("images", "--json", "--epochs", 20, "--lr", 0.05).out)
+    assert summary["test"]["accuracy"] == 1.0
+    assert load_model(summary["model"]).scaler.kind == "divide"
+
+
+@pytest.mark.parametrize(("size", "steps"), [("1", 105), ("all", 1), ("50", 3)])
+def test_batch_size(monkeypatch, size, steps):
+    seen = []
+    monkeypatch.setattr("xpnet.training.progress.Progress.on_start", lambda self, n_steps, epochs: seen.append(n_steps))
+    monkeypatch.setattr("xpnet.training.progress.Progress.on_epoch", lambda self, record, run: None)
+    train("iris", "--batch-size", size, "--device", "cpu")
+    assert seen == [steps]
+
+
+def test_a_set_smaller_than_the_usual_batch():
+    house_csv(n=12)
+    summary = json.loads(train("house.csv", "--target", "price", "--json").out)
+    assert summary["epochs"] == 2
+
+
+@pytest.mark.parametrize("other", ["torch:cpu", "jax:cpu", "strict:cpu"])
+def test_the_same_seed_gives_the_same_run_on_every_backend(other):
+    pytest.importorskip({"strict:cpu": "array_api_strict"}.get(other, other.partition(":")[0]))
+    options = ("iris", "--dtype", "float64", "--dropout", 0.2, "--seed", 5, "--json", "--quiet")
+    numpy, another = (json.loads(train(*options, "--device", device).out) for device in ("cpu", other))
+    assert numpy["device"] == "numpy:cpu"
+    assert another["device"] == other
+    for part in ("train", "validation", "test"):
+        assert another[part] == pytest.approx(numpy[part], rel=1e-8)
+
+
+def test_the_scores_of_an_interrupted_epoch_are_taken_anew(monkeypatch):
+    class Stopped(Interrupt):
+        left = 3  # within the second epoch: each has two pieces
+
+        def on_steps(self, epoch, done):
+            self.left -= 1
+            self.received = None if self.left else signal.SIGINT
+            super().on_steps(epoch, done)
+
+    monkeypatch.setattr(sys.modules["xpnet.cli.train"], "Interrupt", Stopped)
+    outcome = xpnet("train", "iris", "--hidden", "8", "--device", "cpu", "--lr", "0.05", "--json", "--out", "out")
+    assert outcome.code == 130
+    summary = json.loads(outcome.out)
+    assert (summary["epochs"], summary["stopped"]) == (1, "interrupted")
+    parts = job_of("iris", "--hidden", "8", "--device", "cpu").parts
+    model = load_model("out/model.safetensors")
+    assert summary["validation"] == model.evaluate(parts.x_validation, parts.y_validation)

@@ -1,0 +1,196 @@
+"""A recorded step as CUDA, compiled for the host and held to the step itself.
+
+Most kernels run with blocks and warps of one thread; some with a thread of the system for each thread of CUDA, which
+meet where CUDA's do.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from xpnet.backend import get_backend
+from xpnet.backend.steps import run_steps
+from xpnet.nn.activations import ACTIVATIONS
+from xpnet.nn.network import Network
+from xpnet.nn.optimizers import OPTIMIZERS, get_optimizer
+from xpnet.nn.step import init_state, make_step
+from xpnet_backends.compiler import fusion as grouping
+from xpnet_backends.compiler.cuda_codegen import CudaSource, Product
+from xpnet_backends.compiler.trace import leaves, record
+
+COMPILER = shutil.which("g++")
+if COMPILER is None:
+    pytest.skip("no g++ to compile kernels for the host", allow_module_level=True)
+
+BACKEND = get_backend("cpu")
+N, BATCH, STEPS = 90, 32, 3
+HOST = """
+#include <cmath>
+using namespace std;
+#define LANES 1
+#define __global__
+#define __launch_bounds__(n)
+#define __device__
+#define __shared__
+static void __syncthreads() {}
+static void __syncwarp() {}
+template <class T> static T __shfl_xor_sync(unsigned, T r, int) { return r; }
+struct Dim { int x; };
+static Dim threadIdx{0}, blockDim{1}, blockIdx{0}, gridDim{1};
+"""
+THREADS = 64
+HOST_THREADS = """
+#include <barrier>
+#include <cmath>
+#include <cstring>
+#include <memory>
+#include <vector>
+#define LANES 32
+#define __global__
+#define __launch_bounds__(n)
+#define __device__
+#define __shared__ static
+struct Dim { int x; };
+static thread_local Dim threadIdx, blockIdx;
+static Dim blockDim, gridDim;
+static std::unique_ptr<std::barrier<>> all;
+static std::vector<std::unique_ptr<std::barrier<>>> warps;
+static char slots[1024][8];
+static void __syncthreads() { all->arrive_and_wait(); }
+static void __syncwarp() { warps[threadIdx.x / LANES]->arrive_and_wait(); }
+template <class T> static T __shfl_xor_sync(unsigned, T r, int d) {
+    memcpy(slots[threadIdx.x], &r, sizeof r);
+    __syncwarp();
+    memcpy(&r, slots[threadIdx.x ^ d], sizeof r);
+    __syncwarp();
+    return r;
+}
+extern "C" void launch(int blocks, int threads) {
+    gridDim.x = blocks, blockDim.x = threads;
+    all = std::make_unique<std::barrier<>>(threads);
+    warps.clear();
+    for (int w = 0; w < threads / LANES; ++w) warps.push_back(std::make_unique<std::barrier<>>(LANES));
+}
+extern "C" void enter(int block, int thread) { __syncthreads(); blockIdx.x = block, threadIdx.x = thread; }
+"""
+CASES = {
+    "classes": {"layer_sizes": (7, 20, 4)},
+    "no hidden layer": {"layer_sizes": (7, 4)},
+    "many classes": {"layer_sizes": (7, 30, 200), "activation": "selu"},
+    "dropout and slopes": {"layer_sizes": (7, 300, 30, 5), "activation": ("prelu", "rrelu"), "dropout": 0.3},
+    "penalties": {"layer_sizes": (7, 20, 4), "l1": 0.01, "l2": 0.1},
+    "labels": {"layer_sizes": (7, 20, 3), "loss": "binary_cross_entropy", "activation": "sigmoid"},
+    "values": {"layer_sizes": (7, 20, 3), "loss": "huber", "reduction": "sum"},
+    "rates": {"layer_sizes": (7, 20, 1), "loss": "poisson", "activation": "softplus"},
+}
+
+
+def data_of(network: Network, dtype: str, *, weighted: bool) -> tuple[np.ndarray, ...]:
+    rng = np.random.default_rng(1)
+    n_out = network.layer_sizes[-1]
+    x = rng.standard_normal((N, network.layer_sizes[0])).astype(dtype)
+    if network.loss == "cross_entropy":
+        y = rng.integers(0, n_out, N, dtype=np.int32)
+    else:
+        y = rng.integers(0, 2, (N, n_out)).astype(dtype)
+    return (x, y, rng.random(N).astype(dtype)) if weighted else (x, y)
+
+
+def run_on_host(source: CudaSource, folder: Path, n_steps: int, *, threaded: bool) -> None:
+    """Do the launches of a step, so many times."""
+    text = folder / "kernels.cpp"
+    text.write_text((HOST_THREADS if threaded else HOST) + source.text)
+    library = folder / "kernels.so"
+    options = ["-std=c++20", "-O0", "-fwrapv", "-shared", "-fPIC", "-pthread"]
+    subprocess.run([str(COMPILER), *options, "-o", library, text], check=True)
+    kernels = ctypes.CDLL(str(library))
+    with ThreadPoolExecutor(THREADS) as pool:
+        for launch in source.launches * n_steps:
+            if isinstance(launch, Product):
+                np.matmul(launch.a, launch.b, out=launch.out)
+                continue
+            kernel = partial(getattr(kernels, launch.name), *(ctypes.c_void_p(a.ctypes.data) for a in launch.arrays))
+            if not threaded:
+                kernel()
+                continue
+            blocks = min(launch.blocks, 2)  # each goes over what there are too few for
+            kernels.launch(blocks, THREADS)
+
+            def thread(t: int, kernel: Any = kernel, blocks: int = blocks) -> None:
+                for block in range(blocks):
+                    kernels.enter(block, t)
+                    kernel()
+
+            list(pool.map(thread, range(THREADS)))
+
+
+def same(
+    network: Network,
+    optimizer: str,
+    dtype: str,
+    folder: Path,
+    *,
+    weighted: bool = False,
+    threaded: bool = False,
+    **options: Any,
+) -> None:
+    step = make_step(network, get_optimizer(optimizer), BACKEND, **options)
+    data = data_of(network, dtype, weighted=weighted)
+    order = np.random.default_rng(2).integers(0, N, (STEPS, BATCH)).astype(np.int32)
+
+    def started() -> tuple[np.ndarray, Any]:
+        params = network.init(3, dtype=dtype).vector
+        state = init_state(network, get_optimizer(optimizer), params, 5, BACKEND)
+        rate = np.asarray(0.02, dtype=dtype)
+        return params, state._replace(optimizer=state.optimizer._replace(learning_rate=rate))
+
+    with np.errstate(all="ignore"):
+        expected = leaves(run_steps(BACKEND.xp, step, *started(), data, order))
+    params, state = started()
+    recording = record(step, params, state, tuple(array[:BATCH].copy() for array in data))
+    source = CudaSource(recording, STEPS)
+    source.table[...] = [array.ctypes.data for array in data]
+    source.order[...] = order
+    source.counter[...] = 0
+    run_on_host(source, folder, STEPS, threaded=threaded)
+    allowed = {"float64": 1e-11, "float32": 5e-4}[dtype]
+    for mine, reference in zip([params, *leaves(state), source.losses], expected, strict=True):
+        np.testing.assert_allclose(mine, reference, rtol=allowed, atol=allowed)
+
+
+@pytest.fixture(params=[4096, 1], ids=["small by block", "nothing small"])
+def small(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grouping, "_SMALL", request.param)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_kind_of_network(case: str, small: None, tmp_path: Path) -> None:
+    same(Network(**CASES[case]), "adam", "float64", tmp_path, weighted=case != "classes")
+
+
+@pytest.mark.parametrize("case", ["classes", "many classes", "penalties"])
+def test_threads_that_meet(case: str, small: None, tmp_path: Path) -> None:
+    same(Network(**CASES[case]), "adam", "float64", tmp_path, threaded=True, clip_norm=3.0)
+
+
+def test_float32(tmp_path: Path) -> None:
+    same(Network(**CASES["dropout and slopes"]), "adam", "float32", tmp_path)
+
+
+@pytest.mark.parametrize("name", [*sorted(set(OPTIMIZERS) - {"rmsprop"}), "rmsprop:epsilon=0.01", "adam:beta_1=0"])
+def test_every_optimizer(name: str, small: None, tmp_path: Path) -> None:
+    same(Network((7, 30, 20, 5), activation="tanh"), name, "float64", tmp_path, clip_norm=3.0)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_every_activation(name: str, tmp_path: Path) -> None:
+    same(Network((7, 20, 40, 4), activation=name), "momentum", "float64", tmp_path)

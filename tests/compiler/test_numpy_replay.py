@@ -1,0 +1,352 @@
+"""Recorded steps on NumPy, replayed, written as loops or compiled, held to the steps themselves."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from xpnet.backend import get_backend
+from xpnet.backend.steps import run_steps
+from xpnet.nn.activations import ACTIVATIONS
+from xpnet.nn.network import Network
+from xpnet.nn.optimizers import OPTIMIZERS, get_optimizer
+from xpnet.nn.step import init_state, make_step
+from xpnet.training.trainer import Trainer
+from xpnet_backends.compiler import numpy_replay as replay
+from xpnet_backends.compiler.memory_plan import Layout
+from xpnet_backends.compiler.program_cache import Recorded, on_host
+from xpnet_backends.compiler.trace import Recording, UntraceableError, record
+
+Make = Callable[[Recording], Any]
+
+BACKEND = get_backend("cpu")
+N, BATCH = 90, 32
+CASES = {
+    "classes": {"layer_sizes": (7, 20, 4)},
+    "no hidden layer": {"layer_sizes": (7, 4)},
+    "as wide as a batch": {"layer_sizes": (7, BATCH, BATCH, 4)},  # weights and activations have one shape
+    "long rows": {"layer_sizes": (7, 300, 200, 5), "activation": ("relu", "tanh")},
+    "many classes": {"layer_sizes": (7, 30, 200), "activation": "selu"},
+    "dropout and slopes": {"layer_sizes": (7, 300, 30, 5), "activation": ("prelu", "rrelu"), "dropout": 0.3},
+    "penalties": {"layer_sizes": (7, 20, 4), "l1": 0.01, "l2": 0.1},
+    "shared penalties": {"layer_sizes": (7, 300, 4), "l2": 0.1, "penalty_reduction": "mean"},
+    "smoothing": {"layer_sizes": (7, 20, 4), "label_smoothing": 0.1},
+    "labels": {"layer_sizes": (7, 20, 3), "loss": "binary_cross_entropy", "activation": "sigmoid"},
+    "values": {"layer_sizes": (7, 20, 3), "loss": "huber", "reduction": "sum"},
+    "rates": {"layer_sizes": (7, 20, 1), "loss": "poisson", "activation": "softplus"},
+    "squares": {"layer_sizes": (7, 20, 3), "loss": "squared_error", "output": "sigmoid"},
+}
+
+
+def data_of(network: Network, dtype: str, *, weighted: bool) -> tuple[np.ndarray, ...]:
+    rng = np.random.default_rng(1)
+    n_out = network.layer_sizes[-1]
+    x = rng.standard_normal((N, network.layer_sizes[0])).astype(dtype)
+    if network.loss == "cross_entropy":
+        y = rng.integers(0, n_out, N, dtype=np.int32)
+    else:
+        y = rng.integers(0, 2, (N, n_out)).astype(dtype)
+    for array in (x, y):
+        array.flags.writeable = False  # a batch is never written
+    return (x, y, rng.random(N).astype(dtype)) if weighted else (x, y)
+
+
+def started(network: Network, optimizer: str, dtype: str) -> tuple[np.ndarray, Any]:
+    params = network.init(3, dtype=dtype).vector
+    return params, init_state(network, get_optimizer(optimizer), params, 5, BACKEND)
+
+
+def trained(
+    run: Callable[..., Any], network: Network, optimizer: str, dtype: str, *, weighted: bool
+) -> list[np.ndarray]:
+    """Three epochs with a learning rate each, the last batch of each short: the losses, parameters and state."""
+    data = data_of(network, dtype, weighted=weighted)
+    params, state = started(network, optimizer, dtype)
+    rng, results = np.random.default_rng(2), []
+    for rate in (0.02, 0.01, 0.005):
+        order = rng.permutation(N).astype(np.int32)
+        rate = np.asarray(rate, dtype=dtype)
+        state = state._replace(optimizer=state.optimizer._replace(learning_rate=rate))
+        for rows in (rng.permutation(N).astype(np.int32)[: 2 * BATCH].reshape(2, BATCH),) * 3 + (order[None, -9:],):
+            with np.errstate(all="ignore"):
+                params, state, losses = run(params, state, data, rows)
+            results.append(losses.copy())
+    return [*results, params, *state.optimizer.slots, state.optimizer.count, state.key]
+
+
+def written_out(recording: Recording) -> Any:
+    """The loops as a compiler would be given them, but run as they are: their text is all that can be wrong."""
+    numba = pytest.importorskip("xpnet_backends.numba")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(numba, "_compile", lambda text: numba._module("steps_as_text", text).steps)
+        return numba.Compiled(recording)
+
+
+@pytest.fixture(params=["replayed", "replayed in blocks of 64 bytes", "written out"])
+def make(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Make:
+    if request.param == "written out":
+        pytest.importorskip("numba")
+        return written_out
+    if "blocks" in request.param:
+        monkeypatch.setattr(replay, "_BLOCK", 64)
+    return replay.Replay
+
+
+def same(
+    make: Make,
+    network: Network,
+    optimizer: str,
+    dtype: str,
+    *,
+    weighted: bool = False,
+    n_programs: int = 2,  # one for each shape of the batch
+    **options: Any,
+) -> None:
+    step = make_step(network, get_optimizer(optimizer), BACKEND, **options)
+    expected = trained(
+        lambda *arguments: run_steps(BACKEND.xp, step, *arguments), network, optimizer, dtype, weighted=weighted
+    )
+    made: list[Any] = []
+
+    def note(recording: Recording) -> Any:
+        made.append(make(recording))
+        return made[-1]
+
+    actual = trained(Recorded(step, BACKEND.xp, on_host(note)), network, optimizer, dtype, weighted=weighted)
+    assert len(made) == n_programs
+    allowed = {"float64": 1e-11, "float32": 5e-4}[dtype]
+    for mine, reference in zip(actual, expected, strict=True):
+        assert mine.dtype == reference.dtype
+        np.testing.assert_allclose(mine, reference, rtol=allowed, atol=allowed)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_every_kind_of_network(case: str, weighted: bool, dtype: str, make: Make) -> None:
+    same(make, Network(**CASES[case]), "adam", dtype, weighted=weighted)
+
+
+# RMSprop divides by the root of a square that may be nothing but rounding.
+@pytest.mark.parametrize(
+    "name",
+    [
+        *sorted(set(OPTIMIZERS) - {"rmsprop"}),
+        "rmsprop:epsilon=0.01",
+        "nesterov:classical=1",
+        "adam:epsilon_hat=1e-8",
+        "adam:beta_1=0",
+    ],
+)
+def test_every_optimizer(name: str, make: Make) -> None:
+    wide = 30 if make is written_out else 300  # what is interpreted is slow
+    same(make, Network((7, wide, 200, 5), activation="tanh"), name, "float64", clip_norm=3.0)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_every_activation(name: str, make: Make) -> None:
+    wide = 30 if make is written_out else 300
+    same(make, Network((7, 20, wide, 4), activation=name), "momentum", "float64")
+
+
+def test_it_is_recorded_and_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = Network(**CASES["classes"])
+    step = make_step(network, get_optimizer("sgd"), BACKEND)
+    calls = []
+    run = BACKEND.compile(lambda *arguments: calls.append(1) or step(*arguments), 1000)
+    trained(run, network, "sgd", "float32", weighted=False)
+    assert len(calls) == 2  # one for each shape of the batch
+
+
+def test_a_short_run_is_not_worth_it() -> None:
+    calls = []
+    network = Network(**CASES["classes"])
+    step = make_step(network, get_optimizer("sgd"), BACKEND)
+    run = BACKEND.compile(lambda *arguments: calls.append(1) or step(*arguments), 30)
+    trained(run, network, "sgd", "float32", weighted=False)
+    assert len(calls) == 21
+
+
+def test_a_run_in_parts_is_the_run_bit_for_bit() -> None:
+    network = Network(**CASES["dropout and slopes"])
+    data, order = data_of(network, "float32", weighted=False), np.arange(N, dtype=np.int32).reshape(9, 10)
+    results = []
+    for parts in ([order], [order[:1], order[1:5], order[5:]]):
+        params, state = started(network, "adam", "float32")
+        for part in parts:  # each as by a new process, which records anew
+            run = BACKEND.compile(make_step(network, get_optimizer("adam"), BACKEND), 1000)
+            params, state, _ = run(params.copy(), state, data, part)
+        results.append(params)
+    np.testing.assert_array_equal(*results)
+
+
+def test_a_step_that_cannot_be_recorded_is_run_as_it_is() -> None:
+    def transform(gradient: np.ndarray) -> np.ndarray:
+        return gradient if float(gradient[0]) > 100 else gradient * 0.5
+
+    network = Network(**CASES["classes"])
+    step = make_step(network, get_optimizer("adam"), BACKEND, transform=transform)
+    with pytest.raises(UntraceableError, match="decision"):
+        record(step, *started(network, "adam", "float64"), data_of(network, "float64", weighted=False))
+    same(replay.Replay, network, "adam", "float64", n_programs=0, transform=transform)
+
+
+def test_a_failed_recording_changes_nothing() -> None:
+    network = Network(**CASES["classes"])
+    step = make_step(network, get_optimizer("adam"), BACKEND)
+
+    def late(*arguments: Any) -> Any:
+        params, state, loss = step(*arguments)
+        return params, state, loss * 2 if loss > 0 else loss  # parameters and moments are updated by then
+
+    def plain(*arguments: Any) -> Any:
+        params, state, loss = step(*arguments)
+        return params, state, loss * 2
+
+    expected = trained(lambda *a: run_steps(BACKEND.xp, plain, *a), network, "adam", "float64", weighted=False)
+    actual = trained(BACKEND.compile(late, 1000), network, "adam", "float64", weighted=False)
+    for mine, reference in zip(actual, expected, strict=True):
+        np.testing.assert_array_equal(mine, reference)
+
+
+def test_parameters_and_state_are_updated_in_place() -> None:
+    network = Network(**CASES["classes"])
+    run = BACKEND.compile(make_step(network, get_optimizer("adam"), BACKEND), 1000)
+    params, state = started(network, "adam", "float32")
+    order = np.arange(BATCH * 2, dtype=np.int32).reshape(2, BATCH)
+    for _ in range(10):
+        after, after_state, _ = run(params, state, data_of(network, "float32", weighted=False), order)
+        assert after is params
+        assert all(a is b for a, b in zip(after_state.optimizer.slots, state.optimizer.slots, strict=True))
+        state = after_state
+
+
+def test_two_runs_by_turns_do_not_meet() -> None:
+    network = Network(**CASES["long rows"])
+    run = BACKEND.compile(make_step(network, get_optimizer("adam"), BACKEND), 1000)
+    data = data_of(network, "float64", weighted=False)
+    order = np.arange(20 * 4, dtype=np.int32).reshape(20, 4)
+    alone, _, _ = BACKEND.compile(make_step(network, get_optimizer("adam"), BACKEND), 1000)(
+        *started(network, "adam", "float64"), data, order
+    )
+    runs = [started(network, "adam", "float64") for _ in range(2)]
+    for part in (order[:10], order[10:]):
+        runs = [run(*each, data, part)[:2] for each in runs]
+    for params, _ in runs:
+        np.testing.assert_allclose(params, alone, rtol=1e-12)
+
+
+def test_fits_in_threads_do_not_meet() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((200, 7)), rng.integers(0, 4, 200)
+    network, results = Network((7, 30, 4)), {}
+
+    def fit(seed: int) -> None:
+        trainer = Trainer(network, batch_size=10, epochs=20, seed=seed % 2, dtype="float64")
+        results[seed] = trainer.fit(x, y).params.vector
+
+    threads = [threading.Thread(target=fit, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    np.testing.assert_array_equal(results[0], results[2])
+    np.testing.assert_array_equal(results[1], results[3])
+
+
+def test_what_is_not_read_again_is_written_over() -> None:
+    """The replay of an ordinary step holds no more large arrays than the textbook's: one a layer each way."""
+    network = Network((7, 300, 300, 4), activation="sigmoid")
+    step = make_step(network, get_optimizer("sgd"), BACKEND)
+    batch = tuple(array[:BATCH] for array in data_of(network, "float32", weighted=False))
+    statements, _, loss = record(step, *started(network, "sgd", "float32"), batch)
+    layout = Layout(statements, loss)
+    large = {id(layout.array(s.out)) for s in layout.statements if s.out.shape == (BATCH, 300) and s.out.base is None}
+    # The output of each hidden layer, the gradient with respect to it, and 1 - a.
+    assert len(large) <= 6
+    assert not any(statement.kind == "concat" for statement in layout.statements)
+
+
+def test_a_product_takes_the_place_of_an_earlier_one_that_is_not_read_again() -> None:
+    network = Network((7, 300, 300, 300, 4))
+    step = make_step(network, get_optimizer("sgd"), BACKEND)
+    batch = tuple(array[:BATCH] for array in data_of(network, "float32", weighted=False))
+    statements, _, loss = record(step, *started(network, "sgd", "float32"), batch)
+    layout = Layout(statements, loss)
+    products = {id(layout.array(s.out)) for s in layout.statements if s.kind == "matmul" and s.out.shape[1:] == (300,)}
+    assert len([s for s in layout.statements if s.kind == "matmul" and s.out.shape == (BATCH, 300)]) == 6
+    # Three outputs and, going back, the gradient with respect to one; and three gradients of weights.
+    assert len(products) == 4 + 3
+    for statement in layout.statements:
+        if statement.kind == "matmul":  # NumPy would copy first
+            assert id(layout.owner(statement.out)) not in [id(layout.owner(each)) for each in statement.inputs]
+
+
+def test_a_product_that_lies_in_a_whole_is_kept() -> None:
+    """A concatenation is computed in its place, so the whole is read long after its pieces were."""
+    rng = np.random.default_rng(0)
+    x, y = (rng.standard_normal((6, 6)) for _ in range(2))
+
+    def step(params: Any, state: Any, batch: tuple[Any, ...]) -> Any:
+        x, y = batch
+        first, second = x @ y, x @ x
+        whole = BACKEND.xp.concat([BACKEND.xp.reshape(first, (-1,)), BACKEND.xp.reshape(second, (-1,))])
+        third = y @ x
+        params -= whole * BACKEND.xp.sum(third)
+        return params, state, BACKEND.xp.sum(third)
+
+    params = np.zeros(72)
+    expected, _, loss = step(params.copy(), (), (x, y))
+    program = replay.Replay(record(step, params, (), (x, y)))
+    assert not params.any()  # recording computes nothing
+    losses = program.run((x, y), np.arange(6)[None, :])
+    np.testing.assert_allclose(params, expected, rtol=1e-12)
+    assert losses == pytest.approx(loss)
+
+
+def test_recording_leaves_nothing_behind() -> None:
+    network = Network(**CASES["long rows"])
+    step = make_step(network, get_optimizer("adam"), BACKEND)
+    gc.collect()
+    gc.disable()
+    try:
+        statements, _, _ = record(
+            step, *started(network, "adam", "float32"), data_of(network, "float32", weighted=True)
+        )
+        outs = [weakref.ref(statement.out) for statement in statements]
+        del statements, _
+        assert not [ref for ref in outs if ref() is not None]
+    finally:
+        gc.enable()
+
+
+def test_an_extreme_over_rows_is_none_of_their_sums() -> None:
+    def step(params: Any, state: Any, batch: tuple[Any, ...]) -> Any:
+        (x,) = batch
+        highest = BACKEND.xp.max(x, axis=0)
+        params += highest
+        return params, state, BACKEND.xp.sum(highest)
+
+    params, x = np.zeros(3), np.arange(12.0).reshape(4, 3)
+    program = replay.Replay(record(step, params, (), (x,)))
+    program.run((x,), np.arange(4)[None, :])
+    np.testing.assert_array_equal(params, [9, 10, 11])
+
+
+def test_what_is_seen_in_part_is_not_written_over() -> None:
+    def step(params: Any, state: Any, batch: tuple[Any, ...]) -> Any:
+        (x,) = batch
+        z = x * 2.0
+        y = z - z[:, :1]
+        params += BACKEND.xp.sum(y)
+        return params, state, BACKEND.xp.sum(y)
+
+    layout = Layout(*record(step, np.zeros(()), (), (np.ones((4, 3)),))[::2])
+    first, second = layout.statements[:2]
+    assert layout.owner(first.out) is not layout.owner(second.out)

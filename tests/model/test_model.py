@@ -1,0 +1,99 @@
+"""A trained model on raw data: features, targets, predictions and scores."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score, r2_score
+
+from tests.models import CASES, VALUES, X, make
+from xpnet.backend import Backend
+from xpnet.data.dataset import fit_scaler
+from xpnet.errors import DataError, ModelFormatError
+from xpnet.model.model import Model
+from xpnet.nn.network import Network
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_predictions_are_in_the_users_terms(name: str) -> None:
+    model, y = make(name), CASES[name].y
+    predicted = model.predict(X)
+    assert predicted.shape == y.shape
+    if model.task == "classification":
+        assert predicted.dtype == model.classes.dtype
+        p = model.predict_proba(X)
+        np.testing.assert_allclose(p.sum(axis=1), 1, rtol=1e-5)
+        np.testing.assert_array_equal(predicted, model.classes[p.argmax(axis=1)])
+    elif model.task == "multilabel":
+        assert set(np.unique(predicted)) <= {0, 1}
+        np.testing.assert_array_equal(predicted, model.predict_proba(X) > 0.5)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_scores_are_of_the_predictions(name: str) -> None:
+    model, y = make(name, "float64"), CASES[name].y
+    scores, predicted = model.evaluate(X, y), model.predict(X)
+    expected = r2_score(y, predicted) if model.metric == "r2" else accuracy_score(y, predicted)
+    assert scores[model.metric] == pytest.approx(expected, rel=1e-9)
+    assert (model.metric == "r2") == (model.task == "regression")
+    loss, _ = replace(model.network, l1=0.0, l2=0.0, reduction="mean").loss_and_grads(
+        model.params, model.features(X), model.targets(y)
+    )
+    assert scores["loss"] == pytest.approx(float(loss), rel=1e-9)
+
+
+@pytest.mark.parametrize("name", ["slopes", "values", "labels"])
+def test_every_device_predicts_the_same(name: str, backend: Backend, dtype: str) -> None:
+    model = make(name, dtype)
+    allowed = {"float32": 1e-5, "float64": 1e-12}[dtype]
+    np.testing.assert_allclose(model.outputs(X, backend), model.outputs(X), rtol=allowed, atol=allowed)
+    np.testing.assert_allclose(model.predict(X, backend), model.predict(X), rtol=allowed, atol=allowed)
+    y = CASES[name].y
+    assert model.evaluate(X, y, backend.name) == pytest.approx(model.evaluate(X, y), rel=100 * allowed)
+
+
+def test_parameters_from_any_device_come_to_the_host(backend: Backend, dtype: str) -> None:
+    network = Network([4, 3])
+    model = Model(network, network.init(0, backend, dtype).vector, "classification")
+    assert type(model.vector) is np.ndarray
+    assert model.vector.dtype == dtype
+    np.testing.assert_array_equal(model.vector, network.init(0, dtype=dtype).vector)
+    assert model.predict(X).dtype.kind == "i"  # without labels, class indices
+
+
+@pytest.mark.parametrize("kind", ["standard", "minmax", "divide:16", None])
+def test_features_are_scaled_as_in_training(kind: str | None) -> None:
+    scaler = kind and fit_scaler(kind, X)
+    model = replace(make("integers"), scaler=scaler)
+    expected = scaler.transform(X, "float32") if scaler else X.astype("float32")
+    np.testing.assert_array_equal(model.features(X), expected)
+    assert model.features(X.tolist()).dtype == "float32"
+    by_hand = model.network.predict(model.params, expected)
+    np.testing.assert_allclose(model.outputs(X), by_hand, rtol=1e-6)
+
+
+def test_a_scaled_target_is_scaled_back() -> None:
+    model = make("values", "float64")
+    scaled = model.network.predict(model.params, model.features(X))
+    np.testing.assert_allclose(model.predict(X), scaled * VALUES.std(axis=0) + VALUES.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(model.targets(VALUES).std(axis=0), 1, rtol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (3, 3), (4,), (2, 4, 1), (0, 5)])
+def test_another_number_of_features(shape: tuple[int, ...]) -> None:
+    message = f"features: expected 4 a sample, as in training; received the shape {shape}"
+    with pytest.raises(ModelFormatError, match=re.escape(message)):
+        make("text").predict(np.ones(shape))
+
+
+def test_no_samples() -> None:
+    for name in CASES:
+        assert len(make(name).predict(X[:0])) == 0
+
+
+def test_a_label_that_was_not_in_training() -> None:
+    with pytest.raises(DataError, match="unknown label: expected one of Öl, été, 犬; received 'chat' in row 2"):
+        make("text").evaluate(X[:2], np.asarray(["Öl", "chat"]))

@@ -1,0 +1,86 @@
+"""Early stopping as a function of what it remembers."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from xpnet.errors import InvalidParameterError, UnknownNameError
+from xpnet.training.callbacks import EpochRecord
+from xpnet.training.early_stopping import EARLY_STOPPING, EarlyStopping, StoppingMemory, get_early_stopping
+
+NAN = math.nan
+
+
+def epoch_of(value: float) -> EpochRecord:
+    return EpochRecord(1, 9.0, {"loss": value, "accuracy": value, "r2": value}, 0.1, 1.0, 1.0)
+
+
+def stale(name: str, values: list[float]) -> list[int]:
+    stopping, memory = get_early_stopping(name), StoppingMemory()
+    counts = []
+    for value in values:
+        memory = stopping.observe(memory, epoch_of(value))
+        counts.append(memory.stale)
+    return counts
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "expected"),
+    [
+        ("loss", [3, 2, 2, 2.5, 1, 1.5], [0, 0, 1, 2, 0, 1]),
+        ("accuracy", [0.5, 0.4, 0.6, 0.6, 0.7], [0, 1, 0, 1, 0]),
+        ("r2", [-5, -6, -1, 0.2], [0, 1, 0, 0]),
+        ("loss:tolerance=0.5", [3, 2.6, 2.4, 2.0, 1.8], [0, 1, 0, 1, 0]),  # against the best, not the last
+        ("accuracy:tolerance=0.1", [0.5, 0.55, 0.65], [0, 1, 0]),
+        ("loss", [NAN, math.inf, 2, NAN, 1], [1, 2, 0, 1, 0]),  # what is no number is never the best
+    ],
+)
+def test_epochs_since_the_best(name: str, values: list[float], expected: list[int]) -> None:
+    assert stale(name, values) == expected
+
+
+def test_it_remembers_the_best() -> None:
+    stopping, memory = get_early_stopping("loss"), StoppingMemory()
+    for loss in (3.0, 1.0, 2.0):
+        memory = stopping.observe(memory, epoch_of(loss))
+    assert memory == StoppingMemory(best=-1.0, reference=-1.0, stale=1, improved=False)
+
+
+def test_the_best_is_the_best_by_however_little() -> None:
+    stopping, memory = get_early_stopping("loss:tolerance=0.5"), StoppingMemory()
+    for loss, best, count in ((3.0, -3.0, 0), (2.9, -2.9, 1), (2.8, -2.8, 2), (2.4, -2.4, 0)):
+        memory = stopping.observe(memory, epoch_of(loss))
+        assert (memory.best, memory.stale, memory.improved) == (best, count, True)
+
+
+@pytest.mark.parametrize("validation", [None, {"loss": 1.0, "accuracy": 1.0}])
+def test_the_training_loss_needs_no_validation(validation: dict[str, float] | None) -> None:
+    record = EpochRecord(1, 9.0, validation, 0.1, 1.0, 1.0)
+    assert get_early_stopping("training_loss").observe(StoppingMemory(), record).best == -9.0
+
+
+def test_any_name_that_a_validation_gives() -> None:
+    stopping, memory = EarlyStopping("f1", patience=2), StoppingMemory()
+    for f1, count in ((0.5, 0), (0.4, 1), (0.6, 0)):
+        memory = stopping.observe(memory, EpochRecord(1, 9.0, {"f1": f1}, 0.1, 1.0, 1.0))
+        assert (memory.best, memory.stale) == (max(f1, 0.5), count)
+
+
+def test_options() -> None:
+    stopping = get_early_stopping("accuracy:patience=5,tolerance=0.01")
+    assert (stopping.metric, stopping.patience, stopping.tolerance) == ("accuracy", 5, 0.01)
+    assert {get_early_stopping(name).metric for name in EARLY_STOPPING} == {"loss", "accuracy", "r2", "training_loss"}
+
+
+@pytest.mark.parametrize("name", ["f1", "loss:patients=3", "loss:metric=1"])
+def test_unknown_names(name: str) -> None:
+    with pytest.raises(UnknownNameError):
+        get_early_stopping(name)
+
+
+@pytest.mark.parametrize("option", ["patience=0", "patience=-1", "patience=nan", "patience=many", "tolerance=-0.1"])
+def test_options_out_of_range(option: str) -> None:
+    with pytest.raises(InvalidParameterError, match=f"{option.partition('=')[0]}: expected"):
+        get_early_stopping(f"loss:{option}")

@@ -1,0 +1,111 @@
+"""Metrics against scikit-learn's, and outputs over any number of samples."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score, r2_score
+
+from xpnet.backend import Backend, get_backend
+from xpnet.nn.network import Network
+from xpnet.training import evaluation
+from xpnet.training.evaluation import accuracy, evaluate, metric_name, outputs, r2
+
+_rng = np.random.default_rng(2)
+X = _rng.standard_normal((50, 4))
+CASES: dict[str, tuple[Network, np.ndarray, str]] = {
+    "classes": (Network([4, 5, 3]), _rng.integers(0, 3, 50), "accuracy"),
+    "two classes, one output": (Network([4, 1], loss="binary_cross_entropy"), _rng.integers(0, 2, 50), "accuracy"),
+    "labels": (Network([4, 5, 2], loss="binary_cross_entropy"), _rng.integers(0, 2, (50, 2)) + 0.0, "accuracy"),
+    "classes by squared error": (
+        Network([4, 3], output="sigmoid", loss="squared_error"),
+        _rng.integers(0, 3, 50),
+        "accuracy",
+    ),
+    "values": (Network([4, 6, 2], loss="huber", l2=1.0, dropout=0.5), _rng.standard_normal((50, 2)), "r2"),
+    "rates": (Network([4, 1], loss="poisson"), _rng.poisson(2.0, (50, 1)) + 0.0, "r2"),
+}
+
+
+def by_sklearn(network: Network, output: np.ndarray, y: np.ndarray) -> float:
+    if metric_name(network, y.ndim) == "r2":
+        return r2_score(y, output)
+    if y.ndim == 1 and output.shape[1] > 1:
+        return accuracy_score(y, output.argmax(axis=1))
+    return accuracy_score(y, output.round() if y.ndim > 1 else output.round()[:, 0])
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_loss_and_metric(case: str, backend: Backend, dtype: str, put: Any) -> None:
+    network, y, name = CASES[case]
+    host = network.init(1)
+    scores = evaluate(network, network.init(1, backend, dtype), put(X), put(y), backend)
+    unpenalised = Network(**{**network.to_dict(), "l2": 0.0})
+    allowed = {"float64": 1e-12, "float32": 1e-5}[dtype]
+    assert scores["loss"] == pytest.approx(float(unpenalised.loss_and_grads(host, X, y)[0]), rel=allowed)
+    assert scores[name] == pytest.approx(by_sklearn(network, network.predict(host, X), y), rel=allowed)
+    assert list(scores) == ["loss", name]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_in_chunks_as_in_one_piece(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    network, y, _ = CASES[case]
+    params, backend = network.init(1), get_backend("cpu")
+    whole = evaluate(network, params, X, y, backend), outputs(network, params, X, backend)
+    for elements in (1, 7 * 6, 50 * 6):  # 1, 7 to 14 and all samples at once
+        monkeypatch.setattr(evaluation, "_CHUNK_ELEMENTS", elements)
+        assert evaluate(network, params, X, y, backend) == pytest.approx(whole[0], rel=1e-12)
+        np.testing.assert_allclose(outputs(network, params, X, backend), whole[1], rtol=1e-12)
+
+
+def test_never_more_than_a_chunk_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "_CHUNK_ELEMENTS", 60)
+    seen = []
+    predict = Network.predict
+
+    def counting(self: Network, params: Any, x: Any, **options: Any) -> Any:
+        seen.append(len(x))
+        return predict(self, params, x, **options)
+
+    monkeypatch.setattr(Network, "predict", counting)
+    network = CASES["classes"][0]
+    outputs(network, network.init(), X, get_backend("cpu"))
+    assert seen == [12, 12, 12, 12, 2]
+
+
+def test_outputs_of_no_samples() -> None:
+    network = CASES["classes"][0]
+    assert outputs(network, network.init(), X[:0], get_backend("cpu")).shape == (0, 3)
+
+
+@pytest.mark.parametrize("y", [[0.1] * 3, [5.0] * 3, [1e10 / 3] * 7])
+def test_r2_of_a_constant_target(y: list[float]) -> None:
+    targets = np.asarray(y)[:, None]
+    assert r2(targets, targets) == 1
+    assert r2(targets + 1, targets) == 0
+
+
+@pytest.mark.parametrize("constant", [1.0, 0.1])
+def test_r2_is_the_mean_over_outputs(constant: float) -> None:
+    y = _rng.standard_normal((20, 3))
+    y[:, 1] = constant
+    output = y + 0.3 * _rng.standard_normal((20, 3))
+    columns = [r2(output[:, [i]], y[:, [i]]) for i in range(3)]
+    assert columns[0] == pytest.approx(r2_score(y[:, 0], output[:, 0]), rel=1e-12)
+    assert columns[1] == 0
+    assert r2(output, y) == pytest.approx(np.mean(columns), rel=1e-12)
+
+
+def test_r2_keeps_the_digits_of_large_values() -> None:
+    y = (1e6 + np.arange(8.0)).astype("float32")[:, None]
+    assert r2(y + np.float32(0.5), y) == pytest.approx(1 - 8 * 0.25 / 42, rel=1e-12)
+
+
+def test_accuracy() -> None:
+    output = np.asarray([[0.2, 0.5, 0.3], [0.4, 0.4, 0.2], [0.0, 0.1, 0.9]])
+    assert accuracy(output, np.asarray([1, 0, 0])) == pytest.approx(2 / 3)
+    assert accuracy(np.asarray([[0.9], [0.2], [0.5]]), np.asarray([1, 0, 1])) == pytest.approx(2 / 3)
+    labels = np.asarray([[1, 0], [1, 1], [0, 0]])
+    assert accuracy(np.asarray([[0.9, 0.1], [0.9, 0.1], [0.1, 0.2]]), labels) == pytest.approx(2 / 3)

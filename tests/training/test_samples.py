@@ -1,0 +1,132 @@
+"""The order of batches, and data as the step takes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+import xpnet.training.samples
+from xpnet.backend import Backend, get_backend
+from xpnet.nn.network import Network
+from xpnet.training.samples import Samples, batches, epoch_order, place, weigh
+
+NETWORK = Network([4, 3])
+X = np.random.default_rng(0).standard_normal((7, 4))
+Y = np.asarray([0, 1, 2, 2, 2, 1, 2])
+
+
+def orders(n: int, batch_size: int, seed: int = 0, epoch: int = 0, position: int = 0) -> list[np.ndarray]:
+    samples = Samples(np.zeros((n, 4)), np.zeros(n, dtype=np.int32))
+    order = epoch_order(n, seed, epoch)
+    return [piece for _, piece in batches(NETWORK, get_backend("cpu"), samples, order, batch_size, position)]
+
+
+@pytest.mark.parametrize(("n", "batch_size"), [(23, 5), (20, 5), (23, 1), (23, 23), (3, 2), (1, 1)])
+@pytest.mark.parametrize("steps_per_call", [1, 3, 1000])
+def test_each_sample_is_visited_once_an_epoch(
+    n: int, batch_size: int, steps_per_call: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(xpnet.training.samples, "_STEPS_PER_CALL", steps_per_call)
+    pieces = orders(n, batch_size)
+    assert sorted(np.concatenate([piece.ravel() for piece in pieces])) == list(range(n))
+    widths = [len(row) for piece in pieces for row in piece]
+    assert widths == [batch_size] * (n // batch_size) + [n % batch_size] * (n % batch_size > 0)
+    assert max(len(piece) for piece in pieces) <= steps_per_call
+    assert all(piece.dtype == np.int32 for piece in pieces)
+
+
+def test_the_order_follows_from_the_seed_and_the_epoch() -> None:
+    def order(seed: int, epoch: int) -> bytes:
+        return np.concatenate([piece.ravel() for piece in orders(40, 7, seed, epoch)]).tobytes()
+
+    assert order(1, 2) == order(1, 2)
+    assert len({order(seed, epoch) for seed in (1, 2) for epoch in (1, 2)}) == 4
+    assert order(1, 0) != np.arange(40, dtype=np.int32).tobytes()
+
+
+def test_the_order_is_the_documented_one() -> None:
+    # Written out, for a saved run goes on with it.
+    expected = np.random.default_rng(np.random.SeedSequence(3, spawn_key=(1, 1))).permutation(10)
+    np.testing.assert_array_equal(np.concatenate([p.ravel() for p in orders(10, 4, 3, 1)]), expected)
+
+
+def test_without_shuffling_the_order_is_the_samples_own() -> None:
+    np.testing.assert_array_equal(epoch_order(5, 3, 1, shuffle=False), np.arange(5, dtype=np.int32), strict=True)
+
+
+@pytest.mark.parametrize("n", [23, 20])
+def test_from_a_position_on(n: int) -> None:
+    rows = [row.tolist() for piece in orders(n, 5) for row in piece]
+    for position in range(len(rows) + 1):
+        assert [row.tolist() for piece in orders(n, 5, position=position) for row in piece] == rows[position:]
+
+
+def test_a_call_is_short_for_a_large_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(xpnet.training.samples, "_OPERATIONS_PER_CALL", 6 * NETWORK.n_weights * 5 * 2.5)
+    assert [len(piece) for piece in orders(50, 5)] == [2, 2, 2, 2, 2]
+    monkeypatch.setattr(xpnet.training.samples, "_OPERATIONS_PER_CALL", 1)
+    assert [len(piece) for piece in orders(50, 5)] == [1] * 10
+
+
+@pytest.mark.parametrize("elements", [1, 2 * 2 * 4, 1 << 24])
+def test_pieces_of_sparse_inputs_are_those_of_dense_ones(
+    elements: int, backend: Backend, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(xpnet.training.samples, "_DENSE_ELEMENTS", elements)
+    held = place(NETWORK, backend, dtype, sparse.csr_matrix(X), Y)
+    held = weigh(NETWORK, backend, dtype, held, sample_weight=range(7))
+    order = epoch_order(7, 0, 0)
+    for position in range(4):  # of three full steps and a short one
+        taken = []
+        for data, rows in batches(NETWORK, backend, held, order, 2, position):
+            assert rows.shape[0] * rows.shape[1] * 4 <= max(elements, 2 * 4)
+            taken += [[backend.to_numpy(a)[row] for a in data] for row in backend.to_numpy(rows)]
+        rows_left = [order[start : start + 2] for start in range(2 * position, 7, 2)]
+        for (x, y, weight), row in zip(taken, rows_left, strict=True):
+            np.testing.assert_array_equal(x, X[row].astype(dtype), strict=True)
+            np.testing.assert_array_equal(y, Y[row])
+            np.testing.assert_array_equal(weight, row)
+
+
+def test_data_on_the_device(backend: Backend, dtype: str, put: Any) -> None:
+    for x, y in ((X, Y), (X.tolist(), Y.tolist()), (put(X), put(Y)), (X.astype("float32"), Y.astype("uint8"))):
+        samples = place(NETWORK, backend, dtype, x, y)
+        assert [type(a) for a in samples.arrays] == [type(put(X)), type(put(Y))]
+        np.testing.assert_allclose(backend.to_numpy(samples.x), X, rtol=1e-6)
+        np.testing.assert_array_equal(backend.to_numpy(samples.y), Y)
+        assert (backend.to_numpy(samples.x).dtype, backend.to_numpy(samples.y).dtype) == (dtype, "int32")
+    values = place(NETWORK, backend, dtype, X, np.eye(3, dtype=bool)[[0, 1, 2, 0, 1, 2, 0]])
+    assert backend.to_numpy(values.y).dtype == dtype
+    column = place(Network([4, 1], loss="huber"), backend, dtype, X, X[:, 0])
+    assert column.y.shape == (7, 1)
+
+
+def test_what_lies_right_is_not_copied() -> None:
+    x, y = X.copy(), Y.astype("int32")
+    samples = place(NETWORK, get_backend("cpu"), "float64", x, y)
+    assert np.shares_memory(samples.x, x)
+    assert np.shares_memory(samples.y, y)
+
+
+def weights(**options: Any) -> np.ndarray | None:
+    return weigh(NETWORK, get_backend("cpu"), "float64", Samples(X, Y), **options).weight
+
+
+def test_weights() -> None:
+    assert weights() is None
+    assert len(Samples(X, Y).arrays) == 2
+    np.testing.assert_allclose(weights(class_weight="balanced"), np.asarray([7 / 3, 7 / 6, 7 / 12])[Y])
+    np.testing.assert_allclose(weights(class_weight={2: 0.5}), np.asarray([1, 1, 0.5])[Y])
+    np.testing.assert_allclose(
+        weights(sample_weight=range(7), class_weight={2: 0.5}), np.arange(7) * [1, 1, *[0.5] * 3, 1, 0.5]
+    )
+
+
+def test_balanced_weights_of_the_classes_that_are_there() -> None:
+    samples = Samples(X, np.asarray([0, 0, 0, 0, 0, 2, 2]))
+    weight = weigh(NETWORK, get_backend("cpu"), "float64", samples, class_weight="balanced").weight
+    np.testing.assert_allclose(weight, [0.7] * 5 + [1.75] * 2)
+    assert weight.sum() == pytest.approx(7)

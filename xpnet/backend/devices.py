@@ -1,0 +1,160 @@
+"""Devices: their grammar, the backend of a device, and the backend of an array.
+
+A device is written ``[backend:]cpu|gpu|auto[:index][@precision]``: ``cpu`` is NumPy, ``numba:cpu`` is NumPy compiled,
+``gpu`` is CuPy, ``torch:gpu:1`` is PyTorch on its second GPU, ``auto`` takes a GPU when one works, and ``gpu@tf32``
+rounds the factors of its matrix products. Nothing is imported or probed before a backend is asked for.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from functools import lru_cache
+
+import array_api_compat
+import numpy as np
+
+from xpnet.backend.protocol import Backend
+from xpnet.backend.registry import BUILTIN, list_backends, load_factory
+from xpnet.backend.steps import Array
+from xpnet.errors import (
+    BackendNotInstalledError,
+    DeviceIndexError,
+    DeviceUnavailableError,
+    InvalidParameterError,
+    UnknownBackendError,
+    UnknownNameError,
+)
+
+__all__ = [
+    "PRECISIONS",
+    "backend_of",
+    "dtype_name",
+    "get_backend",
+    "to_host",
+    "usable_devices",
+]
+
+PRECISIONS = ("float32", "tf32", "bf16")
+
+_KINDS = ("cpu", "gpu", "auto")
+_DEFAULT_BACKEND = {"cpu": "numpy", "gpu": "cupy"}
+
+
+@lru_cache(maxsize=64)
+def _create(name: str, kind: str, index: int, precision: str) -> Backend:
+    """Make the one backend of a device; it has no state, and being the same each time it can key a cache."""
+    backend: Backend = load_factory(name)(kind, index)
+    if precision != PRECISIONS[0]:
+        backend.set_precision(precision)
+        backend.precision, backend.name = precision, f"{backend.name}@{precision}"
+    return backend
+
+
+def _parse(device: str) -> tuple[str | None, str, int, str]:
+    """Return the backend's name, the kind, the index and the precision."""
+    device, _, precision = device.partition("@")
+    precision = precision or PRECISIONS[0]
+    if precision not in PRECISIONS:
+        raise UnknownNameError.among("precision", precision, PRECISIONS)
+    parts = device.split(":")
+    index = 0
+    if len(parts) > 1 and parts[-1].isdecimal():
+        index = int(parts.pop())
+    kind = parts.pop() if parts[-1] in _KINDS else "auto"
+    if len(parts) > 1 or (parts and parts[0] not in list_backends()):
+        if len(parts) == 1 and ":" in device and device.partition(":")[2]:
+            raise UnknownBackendError.among("backend", parts[0], list_backends())
+        raise UnknownBackendError.among("device", device, [*_KINDS, *list_backends()])
+    return (parts[0] if parts else None), kind, index, precision
+
+
+def get_backend(device: str | Backend = "auto") -> Backend:
+    """Return the backend of a device.
+
+    Parameters
+    ----------
+    device : str or Backend
+        ``[backend:]cpu|gpu|auto[:index][@precision]``; a backend's name alone means ``name:auto``.
+        A backend is returned as it is.
+
+    Raises
+    ------
+    UnknownBackendError
+        No such name; the message lists the known ones.
+    BackendNotInstalledError
+        The array library is missing; the message gives the command that installs it.
+    DeviceUnavailableError
+        The library finds no driver or no device of that kind.
+    DeviceIndexError
+        There are fewer devices of that kind.
+
+    Examples
+    --------
+    >>> import xpnet
+    >>> xpnet.get_backend("cpu").name
+    'numpy:cpu'
+    """
+    if not isinstance(device, str):
+        return device
+    name, kind, index, precision = _parse(device)
+    if kind != "auto":
+        return _create(name or _DEFAULT_BACKEND[kind], kind, index, precision)
+    try:
+        return _create(name or _DEFAULT_BACKEND["gpu"], "gpu", index, precision)
+    except (BackendNotInstalledError, DeviceUnavailableError, DeviceIndexError) as no_gpu:
+        try:
+            return _create(name or _DEFAULT_BACKEND["cpu"], "cpu", index, precision)
+        except DeviceIndexError as no_cpu:
+            # Of a backend without a CPU, what is wrong is its GPU.
+            wrong = no_gpu if isinstance(no_gpu, DeviceUnavailableError) else no_cpu
+            raise wrong from wrong.__cause__
+
+
+def usable_devices(name: str) -> Iterator[tuple[str, Backend | Exception]]:
+    """Yield each device of a backend with the backend itself, or with the error that says why it cannot be used."""
+    for kind in ("cpu", "gpu"):
+        for index in itertools.count():
+            device = f"{name}:{kind}:{index}" if index else f"{name}:{kind}"
+            try:
+                yield device, get_backend(device)
+            except DeviceIndexError:
+                break
+            except DeviceUnavailableError as exc:
+                yield device, exc
+                break
+            except BackendNotInstalledError as exc:
+                yield name, exc
+                return
+
+
+def backend_of(array: Array) -> Backend:
+    """Return the backend on whose device an array lies, so that it is trained there.
+
+    Raises
+    ------
+    InvalidParameterError
+        The array's library or device has no backend.
+    """
+    library = type(array).__module__.partition(".")[0]
+    library = {"jaxlib": "jax"}.get(library, library)
+    for name, entry in BUILTIN.items():
+        if entry.library == library:
+            where = array_api_compat.device(array)
+            for _, backend in usable_devices(name):
+                if not isinstance(backend, Exception) and backend.device == where:
+                    return backend
+    raise InvalidParameterError(
+        f"no backend for this array: expected an array of one of {', '.join(BUILTIN)}; "
+        f"received {type(array).__module__}.{type(array).__qualname__}. Convert it with numpy.asarray."
+    )
+
+
+def to_host(array: Array) -> np.ndarray:
+    """Bring an array of any library, from whatever device it lies on, to the host; NumPy's own is returned as it is."""
+    return array if isinstance(array, np.ndarray) else backend_of(array).to_numpy(array)
+
+
+def dtype_name(array: Array) -> str:
+    """Return the standard's name of an array's dtype, of whatever library: ``"float32"``."""
+    return str(array.dtype).rpartition(".")[2]

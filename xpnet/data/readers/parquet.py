@@ -1,0 +1,103 @@
+"""Parquet and Arrow, by pyarrow (the extra ``data``)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xpnet.data.readers.common import Array, Request, Table, check_memory, choose_columns, listed, read_error
+from xpnet.errors import DataError
+
+__all__ = ["broken_table", "convert", "read_arrow", "read_parquet"]
+
+
+def read_parquet(path: Path, request: Request) -> Table:
+    """Read a table of numbers; the target may be text."""
+    with broken_table(path, "a Parquet file"):
+        import pyarrow.parquet as pq
+
+        with pq.ParquetFile(path) as file:
+            metadata = file.metadata
+            check_memory(path, metadata.num_rows, metadata.num_columns)
+            uncompressed = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
+            check_memory(path, uncompressed // 8, 1)
+            table = file.read()
+        return convert(path, table, request)
+
+
+def read_arrow(path: Path, request: Request) -> Table:
+    """Read a table of numbers from Arrow's file format (Feather 2); the target may be text."""
+    with broken_table(path, "an Arrow file"):
+        import pyarrow as pa
+
+        check_memory(path, path.stat().st_size // 8, 1)
+        with pa.OSFile(str(path)) as file, pa.ipc.open_file(file) as reader:
+            return convert(path, reader.read_all(), request)
+
+
+@contextmanager
+def broken_table(path: Path, what: str) -> Iterator[None]:
+    """Make pyarrow's errors, and its absence, errors about a file."""
+    try:
+        import pyarrow as pa
+    except ImportError as exc:
+        raise read_error(path, "Parquet and Arrow need pyarrow, which is not installed: pip install pyarrow") from exc
+    try:
+        yield
+    except DataError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, OverflowError, MemoryError) as exc:
+        reason = (str(exc) or type(exc).__name__).partition("\n")[0]
+        raise read_error(path, f"broken: expected {what} ({reason:.200}); write it again") from exc
+
+
+def convert(path: Path, table: Any, request: Request) -> Table:
+    """Return an Arrow table's features and targets."""
+    names = [str(name) for name in table.column_names]
+    if not names or table.num_rows == 0:
+        raise read_error(path, f"no samples: expected rows; received none, of columns {listed(names)}")
+    features, target = choose_columns(path, names, True, request)
+    columns = [_numbers(path, names[i], table.column(i), "a feature must be") for i in features]
+    dtype = np.float32 if all(column.dtype == np.float32 for column in columns) else np.float64
+    x = np.empty((table.num_rows, len(columns)), dtype=dtype)
+    for i, column in enumerate(columns):
+        x[:, i] = column
+    y = None if target is None else _targets(path, names[target], table.column(target))
+    return Table(x, y, tuple(names[i] for i in features), None if target is None else names[target])
+
+
+def _numbers(path: Path, name: str, column: Any, what: str) -> Array:
+    import pyarrow as pa
+
+    types = pa.types
+    kind = column.type
+    if not (types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind) or types.is_decimal(kind)):
+        raise read_error(
+            path,
+            f"column {name!r:.60}: expected numbers, as {what}; received type {kind}; encode it as numbers or drop it",
+        )
+    _check_nulls(path, name, column)
+    if types.is_decimal(kind):
+        column = column.cast(pa.float64())
+    return np.asarray(column.to_numpy())
+
+
+def _targets(path: Path, name: str, column: Any) -> Array:
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        _check_nulls(path, name, column)
+        return np.array(column.to_pylist(), dtype=str)
+    return _numbers(path, name, column, "a target that is no text must be")
+
+
+def _check_nulls(path: Path, name: str, column: Any) -> None:
+    if column.null_count:
+        row = column.is_null().index(True).as_py() + 1
+        raise read_error(path, f"column {name!r:.60}, row {row}: expected a value; received null; fill it in")

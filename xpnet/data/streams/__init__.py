@@ -1,0 +1,100 @@
+"""Data larger than memory: files that are read in pieces, and iterables of blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from xpnet.data.readers.common import listed, read_error
+from xpnet.data.readers.idx import IDX_NAMES, find_idx
+from xpnet.data.streams.files import open_idx_folder, open_npy, open_npz
+from xpnet.data.streams.iterables import IterableSource
+from xpnet.data.streams.source import BUFFER_BYTES, ArraySource, Concatenated, Part, Parts, Source, split_source
+from xpnet.data.streams.tables import ArrowSource, CsvSource
+
+__all__ = [
+    "BUFFER_BYTES",
+    "ArraySource",
+    "IterableSource",
+    "Part",
+    "Parts",
+    "Source",
+    "is_folder_of_files",
+    "open_source",
+    "open_sources",
+    "split_source",
+]
+
+
+def open_source(path: str | Path, *, target: str | None = None, buffer_bytes: int = BUFFER_BYTES) -> Source:
+    """Open data to be read in pieces, for `Trainer.fit`.
+
+    Parameters
+    ----------
+    path : str or Path
+        ``.npy``, ``.npz`` or a folder of IDX files, neither compressed; ``.csv``; ``.parquet``, ``.arrow``; or a folder
+        with any number of files of one of these kinds, but ``.npy``.
+    target : str, optional
+        As for `xpnet.data.readers.read_dataset`.
+    buffer_bytes : int
+        Memory for the samples among which a run shuffles and those that it reads ahead. It is a part of what makes the
+        order of the samples: the same seed gives the same order with the same buffer only.
+
+    Raises
+    ------
+    DataError
+        The file is missing, broken, or cannot be read in pieces; the message begins with its path.
+    """
+    source, _ = open_sources(path, target=target)
+    source.read(0, 0, 0, 1)  # refuses what is compressed
+    source.buffer_bytes = buffer_bytes
+    return source
+
+
+def open_sources(path: str | Path, *, target: str | None = None) -> tuple[Source, Source | None]:
+    """Open data as `open_source` does; the second source is the test part, where the data have their own."""
+    path = Path(path)
+    if path.is_dir():
+        return _open_folder(path, target)
+    if not path.is_file():
+        raise read_error(path, "no such file or folder: expected data to be read in pieces")
+    suffix = path.suffix.lower()
+    if suffix == ".npz":
+        return open_npz(path, target)
+    if suffix not in _OPENERS:
+        raise read_error(path, f"cannot be read in pieces: expected a file ending in .npz, {listed(_OPENERS)}")
+    return _OPENERS[suffix](path, target), None
+
+
+def is_folder_of_files(path: Path) -> bool:
+    """Tell whether a folder holds data files other than IDX, which are read in pieces only."""
+    return path.is_dir() and not any(find_idx(path, name) for name in IDX_NAMES)
+
+
+def _open_folder(folder: Path, target: str | None) -> tuple[Source, Source | None]:
+    if not is_folder_of_files(folder):
+        return open_idx_folder(folder)
+    known = {*_OPENERS, ".npz"} - {".npy"}
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in known)
+    kinds = sorted({path.suffix.lower() for path in files})
+    if not kinds:
+        raise read_error(
+            folder,
+            f"no IDX files: expected {listed(IDX_NAMES)} (plain or .gz), or files of one kind among "
+            f"{listed(sorted(known))}; give the folder that holds them",
+        )
+    if len(kinds) > 1:
+        raise read_error(folder, f"files of several kinds: expected one of them; received {listed(kinds)}")
+    opened = [open_sources(path, target=target) for path in files]
+    if any(test is not None for _, test in opened):
+        raise read_error(folder, "test part: expected none in the files of a folder; received x_test and y_test")
+    return Concatenated([source for source, _ in opened]), None
+
+
+_OPENERS: dict[str, Callable[[Path, str | None], Source]] = {
+    ".arrow": ArrowSource,
+    ".csv": CsvSource,
+    ".feather": ArrowSource,
+    ".npy": open_npy,
+    ".parquet": ArrowSource,
+}

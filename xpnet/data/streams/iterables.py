@@ -1,0 +1,122 @@
+"""Any iterable of blocks as a source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from xpnet.data.streams.source import BLOCK_BYTES, BUFFER_BYTES, Array, Source
+from xpnet.errors import DataError, InvalidParameterError
+
+__all__ = ["IterableSource"]
+
+Blocks = Iterable[tuple[Any, Any]] | Callable[[], Iterable[tuple[Any, Any]]]
+
+
+class IterableSource(Source):
+    """Blocks ``(x, y)`` from an iterable, or from a function that is called for each epoch and returns one.
+
+    They come in the iterable's own order, so that samples are shuffled within the buffer only: sorted data want an
+    iterable that mixes them, anew in each epoch if it likes. A run that goes on reads its epoch from the beginning.
+
+    Parameters
+    ----------
+    blocks : iterable or callable
+        It can be iterated again for each epoch; x is (n, n_features) and y (n,) or (n, n_outputs), of any n.
+    n_samples : int, optional
+        An epoch takes so many; without it, the samples are counted in a first pass.
+    buffer_bytes : int
+
+    Raises
+    ------
+    InvalidParameterError
+        An iterator, which is used up after one epoch.
+    DataError
+        No blocks, or what is no block.
+    """
+
+    is_sequential = True
+
+    def __init__(self, blocks: Blocks, *, n_samples: int | None = None, buffer_bytes: int = BUFFER_BYTES) -> None:
+        if not callable(blocks) and iter(blocks) is blocks:
+            raise InvalidParameterError(
+                "blocks: expected what can be iterated in each epoch; received an iterator, which is used up after "
+                "one. Give the function that makes it."
+            )
+        self._blocks, self.buffer_bytes = blocks, buffer_bytes
+        self._is_counted = n_samples is None
+        first, n = None, 0
+        self.n_features = -1  # not known yet
+        for x, _ in self._checked():
+            first = x if first is None else first
+            n += len(x)
+            if n_samples is not None:
+                break
+        if first is None or (n if n_samples is None else n_samples) < 1:
+            raise DataError("no samples: expected blocks of samples from the iterable; received none")
+        n = n if n_samples is None else n_samples
+        self.row_bytes = first.itemsize * first.shape[1]
+        rows = max(1, BLOCK_BYTES // max(self.row_bytes, 1))
+        self.sizes = np.minimum(rows, n - np.arange(0, n, rows))
+        self._iterator: Iterator[tuple[Array, Array]] = iter(())
+        self._next = (-1, 0)  # epoch and block to come
+        self._left: list[tuple[Array, Array]] = []
+
+    def _checked(self) -> Iterator[tuple[Array, Array]]:
+        for i, block in enumerate(self._blocks() if callable(self._blocks) else self._blocks):
+            try:
+                x, y = block
+                x, y = np.asarray(x), np.asarray(y)
+            except (TypeError, ValueError) as exc:
+                raise DataError(f"block {i + 1}: expected features and targets, (x, y); {exc}") from exc
+            if x.ndim != 2 or y.ndim not in (1, 2) or len(x) != len(y):
+                raise DataError(
+                    f"block {i + 1}: expected x of shape (n, n_features) and y of as many rows; received the shapes "
+                    f"{x.shape} and {y.shape}"
+                )
+            if self.n_features not in (-1, x.shape[1]):
+                raise DataError(
+                    f"block {i + 1}: expected {self.n_features} features, as in the first; received {x.shape[1]}"
+                )
+            if len(x):
+                self.n_features = x.shape[1]
+                yield x, y
+
+    def read(self, block: int, epoch: int = 0, start: int = 0, stop: int | None = None) -> tuple[Array, Array]:
+        """Return some rows of a block; blocks before it in the epoch are read through."""
+        if self._next[0] != epoch or self._next[1] > block:
+            self._iterator, self._next, self._left = self._checked(), (epoch, 0), []
+        while True:
+            x, y = self._cut(int(self.sizes[self._next[1]]))
+            reached = self._next[1] == block
+            self._next = epoch, self._next[1] + 1
+            if reached:
+                break
+        if block == len(self.sizes) - 1 and self._is_counted and (self._left or next(self._iterator, None) is not None):
+            raise DataError(f"iterable: expected {self.n_samples} samples, as in the first pass; received more")
+        return x[start:stop], y[start:stop]
+
+    def _cut(self, size: int) -> tuple[Array, Array]:
+        """Take so many samples from what the iterable gives."""
+        while (held := sum(len(x) for x, _ in self._left)) < size:
+            block = next(self._iterator, None)
+            if block is None:
+                done = int(self.sizes[: self._next[1]].sum()) + held
+                raise DataError(f"iterable: expected {self.n_samples} samples, as at first; received {done}")
+            self._left.append(block)
+        x, y = (np.concatenate(pieces) for pieces in zip(*self._left, strict=True)) if self._left[1:] else self._left[0]
+        self._left = [(x[size:], y[size:])] if len(x) > size else []
+        return x[:size], y[:size]
+
+    def where(self, block: int) -> str:
+        """Return the block's first and last sample, counted from 1."""
+        first = int(self.sizes[:block].sum())
+        return f"iterable, samples {first + 1} to {first + int(self.sizes[block])}"
+
+    def reader(self) -> Source:
+        """Return another to read from, which is at its own place of the iterable."""
+        other = object.__new__(IterableSource)
+        vars(other).update(vars(self), _next=(-1, 0), _left=[])
+        return other

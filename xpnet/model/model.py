@@ -1,0 +1,186 @@
+"""A trained model on the host: network, parameters, scaling and labels; all that prediction needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from xpnet.backend import Backend, get_backend, to_host
+from xpnet.data.dataset import Scaler, Task, encode_targets
+from xpnet.errors import InvalidParameterError, ModelFormatError
+from xpnet.nn.network import Network, Parameters
+from xpnet.training.evaluation import assess, metric_name, outputs
+
+__all__ = ["Model"]
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A network with its parameters, and what stands between it and the user's data.
+
+    Parameters
+    ----------
+    network : Network
+    vector : (n_parameters,)
+        From any device; it is brought to the host.
+    task : {"classification", "regression", "multilabel"}
+    classes : (n_classes,) ndarray or None
+        Labels of the class indices, sorted.
+    scaler, target_scaler : Scaler or None
+        Scaling of the features, and of the targets of a regression; None leaves them as they are.
+    feature_names, target_name : tuple of str, str, or None
+        Names of the columns, where the data had names.
+
+    Examples
+    --------
+    >>> import numpy as np, xpnet
+    >>> network = xpnet.Network([2, 2], initializer="zeros")
+    >>> params = network.init()
+    >>> model = xpnet.Model(network, params.vector, "classification", classes=np.asarray(["no", "yes"]))
+    >>> model.predict_proba(np.ones((1, 2)))
+    array([[0.5, 0.5]])
+    >>> model.predict(np.ones((1, 2))).tolist()
+    ['no']
+    """
+
+    network: Network
+    vector: np.ndarray
+    task: Task
+    classes: np.ndarray | None = None
+    scaler: Scaler | None = None
+    target_scaler: Scaler | None = None
+    feature_names: tuple[str, ...] | None = None
+    target_name: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "vector", to_host(self.vector))
+
+    @cached_property
+    def params(self) -> Parameters:
+        """One ``(W, b)`` a layer, NumPy arrays."""
+        return Parameters(self.vector, self.network)
+
+    @property
+    def metric(self) -> str:
+        """``"accuracy"`` or ``"r2"``."""
+        return metric_name(self.network, 1 if self.task == "classification" else 2)
+
+    def features(self, x: np.ndarray) -> np.ndarray:
+        """Return raw features, (n_samples, n_in), as the network takes them: scaled, in the parameters' dtype.
+
+        Raises
+        ------
+        ModelFormatError
+            The number of features is not the one that the model was trained on.
+        """
+        x = np.asarray(x)
+        n_in = self.network.layer_sizes[0]
+        if x.ndim != 2 or x.shape[1] != n_in:
+            raise ModelFormatError(
+                f"features: expected {n_in} a sample, as in training; received the shape {x.shape}. "
+                "Give the columns that the model was trained on."
+            )
+        return x.astype(self.vector.dtype) if self.scaler is None else self.scaler.transform(x, self.vector.dtype)
+
+    def targets(self, y: np.ndarray) -> np.ndarray:
+        """Return raw targets as the loss takes them: class indices (n_samples,), or scaled values (n_samples, n_out).
+
+        Raises
+        ------
+        DataError
+            A label that was not there in training, or targets that do not fit the task.
+        """
+        encoded, _ = encode_targets(y, self.task, self.classes)
+        if self.task == "classification":
+            return encoded
+        if self.target_scaler is not None:
+            return self.target_scaler.transform(encoded, self.vector.dtype)
+        return encoded.astype(self.vector.dtype)
+
+    def outputs(self, x: np.ndarray, device: str | Backend = "cpu") -> np.ndarray:
+        """Return the network's output for raw features, (n_samples, n_out)."""
+        backend = get_backend(device)
+        with backend.scope(self.vector.dtype.name):
+            params = Parameters(backend.asarray(self.vector), self.network)
+            return backend.to_numpy(outputs(self.network, params, backend.asarray(self.features(x)), backend))
+
+    def predict_proba(self, x: np.ndarray, device: str | Backend = "cpu") -> np.ndarray:
+        """Return the probability of each class or label, (n_samples, n_classes).
+
+        Raises
+        ------
+        InvalidParameterError
+            The network's outputs are no probabilities.
+        """
+        if self.task == "regression" or self.network.output not in ("softmax", "sigmoid"):
+            raise InvalidParameterError(
+                f"probabilities: expected a model of classes or labels with the output softmax or sigmoid; "
+                f"received a {self.task} with the output {self.network.output}."
+            )
+        return self._by_class(self.outputs(x, device))
+
+    def _by_class(self, output: np.ndarray) -> np.ndarray:
+        """Give the class 0 of a single output its column."""
+        if self.task == "classification" and output.shape[1] == 1:
+            return np.hstack([1 - output, output])
+        return output
+
+    def predict(self, x: np.ndarray, device: str | Backend = "cpu") -> np.ndarray:
+        """Predict for raw features.
+
+        Returns
+        -------
+        ndarray
+            Labels (n_samples,), a 0/1 matrix (n_samples, n_labels), or values (n_samples,) or (n_samples, n_out).
+        """
+        return self._predictions(self.outputs(x, device))
+
+    def _predictions(self, output: np.ndarray) -> np.ndarray:
+        if self.task == "classification":
+            predicted: np.ndarray = np.argmax(self._by_class(output), axis=1)
+            if self.classes is not None:
+                predicted = self.classes[predicted]
+            return predicted
+        if self.task == "multilabel":
+            return (output > 0.5).astype(np.int64)
+        if self.target_scaler is not None:
+            output = self.target_scaler.inverse(output)
+        return output[:, 0] if output.shape[1] == 1 else output
+
+    def evaluate(self, x: np.ndarray, y: np.ndarray, device: str | Backend = "cpu") -> dict[str, float]:
+        """Return the mean loss (of scaled targets, without penalties) and ``accuracy`` or ``r2`` on raw data."""
+        scores, _ = self.assess(x, y, device)
+        return scores
+
+    def assess(
+        self, x: np.ndarray, y: np.ndarray, device: str | Backend = "cpu"
+    ) -> tuple[dict[str, float], np.ndarray]:
+        """Return what `evaluate` and what `predict` return, from one pass over the samples."""
+        backend = get_backend(device)
+        with backend.scope(self.vector.dtype.name):
+            params = Parameters(backend.asarray(self.vector), self.network)
+            arrays = (backend.asarray(self.features(x)), backend.asarray(self.targets(y)))
+            scores, output = assess(self.network, params, *arrays, backend)
+            output = backend.to_numpy(output)
+        return scores, self._predictions(output)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all but the arrays, as plain values."""
+        return {
+            "network": self.network.to_dict(),
+            "task": self.task,
+            "classes": None if self.classes is None else self.classes.tolist(),
+            "classes_dtype": None if self.classes is None else _dtype_name(self.classes.dtype),
+            "scaler": self.scaler and self.scaler.kind,
+            "target_scaler": self.target_scaler and self.target_scaler.kind,
+            "feature_names": self.feature_names,
+            "target_name": self.target_name,
+        }
+
+
+def _dtype_name(dtype: np.dtype[Any]) -> str:
+    """Return the name of a label's type: ``"str"`` for any text, however long."""
+    return "str" if dtype.kind in "UTO" else dtype.name

@@ -1,0 +1,140 @@
+"""Model files: safetensors with the specification as JSON in the metadata; no pickle, no code.
+
+The weights lie on the host, so a model that was trained on a GPU loads on a machine without one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+
+from xpnet.data.dataset import Scaler, ScalerKind, Task
+from xpnet.errors import ModelFormatError
+from xpnet.model.model import Model
+from xpnet.nn.network import Network
+from xpnet.tensors import Format
+
+__all__ = ["FORMAT_VERSION", "load_model", "save_model"]
+
+FORMAT_VERSION = 1
+_FORMAT = Format("xpnet", "model", FORMAT_VERSION)
+_INTEGERS = [f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)]
+_LABEL_TYPES = ("str", "bool", *_INTEGERS, "float16", "float32", "float64")
+
+
+def save_model(path: str | Path, model: Model) -> None:
+    """Write a model as one safetensors file, beside its place and renamed.
+
+    The tensors are ``layers.<i>.weight`` (n_in, n_out), ``layers.<i>.bias`` (n_out,), ``layers.<i>.slope`` where it
+    is learned, and ``scaler.shift``, ``scaler.scale`` and the like of the target.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile, xpnet
+    >>> network = xpnet.Network([4, 3])
+    >>> model = xpnet.Model(network, network.init().vector, "classification")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     xpnet.save_model(f"{folder}/model.safetensors", model)
+    ...     xpnet.load_model(f"{folder}/model.safetensors").network == network
+    True
+    """
+    tensors: dict[str, np.ndarray] = {}
+    for i, ((W, b), slope) in enumerate(zip(model.params, model.params.slopes, strict=True)):
+        tensors |= {f"layers.{i}.weight": W, f"layers.{i}.bias": b}
+        if slope is not None:
+            tensors[f"layers.{i}.slope"] = slope
+    for name in ("scaler", "target_scaler"):
+        scaler: Scaler | None = getattr(model, name)
+        if scaler is not None:
+            tensors |= {f"{name}.shift": scaler.shift, f"{name}.scale": scaler.scale}
+    _FORMAT.write(path, model.to_dict(), tensors)
+
+
+def load_model(path: str | Path) -> Model:
+    """Read a model file.
+
+    Examples
+    --------
+    >>> import numpy as np, tempfile, xpnet
+    >>> network = xpnet.Network([2, 2], initializer="zeros")
+    >>> model = xpnet.Model(network, network.init().vector, "classification", classes=np.asarray(["no", "yes"]))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     xpnet.save_model(f"{folder}/model.safetensors", model)
+    ...     loaded = xpnet.load_model(f"{folder}/model.safetensors")
+    >>> loaded.predict(np.ones((1, 2))).tolist()
+    ['no']
+
+    Raises
+    ------
+    ModelFormatError
+        The file is missing, truncated, no safetensors file, has no xpnet metadata, or its parts do not fit together.
+    """
+    return _FORMAT.read(path, _model)
+
+
+def _model(specification: dict[str, Any], tensors: dict[str, np.ndarray]) -> Model:
+    n_layers = sum(name.startswith("layers.") and name.endswith(".weight") for name in tensors)
+    if len(specification["network"]["layer_sizes"]) != n_layers + 1:  # before much is made of a long list
+        raise ModelFormatError(f"expected the sizes of {n_layers + 1} layers; received another number of them")
+    network = Network(**specification["network"])
+    task = specification["task"]
+    if task not in get_args(Task):
+        raise ModelFormatError(f"expected one of the tasks {get_args(Task)}; received {task!r:.40}")
+    names = specification["feature_names"]
+    if names is not None and (not _is_text(names) or len(names) != network.layer_sizes[0]):
+        raise ModelFormatError(f"feature_names: expected {network.layer_sizes[0]} names; received another list")
+    target_name = specification["target_name"]
+    if target_name is not None and not isinstance(target_name, str):
+        raise ModelFormatError("target_name: expected a name; received another type")
+    return Model(
+        network,
+        _vector(network, tensors),
+        task,
+        _classes(specification["classes"], specification["classes_dtype"], max(network.layer_sizes[-1], 2)),
+        _scaler(specification["scaler"], "scaler", tensors, network.layer_sizes[0]),
+        _scaler(specification["target_scaler"], "target_scaler", tensors, network.layer_sizes[-1]),
+        None if names is None else tuple(names),
+        target_name,
+    )
+
+
+def _vector(network: Network, tensors: dict[str, np.ndarray]) -> np.ndarray:
+    names = [f"layers.{i}.{part}" for part in ("weight", "bias") for i in range(network.n_layers)]
+    names += [f"layers.{i}.slope" for i, f in enumerate(network.functions) if f.learned]
+    pieces = [tensors[name] for name in names]
+    for name, piece, shape in zip(names, pieces, network.shapes, strict=True):
+        if piece.shape != shape or piece.dtype not in (np.float32, np.float64) or piece.dtype != pieces[0].dtype:
+            raise ModelFormatError(
+                f"tensor {name}: expected the shape {shape}, all in float32 or all in float64; "
+                f"received {piece.dtype} {piece.shape}"
+            )
+        if not np.isfinite(piece).all():
+            raise ModelFormatError(f"tensor {name}: expected finite numbers; received NaN or infinity")
+    return np.concatenate([piece.ravel() for piece in pieces])
+
+
+def _classes(labels: Any, dtype: Any, count: int) -> np.ndarray | None:
+    if labels is None:
+        return None
+    if dtype not in _LABEL_TYPES or (dtype == "str" and not _is_text(labels)):
+        raise ModelFormatError(f"classes: expected labels of one type; received the type {dtype!r:.40}")
+    classes = np.asarray(labels, dtype=dtype)
+    if classes.shape != (count,) or classes.tolist() != labels or not np.all(classes[:-1] < classes[1:]):
+        raise ModelFormatError(f"classes: expected {count} sorted labels of the type {dtype}; received others")
+    return classes
+
+
+def _scaler(kind: Any, name: str, tensors: dict[str, np.ndarray], width: int) -> Scaler | None:
+    if kind is None:
+        return None
+    shift, scale = tensors[f"{name}.shift"], tensors[f"{name}.scale"]
+    usable = all(array.shape == (width,) and array.dtype == np.float64 for array in (shift, scale))
+    if kind not in get_args(ScalerKind) or not usable or not np.isfinite([shift, scale]).all() or np.any(scale == 0):
+        raise ModelFormatError(f"{name}: expected {width} finite shifts and scales in float64; received others")
+    return Scaler(kind, shift, scale)
+
+
+def _is_text(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(value, str) for value in values)

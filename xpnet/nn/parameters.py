@@ -1,0 +1,110 @@
+"""Parameters: one flat vector, seen as one ``(W, b)`` a layer; and how they are drawn."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace
+
+from xpnet.backend import Array
+from xpnet.errors import InvalidParameterError
+from xpnet.nn.initializers import default_initializer, get_initializer
+from xpnet.nn.specification import Specification
+from xpnet.seeds import Purpose, stream
+
+__all__ = ["Parameters", "draw", "pack"]
+
+
+class Parameters(Sequence[tuple[Array, Array]]):
+    """One ``(W, b)`` a layer, cut from one flat vector, which is what the optimizers see.
+
+    Attributes
+    ----------
+    vector : (n_parameters,)
+        All weights, then all biases, then the learned slopes.
+    slopes : tuple of (n_out,) arrays or None
+        The learned slopes of each layer's activation, where it has them.
+    """
+
+    def __init__(self, vector: Array, network: Specification) -> None:
+        self.vector = vector
+        xp = array_namespace(vector)
+        pieces = []
+        start = 0
+        for shape in network.shapes:
+            stop = start + math.prod(shape)
+            piece = vector[start:stop]
+            pieces.append(xp.reshape(piece, shape) if len(shape) > 1 else piece)
+            start = stop
+        n = network.n_layers
+        self._layers = tuple(zip(pieces[:n], pieces[n : 2 * n], strict=True))
+        slopes = iter(pieces[2 * n :])
+        self.slopes = tuple(next(slopes) if f.learned else None for f in network.functions)
+
+    @classmethod
+    def of(cls, layers: Iterable[tuple[Array, Array]], slopes: Iterable[Array | None]) -> Parameters:
+        """Return the parameters of arrays as they are; they are joined to a vector when that is asked for."""
+        parameters = cls.__new__(cls)
+        parameters._layers, parameters.slopes = tuple(layers), tuple(slopes)
+        return parameters
+
+    @cached_property
+    def vector(self) -> Array:
+        """All of them, joined."""
+        weights, biases = zip(*self._layers, strict=True)
+        slopes = [slope for slope in self.slopes if slope is not None]
+        xp = array_namespace(*weights, *biases, *slopes)
+        return xp.concat([*(xp.reshape(W, (-1,)) for W in weights), *biases, *slopes])
+
+    def map(self, function: Callable[[Array], Array]) -> Parameters:
+        """Return the parameters with a function applied to each array."""
+        layers = ((function(W), function(b)) for W, b in self)
+        return Parameters.of(layers, (None if slope is None else function(slope) for slope in self.slopes))
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+    def __getitem__(self, i: Any) -> Any:
+        return self._layers[i]
+
+    def __iter__(self) -> Iterator[tuple[Array, Array]]:
+        return iter(self._layers)
+
+
+def draw(network: Specification, seed: int, dtype: str = "float64") -> np.ndarray:
+    """Draw the initial parameter vector on the host, (n_parameters,), in float64 a layer at a time, then rounded."""
+    rng = np.random.default_rng(stream(seed, Purpose.WEIGHTS))
+    vector = np.zeros(network.n_parameters, dtype)
+    params = Parameters(vector, network)
+    for i, (f, (W, b), slope) in enumerate(zip(network.functions, params, params.slopes, strict=True)):
+        # The output function matters here even where the loss has it fused in.
+        name = str(network.output) if i == network.n_layers - 1 else network.names[i]
+        chosen = network.initializer or default_initializer(name)
+        W[...] = get_initializer(chosen)(rng, *W.shape)
+        if chosen == "normal":
+            b[...] = rng.standard_normal(b.size)
+        if slope is not None:
+            slope[...] = f.slope
+    return vector
+
+
+def pack(network: Specification, layers: Sequence[tuple[Array, Array]]) -> Parameters:
+    """Make `Parameters` from one ``(W, b)`` a layer; learned slopes start at their initial value.
+
+    Raises
+    ------
+    InvalidParameterError
+        The shapes are not the network's.
+    """
+    if isinstance(layers, Parameters):
+        return layers
+    shapes = [(tuple(W.shape), tuple(b.shape)) for W, b in layers]
+    expected = [(network.shapes[i], network.shapes[network.n_layers + i]) for i in range(network.n_layers)]
+    if shapes != expected:
+        raise InvalidParameterError(f"parameters: expected the shapes {expected}; received {shapes}.")
+    slopes = (f.slope + 0 * b if f.learned else None for f, (_, b) in zip(network.functions, layers, strict=True))
+    return Parameters.of(layers, slopes)

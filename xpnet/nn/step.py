@@ -1,0 +1,148 @@
+"""The training step: the one function that a backend compiles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from xpnet.backend import Array, Backend
+from xpnet.backend.steps import RunSteps, Step
+from xpnet.nn.counter_rng import advance
+from xpnet.nn.network import Network
+from xpnet.nn.optimizers import Optimizer, OptimizerState, get_optimizer
+from xpnet.seeds import Purpose, stream
+
+__all__ = [
+    "StepState",
+    "clip_by_norm",
+    "compile_steps",
+    "init_state",
+    "make_step",
+    "micro_batch_advice",
+    "step_bytes",
+]
+
+# A step holds so many numbers a sample and unit at once, at most: saved, output, mask, gradient, and two in between.
+_ARRAYS_A_LAYER = 6
+
+
+class StepState(NamedTuple):
+    """What a step carries on beside the parameters.
+
+    Attributes
+    ----------
+    optimizer : OptimizerState
+    key : (2,) int32
+        Seed and counter of the generator for dropout and random slopes.
+    """
+
+    optimizer: OptimizerState
+    key: Array
+
+
+def init_state(network: Network, optimizer: Optimizer, params: Array, seed: int, backend: Backend) -> StepState:
+    """Return the state before the first step."""
+    word = stream(seed, Purpose.MASKS).generate_state(1).view(np.int32)
+    key = np.asarray([*word, 0], dtype=np.int32)
+    return StepState(optimizer.init(backend.xp, params, network.n_weights), backend.asarray(key))
+
+
+def make_step(
+    network: Network,
+    optimizer: Optimizer,
+    backend: Backend,
+    *,
+    clip_norm: float | None = None,
+    micro_batch: int | None = None,
+    transform: Callable[[Array], Array] | None = None,
+) -> Step:
+    """Close over everything static and return ``step(params, state, batch) -> (params, state, loss)``.
+
+    Parameters
+    ----------
+    clip_norm : float, optional
+        Largest Euclidean norm of the gradient; a longer one is scaled down.
+    micro_batch : int, optional
+        Samples whose activations are held at once; see `Network.value_and_gradient`.
+    transform : callable, optional
+        Between the gradient and the update, e.g. a sum over ranks.
+
+    Returns
+    -------
+    step : callable
+        It consumes `params` and `state`, never writes to the batch, and leaves the loss on the device. A backend that
+        records it gives it another namespace than its own, as `xp`.
+    """
+    kernels = backend.kernels
+    random = network.is_random
+
+    def step(
+        params: Array, state: StepState, batch: tuple[Array, ...], xp: Any = backend.xp
+    ) -> tuple[Array, StepState, Array]:
+        optimizer_state, key = state
+        loss, gradient = network.value_and_gradient(xp, kernels, params, batch, key if random else None, micro_batch)
+        if transform is not None:
+            gradient = transform(gradient)
+        if clip_norm is not None:
+            gradient = clip_by_norm(xp, gradient, clip_norm)
+        params, optimizer_state = optimizer.update(xp, gradient, optimizer_state, params)
+        if random:
+            key = advance(xp, key)
+        return params, StepState(optimizer_state, key), loss
+
+    return step
+
+
+def compile_steps(
+    network: Network,
+    optimizer: str | Optimizer,
+    backend: Backend,
+    clip_norm: float | None = None,
+    n_steps: int = 1,
+    micro_batch: int | None = None,
+) -> RunSteps:
+    """Return the run of steps of one training run, of so many steps in all.
+
+    The same arguments give the same step, by which a backend may know that it has compiled it before.
+    """
+    step = _step(network, optimizer, backend, clip_norm, micro_batch)
+    # A recorded step keeps its arrays, those of all its micro-batches too, which are there to be freed.
+    return backend.compile(step, n_steps if micro_batch is None else 1)
+
+
+def step_bytes(network: Network, n_samples: int, dtype: str) -> int:
+    """Return about the memory that the samples of a step take: their inputs, activations and gradients."""
+    n_in, *units = network.layer_sizes
+    return n_samples * (n_in + _ARRAYS_A_LAYER * sum(units)) * np.dtype(dtype).itemsize
+
+
+def micro_batch_advice(network: Network, dtype: str, held: int, free: int | None) -> str:
+    """Say which power of two of samples should fit in the place of those that did not, or nothing.
+
+    Where what is free is not told, a quarter is a fair guess.
+    """
+    room = step_bytes(network, held, dtype) // 4 if free is None else free
+    fitting = min(room // step_bytes(network, 1, dtype), held - 1)
+    if fitting < 1:
+        return ""
+    fitting = 1 << (fitting.bit_length() - 1)
+    return f"Use micro_batch={fitting} (--micro-batch {fitting}): it gives the same result and takes less memory."
+
+
+@lru_cache(maxsize=16)
+def _step(
+    network: Network, optimizer: str | Optimizer, backend: Backend, clip_norm: float | None, micro_batch: int | None
+) -> Step:
+    return make_step(network, get_optimizer(optimizer), backend, clip_norm=clip_norm, micro_batch=micro_batch)
+
+
+def clip_by_norm(xp: Any, gradient: Array, largest: float) -> Array:
+    """Scale a gradient down to norm `largest` if it is longer: Pascanu, Mikolov, Bengio (2013), arXiv:1211.5063."""
+    # Scaled by its largest entry first, whose square might overflow.
+    top = xp.maximum(xp.max(xp.abs(gradient)), xp.finfo(gradient.dtype).smallest_normal)
+    scaled = gradient / top
+    norm = top * xp.sqrt(xp.sum(scaled * scaled))
+    return gradient * (largest / xp.maximum(norm, largest))

@@ -1,0 +1,1 @@
+"""Training: batches, the loop over epochs, callbacks, checkpoints, schedules, early stopping, evaluation."""

@@ -1,0 +1,178 @@
+"""Checkpoints: a folder of states of a run, written while it goes on, and the way back to the newest."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from xpnet.backend import to_host
+from xpnet.constraints import Constraint, check_constraints, integer
+from xpnet.errors import InvalidParameterError, ModelFormatError, XpnetWarning
+from xpnet.files import remove_parts, writing
+from xpnet.nn.network import Network
+from xpnet.training.callbacks import Callback
+from xpnet.training.state import Run, RunState
+from xpnet.training.state_file import load_state, save_state
+
+__all__ = ["Checkpoint", "load_newest"]
+
+_T = TypeVar("_T")
+
+_BOOLEAN = Constraint("True or False", lambda value: isinstance(value, bool))
+
+
+def load_newest(path: str | Path, accept: Callable[[Network, RunState], _T]) -> _T:
+    """Read the newest usable checkpoint of a folder, or one that is named.
+
+    Parameters
+    ----------
+    path : str or Path
+        Folder of the callback `Checkpoint`, or one of its files. For each file of a folder that cannot be used there is
+        a warning, and the one before it is read.
+    accept : (network, state) -> result
+        Raises `InvalidParameterError` where they are not those of the run that is to go on.
+
+    Raises
+    ------
+    ModelFormatError
+        There is no checkpoint that can be used.
+    InvalidParameterError
+        The one that is named is of another run.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return accept(*load_state(path))
+    files = _list(path)
+    for file in reversed(files):
+        try:
+            try:
+                return accept(*load_state(file))
+            except InvalidParameterError as exc:
+                raise ModelFormatError(f"{file}: {exc}") from exc
+        except ModelFormatError as exc:
+            warnings.warn(f"{exc} This checkpoint is passed over for the one before it.", XpnetWarning, stacklevel=3)
+    what = f"{len(files)} that cannot be used" if files else "none"
+    raise ModelFormatError(f"{path}: expected a folder with a checkpoint; received one with {what}.")
+
+
+_NAME = re.compile(r"epoch-(\d+)-step-(\d+)\.safetensors")
+
+
+def _name(epoch: int, position: int) -> str:
+    return f"epoch-{epoch:06}-step-{position:07}.safetensors"
+
+
+def _key(path: Path) -> tuple[int, ...]:
+    """Return epoch and step of a checkpoint, by its name: a clock may be set back."""
+    match = _NAME.fullmatch(path.name)
+    return tuple(map(int, match.groups())) if match else ()
+
+
+def _list(folder: Path) -> list[Path]:
+    """Return the checkpoints of a folder, the newest last."""
+    with writing(folder):
+        return sorted(filter(_key, folder.iterdir()), key=_key)
+
+
+_PERIOD = re.compile(r"([1-9]\d{0,14}) ?(steps|min|)")
+
+
+class Checkpoint(Callback):
+    """Writes the state of a run into a folder, again and again: a killed run loses no more than what came after.
+
+    The files are named by the epochs done and the steps done of the next, ``epoch-000012-step-0000500.safetensors``.
+    The older ones are removed when the newer one is on the disk, and so are those of a later moment, which a run that
+    went back has left. `Trainer.resume` goes on from the newest.
+
+    Parameters
+    ----------
+    folder : str or Path
+    every : int or str
+        Write after each so many epochs; or ``"500steps"`` or ``"10min"``, where it falls behind the call of up to 256
+        steps in which it is due. And at the end, also of a run that is interrupted.
+    keep : int
+        How many of the newest to keep.
+    best_only : bool
+        Write only after an epoch that is the best so far: by the metric of early stopping or, without that, by the
+        loss.
+
+    Raises
+    ------
+    XpnetError
+        In training: the file cannot be written. The older ones are untouched.
+    """
+
+    def __init__(self, folder: str | Path, every: int | str = 1, keep: int = 3, best_only: bool = False) -> None:
+        self.folder = Path(folder)
+        self.every = every
+        self.keep = keep
+        self.best_only = best_only
+        check_constraints(self, {"keep": integer(1), "best_only": _BOOLEAN})
+        period = None if isinstance(every, bool) else _PERIOD.fullmatch(str(every))
+        if period is None:
+            raise InvalidParameterError(
+                f"every: expected a number of epochs, as 1, or 500steps, or 10min; received {every!r}."
+            )
+        self._number, self._unit = int(period[1]), period[2]
+
+    def on_start(self, n_steps: int, epochs: int) -> None:
+        """Make the folder, so that one that cannot be written does not cost an epoch."""
+        with writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            remove_parts(self.folder)
+        self._n_steps = n_steps
+        self._last: tuple[tuple[int, int], float] | None = None  # epoch and position, and time
+
+    def on_state(self, run: Run) -> None:
+        """Write a file, if it is time."""
+        state, now = run.state, time.monotonic()
+        here = state.epoch, state.position
+        if self._last is None and here == (0, 0) and _list(self.folder):
+            raise InvalidParameterError(
+                f"folder: expected one without checkpoints, or a run that is resumed; received {self.folder}. Resume "
+                "the run, or choose another folder."
+            )
+        if self._last is None or here < self._last[0]:  # at the start, or after a divergence
+            self._last = here, now
+        elif here != self._last[0] and self._is_due(run, *self._last, now) and _is_finite(state):
+            save_state(self.folder / _name(*here), run.network, state)
+            self._remove_all_but(here)
+            self._last = here, now
+
+    def _is_due(self, run: Run, last: tuple[int, int], then: float, now: float) -> bool:
+        epoch, position = run.state.epoch, run.state.position
+        if self.best_only and (position > 0 or run.stopped != "running" or not _is_best(run.state)):
+            return False
+        if self._unit == "min":
+            due = now - then >= 60 * self._number
+        elif self._unit == "steps":
+            due = (epoch - last[0]) * self._n_steps + position - last[1] >= self._number
+        else:
+            due = position == 0 and epoch % self._number == 0
+        return due or run.stopped != "running"
+
+    def _remove_all_but(self, newest: tuple[int, int]) -> None:
+        files = _list(self.folder)
+        older = [file for file in files if _key(file) <= newest]
+        with writing(self.folder):
+            for file in {*files} - {*older[-self.keep :]}:
+                file.unlink(missing_ok=True)
+
+
+def _is_finite(state: RunState) -> bool:
+    """Tell whether a run can go on from a state; within an epoch it may have diverged."""
+    return all(np.isfinite(to_host(array)).all() for array in (state.params, *state.step.optimizer.slots))
+
+
+def _is_best(state: RunState) -> bool:
+    if state.best is not None:
+        return state.stopping.improved
+    *earlier, last = (record.loss for record in state.history)
+    return last < min(earlier, default=math.inf)

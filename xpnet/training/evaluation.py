@@ -1,0 +1,147 @@
+"""Outputs and metrics of a network over any number of samples, a chunk at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace
+
+from xpnet.backend import Array, Backend
+from xpnet.data.scaling import Moments
+from xpnet.nn.losses import OUTPUTS
+from xpnet.nn.network import Network, Parameters
+
+__all__ = ["accuracy", "assess", "chunks", "evaluate", "evaluate_parts", "metric_name", "outputs", "r2"]
+
+_CHUNK_ELEMENTS = 1 << 22  # activations held at once; keeps the memory of a prediction apart from the size of the data
+
+
+def chunks(network: Network, n_samples: int) -> Iterator[slice]:
+    """Yield slices over the samples, each with a bounded number of activations."""
+    size = max(1, _CHUNK_ELEMENTS // max(network.layer_sizes))
+    return (slice(start, min(start + size, n_samples)) for start in range(0, max(n_samples, 1), size))
+
+
+def outputs(network: Network, params: Parameters, x: Array, backend: Backend) -> Array:
+    """Return the network's output on the device, (n_samples, n_out): probabilities, rates or values."""
+    results = [network.predict(params, x[rows, :], kernels=backend.kernels) for rows in chunks(network, x.shape[0])]
+    return _joined(backend.xp, results)
+
+
+def evaluate(
+    network: Network, params: Parameters, x: Array, y: Array, backend: Backend, weight: np.ndarray | None = None
+) -> dict[str, float]:
+    """Return the scores of `assess`."""
+    scores, _ = assess(network, params, x, y, backend, weight)
+    return scores
+
+
+def assess(
+    network: Network, params: Parameters, x: Array, y: Array, backend: Backend, weight: np.ndarray | None = None
+) -> tuple[dict[str, float], Array]:
+    """Return the mean loss without penalties and the accuracy or R2, and the outputs that they are of.
+
+    Parameters
+    ----------
+    x : (n_samples, n_in)
+        On the backend's device, as is `y`.
+    y : (n_samples,) int32 or (n_samples, n_out)
+        Class indices, or targets.
+    weight : (n_samples,) on the host, optional
+
+    Returns
+    -------
+    scores : dict
+        ``loss`` and, for classes, ``accuracy`` (of all outputs at once where there are several labels), else ``r2``.
+    output : (n_samples, n_out)
+        As of `outputs`.
+    """
+    losses, scored, output = _forward(network, params, x, y, backend)
+    name = metric_name(network, y.ndim)
+    if name == "accuracy":
+        metric = float(np.average(scored[:, 0], weights=weight))
+    else:
+        results, true = np.split(scored, 2, axis=1)
+        metric = r2(results, true, weight)
+    return {"loss": float(np.average(losses, weights=weight)), name: metric}, output
+
+
+def evaluate_parts(
+    network: Network, params: Parameters, parts: Iterable[tuple[Array, Array]], backend: Backend
+) -> dict[str, float]:
+    """Return what `evaluate` returns for all samples at once, from ``(x, y)`` some at a time."""
+    n, loss, correct, squares = 0, 0.0, 0.0, np.zeros(network.layer_sizes[-1])
+    name, targets = "accuracy", Moments(network.layer_sizes[-1])
+    for x, y in parts:
+        losses, scored, _ = _forward(network, params, x, y, backend)
+        n, loss, name = n + len(losses), loss + float(losses.sum()), metric_name(network, y.ndim)
+        if name == "accuracy":
+            correct += float(scored.sum())
+        else:
+            output, true = np.split(scored, 2, axis=1)
+            squares += ((true - output) ** 2).sum(axis=0)
+            targets.add(true)
+    if name == "accuracy":
+        return {"loss": loss / n, name: correct / n}
+    constant = targets.is_constant
+    score = 1 - squares / np.where(constant, 1, targets.squares)
+    return {"loss": loss / n, name: float(np.mean(np.where(constant, squares == 0, score)))}
+
+
+def _forward(
+    network: Network, params: Parameters, x: Array, y: Array, backend: Backend
+) -> tuple[np.ndarray, np.ndarray, Array]:
+    """Return, on the host in float64, each sample's loss and what its score needs, and on the device its output.
+
+    The score needs whether it is correct, or its output and its target.
+    """
+    xp = backend.xp
+    loss = network.loss_function
+    pieces, results = [], []
+    for rows in chunks(network, x.shape[0]):
+        a = network.forward(params, x[rows, :], backend.kernels)
+        true = y[rows, ...]
+        value, _ = loss.value_and_gradient(xp, backend.kernels, a, network.targets(xp, true, a.dtype, smooth=False))
+        result = OUTPUTS[loss.output](xp, a) if loss.output else a
+        results.append(result)
+        if metric_name(network, y.ndim) == "accuracy":
+            scored = [xp.astype(_is_correct(xp, result, true), a.dtype)[:, None]]
+        else:
+            scored = [result, xp.astype(xp.reshape(true, result.shape), a.dtype)]
+        pieces.append(xp.concat([value[:, None], *scored], axis=1))
+    # All that is needed comes to the host at once, for each time is a wait for the device.
+    host = backend.to_numpy(_joined(xp, pieces)).astype(np.float64)
+    return host[:, 0], host[:, 1:], _joined(xp, results)
+
+
+def _joined(xp: Any, pieces: list[Array]) -> Array:
+    return pieces[0] if len(pieces) == 1 else xp.concat(pieces)
+
+
+def metric_name(network: Network, y_ndim: int) -> str:
+    """Return ``"accuracy"`` for class indices and label matrices, ``"r2"`` for values."""
+    return "accuracy" if y_ndim == 1 or network.loss_function.output == "sigmoid" else "r2"
+
+
+def accuracy(output: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None) -> float:
+    """Share of samples whose class, or whose every label, is predicted."""
+    return float(np.average(_is_correct(array_namespace(output), output, y), weights=weight))
+
+
+def _is_correct(xp: Any, output: Array, y: Array) -> Array:
+    if y.ndim == 1 and output.shape[1] > 1:
+        return xp.argmax(output, axis=1) == y
+    return xp.all((output > 0.5) == (xp.astype(xp.reshape(y, output.shape), output.dtype) > 0.5), axis=1)
+
+
+def r2(output: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None) -> float:
+    """Coefficient of determination, the mean over outputs; for a constant target 1 if it is met exactly, else 0."""
+    y = y.reshape(output.shape).astype(np.float64)
+    residual = np.average((y - output) ** 2, axis=0, weights=weight)
+    total = np.average((y - np.average(y, axis=0, weights=weight)) ** 2, axis=0, weights=weight)
+    # The rounding of the mean leaves a constant column a tiny deviation, so it is told by its range.
+    constant = (y.min(axis=0) == y.max(axis=0)) | (total == 0)
+    score = 1 - residual / np.where(constant, 1, total)
+    return float(np.mean(np.where(constant, residual == 0, score)))

@@ -1,0 +1,116 @@
+"""Progress: what a run shows on stderr while it lasts."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from time import perf_counter
+from typing import Any
+
+from xpnet.training.callbacks import Callback, EpochRecord
+
+__all__ = ["METRIC_NAMES", "Progress", "figure"]
+
+METRIC_NAMES = {"r2": "R2"}
+_SCORES = ("loss", "accuracy", "r2")
+
+
+class Progress(Callback):
+    """A bar in a terminal, and elsewhere one plain line an epoch; both on stderr.
+
+    In the bar the figures are those of the last whole epoch. Where stderr has gone, a closed pipe or terminal, the run
+    goes on unseen.
+
+    Parameters
+    ----------
+    n_samples : int, optional
+        Of an epoch, for the speed of now; without it the speed is that of the last whole epoch.
+    """
+
+    def __init__(self, n_samples: int | None = None) -> None:
+        self._n_samples = n_samples
+        self._bar: Any = None
+
+    def on_start(self, n_steps: int, epochs: int) -> None:
+        """Show an empty bar, if there is a terminal."""
+        from rich.console import Console  # takes its time, and not every run is shown
+
+        class Unseen(Console):
+            def on_broken_pipe(self) -> None:
+                """Go on: by itself the library would end the program."""
+
+        self._n_steps, self._epochs = n_steps, epochs
+        self._completed = 0  # steps in whole epochs
+        console = Unseen(stderr=True)
+        if console.is_terminal:
+            self._bar = _start_bar(console)
+            self._task = self._bar.add_task("", total=n_steps * epochs, epoch=f"1/{epochs}", speed="")
+        self._started = perf_counter()
+
+    def on_steps(self, epoch: int, done: int) -> None:
+        """Move the bar."""
+        if self._bar is None:
+            return
+        shown = {"completed": (epoch - 1) * self._n_steps + done, "epoch": f"{epoch}/{self._epochs}"}
+        if self._n_samples is not None:
+            shown["speed"] = _speed(self._n_samples * done / self._n_steps / (perf_counter() - self._started))
+        self._bar.update(self._task, **shown)
+
+    def on_epoch(self, record: EpochRecord, run: Any) -> None:
+        """Show the epoch's figures, or print its line."""
+        speed = _speed(record.samples_per_second)
+        if self._bar is None:
+            figures = f"{_describe(record, _SCORES)}  {speed}"
+            with suppress(OSError):
+                print(f"epoch {record.epoch}/{self._epochs}  {figures}", file=sys.stderr, flush=True)
+            return
+        self._completed = record.epoch * self._n_steps
+        self._bar.update(self._task, description=_describe(record, _SCORES[1:]), speed=speed)
+        self._started = perf_counter()
+
+    def on_end(self) -> None:
+        """Leave the bar as it is, but full where training ended early by plan, which is after a whole epoch."""
+        if self._bar is None:
+            return
+        if 0 < self._completed == self._bar.tasks[0].completed:
+            self._bar.update(self._task, total=self._completed)
+        with suppress(OSError):
+            self._bar.stop()
+        self._bar = None
+
+
+def _start_bar(console: Any) -> Any:
+    from rich import progress
+    from rich.table import Column
+
+    texts = (
+        progress.TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+        progress.TextColumn("{task.fields[speed]}"),
+    )
+    columns = (
+        progress.TextColumn("{task.fields[epoch]}"),
+        progress.BarColumn(10),
+        *texts,
+        progress.TimeRemainingColumn(compact=True),
+    )
+    bar = progress.Progress(*columns, console=console)
+    bar.start()
+    return bar
+
+
+def figure(value: float) -> str:
+    """Return a loss or a score as text."""
+    return f"{value:.4f}" if abs(value) < 1000 else f"{value:.4g}"
+
+
+def _describe(record: EpochRecord, names: Sequence[str]) -> str:
+    validation = record.validation or {}
+    scores = "  ".join(
+        f"{METRIC_NAMES.get(name, name)} {figure(validation[name])}" for name in names if name in validation
+    )
+    return f"loss {figure(record.loss)}" + (scores and f"  validation {scores}")
+
+
+def _speed(samples_per_second: float) -> str:
+    return f"{samples_per_second:,.0f} samples/s"

@@ -1,0 +1,231 @@
+"""A feed from a source that need not fit into memory: windows of samples, the next one read while one is trained on.
+
+In each epoch the blocks are put in a new order, end to end, in which blocks from all over the data follow each other.
+The samples are cut into windows, each of as many batches as the buffer holds, and within a window they are shuffled.
+Order and windows follow from the seed, the epoch and the sizes alone, so that a run can go on at any batch by reading
+that batch's window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+
+import numpy as np
+
+from xpnet.backend import Backend, get_backend
+from xpnet.data.streams.source import Source
+from xpnet.errors import DataError, InvalidParameterError
+from xpnet.nn.network import Network, Parameters
+from xpnet.seeds import Purpose, stream
+from xpnet.training.batch_source import Feed, Piece
+from xpnet.training.evaluation import evaluate_parts
+from xpnet.training.samples import Samples, batches, place
+
+__all__ = ["StreamFeed", "evaluate_source"]
+
+_WINDOWS = 3  # held at once: the one that is trained on, the one that is read, and one at their exchange
+
+_Key = tuple[int, int]  # epoch, window
+
+
+class StreamFeed(Feed):
+    """Batches from a source.
+
+    Parameters
+    ----------
+    network : Network
+    backend : Backend
+        Where the batches go.
+    dtype : str
+    source : Source
+    batch_size : int
+    epochs : int
+        After so many, nothing is read ahead.
+    seed : int
+    shuffle : bool
+        Without it blocks and samples come in their own order.
+    class_weights : (n_classes,), optional
+        The weight of each class's samples.
+    buffer_bytes : int, optional
+        In place of the source's.
+
+    Raises
+    ------
+    InvalidParameterError
+        The buffer does not hold a batch, or the source's features are not the network's.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        backend: Backend,
+        dtype: str,
+        source: Source,
+        batch_size: int,
+        *,
+        epochs: int = 1,
+        seed: int = 0,
+        shuffle: bool = True,
+        class_weights: np.ndarray | None = None,
+        buffer_bytes: int | None = None,
+    ) -> None:
+        n_in = network.layer_sizes[0]
+        if source.n_features != n_in:
+            raise InvalidParameterError(
+                f"x: expected a source of {n_in} features, as the network has; received {source.n_features}."
+            )
+        self.batch_size = batch_size
+        self._network, self._backend, self._dtype, self._source = network, backend, dtype, source.reader()
+        self._epochs, self._seed, self._shuffle, self._class_weights = epochs, seed, shuffle, class_weights
+        self._n_samples = source.n_samples
+        buffer_bytes = buffer_bytes or source.buffer_bytes
+        block_bytes = 2 * int(source.sizes.max()) * source.row_bytes  # as it is read, and what is made of it
+        held = max(buffer_bytes - block_bytes, 0) // (_WINDOWS * _sample_bytes(network, dtype))
+        if batch_size > held:
+            raise InvalidParameterError(
+                f"batch_size: expected at most {held}, which the stream's buffer of {buffer_bytes >> 20} MiB "
+                f"holds {_WINDOWS} times beside a block of {int(source.sizes.max())} samples; received {batch_size}. "
+                "Use a smaller batch or smaller blocks (row groups), or allow more memory."
+            )
+        self._window = min(held // batch_size, self.n_steps) * batch_size
+        self._host = get_backend("cpu")
+        self._ahead: tuple[_Key, Future[Samples]] | None = None
+        # For the worker's use alone: an epoch's order of blocks with where each ends, and the block read last.
+        self._blocks: tuple[int, np.ndarray, np.ndarray] = (-1, source.sizes, source.sizes)
+        self._last: tuple[int, int, tuple[np.ndarray, np.ndarray]] | None = None
+
+    @property
+    def n_samples(self) -> int:
+        """Samples of an epoch."""
+        return self._n_samples
+
+    def batches(self, epoch: int, position: int) -> Iterator[Piece]:
+        """Yield the batches of an epoch, counted from 0, from step `position` on."""
+        steps = self._window // self.batch_size
+        for window, samples in self._windows(epoch, position // steps):
+            n = samples.x.shape[0]
+            order = np.arange(n, dtype=np.int32)
+            if self._shuffle:
+                rng = np.random.default_rng(stream(self._seed, Purpose.SHUFFLE, epoch, window))
+                order = rng.permutation(n).astype(np.int32)
+            first = max(position - window * steps, 0)
+            yield from batches(self._network, self._backend, samples, order, self.batch_size, first)
+
+    def windows(self) -> Iterator[Samples]:
+        """Yield the samples of the first epoch, window by window, as they are before the shuffle within it."""
+        return (samples for _, samples in self._windows(0, 0))
+
+    def _windows(self, epoch: int, first: int) -> Iterator[tuple[int, Samples]]:
+        n_windows = -(-self.n_samples // self._window)
+        for window in range(first, n_windows):
+            samples = self._take((epoch, window))
+            following = (epoch, window + 1) if window + 1 < n_windows else (epoch + 1, 0)
+            if following[0] < self._epochs:
+                self._ahead = following, self._start(following)
+            yield window, Samples(*map(self._backend.asarray, samples.arrays))
+
+    def _take(self, key: _Key) -> Samples:
+        """Return a window, which may have been read ahead; what the worker raised is raised here."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            if ahead[0] == key:
+                return ahead[1].result()
+            wait([ahead[1]])  # there is one worker at a time
+        return self._start(key).result()
+
+    def _start(self, key: _Key) -> Future[Samples]:
+        """Read a window in a thread, which ends with it."""
+        worker = ThreadPoolExecutor(1, "xpnet-stream")
+        future = worker.submit(self._load, key)
+        worker.shutdown(wait=False)
+        return future
+
+    def _load(self, key: _Key) -> Samples:
+        """Read a window, on the host."""
+        epoch, window = key
+        start = window * self._window
+        n = min(self._window, self.n_samples - start)
+        x = np.empty((n, self._source.n_features), self._dtype)
+        targets, places, done = [], [], 0
+        with np.errstate(over="ignore"):  # what the dtype cannot hold becomes infinite, and is refused
+            for block, rows in self._stretches(epoch, start, start + n):
+                block_x, block_y = self._read(epoch, block)
+                count = rows.stop - rows.start
+                x[done : done + count], block_y = block_x[rows], block_y[rows]
+                targets.append(block_y)
+                places.append((block, slice(done, done + count)))
+                done += count
+        y = np.concatenate(targets)
+        try:
+            samples = place(self._network, self._host, self._dtype, x, y)
+        except (DataError, InvalidParameterError):
+            for block, rows in places:  # which of them it is in
+                try:
+                    place(self._network, self._host, self._dtype, x[rows], y[rows])
+                except (DataError, InvalidParameterError) as exc:
+                    raise type(exc)(f"{self._source.where(block)}: in epoch {epoch + 1}: {exc}") from exc
+            raise
+        if self._class_weights is not None:
+            if samples.y.ndim > 1:
+                raise InvalidParameterError("class_weight: expected class indices as targets; received numbers.")
+            samples = samples._replace(weight=self._class_weights[samples.y].astype(self._dtype))
+        return samples
+
+    def _stretches(self, epoch: int, start: int, stop: int) -> Iterator[tuple[int, slice]]:
+        """Yield the blocks, and the rows of each, that make the samples from `start` to `stop` of an epoch."""
+        if self._blocks[0] != epoch:
+            order = np.arange(len(self._source.sizes))
+            if self._shuffle and not self._source.is_sequential:
+                order = self._spread(np.random.default_rng(stream(self._seed, Purpose.SHUFFLE, epoch)))
+            self._blocks = epoch, order, np.cumsum(self._source.sizes[order])
+        _, order, ends = self._blocks
+        i = int(np.searchsorted(ends, start, "right"))
+        while start < stop:
+            size, end = int(self._source.sizes[order[i]]), int(ends[i])
+            if size:
+                upto = min(end, stop)
+                yield int(order[i]), slice(start - end + size, upto - end + size)
+                start = upto
+            i += 1
+
+    def _spread(self, rng: np.random.Generator) -> np.ndarray:
+        """Return an order of blocks in which each window has a block of every stretch of the data, drawn by chance.
+
+        It is stratified sampling: of sorted data each window has about the proportions of the whole, where blocks
+        drawn from anywhere would leave some classes scarce in it.
+        """
+        n_blocks, n_windows = len(self._source.sizes), -(-self.n_samples // self._window)
+        stretches = np.tile(np.arange(n_windows), (-(-n_blocks // n_windows), 1))
+        windows = rng.permuted(stretches, axis=1).ravel()[:n_blocks]
+        return np.lexsort((rng.random(n_blocks), windows))
+
+    def _read(self, epoch: int, block: int) -> tuple[np.ndarray, np.ndarray]:
+        """Read a block; the one at the end of a window is the first of the next."""
+        if self._last is None or self._last[:2] != (epoch, block):
+            self._last = None  # before there is another
+            data = self._source.read(block, epoch)
+            size = int(self._source.sizes[block])
+            if (len(data[0]), len(data[1])) != (size, size):
+                raise DataError(
+                    f"{self._source.where(block)}: expected {size} samples, as at first; received {len(data[0])} "
+                    f"and {len(data[1])} targets; leave the data alone during a run"
+                )
+            self._last = epoch, block, data
+        return self._last[2]
+
+
+def _sample_bytes(network: Network, dtype: str) -> int:
+    """Return what a sample takes as the step takes it: features, targets, weight, and its place in the order."""
+    return (network.layer_sizes[0] + network.layer_sizes[-1] + 2) * np.dtype(dtype).itemsize
+
+
+def evaluate_source(
+    network: Network, params: Parameters, source: Source, backend: Backend, dtype: str
+) -> dict[str, float]:
+    """Return what `xpnet.training.evaluation.evaluate` returns, for the samples of a source."""
+    # A run that goes on has a window of its own; the buffer is for both.
+    largest = 2 * int(source.sizes.max()) * source.row_bytes
+    buffer_bytes = max(source.buffer_bytes // _WINDOWS, _sample_bytes(network, dtype) * _WINDOWS) + largest
+    feed = StreamFeed(network, backend, dtype, source, 1, shuffle=False, buffer_bytes=buffer_bytes)
+    return evaluate_parts(network, params, ((samples.x, samples.y) for samples in feed.windows()), backend)

@@ -1,0 +1,295 @@
+"""The trainer: from a network, data and settings to a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from array_api_compat import is_array_api_obj
+
+from xpnet.backend import Backend, backend_of, get_backend
+from xpnet.constraints import Constraint, check_constraints, integer, one_of, optional, real
+from xpnet.data.streams import Source
+from xpnet.errors import InvalidParameterError, OutOfMemoryError
+from xpnet.nn.network import Network
+from xpnet.nn.optimizers import Optimizer, get_optimizer
+from xpnet.nn.step import compile_steps, init_state, micro_batch_advice
+from xpnet.training.batch_source import Feed, MemoryFeed, Order
+from xpnet.training.callbacks import Callback
+from xpnet.training.checkpoint import load_newest
+from xpnet.training.early_stopping import EarlyStopping, get_early_stopping
+from xpnet.training.evaluation import evaluate, metric_name
+from xpnet.training.loop import Plan, Scores, run_epochs
+from xpnet.training.samples import ClassWeight, class_weights, epoch_order, place, to_device, weigh
+from xpnet.training.schedules import Schedule, get_schedule
+from xpnet.training.state import Run, RunState, adopt
+from xpnet.training.streaming import StreamFeed, evaluate_source
+
+__all__ = ["Run", "RunState", "Trainer"]
+
+_BATCH_SIZE = integer(1)
+_CONSTRAINTS = {
+    "learning_rate": optional(real(0, closed=False)),
+    "clip_norm": optional(real(0, closed=False)),
+    "batch_size": Constraint(
+        f"{_BATCH_SIZE.expected}, 'auto', or None", lambda value: value in ("auto", None) or _BATCH_SIZE.holds(value)
+    ),
+    "micro_batch": optional(integer(1)),
+    "epochs": integer(1),
+    "shuffle": Constraint("True, False or a function", lambda value: value in (True, False) or callable(value)),
+    "seed": integer(0),
+    "dtype": one_of("float32", "float64"),
+    "on_divergence": one_of("stop", "halve"),
+}
+_AUTO_BATCH_SIZE = 32
+_HALVINGS = {"stop": 0, "halve": 5}  # at most
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """Train a network by mini-batch gradient descent.
+
+    Parameters
+    ----------
+    network : Network
+    optimizer : str or Optimizer
+        In `xpnet.nn.optimizers.OPTIMIZERS`, with options: ``"adam"``, ``"momentum:momentum=0.95"``.
+    learning_rate : float or None
+        None takes the optimizer's default.
+    schedule : str or Schedule
+        In `xpnet.training.schedules.SCHEDULES`; it changes the learning rate from epoch to epoch.
+    clip_norm : float or None
+        Largest norm of the gradient.
+    batch_size : int, "auto" or None
+        1, a mini-batch, or None for the whole set; ``"auto"`` is 32, or all samples if there are fewer.
+    epochs : int
+    early_stopping : str, EarlyStopping or None
+        ``"loss"``, ``"accuracy"`` or ``"r2"`` of the validation part, or ``"training_loss"``, with options:
+        ``"loss:patience=10,tolerance=0.001"``. The best epoch's parameters are restored.
+    class_weight : "balanced", mapping of class index to weight, or None
+    shuffle : bool or callable
+        Take the samples in another order in each epoch, not in their own; a function of the epoch, counted from 0,
+        and the number of samples gives the indices itself.
+    seed : int
+        Of the initial weights, the shuffles and the dropout masks, the same on every backend.
+    dtype : {"float32", "float64"}
+    on_divergence : {"stop", "halve"}
+        When the loss or the parameters are no longer finite: raise `DivergenceError`, or begin the epoch again with
+        half the learning rate, from what there was after the epoch of the lowest loss, at most 5 times; a warning tells
+        of each.
+    micro_batch : int or None
+        Samples of a batch that a step holds at once. It sums their gradients to that of the batch, so that the result
+        is the same to rounding, dropout masks included, in less memory and more time.
+    device : str, Backend or None
+        Where to train; None trains where the data lies, which is the CPU for NumPy arrays.
+    callbacks : sequence of Callback
+
+    Examples
+    --------
+    >>> import numpy as np, xpnet
+    >>> x = np.asarray([[0., 0.], [0., 1.], [1., 0.], [1., 1.]])
+    >>> network = xpnet.Network([2, 8, 2], activation="tanh")
+    >>> run = xpnet.Trainer(network, learning_rate=0.1, batch_size=None, epochs=100).fit(x, np.asarray([0, 1, 1, 0]))
+    >>> network.predict(run.params, x.astype("float32")).argmax(axis=1)
+    array([0, 1, 1, 0])
+    """
+
+    network: Network
+    optimizer: str | Optimizer = "adam"
+    learning_rate: float | None = None
+    schedule: str | Schedule = "constant"
+    clip_norm: float | None = None
+    batch_size: int | str | None = "auto"
+    epochs: int = 20
+    early_stopping: str | EarlyStopping | None = None
+    class_weight: ClassWeight = None
+    shuffle: bool | Order = True
+    seed: int = 0
+    dtype: str = "float32"
+    on_divergence: str = "stop"
+    micro_batch: int | None = None
+    device: str | Backend | None = None
+    callbacks: Sequence[Callback] = ()
+
+    def __post_init__(self) -> None:
+        check_constraints(self, _CONSTRAINTS)
+        get_optimizer(self.optimizer)
+        get_schedule(self.schedule)
+        if self.early_stopping:
+            get_early_stopping(self.early_stopping)
+
+    def fit(
+        self,
+        x: Any,
+        y: Any = None,
+        *,
+        sample_weight: Any = None,
+        validation: tuple[Any, Any] | Source | Scores | None = None,
+        params: Sequence[tuple[Any, Any]] | None = None,
+        state: RunState | None = None,
+    ) -> Run:
+        """Train from the initial weights of the seed or from given ones, or go on from a state.
+
+        Parameters
+        ----------
+        x : (n_samples, n_in) array of any library, SciPy sparse matrix, or Source
+            A sparse one is made dense some batches at a time; of a source, which has its targets with it, only its
+            buffer is in memory.
+        y : (n_samples,) integers or (n_samples, n_out)
+            Class indices, or targets.
+        sample_weight : (n_samples,), optional
+        validation : (x, y), Source or callable, optional
+            Evaluated after each epoch; a function of the `Parameters` gives the scores itself, as a dictionary.
+        params : Parameters or sequence of (W, b), optional
+            Initial weights, from any device; they are copied.
+        state : RunState, optional
+            From an earlier run of the same network and optimizer, perhaps on another device; it is consumed.
+
+        Raises
+        ------
+        InvalidParameterError, DataError
+            Before anything is trained.
+        OutOfMemoryError
+            It says what was needed, what is free and what would fit.
+        DivergenceError
+            The loss or the parameters are no longer finite; its attribute `run` holds the last good epoch's.
+        """
+        backend = backend_of(x) if self.device is None and is_array_api_obj(x) else get_backend(self.device or "cpu")
+        feed = None
+        try:
+            with backend.scope(self.dtype):
+                feed = self._feed(backend, x, y, sample_weight)
+                plan = self._plan(backend, feed, validation)
+                if state is None:
+                    state = self.initial_state(backend, params)
+                else:
+                    state = adopt(state, self.network, get_optimizer(self.optimizer), backend, self.dtype)
+                return run_epochs(plan, state)
+        except OutOfMemoryError as exc:
+            advice = "Read the data in pieces (--memory-limit, or xpnet.open_source), or use a smaller network."
+            if feed is not None:
+                held = min(self.micro_batch or feed.batch_size, feed.batch_size)
+                advice = micro_batch_advice(self.network, self.dtype, held, exc.free)
+            raise OutOfMemoryError(exc.device, exc.needed, exc.free, advice) from exc.__cause__
+
+    def resume(
+        self,
+        path: str | Path,
+        x: Any,
+        y: Any = None,
+        *,
+        sample_weight: Any = None,
+        validation: tuple[Any, Any] | Source | Scores | None = None,
+    ) -> Run:
+        """Go on from the newest usable checkpoint in a folder of `Checkpoint`, or from one file of it.
+
+        With the trainer's settings and the data as they were, the run is the one that never stopped: bit for bit on
+        NumPy with as many threads, and within rounding on another device. More epochs may be given. The other
+        parameters are those of `fit`.
+
+        Raises
+        ------
+        ModelFormatError
+            There is no checkpoint of such a run that can be used; for each that is damaged there is a warning.
+
+        Examples
+        --------
+        >>> import dataclasses, numpy as np, tempfile, xpnet
+        >>> x, y, folder = np.eye(2), np.asarray([0, 1]), tempfile.TemporaryDirectory()
+        >>> trainer = xpnet.Trainer(xpnet.Network([2, 3, 2]), epochs=2, callbacks=[xpnet.Checkpoint(folder.name)])
+        >>> run = trainer.fit(x, y)
+        >>> len(dataclasses.replace(trainer, epochs=5).resume(folder.name, x, y).history)
+        5
+        >>> folder.cleanup()
+        """
+        state = load_newest(path, self._accept)
+        return self.fit(x, y, sample_weight=sample_weight, validation=validation, state=state)
+
+    def _accept(self, network: Network, state: RunState) -> RunState:
+        if network != self.network:
+            raise InvalidParameterError(f"network: expected the state of {self.network}; received that of {network}.")
+        return adopt(state, network, get_optimizer(self.optimizer), get_backend("cpu"), self.dtype)
+
+    def initial_state(self, backend: Backend, params: Sequence[tuple[Any, Any]] | None = None) -> RunState:
+        """Return the state before the first step, with the weights of the seed or with given ones."""
+        with backend.scope(self.dtype):
+            if params is None:
+                vector = self.network.init(self.seed, backend, self.dtype).vector
+            else:
+                given = to_device(backend, self.network.pack(params).vector, self.dtype)
+                vector = backend.xp.asarray(given, copy=True)  # for steps consume it
+            step = init_state(self.network, get_optimizer(self.optimizer), vector, self.seed, backend)
+            total = backend.asarray(np.zeros((), dtype=self.dtype))
+            return RunState(vector, step, total, schedule=get_schedule(self.schedule).memory)
+
+    def _plan(self, backend: Backend, feed: Feed, validation: tuple[Any, Any] | Source | Scores | None) -> Plan:
+        scores: Scores | None = None
+        metrics = ["training_loss"]
+        if isinstance(validation, Source):
+            scores = partial(evaluate_source, self.network, source=validation, backend=backend, dtype=self.dtype)
+            metrics += ["loss", "accuracy", "r2"]
+        elif callable(validation):
+            scores = validation
+        elif validation is not None:
+            held_out = place(self.network, backend, self.dtype, *validation)
+            scores = partial(evaluate, self.network, x=held_out.x, y=held_out.y, backend=backend)
+            metrics += ["loss", metric_name(self.network, held_out.y.ndim)]
+        stopping = get_early_stopping(self.early_stopping) if self.early_stopping else None
+        if stopping is not None and stopping.metric not in metrics and not callable(validation):
+            if validation is None:
+                raise InvalidParameterError("early_stopping: expected a validation part; received none.")
+            raise InvalidParameterError(
+                f"early_stopping: expected one of {', '.join(metrics)}; received {stopping.metric!r}."
+            )
+        optimizer = get_optimizer(self.optimizer)
+        n_steps = self.epochs * feed.n_steps
+        return Plan(
+            network=self.network,
+            backend=backend,
+            dtype=self.dtype,
+            run_steps=compile_steps(self.network, self.optimizer, backend, self.clip_norm, n_steps, self.micro_batch),
+            learning_rate=self.learning_rate or optimizer.learning_rate,
+            schedule=get_schedule(self.schedule),
+            stopping=stopping,
+            feed=feed,
+            scores=scores,
+            epochs=self.epochs,
+            halvings=_HALVINGS[self.on_divergence],
+            callbacks=tuple(self.callbacks),
+        )
+
+    def _feed(self, backend: Backend, x: Any, y: Any, sample_weight: Any) -> Feed:
+        """Return where the batches come from: the device's memory, or a source."""
+        shuffle = self.shuffle
+        if isinstance(x, Source):
+            for name, refused, instead in (
+                ("y", y is not None, "none, for a source has its targets with it"),
+                ("sample_weight", sample_weight is not None, "none with a source; give class_weight"),
+                ("shuffle", callable(shuffle), "True or False with a source, which is shuffled by blocks"),
+            ):
+                if refused:
+                    raise InvalidParameterError(f"{name}: expected {instead}; received one.")
+            weights = None
+            if self.class_weight is not None:
+                weights = class_weights(self.network, self.class_weight, lambda: (targets for _, targets in x))
+            return StreamFeed(
+                self.network, backend, self.dtype, x, self._batch_size(x.n_samples),
+                epochs=self.epochs, seed=self.seed, shuffle=bool(shuffle), class_weights=weights,
+            )  # fmt: skip
+        samples = place(self.network, backend, self.dtype, x, y)
+        samples = weigh(self.network, backend, self.dtype, samples, sample_weight, self.class_weight)
+        order = shuffle if callable(shuffle) else lambda epoch, n: epoch_order(n, self.seed, epoch, shuffle=shuffle)
+        return MemoryFeed(self.network, backend, samples, self._batch_size(samples.x.shape[0]), order)
+
+    def _batch_size(self, n_samples: int) -> int:
+        sizes = {"auto": min(_AUTO_BATCH_SIZE, n_samples), None: n_samples}
+        batch_size = int(sizes.get(self.batch_size, self.batch_size))  # type: ignore[arg-type]
+        if batch_size > n_samples:
+            raise InvalidParameterError(
+                f"batch_size: expected at most the number of training samples, {n_samples}; received {batch_size}."
+            )
+        return batch_size
