@@ -36,7 +36,7 @@ def expected_bytes(rung: Rung) -> int:
 
 def n_slots(rung: Rung) -> int:
     """Return how many vectors of the parameters' size the rung's optimizer keeps."""
-    return len(get_optimizer(rung.optimizer).init(np, np.zeros(1, np.float32), 1).slots)
+    return len(get_optimizer(rung.optimizer).slots)
 
 
 def peak_bytes(rung: Rung, contender: Contender) -> int | None:

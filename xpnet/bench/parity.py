@@ -196,7 +196,7 @@ def sweep_cases(x: np.ndarray, y: np.ndarray, seed: int = 0) -> Iterator[Case]:
         dropout = _SWEEP_DROPOUT * (i % 2)
         network = Network((x.shape[1], *_SWEEP_HIDDEN, n_out), activation, loss=loss, dropout=dropout)
         trainer = Trainer(network, optimizer=optimizer, batch_size=min(_SWEEP_BATCH, len(x)), epochs=1, seed=seed)
-        targets = labels.astype(np.int32) if get_loss(loss).output == "softmax" else one_hot
+        targets = labels.astype(np.int32) if get_loss(loss).targets.sum_to_one else one_hot
         name = ", ".join(filter(None, (activation, loss, optimizer, "dropout" if dropout else "")))
         yield Case(name, trainer, x, targets)
 

@@ -18,7 +18,8 @@ from xpnet.errors import DeviceUnavailableError
 
 __all__ = ["create_estimator", "create_sklearn"]
 
-_NAMES = {"sigmoid": "logistic"}
+# The library's optimizers as scikit-learn's solver and momentum.
+_SOLVERS = {"sgd": ("sgd", 0.0), "momentum": ("sgd", 0.9), "adam": ("adam", 0.0)}
 Run = Callable[[np.ndarray, int], float]
 
 
@@ -78,11 +79,14 @@ def create_estimator(kind: str) -> Callable[..., Run]:
 def _parameters(
     layers: list[tuple[np.ndarray, np.ndarray]], *, activation: str, optimizer: str, learning_rate: float, batch: int
 ) -> dict[str, Any]:
+    from xpnet.estimators.solvers import scikit_learns_name
+
+    solver, momentum = _SOLVERS[optimizer]
     return {
         "hidden_layer_sizes": tuple(b.size for _, b in layers[:-1]),
-        "activation": _NAMES.get(activation, activation),
-        "solver": optimizer if optimizer == "adam" else "sgd",
-        "momentum": 0.9 if optimizer == "momentum" else 0.0,
+        "activation": scikit_learns_name(activation),
+        "solver": solver,
+        "momentum": momentum,
         "nesterovs_momentum": False,
         "learning_rate_init": learning_rate,
         "batch_size": batch,

@@ -155,7 +155,7 @@ def _of_training(trainer: Trainer, n_samples: int, *, checkpoints: bool) -> int:
     To go back to after a divergence there is a state more, two while it is taken; a checkpoint is a state once more.
     """
     network = trainer.network
-    slots = len(get_optimizer(trainer.optimizer).init(np, np.zeros(1, np.float32), 1).slots)
+    slots = len(get_optimizer(trainer.optimizer).slots)
     batch = int({"auto": 32, None: n_samples}.get(trainer.batch_size, trainer.batch_size))  # type: ignore[arg-type]
     copies = 6 + slots + 2 * (1 + slots) * (trainer.on_divergence == "halve") + (4 + 2 * slots) * checkpoints
     parameters = network.n_parameters * copies * np.dtype(trainer.dtype).itemsize

@@ -14,6 +14,7 @@ from xpnet.data.scaling import Scaler
 from xpnet.errors import InvalidParameterError
 from xpnet.estimators.solvers import scikit_learns_name
 from xpnet.model.model import Model
+from xpnet.nn.activations import IDENTITY
 from xpnet.nn.parameters import Parameters
 
 __all__ = ["from_model", "from_sklearn", "to_model", "to_sklearn"]
@@ -134,7 +135,7 @@ def from_model(cls: type, model: Model) -> Any:
     classifies = cls.__name__ == "MLPClassifier"
     if classifies != (model.task != "regression"):
         raise InvalidParameterError(f"from_model: expected a model for {cls.__name__}; received a {model.task}.")
-    if model.target_scaler is not None and network.names[-1] != "identity":
+    if model.target_scaler is not None and network.functions[-1] != IDENTITY:
         raise InvalidParameterError(
             f"from_model: expected the output identity where targets are scaled; received {network.output!r}."
         )

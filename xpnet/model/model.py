@@ -115,9 +115,9 @@ class Model:
         InvalidParameterError
             The network's outputs are no probabilities.
         """
-        if self.task == "regression" or self.network.output not in ("softmax", "sigmoid"):
+        if self.task == "regression" or not self.network.gives_probabilities:
             raise InvalidParameterError(
-                f"probabilities: expected a model of classes or labels with the output softmax or sigmoid; "
+                f"probabilities: expected a model of classes or labels with an output that gives probabilities; "
                 f"received a {self.task} with the output {self.network.output}."
             )
         return self._by_class(self.outputs(x, device))

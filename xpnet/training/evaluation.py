@@ -26,7 +26,7 @@ def chunks(network: Network, n_samples: int) -> Iterator[slice]:
 
 def outputs(network: Network, params: Parameters, x: Array, backend: Backend) -> Array:
     """Return the network's output on the device, (n_samples, n_out): probabilities, rates or values."""
-    results = [network.predict(params, x[rows, :], kernels=backend.kernels) for rows in chunks(network, x.shape[0])]
+    results = [network.predict(params, x[rows, :]) for rows in chunks(network, x.shape[0])]
     return _joined(backend.xp, results)
 
 
@@ -101,10 +101,10 @@ def _forward(
     loss = network.loss_function
     pieces, results = [], []
     for rows in chunks(network, x.shape[0]):
-        a = network.forward(params, x[rows, :], backend.kernels)
+        a = network.forward(params, x[rows, :])
         true = y[rows, ...]
-        value, _ = loss.value_and_gradient(xp, backend.kernels, a, network.targets(xp, true, a.dtype, smooth=False))
-        result = OUTPUTS[loss.output](xp, a) if loss.output else a
+        value, _ = loss.value_and_gradient(xp, a, network.targets(xp, true, a.dtype, smooth=False))
+        result = OUTPUTS[loss.output].function(xp, a) if loss.output else a
         results.append(result)
         if metric_name(network, y.ndim) == "accuracy":
             scored = [xp.astype(_is_correct(xp, result, true), a.dtype)[:, None]]
@@ -121,8 +121,8 @@ def _joined(xp: Any, pieces: list[Array]) -> Array:
 
 
 def metric_name(network: Network, y_ndim: int) -> str:
-    """Return ``"accuracy"`` for class indices and label matrices, ``"r2"`` for values."""
-    return "accuracy" if y_ndim == 1 or network.loss_function.output == "sigmoid" else "r2"
+    """Return the metric of a network's targets: ``"accuracy"`` for class indices, else the default of the loss."""
+    return "accuracy" if y_ndim == 1 else network.loss_function.metric
 
 
 def accuracy(output: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None) -> float:

@@ -1,8 +1,8 @@
-"""Microseconds of the parts of a training step, on the sizes of the ladder.
+"""Time the parts of a training step, in microseconds: ``python benchmarks/step_parts.py [DEVICE ...]``.
 
-Run it as ``python benchmarks/kernels.py [DEVICE ...]``.
-`xpnet bench` times whole steps; this says where in a step the time goes. Rounds are interleaved over the devices. On a
-device that works asynchronously each figure has the wait for its result in it.
+`xpnet bench` times whole steps; this shows where in a step the time goes if each part is called by itself, not
+compiled. Rounds are interleaved over the devices. On an asynchronous device each figure includes the wait for the
+result.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from xpnet import get_backend
-from xpnet.backend.steps import REFERENCE
 from xpnet.bench.timing import interleave, seconds, spread
 from xpnet.bench.workloads import LADDER, Rung, make_work
+from xpnet.nn.backprop import value_and_gradient
 from xpnet.nn.optimizers import OPTIMIZERS, get_optimizer
 
 ROUNDS, LEAST = 15, 0.005
@@ -25,7 +25,7 @@ RUNGS = ("tiny", "digits", "mnist-small", "mnist-large")
 
 
 def parts(rung: Rung, device: str) -> Iterator[tuple[str, Callable[[], Any]]]:
-    """Yield each part of a step by name, with what does it once and returns an array of the result."""
+    """Yield the name of each part of a step, and a function that runs it once and returns an array of the result."""
     backend, network, work = get_backend(device), rung.network, make_work(rung._replace(steps=8))
     xp = backend.xp
     params = network.init(0, backend, "float32").vector
@@ -38,16 +38,12 @@ def parts(rung: Rung, device: str) -> Iterator[tuple[str, Callable[[], Any]]]:
     slope = f.slope
     saved = f.function(xp, z, slope) if f.from_output else z
     copy = partial(xp.asarray, z, copy=True)
-    # An activation or its backward may write over what it is given. On the same array again and again the numbers would
-    # shrink until they are denormal, which are slow: each works on a copy, whose time stands before.
+    # An activation or its backward pass may write to its argument. On one array again and again the numbers would
+    # shrink until they are denormal, which is slow. So each works on a copy; the time of the copy is listed first.
     yield "copy", copy
     yield "copy, activation", lambda: f.function(xp, copy(), slope)
     yield "copy, its backward", lambda: f.backward(xp, copy(), saved, slope)
-    for title, kernels in (("reference", REFERENCE), ("own", backend.kernels)):
-        yield (
-            f"value and gradient, {title} kernels",
-            lambda kernels=kernels: network.value_and_gradient(xp, kernels, params, batch, None)[1],
-        )
+    yield "value and gradient", lambda: value_and_gradient(network, xp, params, batch)[1]
     for name in OPTIMIZERS:
         yield f"update, {name}", _update(backend, name, params, network.n_weights)
 
@@ -66,7 +62,7 @@ def _update(backend: Any, name: str, params: Any, n_weights: int) -> Callable[[]
 
 
 def repeated(backend: Any, call: Callable[[], Any]) -> tuple[Callable[[int], Any], int]:
-    """Return what does a part so many times that a clock can tell, and how many times that is."""
+    """Return a function that runs a part often enough for the clock, and the number of runs."""
 
     def times(n: int) -> None:
         with backend.scope("float32"):
@@ -81,7 +77,7 @@ def repeated(backend: Any, call: Callable[[], Any]) -> tuple[Callable[[int], Any
 
 
 def main() -> None:
-    """Print a line for each part: median and quartiles of each device, and its ratio to the first."""
+    """Print a line for each part: median and quartiles of each device, and the ratio to the first device."""
     devices = sys.argv[1:] or ["cpu"]
     for rung in (LADDER[name] for name in RUNGS):
         print(f"{rung.name}, microseconds")
