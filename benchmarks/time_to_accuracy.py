@@ -27,7 +27,7 @@ from writing import show, write
 
 from xpnet import Network, StopTraining, Trainer, load_dataset
 from xpnet.bench.report import Grid
-from xpnet.data.dataset import split
+from xpnet.data.split import split
 from xpnet.threads import limit_threads
 
 MOST_EPOCHS = 30

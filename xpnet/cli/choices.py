@@ -9,7 +9,7 @@ import numpy as np
 
 from xpnet.backend import Backend
 from xpnet.cli.options import TrainOptions
-from xpnet.data.dataset import Task
+from xpnet.data.targets import Task
 from xpnet.errors import InvalidParameterError
 from xpnet.nn.losses import get_loss
 from xpnet.nn.network import Network
