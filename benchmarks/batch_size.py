@@ -20,7 +20,7 @@ from writing import show, write
 
 from xpnet import Model, Network, Trainer, load_dataset
 from xpnet.bench.report import Grid
-from xpnet.data.dataset import split
+from xpnet.data.split import split
 
 SIZES = (784, 128, 64, 10)
 BATCHES = (1, 4, 16, 64, 256, 1024, 4096, 16384)

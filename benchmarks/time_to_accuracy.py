@@ -27,8 +27,8 @@ from writing import show, write
 
 from xpnet import Network, StopTraining, Trainer, load_dataset
 from xpnet.bench.report import Grid
-from xpnet.data.dataset import split
-from xpnet.threads import threads_limited
+from xpnet.data.split import split
+from xpnet.threads import limit_threads
 
 MOST_EPOCHS = 30
 
@@ -245,7 +245,7 @@ def main() -> None:
     parser.add_argument("--search", action="store_true")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
-    with threads_limited(given.threads):
+    with limit_threads(given.threads):
         dataset = load_dataset("fashion-mnist", data_dir=given.data_dir)
         assert dataset.x_test is not None
         assert dataset.y_test is not None

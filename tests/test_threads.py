@@ -14,7 +14,7 @@ from tests.command_line import refused, train, xpnet
 from xpnet.cli.job import Job
 from xpnet.errors import InvalidParameterError
 from xpnet.model.model import Model
-from xpnet.threads import VARIABLES, processors, threads_limited
+from xpnet.threads import THREAD_VARIABLES, limit_threads, process_cpu_count
 
 
 @pytest.fixture(autouse=True)
@@ -26,8 +26,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def limits() -> dict[str, Any]:
     return {
         "pools": {pool["num_threads"] for pool in threadpool_info()},
-        "processors": processors(),
-        "environment": {os.environ.get(name) for name in VARIABLES},
+        "processors": process_cpu_count(),
+        "environment": {os.environ.get(name) for name in THREAD_VARIABLES},
     }
 
 
@@ -84,8 +84,11 @@ def test_what_is_no_number_of_threads_is_refused(command: list[str], wrong: str)
 
 def test_the_limit_ends_where_something_fails() -> None:
     before = limits()
-    with pytest.raises(ZeroDivisionError), threads_limited(1):
+    with pytest.raises(ZeroDivisionError), limit_threads(1):
         raise ZeroDivisionError
     assert limits() == before
-    with pytest.raises(InvalidParameterError, match=f"1 to {processors()}"), threads_limited(processors() + 1):
+    with (
+        pytest.raises(InvalidParameterError, match=f"1 to {process_cpu_count()}"),
+        limit_threads(process_cpu_count() + 1),
+    ):
         pass

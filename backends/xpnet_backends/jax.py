@@ -12,8 +12,8 @@ import numpy as np
 
 from xpnet.backend import Array, Backend, RunSteps, Step, check_index
 from xpnet.errors import DeviceUnavailableError
-from xpnet.memory import memory_errors
 from xpnet_backends.jax_pieces import XP, XP_BF16, Pieces, like
+from xpnet_backends.memory_errors import memory_errors
 
 __all__ = ["create"]
 

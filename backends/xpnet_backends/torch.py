@@ -12,8 +12,8 @@ import torch
 
 from xpnet.backend import Array, Backend, RunSteps, Step, check_index
 from xpnet.errors import DeviceUnavailableError
-from xpnet.memory import memory_errors
 from xpnet_backends.cuda.torch_graph import Captured, capture
+from xpnet_backends.memory_errors import memory_errors
 
 __all__ = ["create"]
 

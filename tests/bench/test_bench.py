@@ -21,7 +21,7 @@ from xpnet.bench.timing import interleave, ratio, spread
 from xpnet.bench.workloads import LADDER, Rung, get_rungs, make_work, orders
 from xpnet.errors import BackendNotInstalledError, DeviceUnavailableError, InvalidParameterError, UnknownNameError
 from xpnet.nn.network import Parameters
-from xpnet.threads import threads_limited
+from xpnet.threads import limit_threads
 
 SMALL = Rung("small", (6, 5, 4), "sigmoid", 3, "sgd", 0.1, 4)
 FAST = race.Settings(rounds=2, least=0.0001)
@@ -432,13 +432,13 @@ def test_threads_are_limited_and_given_back():
         return [pool["num_threads"] for pool in threadpool_info()], os.environ.get("OMP_NUM_THREADS")
 
     before = state()
-    with threads_limited(1):
+    with limit_threads(1):
         limits, variable = state()
         assert set(limits) == {1}
         assert variable == "1"
     assert state() == before
     for wrong in (0, -1, 10**6):
-        with pytest.raises(InvalidParameterError, match="threads"), threads_limited(wrong):
+        with pytest.raises(InvalidParameterError, match="threads"), limit_threads(wrong):
             pass
 
 

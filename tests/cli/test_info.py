@@ -117,5 +117,5 @@ def test_datasets():
         size = [f"{info.samples:,}", str(info.features), str(info.classes or "-")]
         assert table[info.name][:3] == size
         assert info.licence in out
-        assert info.source in out
+        assert info.origin in out
     assert "--data-dir" in out

@@ -10,7 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from xpnet.data.dataset import check_data, encode_targets, fit_scaler, infer_task, split
+from xpnet.data.checks import check_data
+from xpnet.data.scaling import fit_scaler
+from xpnet.data.split import split
+from xpnet.data.targets import encode_targets, infer_task
 from xpnet.errors import DataError, InvalidParameterError, UnknownNameError
 
 RNG = np.random.default_rng(0)
@@ -131,8 +134,8 @@ def _with(value: float, row: int, column: int) -> np.ndarray:
         (X[:, :0], None, None, "no features"),
         (X[0], None, None, "received shape (3,)"),
         (np.array([["a"]]), None, None, "expected real numbers; received dtype <U1"),
-        (X, [1, 2], None, "unequal lengths: expected one target a sample; received 12 rows, 2 targets"),
-        (X, None, ["a", "b"], "expected 2 columns, one a name; received 3"),
+        (X, [1, 2], None, "unequal lengths: expected one target for each sample; received 12 rows, 2 targets"),
+        (X, None, ["a", "b"], "expected 2 columns, one for each name; received 3"),
         (
             _with(np.nan, 4, 2),
             None,
@@ -274,7 +277,7 @@ def test_no_fraction_copies_nothing_and_a_test_part_is_kept():
             InvalidParameterError,
             "less than 1; received nan",
         ),
-        ({"seed": -1}, InvalidParameterError, "seed: expected an integer of 0 or more; received -1"),
+        ({"seed": -1}, InvalidParameterError, "seed: expected an integer of at least 0; received -1"),
         ({"validation_fraction": 0.5, "test_fraction": 0.5}, InvalidParameterError, "leave samples to train on"),
         ({"y": LABELS[:3]}, DataError, "received 180 rows, 3 targets"),
         ({"x_test": ROWS}, DataError, "expected both x_test and y_test"),

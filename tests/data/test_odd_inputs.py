@@ -139,7 +139,7 @@ def _npz_bomb(path: Path, size: int) -> None:
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("kind", ["gzip", "zip"])
 def test_a_bomb_is_refused_before_it_goes_off(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(common, "memory_limit", lambda: 20 * 10**6)
+    monkeypatch.setattr(common, "max_array_bytes", lambda: 20 * 10**6)
     if kind == "gzip":
         folder = Path("bomb")
         folder.mkdir()

@@ -17,9 +17,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from xpnet.data.dataset import Dataset, check_data, encode_targets, infer_task
+from xpnet.data.checks import check_data
+from xpnet.data.dataset import Dataset
 from xpnet.data.readers import SUFFIXES, common, read_dataset, read_features
 from xpnet.data.readers.idx import IDX_NAMES
+from xpnet.data.targets import encode_targets, infer_task
 from xpnet.errors import DataError
 
 FEW = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -27,7 +29,7 @@ FEW = settings(deadline=None, max_examples=60, suppress_health_check=[HealthChec
 
 @pytest.fixture(autouse=True)
 def _little_memory(monkeypatch):
-    monkeypatch.setattr(common, "memory_limit", lambda: 64 << 20)
+    monkeypatch.setattr(common, "max_array_bytes", lambda: 64 << 20)
 
 
 def attempt(use: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:

@@ -15,7 +15,7 @@ import pytest
 from tests.command_line import refused, xpnet
 from tests.data.test_streams import NETWORK, X, Y, all_of, buffered, feed_of, seen
 from xpnet.data.readers import read_dataset
-from xpnet.data.streams import IterableSource, iterables, open_source, tables
+from xpnet.data.streams import IterableSource, csv, iterables, open_source
 from xpnet.data.streams.source import Source
 from xpnet.errors import DataError, InvalidParameterError
 from xpnet.training.trainer import Trainer
@@ -26,7 +26,7 @@ LABELS = {"text": np.asarray(["no", "yes", "may be, or not"])[Y], "whole": Y - 1
 @pytest.fixture(autouse=True)
 def _small_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(tables, "BLOCK_BYTES", 2000)
+    monkeypatch.setattr(csv, "BLOCK_BYTES", 2000)
     monkeypatch.setattr(iterables, "BLOCK_BYTES", 2000)
 
 

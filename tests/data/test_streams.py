@@ -210,6 +210,11 @@ def test_scaling_in_one_pass_is_that_of_the_whole(spec: str) -> None:
     one, whole = scaler_from_moments(spec, moments), fit_scaler(spec, x)
     np.testing.assert_allclose(one.shift, whole.shift, rtol=1e-14, atol=1e-14)
     np.testing.assert_allclose(one.scale, whole.scale, rtol=1e-7)  # a column's mean is 1e9 times its deviation
+    deviation, span = (np.where(size > 0, size, 1) for size in (x.std(axis=0), np.ptp(x, axis=0)))
+    expected = {"standard": (x.mean(axis=0), deviation), "minmax": (x.min(axis=0), span), "divide:16": (0, 16)}
+    shift, scale = expected.get(spec, (0, 1))
+    np.testing.assert_allclose(whole.shift, shift, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(whole.scale, scale, rtol=1e-7)
 
 
 def test_parts_are_of_every_stretch_and_do_not_overlap() -> None:

@@ -25,7 +25,7 @@ NETWORK = Network([1, 2])
 
 @pytest.fixture(autouse=True)
 def _little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(common, "memory_limit", lambda: 64 << 20)
+    monkeypatch.setattr(common, "max_array_bytes", lambda: 64 << 20)
 
 
 def read(path: Path, target: str | None) -> tuple[np.ndarray, np.ndarray]:

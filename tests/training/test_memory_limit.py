@@ -106,7 +106,7 @@ def test_the_peak_is_told_at_the_end(streamed: str) -> None:
 
 def test_limits_that_cannot_be(streamed: str) -> None:
     write()
-    assert "--memory-limit: expected a size, as 512MB or 2GB; received 'much'" in refused(
+    assert "--memory-limit: expected a size such as 512MB or 2GB; received 'much'" in refused(
         "train", "x.npy", "--memory-limit", "much"
     )
     assert "--memory-limit: expected more than 2" in refused("train", "x.npy", "--memory-limit", "1MB")

@@ -136,10 +136,9 @@ def backend_of(array: Array) -> Backend:
     InvalidParameterError
         The array's library or device has no backend.
     """
-    library = type(array).__module__.partition(".")[0]
-    library = {"jaxlib": "jax"}.get(library, library)
+    module = type(array).__module__.partition(".")[0]
     for name, entry in BUILTIN.items():
-        if entry.library == library:
+        if module in (entry.library, *entry.array_modules):
             where = array_api_compat.device(array)
             for _, backend in usable_devices(name):
                 if not isinstance(backend, Exception) and backend.device == where:

@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from xpnet.threads import VARIABLES, processors
+from xpnet.threads import THREAD_VARIABLES, process_cpu_count
 
 __all__ = ["machine"]
 
@@ -19,7 +19,7 @@ _PACKAGES = (
     "numpy", "scikit-learn", "scipy", "threadpoolctl", "array-api-compat", "numba",
     "torch", "jax", "jaxlib", "cupy-cuda12x", "cupy-cuda13x",
 )  # fmt: skip
-_VARIABLES = ("OPENBLAS_CORETYPE", *VARIABLES, "XLA_FLAGS")
+_VARIABLES = ("OPENBLAS_CORETYPE", *THREAD_VARIABLES, "XLA_FLAGS")
 
 
 def machine() -> dict[str, Any]:
@@ -29,7 +29,7 @@ def machine() -> dict[str, Any]:
     return {
         "processor": _processor(),
         "cpus": os.cpu_count(),
-        "usable cpus": processors(),
+        "usable cpus": process_cpu_count(),
         "gpus": _gpus(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),

@@ -19,7 +19,7 @@ from xpnet.cli.options import whole
 from xpnet.cli.tables import open_results, say, show, write_results
 from xpnet.constraints import integer
 from xpnet.errors import InvalidParameterError
-from xpnet.threads import threads_limited
+from xpnet.threads import limit_threads
 
 __all__ = ["app"]
 
@@ -74,10 +74,10 @@ def bench(
     settings = (_QUICK if quick else Settings())._replace(**({"rounds": rounds} if rounds else {}))
     names = tuple(filter(None, peers.split(",")))
     # The first limit stands before libraries are loaded that count the processors then, the second reaches their pools.
-    with threads_limited(threads):
+    with limit_threads(threads):
         found = resolve(device, names)
         open_results(out, "bench")
-        with threads_limited(threads):
+        with limit_threads(threads):
             return _run(chosen, found, settings, sweep_=sweep_, memory=memory, quick=quick, out=out)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from xpnet.backend import Backend
 from xpnet.cli.options import TrainOptions
-from xpnet.data.dataset import Task
+from xpnet.data.targets import Task
 from xpnet.errors import InvalidParameterError
 from xpnet.nn.losses import fitting_losses, get_loss
 from xpnet.nn.network import Network

@@ -9,8 +9,8 @@ from sklearn import neural_network
 from sklearn.preprocessing import LabelBinarizer
 
 from xpnet.backend import to_host
-from xpnet.data.dataset import Task
 from xpnet.data.scaling import Scaler
+from xpnet.data.targets import Task
 from xpnet.errors import InvalidParameterError
 from xpnet.estimators.solvers import scikit_learns_name
 from xpnet.model.model import Model

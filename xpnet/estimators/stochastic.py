@@ -6,12 +6,10 @@ import math
 import warnings
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
-import numpy as np
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import train_test_split
 
+from xpnet.data.split import draw_rows
 from xpnet.errors import DivergenceError
 from xpnet.estimators.fitting import NOT_FINITE, Fit
 from xpnet.estimators.inputs import take_rows
@@ -109,12 +107,7 @@ def _split(fit: Fit) -> Fit:
     """Set a validation part aside, drawn as scikit-learn draws it: stratified for two classes only."""
     est, (x, y, labels, weight) = fit.estimator, fit.training
     binary = y.ndim == 1 and y.dtype.kind == "i" and est.n_outputs_ == 1
-    rows: list[Any] = train_test_split(
-        np.arange(x.shape[0]),
-        random_state=fit.rng,
-        test_size=est.validation_fraction,
-        stratify=y.astype(bool)[:, None] if binary else None,
-    )
+    rows = draw_rows(x.shape[0], est.validation_fraction, y.astype(bool)[:, None] if binary else None, fit.rng)
     if len(rows[1]) < 2:
         raise ValueError("The validation set is too small. Increase 'validation_fraction' or the size of your dataset.")
     training, held_out = (

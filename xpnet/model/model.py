@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from xpnet.backend import Backend, get_backend, to_host
-from xpnet.data.dataset import Scaler, Task, encode_targets
+from xpnet.data.scaling import Scaler
+from xpnet.data.targets import Task, encode_targets
 from xpnet.errors import InvalidParameterError, ModelFormatError
 from xpnet.nn.network import Network, Parameters
 from xpnet.training.evaluation import assess, metric_name, outputs

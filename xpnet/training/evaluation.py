@@ -85,9 +85,7 @@ def evaluate_parts(
             targets.add(true)
     if name == "accuracy":
         return {"loss": loss / n, name: correct / n}
-    constant = targets.is_constant
-    score = 1 - squares / np.where(constant, 1, targets.squares)
-    return {"loss": loss / n, name: float(np.mean(np.where(constant, squares == 0, score)))}
+    return {"loss": loss / n, name: _r2(squares, targets.squares, targets.is_constant)}
 
 
 def _forward(
@@ -142,6 +140,17 @@ def r2(output: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None) -> f
     residual = np.average((y - output) ** 2, axis=0, weights=weight)
     total = np.average((y - np.average(y, axis=0, weights=weight)) ** 2, axis=0, weights=weight)
     # The rounding of the mean leaves a constant column a tiny deviation, so it is told by its range.
-    constant = (y.min(axis=0) == y.max(axis=0)) | (total == 0)
+    return _r2(residual, total, (y.min(axis=0) == y.max(axis=0)) | (total == 0))
+
+
+def _r2(residual: np.ndarray, total: np.ndarray, constant: np.ndarray) -> float:
+    """Return the mean of ``1 - residual / total`` over outputs; see `r2` for constant targets.
+
+    Parameters
+    ----------
+    residual, total : (n_out,)
+        Squared deviations of the targets from the outputs and from their mean, both summed or both averaged.
+    constant : (n_out,) bool
+    """
     score = 1 - residual / np.where(constant, 1, total)
     return float(np.mean(np.where(constant, residual == 0, score)))

@@ -9,7 +9,7 @@ import numpy as np
 from array_api_compat import array_namespace, is_array_api_obj
 
 from xpnet.backend import Array, Backend, backend_of, to_host
-from xpnet.data.dataset import check_data
+from xpnet.data.checks import check_data
 from xpnet.errors import DataError, InvalidParameterError
 from xpnet.nn.network import Network
 from xpnet.seeds import Purpose, stream
