@@ -1,4 +1,4 @@
-"""The README's figures: each preset's score on the test part, its median and range over seeds.
+"""Compute the table of docs/results.md: each preset's score on the test part, its median and range over seeds.
 
 Run it as ``python benchmarks/presets.py [SEEDS]``.
 """

@@ -1,4 +1,4 @@
-"""The examples: each runs as a user runs it, and what it prints is what it claims."""
+"""The examples: each runs as a user runs it, and prints what it claims."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NUMBER = re.compile(r"-?\d+\.\d+")
 
 @pytest.fixture
 def printed(request: pytest.FixtureRequest, environment: dict[str, str]) -> str:
-    """Run the example that the test is named after; a warning is an error there."""
+    """Run the example that the test is named after, and return its output; warnings are errors."""
     path = EXAMPLES / f"{request.node.name.removeprefix('test_')}.py"
     command = [sys.executable, "-W", "error", str(path)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)

@@ -1,4 +1,4 @@
-"""The main job on real images, in its short version; the README has the command that reaches the published figure."""
+"""A short run on real images; docs/results.md has the command of the full run and its accuracy."""
 
 from __future__ import annotations
 
