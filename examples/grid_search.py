@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Search over a parameter of scikit-learn's network (alpha) and over two of xpnet's own: dropout, activations by layer."""
+"""Search over alpha, as with scikit-learn's network, and over dropout and activations by layer, which are new."""
 
 from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV, train_test_split
