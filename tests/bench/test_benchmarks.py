@@ -1,4 +1,4 @@
-"""The scripts in benchmarks/: what they compute, and that the libraries that they compare do the same; never a time."""
+"""The scripts in benchmarks/: their computations, and that all libraries train the same. No test depends on a time."""
 
 from __future__ import annotations
 
@@ -98,12 +98,12 @@ def test_the_power_of_a_growth(script: Any) -> None:
 
 def test_a_table_is_written(script: Any, tmp_path: Path) -> None:
     module = script("writing")
-    grid = module.Grid("a title", ("a", "b"), [("1", "2")])
-    module.show(grid)
-    module.write(tmp_path / "out", "name", [grid], ["a remark"], {"x": 1}, lambda figure: figure.subplots())
+    table = module.TextTable("a title", ("a", "b"), [("1", "2")])
+    module.show(table)
+    module.write(tmp_path / "out", "name", [table], ["a remark"], {"x": 1}, lambda figure: figure.subplots())
     assert "| 1 | 2 |" in (tmp_path / "out" / "name.md").read_text()
     assert '"x": 1' in (tmp_path / "out" / "name.json").read_text()
-    module.write(None, "name", [grid], [], {})
+    module.write(None, "name", [table], [], {})
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in FOLDER.glob("*.py")))

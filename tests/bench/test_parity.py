@@ -178,7 +178,7 @@ def test_command(other, folder) -> None:
     code, out, err = xpnet("parity", "iris", "--devices", "cpu,off:cpu,cupy:gpu:99", "--epochs", 2, "--out", "p")
     assert code == 0, err
     runs = 2 * (1 + len(SWEEP))
-    assert f"{runs} of {runs} runs agree with the first device to 1e-10 in float64, 0.0001 in float32" in out
+    assert f"{runs} of {runs} runs agree with the first device within 1e-10 in float64, 0.0001 in float32" in out
     assert sum(line.split()[:1] == ["off:cpu"] and line.split()[-1] == "ok" for line in out.splitlines()) == 4
     assert out.count("\n  cupy:gpu:99: ") == 2
     assert "FAILED" not in out

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from xpnet.bench.parity import Comparison
-from xpnet.bench.results import Table
+from xpnet.bench.results import WorkloadResults
 from xpnet.bench.sweep import Sweep
 from xpnet.training.callbacks import EpochRecord
 
-__all__ = ["confusion_matrix_png", "curves_png", "is_available", "ladder_png", "parity_png", "sweeps_png"]
+__all__ = ["confusion_matrix_png", "curves_png", "is_available", "parity_png", "sweeps_png", "workloads_png"]
 
 _MOST_CLASSES_WITH_NUMBERS = 20
 _MOST_EPOCHS_WITH_POINTS = 30
@@ -72,34 +72,34 @@ def confusion_matrix_png(true: np.ndarray, predicted: np.ndarray, labels: np.nda
     return _png(figure)
 
 
-def ladder_png(tables: Sequence[Table]) -> bytes:
-    """Draw the time of a step by rung, with its quartiles, and the products alone as a line below them."""
-    figure = _figure(3 + 1.2 * len(tables), 4)
+def workloads_png(results: Sequence[WorkloadResults]) -> bytes:
+    """Draw the step times of each workload with quartiles, and the matrix products alone as a dotted line."""
+    figure = _figure(3 + 1.2 * len(results), 4)
     axes = figure.subplots()
-    names = list(dict.fromkeys(row.name for table in tables for row in table.rows if row.seconds))
+    names = list(dict.fromkeys(row.name for each in results for row in each.rows if row.seconds))
     width = 0.8 / len(names)
     for i, name in enumerate(names):
         places, steps = [], []
-        for place, table in enumerate(tables):
-            for row in table.rows:
+        for place, each in enumerate(results):
+            for row in each.rows:
                 if row.name == name and row.seconds:
                     places.append(place - 0.4 + (i + 0.5) * width)
                     steps.append([seconds * 1e6 for seconds in row.step])
         medians, lows, highs = np.asarray(steps).T
         axes.bar(places, medians, width, yerr=(medians - lows, highs - medians), label=name)
-    for place, table in enumerate(tables):
-        floors = [np.median(row.floor) * 1e6 for row in table.rows if row.floor]
-        label = {"label": "products alone"} if place == 0 else {}
-        axes.hlines(floors[:1], place - 0.45, place + 0.45, color="black", linestyle="dotted", **label)
-    axes.set(ylabel="µs a step", yscale="log")
-    axes.set_xticks(range(len(tables)), [table.rung.name for table in tables])
+    for place, each in enumerate(results):
+        bounds = [np.median(row.matmul_bound) * 1e6 for row in each.rows if row.matmul_bound]
+        label = {"label": "matrix products alone"} if place == 0 else {}
+        axes.hlines(bounds[:1], place - 0.45, place + 0.45, color="black", linestyle="dotted", **label)
+    axes.set(ylabel="µs per step", yscale="log")
+    axes.set_xticks(range(len(results)), [each.workload.name for each in results])
     axes.grid(axis="y", alpha=0.3)
     axes.legend()
     return _png(figure)
 
 
 def sweeps_png(sweeps: Sequence[Sweep]) -> bytes:
-    """Draw samples a second by the swept value, and mark where another overtakes the first."""
+    """Draw samples per second by the swept size, and mark where a device becomes faster than the first."""
     figure = _figure(6, 4 * len(sweeps))
     for axes, sweep in zip(figure.subplots(len(sweeps), squeeze=False)[:, 0], sweeps, strict=True):
         for name, speeds in sweep.speeds.items():
@@ -109,17 +109,19 @@ def sweeps_png(sweeps: Sequence[Sweep]) -> bytes:
         for first, other, at in sweep.crossings():
             if at is not None:
                 axes.axvline(at, color="gray", linestyle="dashed", label=f"{other} over {first}: {at:,.0f}")
-        axes.set(xlabel=sweep.axis.replace("-", " "), ylabel="samples/s", xscale="log", yscale="log", title=sweep.rung)
+        axes.set(
+            xlabel=sweep.axis.replace("-", " "), ylabel="samples/s", xscale="log", yscale="log", title=sweep.workload
+        )
         axes.grid(alpha=0.3)
         axes.legend()
     return _png(figure)
 
 
 def parity_png(by_dtype: Mapping[str, Sequence[Comparison]]) -> bytes:
-    """Draw the largest difference of each device by epoch, with the tolerance as a line: a panel a dtype."""
+    """Draw the largest difference of each device by epoch, with the tolerance as a line; one panel for each dtype."""
     figure = _figure(4.5 * len(by_dtype), 3.5)
     for axes, (dtype, rows) in zip(figure.subplots(1, len(by_dtype), squeeze=False)[0], by_dtype.items(), strict=True):
-        least = np.finfo(dtype).eps / 8  # equal bits have no place on a logarithmic axis
+        least = np.finfo(dtype).eps / 8  # a logarithmic axis has no place for 0
         for row in rows:
             worst = [max(*each, least) for each in row.differences]
             axes.plot(range(1, 1 + len(worst)), worst, marker=".", label=row.device)
