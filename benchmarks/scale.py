@@ -61,9 +61,10 @@ def main() -> None:
             print(f"{axis} {value}: {step.median * 1e6:,.0f} us per step", flush=True)
         columns = (axis, "us per step", "quartiles", "us per sample", "GFLOP/s", "step / matrix products alone")
         tables.append(TextTable(f"{WORKLOAD.name} on {implementation.name}: time of a step by {axis}", columns, cells))
+        size = axis.replace("-", " ")
         remarks.append(
-            f"Over the larger half of the sizes a step grows as the {axis} to the power {exponent(chosen, steps):.2f}, "
-            f"its matrix products as the {axis} to the power {exponent(chosen, bounds):.2f}."
+            f"Over the larger half of the sizes a step grows as the {size} to the power {exponent(chosen, steps):.2f}, "
+            f"its matrix products as the {size} to the power {exponent(chosen, bounds):.2f}."
         )
         found[axis] = {"values": chosen, "seconds": steps, "floor": bounds}
     for table in tables:
