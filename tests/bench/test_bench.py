@@ -129,7 +129,7 @@ def test_the_bandwidth_counts_what_is_read_and_written(monkeypatch, kind):
     monkeypatch.setattr(matmul_bound, "_COPIES", 3)
     monkeypatch.setattr(matmul_bound, "_COPIED", {"cpu": 1000, "gpu": 1000})
     backend = get_backend("strict:cpu:1") if kind == "gpu" else get_backend("cpu")
-    assert matmul_bound.copy_bandwidth.__wrapped__(kind, backend) == 2 * 4 * 1000 / 0.5  # of the fastest
+    assert matmul_bound.copy_bandwidth.__wrapped__(kind, backend) == 2 * 4 * 1000 / 0.5  # of the fastest copy
 
 
 def test_a_peer_on_a_gpu_has_the_bound_of_the_device_there():
@@ -150,7 +150,7 @@ def test_a_peer_on_a_gpu_has_the_bound_of_the_device_there():
     + [f"peer {name}:{kind}" for name in PEERS for kind in ("cpu", "gpu")],
 )
 @pytest.mark.parametrize("workload", ["tiny", "digits", "small momentum"])
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # of a compiler's own modules
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # from the modules of torch.compile
 def test_every_implementation_has_our_loss(name, workload):
     (found,) = resolve([name], []) if "peer" not in name else resolve([], [name.removeprefix("peer ")])
     if isinstance(found, Unavailable):
@@ -161,7 +161,7 @@ def test_every_implementation_has_our_loss(name, workload):
     for seed, part in ((0, order), *([(7, orders(workload, 7, 2))] if workload.optimizer == "sgd" else [])):
         expected = ours(part, seed)
         assert theirs(part, seed) == pytest.approx(expected, rel=2e-5)
-    assert expected != pytest.approx(xpnet_on("cpu").start(data)(order[:1], 0), rel=1e-3)  # it did learn
+    assert expected != pytest.approx(xpnet_on("cpu").start(data)(order[:1], 0), rel=1e-3)  # the loss fell
 
 
 def test_an_eager_peer_is_told_of_no_steps_to_come(monkeypatch):
@@ -217,7 +217,7 @@ def test_a_peer_without_its_package_says_what_to_install(monkeypatch):
     assert isinstance(row, Unavailable)
     assert row.name == "peer torch"
     assert "pip install torch" in row.reason
-    with pytest.raises(ModuleNotFoundError):  # another module that is missing is our own mistake
+    with pytest.raises(ModuleNotFoundError):  # any other missing module is a bug
         peer("jax")
 
 
@@ -249,7 +249,7 @@ def test_rounds_are_interleaved_and_each_begins_with_another(monkeypatch):
     assert [i for _, i in calls] == [0, 1, 2, 1, 2, 0, 2, 0, 1, 0, 1, 2]
     assert [turn for turn, _ in calls] == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
     assert [len(row) for row in taken] == [4, 4, 4]
-    assert [before for before, _ in rests] == list(range(12))  # so that the last one's threads sleep
+    assert [before for before, _ in rests] == list(range(12))  # so that the threads of the last call sleep
     assert min(seconds for _, seconds in rests) >= 0.03
 
 
@@ -263,7 +263,7 @@ def test_figures_of_a_row():
     row = Row("a", seconds=(0.001, 0.002, 0.003), matmul_bound=(0.001,))
     twice = Row("b", seconds=(0.001,), is_device=False)
     table = WorkloadResults(WORKLOADS["tiny"], (Row("gone", "it went"), twice, row))
-    assert table.base is row  # not a peer, not one that did not run
+    assert table.base is row  # neither a peer nor a row that did not run
     figures = table.figures(row)
     assert figures["microseconds"] == pytest.approx(2000)
     assert figures["samples_per_second"] == pytest.approx(10 / 0.002)
@@ -333,7 +333,7 @@ def test_peak_memory_holds_at_least_the_data_and_grows_with_it():
     ids=lambda workload: workload.name,
 )
 def test_peak_memory_is_what_the_rule_says(workload):
-    allowed = 1.5 if workload.name == "activations" else 1.15  # going back, two gradients stand beside them
+    allowed = 1.5 if workload.name == "activations" else 1.15  # the backward pass needs two gradients of their size
     assert 0.95 < peak_bytes(workload, xpnet_on("cpu")) / expected_bytes(workload) < allowed
 
 
@@ -350,7 +350,7 @@ def test_memory_on_a_gpu_is_not_guessed():
         ((1, 1, 1), (0.5, 2, 4), 2),  # half way, in logarithms, from 1 to 4
         ((1, 1, 1), (0.1, 0.2, 0.9), None),
         ((1, 1, 1), (2, 2, 2), 1),
-        ((1, 1, 1), (2, 0.5, 2), 8),  # the last time that it overtakes
+        ((1, 1, 1), (2, 0.5, 2), 8),  # the last crossing counts
         ((1, 1, 1), (2, 2, 1), None),
         ((1, 1, 1), (0.5, 1, 2), 4),
     ],

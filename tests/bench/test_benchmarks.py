@@ -16,7 +16,7 @@ FOLDER = Path(__file__).parents[2] / "benchmarks"
 
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Any:
-    """Import a script as Python runs it: with its own folder in front."""
+    """Import a script with its folder first in the path, as Python does when it runs it."""
     if not FOLDER.is_dir():
         pytest.skip("no benchmarks beside the tests")
     monkeypatch.syspath_prepend(str(FOLDER))
@@ -30,7 +30,7 @@ def script(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> A
 
 
 def task(module: ModuleType, accuracy: float = 2.0, rule: tuple[str, float] = ("adam", 0.01)) -> Any:
-    """Make a task of 700 samples, so that the last batch is short, in three classes of ten that can be told apart."""
+    """Return a task of 700 samples, so that the last batch is short, in three separable classes of ten."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((900, 8)).astype(np.float32)
     y = np.argmax(x[:, :3] + 0.3 * rng.standard_normal((900, 3)), axis=1)
@@ -46,7 +46,7 @@ def test_the_libraries_do_the_same_work(script: Any, monkeypatch: pytest.MonkeyP
     assert len(ours.accuracies) == len(ours.seconds) == 4
     assert ours.accuracies[-1] > 0.6  # of three classes
     theirs = module.train_sklearn(given)
-    np.testing.assert_allclose(theirs.accuracies, ours.accuracies, atol=0.011)  # its epsilon stands elsewhere
+    np.testing.assert_allclose(theirs.accuracies, ours.accuracies, atol=0.011)  # its Adam adds epsilon at another place
     pytest.importorskip("torch")
     theirs = module.train_torch(given)
     np.testing.assert_allclose(theirs.accuracies, ours.accuracies, atol=0.006)  # one sample in 200, by rounding

@@ -1,4 +1,4 @@
-"""``xpnet bench``: tables, files, refusals."""
+"""``xpnet bench``: tables, files and errors."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_quick_run_from_end_to_end(folder):
     assert values["machine"]["versions"]["numpy"]
     assert "| numpy:cpu |" in (folder / "first" / "bench.md").read_text()
 
-    # The file goes through `compare`.
+    # `compare` reads the file.
     loaded = results.load(folder / "first" / "bench.json")
     assert loaded[0].rows[0].seconds == tuple(row["seconds"])
     assert loaded[0].rows[0].matmul_bound == tuple(row["floor"])
@@ -81,7 +81,7 @@ def test_threads_hold_while_it_runs(monkeypatch):
         return results.WorkloadResults(workload, ())
 
     monkeypatch.setattr(bench, "measure", measure)
-    # As a library that is loaded only then and starts as many threads as it likes.
+    # A library that is loaded now and starts as many threads as it likes.
     monkeypatch.setattr(bench, "resolve", lambda *_: threadpool_limits(2) and [])
     run("tiny", "--threads", 1)
     assert seen == [{1}]

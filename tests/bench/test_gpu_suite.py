@@ -1,4 +1,4 @@
-"""``benchmarks/gpu_suite.sh`` from end to end: with a GPU or without one it runs through, and says what there was."""
+"""``benchmarks/gpu_suite.sh`` from end to end: it finishes with or without a GPU, and reports what it found."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_it_runs_through(tmp_path: Path, environment: dict[str, str]) -> None:
         assert rows["gpu"]["reason"].startswith("no device: ")
         assert "no device: " in text
 
-    # What fails is recorded, and the rest goes on.
+    # A failed section is recorded, and the others run.
     assert sections["bench-unknown"]["exit_code"] == 2
     assert "unknown workload" in "".join(sections["bench-unknown"]["output"])
     assert "| bench-unknown | exit code 2 |" in text

@@ -24,8 +24,8 @@ __all__ = [
 
 COLUMN_MEANINGS = (
     "- us per step: median time of a training step, in microseconds (lower is faster)",
-    "- matmul share: time of the step's matrix products alone, the lower bound, divided by the time of the step (higher is"
-    " better; a compiled step may exceed 100%, because it saves the library's calls around the products)",
+    "- matmul share: time of the step's matrix products alone, the lower bound, divided by the time of the step "
+    "(higher is better; a compiled step may exceed 100%, because it saves the library's calls around the products)",
     "- traffic: time to move the least bytes that a step needs, at the bandwidth of a large copy",
     "- speed-up: step time of the first device divided by the step time of the row (higher is faster)",
     "- first step: time from the data on the host to the end of the first step, with transfer and compilation",
