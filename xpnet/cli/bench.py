@@ -161,8 +161,10 @@ def compare(a: Path, b: Path) -> int:
 
     Parameters
     ----------
-    a, b : Path
-        Two files bench.json.
+    a : Path
+        A file bench.json
+    b : Path
+        The file bench.json to compare with it
     """
     show(comparison_table(load(a), load(b)))
     return 0
