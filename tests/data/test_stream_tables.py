@@ -207,7 +207,7 @@ def test_iterables_that_change_or_are_none() -> None:
     source = buffered(IterableSource(blocks), 100)
     for n, received in ((900, 900), (1002, 1002)):
         blocks.n = n
-        with pytest.raises(DataError, match=f"expected 1003 samples, as at first; received {received}"):
+        with pytest.raises(DataError, match=f"expected 1003 samples in each epoch; received {received};"):
             Trainer(NETWORK, batch_size=20).fit(source)
     blocks = Blocks(500)
     source = buffered(IterableSource(blocks), 100)

@@ -1,4 +1,4 @@
-"""Pictures of a run, with the extra ``plot``."""
+"""Pictures of runs and of results, drawn with Matplotlib (the extra ``plot``)."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ _LONGEST_NAME = 12
 
 
 def is_available() -> bool:
-    """Whether the extra is installed."""
+    """Return whether Matplotlib is installed."""
     from importlib.util import find_spec
 
     return find_spec("matplotlib") is not None
 
 
 def curves_png(history: Sequence[EpochRecord], metric: str) -> bytes:
-    """Draw loss and, where there is a validation part, its loss and score by epoch."""
+    """Draw the training loss and, if there is a validation part, its loss and score by epoch."""
     figure = _figure(8, 3.2)
     epochs = [record.epoch for record in history]
     validation = [record.validation for record in history if record.validation]
-    style = {"marker": "."} if len(epochs) < _MOST_EPOCHS_WITH_POINTS else {}  # one point makes no line
+    style = {"marker": "."} if len(epochs) < _MOST_EPOCHS_WITH_POINTS else {}  # a single point makes no line
     left, *right = figure.subplots(1, 2 if validation else 1, squeeze=False)[0]
     left.plot(epochs, [record.loss for record in history], label="training", **style)
     left.set(xlabel="epoch", ylabel="loss")
@@ -49,7 +49,7 @@ def curves_png(history: Sequence[EpochRecord], metric: str) -> bytes:
 
 
 def confusion_matrix_png(true: np.ndarray, predicted: np.ndarray, labels: np.ndarray, part: str) -> bytes:
-    """Draw the confusion matrix of class labels: rows are true, columns predicted."""
+    """Draw the confusion matrix of class labels; rows are true classes, columns predicted ones."""
     from sklearn.metrics import confusion_matrix
 
     matrix = confusion_matrix(true, predicted, labels=labels)
@@ -62,7 +62,7 @@ def confusion_matrix_png(true: np.ndarray, predicted: np.ndarray, labels: np.nda
     if len(labels) <= _MOST_CLASSES_WITH_NUMBERS:
         ticks = np.arange(len(labels))
         names = [name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}..." for name in map(str, labels)]
-        # Labels are text as it is: a dollar sign begins no formula.
+        # Labels are plain text, so a dollar sign must not start a formula.
         axes.set_xticks(ticks, names, rotation=45 if max(map(len, names)) > 2 else 0, parse_math=False)
         axes.set_yticks(ticks, names, parse_math=False)
         for (row, column), count in np.ndenumerate(matrix):
@@ -135,7 +135,7 @@ def parity_png(by_dtype: Mapping[str, Sequence[Comparison]]) -> bytes:
 
 
 def _figure(width: float, height: float) -> Any:
-    # A figure of its own, without pyplot: no global state, no window, no choice of a display.
+    # Without pyplot there is no global state, no window, and no need for a display.
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), dpi=120, layout="constrained")
@@ -144,6 +144,6 @@ def _figure(width: float, height: float) -> Any:
 def _png(figure: Any) -> bytes:
     stream = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # a label in a script without a font
+        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # no font has the glyphs of this label
         figure.savefig(stream, format="png")
     return stream.getvalue()
