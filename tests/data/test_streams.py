@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import xpnet.training.streaming
 from tests.command_line import idx_folder
 from tests.runs import StopAt
 from xpnet.backend import get_backend
+from xpnet.data.readers import read_dataset
 from xpnet.data.scaling import Moments, fit_scaler, scaler_from_moments
 from xpnet.data.streams import ArraySource, Source, open_source, open_sources, split_source
 from xpnet.errors import DataError, InvalidParameterError
@@ -291,6 +293,25 @@ def test_an_exception_in_the_worker_reaches_the_trainer() -> None:
     with pytest.raises(ZeroDivisionError, match="user's function"):
         Trainer(NETWORK, epochs=1).fit(ArraySource(X, Y).map(function))
     assert _no_thread_is_left()
+
+
+@pytest.mark.parametrize("name", ["x.npy", "a.npz", "a.csv", "idx", "zipped"])
+def test_an_unreadable_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    saved(tmp_path, X, Y)
+    np.savez(tmp_path / "a.npz", x=X, y=Y)
+    (tmp_path / "a.csv").write_text("a,target\n1,0\n2,1\n")
+    idx_folder(tmp_path / "idx")
+    idx_folder(tmp_path / "zipped", zipped=True)
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("io.open", refuse)
+    monkeypatch.setattr("builtins.open", refuse)
+    said = rf"^{re.escape(str(tmp_path / name))}.*: cannot be read: Permission denied$"
+    for read in (open_source, read_dataset):
+        with pytest.raises(DataError, match=said):
+            read(tmp_path / name)
 
 
 def test_what_cannot_be_read_in_pieces_is_refused(tmp_path: Path) -> None:
