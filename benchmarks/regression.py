@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from xpnet.bench.timing import spread
-from xpnet.bench.workloads import LADDER, get_rungs
+from xpnet.bench.workloads import WORKLOADS, get_workloads
 
 ROUNDS, DEVICE, TOLERANCE = 15, "cpu", 1.03
 ROOT = Path(__file__).resolve().parents[1]
@@ -72,10 +72,10 @@ class Child:
         self._process.communicate()
 
 
-def compare(trees: list[Path], rung_name: str) -> bool:
-    """Print a rung's line, and tell whether B is no slower, but for the tolerance."""
-    rung = LADDER[rung_name]
-    task = (rung.sizes, rung.activation, rung.batch, rung.optimizer, rung.steps)
+def compare(trees: list[Path], name: str) -> bool:
+    """Print a workload's line, and tell whether B is no slower, but for the tolerance."""
+    workload = WORKLOADS[name]
+    task = (workload.sizes, workload.activation, workload.batch, workload.optimizer, workload.steps)
     children = [Child(tree, task) for tree in trees]
     try:
         for child in children:
@@ -87,7 +87,7 @@ def compare(trees: list[Path], rung_name: str) -> bool:
             for i in (0, 1) if turn % 2 == 0 else (1, 0):
                 taken[i] = children[i].seconds(epochs)
             ratios.append(taken[1] / taken[0])
-            times.append([t / (epochs * rung.steps) * 1e6 for t in taken])
+            times.append([t / (epochs * workload.steps) * 1e6 for t in taken])
     finally:
         for child in children:
             child.close()
@@ -95,7 +95,7 @@ def compare(trees: list[Path], rung_name: str) -> bool:
     found = spread(ratios)
     slower = found.low > 1 and found.median > TOLERANCE
     print(
-        f"{rung_name:12}  A {a:,.1f} us  B {b:,.1f} us  B/A {found.median:.3f} ({found.low:.3f} to {found.high:.3f})"
+        f"{name:12}  A {a:,.1f} us  B {b:,.1f} us  B/A {found.median:.3f} ({found.low:.3f} to {found.high:.3f})"
         + ("  SLOWER" if slower else ""),
         flush=True,
     )
@@ -103,18 +103,18 @@ def compare(trees: list[Path], rung_name: str) -> bool:
 
 
 def main() -> int:
-    """Check the revisions out, compare them rung by rung, and remove them."""
+    """Check the revisions out, compare them workload by workload, and remove them."""
     if len(sys.argv) < 3:
         print(__doc__, file=sys.stderr)
         return 2
-    revisions, rungs = sys.argv[1:3], [rung.name for rung in get_rungs(tuple(sys.argv[3:]))]
+    revisions, workloads = sys.argv[1:3], [workload.name for workload in get_workloads(tuple(sys.argv[3:]))]
     with tempfile.TemporaryDirectory() as folder:
         trees = [Path(folder) / "a", Path(folder) / "b"]
         git = ["git", "-C", str(ROOT), "worktree"]
         try:
             for tree, revision in zip(trees, revisions, strict=True):
                 subprocess.run([*git, "add", "--quiet", "--detach", str(tree), revision], check=True)
-            passed = [compare(trees, rung) for rung in rungs]
+            passed = [compare(trees, workload) for workload in workloads]
         finally:
             for tree in trees:
                 if tree.exists():

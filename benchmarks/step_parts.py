@@ -16,25 +16,25 @@ import numpy as np
 
 from xpnet import get_backend
 from xpnet.bench.timing import interleave, seconds, spread
-from xpnet.bench.workloads import LADDER, Rung, make_work
+from xpnet.bench.workloads import WORKLOADS, Workload, make_data
 from xpnet.nn.backprop import value_and_gradient
 from xpnet.nn.optimizers import OPTIMIZERS, get_optimizer
 
 ROUNDS, LEAST = 15, 0.005
-RUNGS = ("tiny", "digits", "mnist-small", "mnist-large")
+NAMES = ("tiny", "digits", "mnist-small", "mnist-large")
 
 
-def parts(rung: Rung, device: str) -> Iterator[tuple[str, Callable[[], Any]]]:
+def parts(workload: Workload, device: str) -> Iterator[tuple[str, Callable[[], Any]]]:
     """Yield the name of each part of a step, and a function that runs it once and returns an array of the result."""
-    backend, network, work = get_backend(device), rung.network, make_work(rung._replace(steps=8))
+    backend, network, work = get_backend(device), workload.network, make_data(workload._replace(steps=8))
     xp = backend.xp
     params = network.init(0, backend, "float32").vector
     x, y = backend.asarray(work.x), backend.asarray(work.y)
-    row = backend.asarray(np.random.default_rng(0).permutation(len(work.x))[: rung.batch].astype(np.int32))
+    row = backend.asarray(np.random.default_rng(0).permutation(len(work.x))[: workload.batch].astype(np.int32))
     batch = (xp.take(x, row, axis=0), xp.take(y, row, axis=0))
     yield "gather a batch", lambda: xp.take(x, row, axis=0)
     f = network.functions[0]
-    z = backend.asarray(np.random.default_rng(0).standard_normal((rung.batch, rung.sizes[1]), dtype=np.float32))
+    z = backend.asarray(np.random.default_rng(0).standard_normal((workload.batch, workload.sizes[1]), dtype=np.float32))
     slope = f.slope
     saved = f.function(xp, z, slope) if f.from_output else z
     copy = partial(xp.asarray, z, copy=True)
@@ -79,9 +79,9 @@ def repeated(backend: Any, call: Callable[[], Any]) -> tuple[Callable[[int], Any
 def main() -> None:
     """Print a line for each part: median and quartiles of each device, and the ratio to the first device."""
     devices = sys.argv[1:] or ["cpu"]
-    for rung in (LADDER[name] for name in RUNGS):
-        print(f"{rung.name}, microseconds")
-        for same in zip(*(parts(rung, device) for device in devices), strict=True):
+    for workload in (WORKLOADS[name] for name in NAMES):
+        print(f"{workload.name}, microseconds")
+        for same in zip(*(parts(workload, device) for device in devices), strict=True):
             ready = [repeated(get_backend(device), call) for device, (_, call) in zip(devices, same, strict=True)]
             taken = interleave([call for call, _ in ready], ROUNDS)
             found = [spread([t / n * 1e6 for t in row]) for row, (_, n) in zip(taken, ready, strict=True)]

@@ -1,4 +1,4 @@
-"""The limit on threads: what a command may use while it runs, and that it is given back."""
+"""The limit on threads: it holds while a command runs, and ends with it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ONE = {"pools": {1}, "environment": {"1"}}
 
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """Note the limits that stand while a network is trained or asked."""
+    """Record the limits that are in force while a network is trained or used."""
     found: list[dict[str, Any]] = []
 
     def noting(whole: Any) -> Any:
@@ -53,13 +53,13 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 
 def held(found: list[dict[str, Any]]) -> bool:
-    """Whether each was limited to one thread, and on Linux to one processor: not two to fight over it."""
+    """Return whether each was limited to one thread, and on Linux to one processor."""
     bound = {"processors": 1} if hasattr(os, "sched_getaffinity") else {}
     return bool(found) and all(each | ONE | bound == each for each in found)
 
 
 def test_a_limit_holds_for_training_prediction_and_evaluation(seen: list[dict[str, Any]]) -> None:
-    train("--out", "free")  # a library that is loaded within the limit counts the processors there, and keeps to it
+    train("--out", "free")  # a library that is loaded inside the limit keeps it for good
     with threadpool_limits(2):
         seen.clear()
         before = limits()

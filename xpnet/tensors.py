@@ -90,7 +90,7 @@ class Format(NamedTuple):
         from safetensors import safe_open
 
         if path.is_dir():
-            hint = f"Give the path of {self.what}.safetensors in it."
+            hint = f"Give the {self.what}.safetensors in it."
             raise ModelFormatError(f"{path}: expected a {self.what} file; received a folder. {hint}")
         try:
             with safe_open(path, framework="numpy") as file:

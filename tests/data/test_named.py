@@ -1,4 +1,4 @@
-"""The named data sets, where they are looked for, and the fetch from a server on loopback."""
+"""The named data sets, the folders that are searched, and downloads from a local server."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_importing_is_cheap():
     assert done.stdout.strip() == "[]"
 
 
-# IDX: where the files are looked for
+# The folders that are searched
 
 
 def idx_files(offset: int = 0) -> dict[str, bytes]:
@@ -120,7 +120,7 @@ def write_idx(folder: Path, offset: int = 0) -> Path:
 
 @pytest.fixture(autouse=True)
 def _nowhere_else(tmp_path, monkeypatch):
-    """No files of this machine's, and a cache of this test's."""
+    """Hide the data sets of this machine, and use an empty cache."""
     monkeypatch.delenv("XPNET_DATA", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(downloads, "_SYSTEM_FOLDER", tmp_path / "system")
@@ -129,7 +129,7 @@ def _nowhere_else(tmp_path, monkeypatch):
 
 @pytest.fixture
 def server(tmp_path):
-    """A server on loopback: its base URL and the folder that it serves."""
+    """Start a local server; return its base URL and the folder that it serves."""
 
     class Quiet(SimpleHTTPRequestHandler):
         def log_message(self, *_):
@@ -197,7 +197,7 @@ def test_half_a_set_is_an_error_not_a_fetch(tmp_path):
         load_dataset("mnist", data_dir=folder)
 
 
-# IDX: the fetch
+# Downloads
 
 
 def test_fetch_and_then_the_cache(tmp_path, monkeypatch, server, capsys):

@@ -1,4 +1,4 @@
-"""Data at the edge: each trains to finite numbers, or is refused in one line that says why."""
+"""Unusual data: training gives finite numbers, or an error of one line says what is wrong."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def trained(network: Network, x: np.ndarray, y: np.ndarray, **options: Any) -> None:
-    """Train from memory and from a source, on each optimizer that divides by what it has seen."""
+    """Train from memory and from a source, with each optimizer that divides by past gradients."""
     for optimizer in ("adam", "rmsprop", "adagrad"):
         trainer = Trainer(network, optimizer=optimizer, epochs=3, **options)
         for data in ((x, y), (ArraySource(x, y),)):
@@ -58,7 +58,7 @@ def test_subnormal_features(dtype: str) -> None:
 
 def test_constant_features() -> None:
     x = np.full((20, 3), 1e30)
-    x[:, 1] = 0.1  # whose mean rounds
+    x[:, 1] = 0.1  # its mean is rounded
     for spec in ("standard", "minmax"):
         moments = Moments(3)
         for block in np.array_split(x, 7):

@@ -1,4 +1,4 @@
-"""Each format: what it reads, and each kind of bad file."""
+"""Readers: for each format, valid files and each kind of invalid file."""
 
 from __future__ import annotations
 
@@ -339,7 +339,7 @@ def test_an_npz_bomb_and_its_like(tmp_path):
     assert "truncated or oversized" in message(read_features, path, feature_names=None, target_name=None)
     assert tracemalloc.get_traced_memory()[1] < 5 << 20
     tracemalloc.stop()
-    # The size in the archive's directory: 4 GiB in a file of some hundred bytes.
+    # The archive's directory declares 4 GiB in a file of some hundred bytes.
     small = io.BytesIO()
     with zipfile.ZipFile(small, "w") as archive:
         archive.writestr("x.npy", _npy((5, 2), bytes(80)))

@@ -1,4 +1,4 @@
-"""What a figure depends on beside the code: processor, GPU, threads, versions, and the kernels of the BLAS."""
+"""What a result depends on besides the code: processor, GPU, threads, versions, and the BLAS."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _VARIABLES = ("OPENBLAS_CORETYPE", *THREAD_VARIABLES, "XLA_FLAGS")
 
 
 def machine() -> dict[str, Any]:
-    """Describe this machine and what is installed; the libraries that are loaded tell their threads."""
+    """Describe this machine, the installed packages, and the threads of the libraries that are loaded."""
     from threadpoolctl import threadpool_info
 
     return {
@@ -57,7 +57,7 @@ def _processor() -> str:
 
 
 def _gpus() -> list[str]:
-    """Return the names that NVIDIA's driver lists; without it there are none."""
+    """Return the names and driver versions of the GPUs that NVIDIA's driver lists, or nothing without the driver."""
     command = shutil.which("nvidia-smi")
     if command is None:
         return []

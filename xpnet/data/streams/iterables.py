@@ -97,7 +97,10 @@ class IterableSource(Source):
             if reached:
                 break
         if block == len(self.sizes) - 1 and self._is_counted and (self._left or next(self._iterator, None) is not None):
-            raise DataError(f"iterable: expected {self.n_samples} samples, as in the first pass; received more")
+            raise DataError(
+                f"iterable: expected {self.n_samples} samples, as in the first pass; received more; give the same "
+                "number in each epoch"
+            )
         return x[start:stop], y[start:stop]
 
     def _cut(self, size: int) -> tuple[Array, Array]:
@@ -106,7 +109,10 @@ class IterableSource(Source):
             block = next(self._iterator, None)
             if block is None:
                 done = int(self.sizes[: self._next[1]].sum()) + held
-                raise DataError(f"iterable: expected {self.n_samples} samples, as at first; received {done}")
+                raise DataError(
+                    f"iterable: expected {self.n_samples} samples in each epoch; received {done}; give the same number "
+                    "in each epoch, or another n_samples"
+                )
             self._left.append(block)
         x, y = (np.concatenate(pieces) for pieces in zip(*self._left, strict=True)) if self._left[1:] else self._left[0]
         self._left = [(x[size:], y[size:])] if len(x) > size else []
