@@ -24,7 +24,7 @@ unset PYTEST_ADDOPTS # the options of whoever runs it
 
 if [ "${QUICK:-}" ]; then
     quick=(--quick --rounds 1) epochs=1 data=iris
-    default_rungs="tiny" default_tests="tests/test_generator.py"
+    default_rungs="tiny" default_tests="tests/nn/test_counter_rng.py"
 else
     quick=(--rounds 5) epochs=3 data=digits
     default_rungs="tiny digits mnist-small narrow-1k mnist-large wide narrow-64k" default_tests="tests"
@@ -49,6 +49,12 @@ cat >"$OUT/pytest.ini" <<INI
 [pytest]
 addopts = --import-mode=importlib
 filterwarnings = error
+markers =
+    slow
+    subprocess
+    gpu
+    needs(library)
+    timeout(seconds)
 xfail_strict = true
 junit_family = xunit1
 INI

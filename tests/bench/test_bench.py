@@ -10,7 +10,7 @@ import pytest
 
 from tests.command_line import xpnet
 from xpnet.backend import get_backend
-from xpnet.bench import contenders, floor, outside, race, results, timing
+from xpnet.bench import contenders, matmul_bound, overhead, race, results, timing
 from xpnet.bench.contenders import Contender, Missing, device, peer, resolve
 from xpnet.bench.machine import machine
 from xpnet.bench.memory import expected_bytes, peak_bytes
@@ -25,7 +25,6 @@ from xpnet.threads import limit_threads
 
 SMALL = Rung("small", (6, 5, 4), "sigmoid", 3, "sgd", 0.1, 4)
 FAST = race.Settings(rounds=2, least=0.0001)
-PEERS = [each.name for each in contenders.PEERS]
 
 
 # The ladder
@@ -101,7 +100,7 @@ def test_the_floor_does_the_products_of_a_step(monkeypatch, kind):
         assert a.dtype == b.dtype == "float32"
         return real(a, b, out=out)
 
-    run = floor.numpy_floor(SMALL) if kind == "numpy" else floor.device_floor(SMALL, backend)
+    run = matmul_bound.numpy_floor(SMALL) if kind == "numpy" else matmul_bound.device_floor(SMALL, backend)
     monkeypatch.setattr(np if kind == "numpy" else backend.xp, "matmul", matmul)
     run(2)
     assert done == list(SMALL.products) * 2
@@ -124,11 +123,11 @@ def test_the_bandwidth_counts_what_is_read_and_written(monkeypatch, kind):
         def perf_counter(self):
             return next(self.times)
 
-    monkeypatch.setattr(floor, "time", Clock())
-    monkeypatch.setattr(floor, "_COPIES", 3)
-    monkeypatch.setattr(floor, "_COPIED", {"cpu": 1000, "gpu": 1000})
+    monkeypatch.setattr(matmul_bound, "time", Clock())
+    monkeypatch.setattr(matmul_bound, "_COPIES", 3)
+    monkeypatch.setattr(matmul_bound, "_COPIED", {"cpu": 1000, "gpu": 1000})
     backend = get_backend("strict:cpu:1") if kind == "gpu" else get_backend("cpu")
-    assert floor.copy_bandwidth.__wrapped__(kind, backend) == 2 * 4 * 1000 / 0.5  # of the fastest
+    assert matmul_bound.copy_bandwidth.__wrapped__(kind, backend) == 2 * 4 * 1000 / 0.5  # of the fastest
 
 
 def test_a_peer_on_a_gpu_has_the_floor_of_the_device_there():
@@ -143,10 +142,16 @@ def test_a_peer_on_a_gpu_has_the_floor_of_the_device_there():
 # Contenders: the same work, and so the same loss
 
 
+CONTENDERS = {
+    **{name: name for name in ("numba:cpu", "torch:cpu", "jax:cpu", "cupy:gpu", "torch:gpu", "jax:gpu")},
+    **{"peer eager:cpu": "numpy:cpu", "peer eager:gpu": "cupy:gpu"},
+    **{f"peer {each.name}:cpu": each.library for each in contenders.PEERS},
+    **{f"peer {each.name}:gpu": f"{each.library}:gpu" for each in contenders.PEERS if each.library != "sklearn"},
+}
+
+
 @pytest.mark.parametrize(
-    "name",
-    ["numba:cpu", "torch:cpu", "jax:cpu", "cupy:gpu", "torch:gpu", "jax:gpu", "peer eager:cpu", "peer eager:gpu"]
-    + [f"peer {name}:{kind}" for name in PEERS for kind in ("cpu", "gpu")],
+    "name", [pytest.param(name, marks=pytest.mark.needs(what)) for name, what in CONTENDERS.items()]
 )
 @pytest.mark.parametrize("rung", ["tiny", "digits", "small momentum"])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # of a compiler's own modules
@@ -288,7 +293,7 @@ def test_a_race_leaves_every_lane_whole():
 
 def test_the_clock_counts_the_steps_and_changes_nothing():
     backend, spent = get_backend("cpu"), []
-    twin = outside.clocked(backend, spent)
+    twin = overhead.clocked(backend, spent)
     assert twin.name == backend.name
     work, order = make_work(SMALL), orders(SMALL, 0, 2)
     runs = [Contender("", "cpu", device(each).start).start(work)(order, 0) for each in (backend, twin)]
@@ -306,8 +311,8 @@ def test_what_is_slow_outside_the_steps_is_seen(monkeypatch):
         time.sleep(0.05)
         return {"loss": 0.0}
 
-    monkeypatch.setattr(outside, "evaluate", slow)
-    total, validation = outside.outside(SMALL, get_backend("cpu"), 1.0, 1)
+    monkeypatch.setattr(overhead, "evaluate", slow)
+    total, validation = overhead.outside(SMALL, get_backend("cpu"), 1.0, 1)
     assert 0.5 < validation < total < 1
 
 
