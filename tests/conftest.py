@@ -18,8 +18,9 @@ from typing import Any
 
 # Before NumPy is imported, here and in the processes that tests start: with a BLAS thread for each core in each of
 # xdist's workers, the workers would wait for one another; and sums would depend on the number of cores.
-for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(_variable, "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MKL_NUM_THREADS", "1")
 
 import numpy as np
 import pytest

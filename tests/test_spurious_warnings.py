@@ -22,7 +22,7 @@ NETWORK = xpnet.Network([4, 5, 3])
 
 @pytest.fixture(autouse=True)
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Let every product raise a flag, whatever the processor; warnings are errors. Return a list that grows by calls."""
+    """Let every product raise a flag, whatever the processor, and return a list that grows with each call."""
     made: list[int] = []
 
     def product(*arguments: Any, **options: Any) -> Any:

@@ -144,7 +144,8 @@ def test_a_peer_on_a_gpu_has_the_floor_of_the_device_there():
 
 CONTENDERS = {
     **{name: name for name in ("numba:cpu", "torch:cpu", "jax:cpu", "cupy:gpu", "torch:gpu", "jax:gpu")},
-    **{"peer eager:cpu": "numpy:cpu", "peer eager:gpu": "cupy:gpu"},
+    "peer eager:cpu": "numpy:cpu",
+    "peer eager:gpu": "cupy:gpu",
     **{f"peer {each.name}:cpu": each.library for each in contenders.PEERS},
     **{f"peer {each.name}:gpu": f"{each.library}:gpu" for each in contenders.PEERS if each.library != "sklearn"},
 }
