@@ -62,6 +62,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Let xdist hand out few tests at a time; in its large chunks, one worker would get most of the slow ones."""
+    if getattr(config.option, "maxschedchunk", 0) is None:
+        config.option.maxschedchunk = 2
+
+
 def _selected(wanted: list[str]) -> set[str]:
     chosen = set()
     for name in wanted:
@@ -122,6 +128,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker("subprocess")
         if device and device.endswith(":gpu"):
             item.add_marker("gpu")
+        if device and device.startswith("jax:"):
+            item.add_marker("slow")  # JAX compiles anew in each test
         if chosen and params.get("device") not in chosen:
             left_out.append(item)
         elif device == "strict:cpu:3" and params.get("dtype") == "float64":
@@ -130,7 +138,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             kept.append(item)
             missing |= {what} - {None}
     config.hook.pytest_deselected(items=left_out)
-    items[:] = kept
+    # The fast tests answer first. Of the slow ones the longest come last by name: they begin first, so that no worker
+    # is left alone with them at the end.
+    slow = [item for item in kept if item.get_closest_marker("slow")]
+    items[:] = [*(item for item in kept if not item.get_closest_marker("slow")), *reversed(slow)]
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
