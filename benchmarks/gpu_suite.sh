@@ -49,6 +49,12 @@ cat >"$OUT/pytest.ini" <<INI
 [pytest]
 addopts = --import-mode=importlib
 filterwarnings = error
+markers =
+    slow
+    subprocess
+    gpu
+    needs(library)
+    timeout(seconds)
 xfail_strict = true
 junit_family = xunit1
 INI

@@ -33,7 +33,7 @@ OPTIONS = {
     "--activation": "prelu",
     "--dropout": "0.1",
     "--batch-size": "2",
-    "--epochs": "10",
+    "--epochs": "4",
     "--lr": "0.02",
     "--schedule": "adaptive",
     "--early-stopping": "loss:patience=99",

@@ -34,6 +34,8 @@ def wheel(tmp_path_factory):
     return built
 
 
+@pytest.mark.subprocess
+@pytest.mark.slow
 def test_wheel_holds_both_packages_and_the_licence_and_nothing_else(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.partition("/")[0] for name in names} == {
@@ -45,6 +47,8 @@ def test_wheel_holds_both_packages_and_the_licence_and_nothing_else(wheel):
     assert any(name.endswith("LICENSE") for name in names)
 
 
+@pytest.mark.subprocess
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_wheel_trains_in_an_empty_environment_from_another_folder(wheel, tmp_path):
     venv.create(tmp_path / "env", with_pip=True)

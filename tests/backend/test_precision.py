@@ -25,7 +25,9 @@ PAIRS = [
     *((device, "bf16") for device in ("torch:cpu", "jax:cpu")),
     *((device, p) for device in ("cupy:gpu", "torch:gpu", "jax:gpu") for p in PRECISIONS),
 ]
-on_each = pytest.mark.parametrize(("device", "precision"), PAIRS)
+on_each = pytest.mark.parametrize(
+    ("device", "precision"), [pytest.param(*pair, marks=pytest.mark.needs(pair[0])) for pair in PAIRS]
+)
 
 
 def _get(device: str, precision: str) -> Backend:
@@ -185,6 +187,7 @@ def test_train_refuses(folder: Any) -> None:
     assert "--precision: expected 'float32' with --dtype float64" in error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", ["jax:cpu", "cupy:gpu", "torch:gpu", "jax:gpu"])
 def test_bf16_reaches_the_same_accuracy_on_fashion_mnist(device: str) -> None:
     backend, folder = _get(device, "bf16"), fashion_mnist_folder()

@@ -23,6 +23,7 @@ def run(*arguments):
     return outcome
 
 
+@pytest.mark.slow
 def test_quick_run_from_end_to_end(folder):
     out = run(
         "tiny", "--quick", "--device", "cpu", "--device", "cupy:gpu:99", "--peers", "sklearn", "--out", "first"
@@ -115,6 +116,7 @@ def test_memory(monkeypatch, folder):
     assert f"{2**20 / rows[0]['expected']:.2f}" in out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("axis", ["batch-size", "width"])
 def test_sweep(monkeypatch, folder, axis):
     change, values = sweep.SWEEPS[axis]

@@ -35,6 +35,7 @@ def has(device: str) -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_it_runs_through(tmp_path: Path, environment: dict[str, str]) -> None:
     out = tmp_path / "suite"
     done = run(out, environment, WORKLOADS="tiny unknown", DEVICES="gpu cpu", PEERS="torch-graph:gpu")

@@ -41,6 +41,7 @@ def test_gradcheck():
     assert max(map(len, out.splitlines())) <= 80
 
 
+@pytest.mark.slow
 def test_gradcheck_of_another_seed():
     assert xpnet("gradcheck", "--seed", 0).out != xpnet("gradcheck", "--seed", 1).out
 

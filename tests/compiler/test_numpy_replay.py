@@ -88,7 +88,10 @@ def written_out(recording: Recording) -> Any:
         return numba.Compiled(recording)
 
 
-@pytest.fixture(params=["replayed", "replayed in blocks of 64 bytes", "written out"])
+WRITTEN_OUT = pytest.param("written out", marks=pytest.mark.needs("numba"))
+
+
+@pytest.fixture(params=["replayed", "replayed in blocks of 64 bytes", WRITTEN_OUT])
 def make(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Make:
     if request.param == "written out":
         pytest.importorskip("numba")
@@ -134,6 +137,7 @@ def test_every_kind_of_network(case: str, weighted: bool, dtype: str, make: Make
 
 
 # RMSprop divides by the root of a square that may be nothing but rounding.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [

@@ -94,6 +94,7 @@ def test_a_million_features() -> None:
     trained(Network([10**6, 2, 2]), RNG.random((4, 10**6), dtype=np.float32), np.asarray([0, 1, 1, 0]))
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_classes() -> None:
     y = RNG.integers(0, 10**5, 40)
     y[0] = 10**5 - 1
@@ -136,6 +137,7 @@ def _npz_bomb(path: Path, size: int) -> None:
             stream.write(bytes(10**6))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("kind", ["gzip", "zip"])
 def test_a_bomb_is_refused_before_it_goes_off(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,6 +72,7 @@ def test_derivatives_are_those_of_the_formulas(name: str, xp: Any, put: Any, clo
     close(_backward(xp, name, put(z), put(grad)), expected, terms=4 if dtype == "float32" else 100_000)
 
 
+@pytest.mark.needs("torch")
 @pytest.mark.parametrize("name", FORMULAS)
 def test_agrees_with_torch(name: str) -> None:
     torch = pytest.importorskip("torch")

@@ -79,6 +79,7 @@ def test_values_and_gradients(name: str, xp: Any, put: Any, close: Any) -> None:
     close(gradient, numeric, terms=scale if gradient.dtype == xp.float32 else 1_000_000)
 
 
+@pytest.mark.needs("torch")
 @pytest.mark.parametrize("name", FORMULAS)
 def test_agrees_with_torch(name: str) -> None:
     torch = pytest.importorskip("torch")
@@ -213,6 +214,7 @@ def test_several_labels_a_sample(put: Any, close: Any) -> None:
         close(gradient, (special.expit(Z) - t).mean(axis=0))
 
 
+@pytest.mark.needs("torch")
 @pytest.mark.parametrize("smoothing", [0.1, 0.6])
 def test_label_smoothing_is_that_of_torch(smoothing: float, put: Any, close: Any) -> None:
     torch = pytest.importorskip("torch")

@@ -132,6 +132,7 @@ def _torch_gradient(
     return float(value.detach()), gradient.numpy()
 
 
+@pytest.mark.needs("torch")
 @pytest.mark.parametrize("key", [None, [3, 17]], ids=["prediction", "training"])
 @pytest.mark.parametrize("weight", [None, WEIGHT], ids=["unweighted", "weighted"])
 @pytest.mark.parametrize("penalty_reduction", ["none", "mean"])

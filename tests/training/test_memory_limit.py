@@ -49,6 +49,7 @@ def run(*arguments: object) -> dict[str, Any]:
     return summary
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["classification", "regression"])
 def test_pieces_train_as_well_as_the_whole(streamed: str, task: str) -> None:
     write(task=task)
@@ -126,6 +127,7 @@ def test_bad_numbers_are_told_with_their_place(streamed: str) -> None:
     assert f"column 8, row {3211 - first + 1};" in message
 
 
+@pytest.mark.slow
 def test_memory_stays_below_the_limit_on_data_five_times_as_large(environment: dict[str, str]) -> None:
     """In a process that could not hold the data, were it to try; zeros take no place on the disk."""
     limit, n_features = 300_000_000, 1000

@@ -33,9 +33,16 @@ __all__ = [
     "get_backend",
     "to_host",
     "usable_devices",
+    "without_float_warnings",
 ]
 
 PRECISIONS = ("float32", "tf32", "bf16")
+
+without_float_warnings = np.errstate(all="ignore")
+"""Decorator of functions that users call outside `Backend.scope`.
+
+On some processors NumPy's matrix product sets floating-point flags for finite numbers, which would warn of nothing.
+"""
 
 _KINDS = ("cpu", "gpu", "auto")
 _DEFAULT_BACKEND = {"cpu": "numpy", "gpu": "cupy"}

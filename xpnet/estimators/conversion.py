@@ -8,7 +8,7 @@ import numpy as np
 from sklearn import neural_network
 from sklearn.preprocessing import LabelBinarizer
 
-from xpnet.backend import to_host
+from xpnet.backend import to_host, without_float_warnings
 from xpnet.data.scaling import Scaler
 from xpnet.data.targets import Task
 from xpnet.errors import InvalidParameterError
@@ -164,6 +164,7 @@ def from_model(cls: type, model: Model) -> Any:
     return estimator
 
 
+@without_float_warnings
 def _folded(params: Parameters, scaler: Scaler | None, target_scaler: Scaler | None) -> Parameters:
     """Take ``(x - shift) / scale`` into the first layer, and ``y scale + shift`` into the last."""
     layers = [(W.astype(np.float64), b.astype(np.float64)) for W, b in params]

@@ -10,7 +10,7 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
-from xpnet.backend import Array, Backend, get_backend
+from xpnet.backend import Array, Backend, get_backend, without_float_warnings
 from xpnet.constraints import check_constraints, integer, one_of, real
 from xpnet.errors import InvalidParameterError
 from xpnet.nn.activations import ACTIVATIONS, Activation, get_activation
@@ -228,6 +228,7 @@ class Network:
 
     # Forward and backward.
 
+    @without_float_warnings
     def forward(self, params: Sequence[tuple[Array, Array]], x: Array) -> Array:
         """Return the logits or, where the loss has no output function of its own, the output: (batch, n_out)."""
         params = self.pack(params)
@@ -251,6 +252,7 @@ class Network:
         name = output or self.loss_function.output
         return OUTPUTS[name].function(array_namespace(a), a) if name else a
 
+    @without_float_warnings
     def loss_and_grads(
         self, params: Sequence[tuple[Array, Array]], x: Array, y: Array, sample_weight: Array | None = None
     ) -> tuple[Array, Parameters]:
