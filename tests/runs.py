@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,8 +34,9 @@ def job_of(*arguments: str) -> Job:
 
 def trained_score(job: Job) -> float:
     """Train, and return the accuracy or R2 on the test part."""
-    model = job.trained(job.run())
-    return model.evaluate(job.parts.x_test, job.parts.y_test)[model.metric]
+    run = job.trainer.fit(**job.arguments(), params=job.model.params)
+    model = replace(job.model, vector=run.params.vector)
+    return model.evaluate(*job.parts["test"])[model.metric]
 
 
 class StopAt(Callback):

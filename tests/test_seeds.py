@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from xpnet.seeds import Purpose, stream
+from xpnet.seeds import Purpose, seed_sequence
 
 
 def words(*arguments: int) -> tuple[int, ...]:
-    return tuple(stream(*arguments).generate_state(4).tolist())
+    return tuple(seed_sequence(*arguments).generate_state(4).tolist())
 
 
 def test_streams_of_one_seed_differ_by_purpose_and_counter() -> None:
@@ -19,8 +19,8 @@ def test_streams_of_one_seed_differ_by_purpose_and_counter() -> None:
 
 
 def test_the_weights_are_not_the_order_of_the_first_epoch() -> None:
-    weights = np.random.default_rng(stream(3, Purpose.WEIGHTS)).random(100)
-    order = np.random.default_rng(stream(3, Purpose.SHUFFLE, 0)).random(100)
+    weights = np.random.default_rng(seed_sequence(3, Purpose.WEIGHTS)).random(100)
+    order = np.random.default_rng(seed_sequence(3, Purpose.SHUFFLE, 0)).random(100)
     assert abs(np.corrcoef(weights, order)[0, 1]) < 0.3
 
 

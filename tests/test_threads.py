@@ -11,10 +11,10 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from tests.command_line import refused, train, xpnet
-from xpnet.cli.job import Job
 from xpnet.errors import InvalidParameterError
 from xpnet.model.model import Model
 from xpnet.threads import THREAD_VARIABLES, limit_threads, process_cpu_count
+from xpnet.training.trainer import Trainer
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +46,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
         return call
 
-    monkeypatch.setattr(Job, "run", noting(Job.run))
+    monkeypatch.setattr(Trainer, "fit", noting(Trainer.fit))
     monkeypatch.setattr(Model, "outputs", noting(Model.outputs))
     monkeypatch.setattr(Model, "assess", noting(Model.assess))
     return found

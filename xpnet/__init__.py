@@ -26,8 +26,9 @@ from xpnet.model.model import Model
 from xpnet.model.model_file import load_model, save_model
 from xpnet.nn.gradcheck import check_gradients
 from xpnet.nn.network import Network, Parameters
-from xpnet.training.callbacks import Callback, EpochRecord, Interrupt, LearningRateSchedule, StopTraining, TimeLimit
+from xpnet.training.callbacks import Callback, Interrupt, LearningRateSchedule, StopTraining, TimeLimit
 from xpnet.training.checkpoint import Checkpoint
+from xpnet.training.history import EpochRecord
 from xpnet.training.metrics_file import MetricsFile
 from xpnet.training.progress import Progress
 from xpnet.training.state_file import load_state, save_state

@@ -1,4 +1,4 @@
-"""Independent streams of random numbers from one seed: one for each purpose and, where it repeats, each time."""
+"""Seeds of independent random streams: one for each purpose and, where it repeats, one for each repetition."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from enum import IntEnum
 
 import numpy as np
 
-__all__ = ["Purpose", "stream"]
+__all__ = ["Purpose", "seed_sequence"]
 
 
 class Purpose(IntEnum):
-    """What a stream is for; the numbers are part of what a seed means and never change."""
+    """Purpose of a random stream. The numbers define what a seed means and never change."""
 
     WEIGHTS = 0
     SHUFFLE = 1
@@ -18,6 +18,17 @@ class Purpose(IntEnum):
     PARTS = 3
 
 
-def stream(seed: int, purpose: Purpose, *counters: int) -> np.random.SeedSequence:
-    """Return the seed of a stream; streams that differ in anything are independent, also of seeds beyond 32 bits."""
+def seed_sequence(seed: int, purpose: Purpose, *counters: int) -> np.random.SeedSequence:
+    """Return the seed sequence of a random stream.
+
+    Streams are independent if their seed, purpose or counters differ. Seeds may exceed 32 bits.
+
+    Parameters
+    ----------
+    seed : int
+        Seed of the user.
+    purpose : Purpose
+    *counters : int
+        Numbers that tell repetitions apart, e.g. the epoch.
+    """
     return np.random.SeedSequence(seed, spawn_key=(purpose, *counters))

@@ -17,7 +17,8 @@ from xpnet.nn.activations import ACTIVATIONS
 from xpnet.nn.losses import LOSSES, get_loss
 from xpnet.nn.network import Network
 from xpnet.nn.optimizers import OPTIMIZERS
-from xpnet.training.callbacks import Callback, EpochRecord
+from xpnet.training.callbacks import Callback
+from xpnet.training.history import EpochRecord
 from xpnet.training.trainer import Trainer
 
 N, BATCH, N_IN, K = 50, 8, 6, 3  # the last batch is short

@@ -190,12 +190,12 @@ def test_errors_of_the_system_are_one_line_too(monkeypatch, error, words):
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("xpnet.cli.job.load_dataset", fail)
+    monkeypatch.setattr("xpnet.cli.job_data.load_dataset", fail)
     assert refused("train", "iris").startswith(f"xpnet: {words}")
 
 
 def test_an_error_of_the_program_is_not_hidden(monkeypatch):
-    monkeypatch.setattr("xpnet.cli.job.load_dataset", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("xpnet.cli.job_data.load_dataset", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         xpnet("train", "iris")
 

@@ -110,7 +110,7 @@ def test_a_signal_saves_all(number: str, code: int, start: Callable[..., Any]) -
     if number != "SIGINT":
         (line,) = lines
         assert re.fullmatch(
-            r"xpnet: stopped in epoch \d+; saved as run/model.safetensors. To go on: xpnet resume run", line
+            r"xpnet: stopped in epoch \d+; saved as run/model.safetensors. To continue: xpnet resume run", line
         )
     (path,) = checkpoints()  # it is that of the end
     state = load_state(path)[1]

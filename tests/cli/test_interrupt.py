@@ -141,7 +141,7 @@ def test_an_interrupt_before_the_run_leaves_nothing(monkeypatch):
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("xpnet.cli.job.load_dataset", interrupted)
+    monkeypatch.setattr("xpnet.cli.job_data.load_dataset", interrupted)
     assert xpnet("train", "iris", "--out", "run") == (130, "", "")
     assert not Path("run").exists()
 

@@ -99,9 +99,8 @@ def test_it_is_the_network_of_its_name(name: str) -> None:
 @pytest.mark.parametrize(("name", "largest"), [("sigmoid-mse", 1.0), ("digits-15", 16.0)])
 def test_the_parts_and_scales_of_the_book(name: str, largest: float) -> None:
     job = job_of("--preset", name)
-    parts = job.parts
-    assert (len(parts.x_train), len(parts.x_test), parts.x_validation) == (1500, 297, None)
-    x = job.model.features(parts.x_train)
+    assert {part: len(x) for part, (x, _) in job.parts.items()} == {"train": 1500, "test": 297}
+    x = job.arguments()["x"]
     assert (x.min(), x.max()) == (0, largest)
 
 
@@ -114,7 +113,8 @@ def test_weights_and_biases_are_drawn_from_the_standard_normal(name: str) -> Non
 
 def test_house_price_scales_features_and_target() -> None:
     job = job_of("--preset", "house-price")
-    for values in (job.model.features(job.parts.x_train), job.model.targets(job.parts.y_train)):
+    arguments = job.arguments()
+    for values in (arguments["x"], arguments["y"]):
         np.testing.assert_allclose(values.mean(axis=0), 0, atol=1e-5)
         np.testing.assert_allclose(values.std(axis=0), 1, atol=1e-5)
 

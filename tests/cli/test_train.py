@@ -63,11 +63,8 @@ def test_the_model_predicts_what_the_run_reported(run):
     summary = json.loads(outcome.out)
     model = load_model(out / "model.safetensors")
     parts = prepare("iris", TrainOptions(hidden="8", device="cpu")).parts
-    for name, x, y in (
-        ("train", parts.x_train, parts.y_train),
-        ("validation", parts.x_validation, parts.y_validation),
-        ("test", parts.x_test, parts.y_test),
-    ):
+    assert list(parts) == ["train", "validation", "test"]
+    for name, (x, y) in parts.items():
         assert np.mean(model.predict(x) == y) == pytest.approx(summary[name]["accuracy"], abs=1e-12)
         assert model.evaluate(x, y) == summary[name]
 
@@ -96,9 +93,9 @@ def test_no_part_is_evaluated_twice_and_all_scores_are_those_of_the_model(monkey
     model, parts = load_model("out/model.safetensors"), job_of("iris", "--hidden", "8", *options).parts
     last = None
     for name in ("train", "validation", "test"):
-        x, y = getattr(parts, f"x_{name}"), getattr(parts, f"y_{name}")
-        assert (summary[name] is None) == (x is None)
-        if x is not None:
+        assert (summary[name] is None) == (name not in parts)
+        if name in parts:
+            x, y = parts[name]
             assert summary[name] == pytest.approx(model.evaluate(x, y), rel=1e-12)
             last = {"train": "training"}.get(name, name), model.predict(x), y
     ((true, predicted, _, title),) = drawn
@@ -346,4 +343,4 @@ def test_the_scores_of_an_interrupted_epoch_are_taken_anew(monkeypatch):
     assert (summary["epochs"], summary["stopped"]) == (1, "interrupted")
     parts = job_of("iris", "--hidden", "8", "--device", "cpu").parts
     model = load_model("out/model.safetensors")
-    assert summary["validation"] == model.evaluate(parts.x_validation, parts.y_validation)
+    assert summary["validation"] == model.evaluate(*parts["validation"])

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.command_line import refused, xpnet
-from tests.data.test_streams import NETWORK, X, Y, all_of, buffered, feed_of, seen
+from tests.data.test_streams import NETWORK, X, Y, all_of, batches_of, buffered, seen
 from xpnet.data.readers import read_dataset
 from xpnet.data.streams import IterableSource, csv, iterables, open_source
 from xpnet.data.streams.source import Source
@@ -150,7 +150,7 @@ def test_what_is_wrong_in_parquet_is_told_by_its_row_group() -> None:
 def test_row_groups_beyond_the_buffer_are_refused() -> None:
     source = open_source(write(".parquet"))
     source.buffer_bytes = 64 * source.row_bytes
-    with pytest.raises(InvalidParameterError, match=r"beside a block of 64 samples; .*row groups"):
+    with pytest.raises(InvalidParameterError, match=r"and a block of 64 samples; .*row groups"):
         Trainer(NETWORK).fit(source)
 
 
@@ -172,11 +172,11 @@ def test_iterables_give_their_samples_in_order(blocks: Any) -> None:
     source = IterableSource(blocks)
     assert (source.n_samples, source.n_features) == (1003, 6)
     np.testing.assert_array_equal(all_of(source)[0], X)
-    rows, sizes = seen(feed_of(buffered(source, 100)), 2)
+    rows, sizes = seen(batches_of(buffered(source, 100)), 2)
     assert sizes == [20] * 50 + [3]
     np.testing.assert_array_equal(rows[np.lexsort(rows.T)], X[np.lexsort(X.T)])
     assert not np.array_equal(rows, X)
-    np.testing.assert_array_equal(seen(feed_of(buffered(IterableSource(blocks), 100)), 2, 33)[0], rows[660:])
+    np.testing.assert_array_equal(seen(batches_of(buffered(IterableSource(blocks), 100)), 2, 33)[0], rows[660:])
 
 
 def test_an_iterable_is_read_once_an_epoch_also_beside_a_validation_on_it() -> None:

@@ -23,7 +23,7 @@ from xpnet.nn.network import Network
 from xpnet.training.callbacks import Callback
 from xpnet.training.evaluation import evaluate
 from xpnet.training.samples import place
-from xpnet.training.streaming import StreamFeed, evaluate_source
+from xpnet.training.streaming import StreamBatches, evaluate_source
 from xpnet.training.trainer import Trainer
 
 RNG = np.random.default_rng(0)
@@ -50,18 +50,18 @@ def all_of(source: Source) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([x for x, _ in blocks]), np.concatenate([y for _, y in blocks])
 
 
-def seen(feed: StreamFeed, epoch: int, position: int = 0) -> tuple[np.ndarray, list[int]]:
+def seen(batches: StreamBatches, epoch: int, position: int = 0) -> tuple[np.ndarray, list[int]]:
     """Return the inputs of the batches in order, and the sizes of the batches."""
     rows, sizes = [X[:0]], []
-    for (x, *_), order in feed.batches(epoch, position):
+    for (x, *_), order in batches.epoch(epoch, position):
         for batch in order:
             rows.append(x[batch])
             sizes.append(len(batch))
     return np.concatenate(rows), sizes
 
 
-def feed_of(source: Source, batch_size: int = 20, **options: Any) -> StreamFeed:
-    return StreamFeed(NETWORK, get_backend("cpu"), "float32", source, batch_size, **options)
+def batches_of(source: Source, batch_size: int = 20, **options: Any) -> StreamBatches:
+    return StreamBatches(NETWORK, get_backend("cpu"), "float32", source, batch_size, **options)
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".npz"])
@@ -90,10 +90,10 @@ def test_idx_gives_both_parts(tmp_path: Path) -> None:
 @pytest.mark.parametrize("window", [20, 100, 5000])
 @pytest.mark.parametrize("batch_size", [20, 7])
 def test_every_sample_comes_once_an_epoch(window: int, batch_size: int) -> None:
-    feed = feed_of(buffered(ArraySource(X, Y), window), batch_size, epochs=2)
+    batches = batches_of(buffered(ArraySource(X, Y), window), batch_size, epochs=2)
     orders = []
     for epoch in range(2):
-        rows, sizes = seen(feed, epoch)
+        rows, sizes = seen(batches, epoch)
         assert sizes == [batch_size] * (1003 // batch_size) + [1003 % batch_size]
         np.testing.assert_array_equal(rows[np.lexsort(rows.T)], X[np.lexsort(X.T)])
         orders.append(rows)
@@ -105,13 +105,13 @@ def test_every_sample_comes_once_an_epoch(window: int, batch_size: int) -> None:
 
 
 def test_without_shuffling_samples_come_in_their_own_order() -> None:
-    np.testing.assert_array_equal(seen(feed_of(buffered(ArraySource(X, Y), 100), shuffle=False), 0)[0], X)
+    np.testing.assert_array_equal(seen(batches_of(buffered(ArraySource(X, Y), 100), shuffle=False), 0)[0], X)
 
 
 @pytest.mark.parametrize("position", [0, 1, 4, 5, 6, 49, 50, 51])
 def test_an_epoch_goes_on_where_it_was(position: int) -> None:
-    whole, _ = seen(feed_of(buffered(ArraySource(X, Y), 100)), 3)
-    rest, _ = seen(feed_of(buffered(ArraySource(X, Y), 100)), 3, position)
+    whole, _ = seen(batches_of(buffered(ArraySource(X, Y), 100)), 3)
+    rest, _ = seen(batches_of(buffered(ArraySource(X, Y), 100)), 3, position)
     np.testing.assert_array_equal(rest, whole[20 * position :])
 
 
@@ -124,7 +124,7 @@ def test_blocks_that_span_windows_are_read_once() -> None:
             return super().read(*arguments)
 
     source = Counted(X, Y)
-    seen(feed_of(buffered(source, 20)), 0)
+    seen(batches_of(buffered(source, 20)), 0)
     assert source.reads == len(source.sizes)
 
 
@@ -183,8 +183,9 @@ def test_each_window_has_the_classes_in_proportion() -> None:
     """Sorted data of ten classes, with windows of a twentieth of them."""
     y = np.sort(np.arange(20_000) % 10)
     source = ArraySource(np.zeros((20_000, 6), np.float32), y)
-    feed = StreamFeed(Network([6, 10]), get_backend("cpu"), "float32", buffered(source, 1000, Network([6, 10])), 100)
-    for samples in feed.windows():
+    network = Network([6, 10])
+    batches = StreamBatches(network, get_backend("cpu"), "float32", buffered(source, 1000, network), 100)
+    for samples in batches.windows():
         counts = np.bincount(samples.y, minlength=10)
         np.testing.assert_allclose(counts, 100, atol=len(samples.y) * 0.12)  # blocks have 78 samples
 
@@ -332,9 +333,9 @@ def test_what_cannot_be_read_in_pieces_is_refused(tmp_path: Path) -> None:
 def test_what_a_source_is_not_given() -> None:
     source = ArraySource(X, Y)
     for keywords, wrong in (({"y": Y}, "y"), ({"sample_weight": Y}, "sample_weight")):
-        with pytest.raises(InvalidParameterError, match=f"^{wrong}: expected none"):
+        with pytest.raises(InvalidParameterError, match=f"^{wrong} must be omitted when x is a Source"):
             Trainer(NETWORK).fit(source, **keywords)
-    with pytest.raises(InvalidParameterError, match=r"^shuffle: expected True or False"):
+    with pytest.raises(InvalidParameterError, match=r"^shuffle must be True or False when x is a Source"):
         Trainer(NETWORK, shuffle=lambda epoch, n: np.arange(n)).fit(source)
     with pytest.raises(InvalidParameterError, match="expected a source of 6 features"):
         Trainer(NETWORK).fit(ArraySource(X[:, :5], Y))
@@ -348,8 +349,8 @@ def test_what_a_source_is_not_given() -> None:
 
 def test_reading_goes_ahead_but_not_beyond_the_last_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded: list[tuple[int, int]] = []
-    load = xpnet.training.streaming.StreamFeed._load
-    monkeypatch.setattr(StreamFeed, "_load", lambda self, key: loaded.append(key) or load(self, key))
+    load = xpnet.training.streaming.StreamBatches._load
+    monkeypatch.setattr(StreamBatches, "_load", lambda self, key: loaded.append(key) or load(self, key))
     Trainer(NETWORK, batch_size=100, epochs=2).fit(buffered(ArraySource(X, Y), 300))
     assert loaded == [(epoch, window) for epoch in range(2) for window in range(4)]
 

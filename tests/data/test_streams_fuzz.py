@@ -18,7 +18,7 @@ from xpnet.data.readers.idx import IDX_NAMES
 from xpnet.data.streams import ArraySource, IterableSource, Source, open_source, split_source
 from xpnet.errors import XpnetError
 from xpnet.nn.network import Network
-from xpnet.training.streaming import StreamFeed
+from xpnet.training.streaming import StreamBatches
 
 NETWORK = Network([1, 2])
 
@@ -84,10 +84,10 @@ def test_each_sample_comes_once_from_any_place(
     network = Network([1, 1], loss="squared_error")
 
     def rows(position: int) -> list[float]:
-        feed = StreamFeed(
+        batches = StreamBatches(
             network, get_backend("cpu"), "float32", source, batch_size, epochs=3, seed=seed, shuffle=shuffle
         )
-        return [v for (a, b), order in feed.batches(epoch, position) for v in a[order.ravel(), 0].tolist()]
+        return [v for (a, b), order in batches.epoch(epoch, position) for v in a[order.ravel(), 0].tolist()]
 
     try:
         whole = rows(0)

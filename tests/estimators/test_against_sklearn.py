@@ -13,7 +13,8 @@ from sklearn.datasets import make_classification, make_multilabel_classification
 
 import xpnet
 from xpnet.backend import Backend, backend_of
-from xpnet.training.callbacks import Callback, EpochRecord
+from xpnet.training.callbacks import Callback
+from xpnet.training.history import EpochRecord
 from xpnet.training.state import Run
 
 CLASSES = ("binary", "multiclass", "multilabel")

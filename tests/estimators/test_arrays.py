@@ -329,7 +329,7 @@ def test_lbfgs_over_chunks(monkeypatch: pytest.MonkeyPatch, wrap: Any) -> None:
 def test_lbfgs_refuses_what_it_would_ignore(name: str) -> None:
     params = {"dropout": {"dropout": 0.2}, "scoring": {"scoring": "accuracy"}, "eval_set": {}}[name]
     options = {"eval_set": (X, BINARY)} if name == "eval_set" else {}
-    with pytest.raises(InvalidParameterError, match=f"{name}: expected none with the solver 'lbfgs'"):
+    with pytest.raises(InvalidParameterError, match=f"{name} cannot be used with solver='lbfgs': expected none"):
         classifier(solver="lbfgs", **params).fit(X, BINARY, **options)
 
 

@@ -12,7 +12,8 @@ from sklearn.metrics import accuracy_score, r2_score
 from tests.models import CASES, VALUES, X, make
 from xpnet.backend import Backend
 from xpnet.data.scaling import fit_scaler
-from xpnet.errors import DataError, ModelFormatError
+from xpnet.data.streams import ArraySource
+from xpnet.errors import DataError, InvalidParameterError, ModelFormatError
 from xpnet.model.model import Model
 from xpnet.nn.network import Network
 
@@ -43,6 +44,21 @@ def test_scores_are_of_the_predictions(name: str) -> None:
         model.params, model.features(X), model.targets(y)
     )
     assert scores["loss"] == pytest.approx(float(loss), rel=1e-9)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_source_has_the_scores_of_its_arrays(name: str) -> None:
+    model, y = make(name, "float64"), CASES[name].y
+    assert model.evaluate(ArraySource(X, y)) == pytest.approx(model.evaluate(X, y), rel=1e-12)
+    x, targets = model.encode((X, y))
+    ((read, read_targets),) = (map(np.concatenate, zip(*model.encode(ArraySource(X, y)), strict=True)),)
+    np.testing.assert_array_equal(read, x)
+    np.testing.assert_array_equal(read_targets, targets)
+
+
+def test_arrays_come_with_targets() -> None:
+    with pytest.raises(InvalidParameterError, match=r"^y must be given when x is an array; received none"):
+        make("text").evaluate(X)
 
 
 @pytest.mark.parametrize("name", ["slopes", "values", "labels"])

@@ -18,7 +18,8 @@ import pytest
 from tests.runs import StopAt
 from xpnet.errors import DivergenceError, InvalidParameterError, XpnetError
 from xpnet.nn.network import Network
-from xpnet.training.callbacks import Callback, EpochRecord, Interrupt, LearningRateSchedule, StopTraining, TimeLimit
+from xpnet.training.callbacks import Callback, Interrupt, LearningRateSchedule, StopTraining, TimeLimit
+from xpnet.training.history import EpochRecord
 from xpnet.training.metrics_file import MetricsFile
 from xpnet.training.progress import Progress
 from xpnet.training.trainer import Run, RunState, Trainer

@@ -22,9 +22,9 @@ from xpnet.nn.network import Network
 from xpnet.nn.optimizers import OPTIMIZERS
 from xpnet.training import samples as batches
 from xpnet.training import state_file as state_io
-from xpnet.training.callbacks import EpochRecord
 from xpnet.training.checkpoint import Checkpoint
-from xpnet.training.early_stopping import StoppingMemory
+from xpnet.training.early_stopping import StoppingState
+from xpnet.training.history import EpochRecord
 from xpnet.training.state import Run, RunState
 from xpnet.training.state_file import load_state, save_state
 from xpnet.training.trainer import Trainer
@@ -130,7 +130,7 @@ def test_nan_and_infinity_survive(tmp_path: Path) -> None:
     assert state.schedule == (1.0, math.inf, 0)
     state = state._replace(
         schedule=(math.nan, -math.inf, 3),
-        stopping=StoppingMemory(best=math.nan, reference=-math.inf, stale=2, improved=True),
+        stopping=StoppingState(best=math.nan, reference=-math.inf, stale=2, improved=True),
         history=records,
         params=np.where(np.arange(state.params.size) == 1, np.nan, state.params),
     )
@@ -303,7 +303,7 @@ def test_another_optimizers_state_is_refused_by_the_trainer(tmp_path: Path) -> N
 
 
 def test_every_part_of_a_state_is_in_the_file() -> None:
-    others = {"params", "step", "total", "best", "history", "stopping", "start", "refuge"}
+    others = {"params", "step", "total", "best", "history", "stopping", "start", "rollback"}
     assert set(RunState._fields) == {*others, *state_io._STATE}
     assert set(EpochRecord._fields) == set(state_io._RECORD)
-    assert set(StoppingMemory._fields) == set(state_io._STOPPING)
+    assert set(StoppingState._fields) == set(state_io._STOPPING)

@@ -20,8 +20,9 @@ from xpnet.errors import DivergenceError, InvalidParameterError, ModelFormatErro
 from xpnet.nn.network import Network
 from xpnet.training import checkpoint
 from xpnet.training import samples as batches
-from xpnet.training.callbacks import Callback, EpochRecord
+from xpnet.training.callbacks import Callback
 from xpnet.training.checkpoint import Checkpoint
+from xpnet.training.history import EpochRecord
 from xpnet.training.state import Run, RunState
 from xpnet.training.state_file import load_state, save_state
 from xpnet.training.trainer import Trainer
@@ -257,7 +258,7 @@ def test_where_there_is_none(tmp_path: Path) -> None:
 
 def test_of_other_data(tmp_path: Path) -> None:
     fit(Checkpoint(tmp_path), StopAt(3))
-    with pytest.raises(InvalidParameterError, match="at most the 2 steps that an epoch has; received 5"):
+    with pytest.raises(InvalidParameterError, match="at most the 2 steps of an epoch; received 5"):
         TRAINER.resume(tmp_path, X[:8], Y[:8])
 
 
@@ -444,6 +445,6 @@ def test_a_folder_of_another_run_is_left_as_it_is(tmp_path: Path) -> None:
 
 def test_what_was_to_go_back_to_is_forgotten_where_a_run_is_to_stop() -> None:
     state = fit(on_divergence="halve", epochs=2).state
-    assert state.refuge is not None
+    assert state.rollback is not None
     run = dataclasses.replace(TRAINER, epochs=3).fit(X, Y, validation=(X[:9], Y[:9]), state=state)
-    assert run.state.refuge is None
+    assert run.state.rollback is None

@@ -7,8 +7,8 @@ import math
 import pytest
 
 from xpnet.errors import InvalidParameterError, UnknownNameError
-from xpnet.training.callbacks import EpochRecord
-from xpnet.training.early_stopping import EARLY_STOPPING, EarlyStopping, StoppingMemory, get_early_stopping
+from xpnet.training.early_stopping import EARLY_STOPPING, EarlyStopping, StoppingState, get_early_stopping
+from xpnet.training.history import EpochRecord
 
 NAN = math.nan
 
@@ -18,11 +18,11 @@ def epoch_of(value: float) -> EpochRecord:
 
 
 def stale(name: str, values: list[float]) -> list[int]:
-    stopping, memory = get_early_stopping(name), StoppingMemory()
+    stopping, state = get_early_stopping(name), StoppingState()
     counts = []
     for value in values:
-        memory = stopping.observe(memory, epoch_of(value))
-        counts.append(memory.stale)
+        state = stopping.observe(state, epoch_of(value))
+        counts.append(state.stale)
     return counts
 
 
@@ -42,30 +42,30 @@ def test_epochs_since_the_best(name: str, values: list[float], expected: list[in
 
 
 def test_it_remembers_the_best() -> None:
-    stopping, memory = get_early_stopping("loss"), StoppingMemory()
+    stopping, state = get_early_stopping("loss"), StoppingState()
     for loss in (3.0, 1.0, 2.0):
-        memory = stopping.observe(memory, epoch_of(loss))
-    assert memory == StoppingMemory(best=-1.0, reference=-1.0, stale=1, improved=False)
+        state = stopping.observe(state, epoch_of(loss))
+    assert state == StoppingState(best=-1.0, reference=-1.0, stale=1, improved=False)
 
 
 def test_the_best_is_the_best_by_however_little() -> None:
-    stopping, memory = get_early_stopping("loss:tolerance=0.5"), StoppingMemory()
+    stopping, state = get_early_stopping("loss:tolerance=0.5"), StoppingState()
     for loss, best, count in ((3.0, -3.0, 0), (2.9, -2.9, 1), (2.8, -2.8, 2), (2.4, -2.4, 0)):
-        memory = stopping.observe(memory, epoch_of(loss))
-        assert (memory.best, memory.stale, memory.improved) == (best, count, True)
+        state = stopping.observe(state, epoch_of(loss))
+        assert (state.best, state.stale, state.improved) == (best, count, True)
 
 
 @pytest.mark.parametrize("validation", [None, {"loss": 1.0, "accuracy": 1.0}])
 def test_the_training_loss_needs_no_validation(validation: dict[str, float] | None) -> None:
     record = EpochRecord(1, 9.0, validation, 0.1, 1.0, 1.0)
-    assert get_early_stopping("training_loss").observe(StoppingMemory(), record).best == -9.0
+    assert get_early_stopping("training_loss").observe(StoppingState(), record).best == -9.0
 
 
 def test_any_name_that_a_validation_gives() -> None:
-    stopping, memory = EarlyStopping("f1", patience=2), StoppingMemory()
+    stopping, state = EarlyStopping("f1", patience=2), StoppingState()
     for f1, count in ((0.5, 0), (0.4, 1), (0.6, 0)):
-        memory = stopping.observe(memory, EpochRecord(1, 9.0, {"f1": f1}, 0.1, 1.0, 1.0))
-        assert (memory.best, memory.stale) == (max(f1, 0.5), count)
+        state = stopping.observe(state, EpochRecord(1, 9.0, {"f1": f1}, 0.1, 1.0, 1.0))
+        assert (state.best, state.stale) == (max(f1, 0.5), count)
 
 
 def test_options() -> None:

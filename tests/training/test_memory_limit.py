@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from tests.command_line import idx_folder, refused, xpnet
-from xpnet.cli import stream_job
+from xpnet.cli import job_data, memory_limit
 from xpnet.data.targets import TargetSummary, infer_task
 from xpnet.errors import InvalidParameterError, size_text
 from xpnet.memory import available_bytes, current_bytes, parse_size, peak_bytes
+from xpnet.model.model import Model
 from xpnet.model.model_file import load_model
 
 
@@ -27,7 +28,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def streamed(monkeypatch: pytest.MonkeyPatch) -> str:
     """Return a limit that small data exceed, as this process is taken to hold little."""
-    monkeypatch.setattr(stream_job, "current_bytes", lambda: 0)
+    monkeypatch.setattr(memory_limit, "current_bytes", lambda: 0)
     return "260MB"
 
 
@@ -68,6 +69,16 @@ def test_pieces_train_as_well_as_the_whole(streamed: str, task: str) -> None:
     assert run(*settings, "--out", "again", "--memory-limit", streamed)["test"] == pieces["test"]
 
 
+def test_the_validation_part_is_not_evaluated_again(streamed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    write()
+    evaluated, evaluate = [], Model.evaluate
+    monkeypatch.setattr(Model, "evaluate", lambda *given, **kw: evaluated.append(given[1]) or evaluate(*given, **kw))
+    summary = run("x.npy", "--epochs", "2", "--hidden", "4", "--memory-limit", streamed, "--out", "run")
+    assert [source.n_samples for source in evaluated] == [14_000, 4_000]  # training and test
+    last = json.loads(Path("run/metrics.jsonl").read_text().splitlines()[-1])
+    assert summary["validation"] == last["validation"]
+
+
 def test_without_parts_the_scaling_is_that_of_the_whole(streamed: str) -> None:
     write()
     settings = ("x.npy", "--epochs", "1", "--hidden", "4", "--val-fraction", "0", "--test-fraction", "0")
@@ -82,14 +93,14 @@ def test_without_parts_the_scaling_is_that_of_the_whole(streamed: str) -> None:
 
 def test_what_fits_is_read_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     write()
-    monkeypatch.setattr(stream_job, "split_source", None)  # which a stream would call
+    monkeypatch.setattr(job_data, "split_source", None)  # which reading in pieces would call
     settings = ("x.npy", "--epochs", "1", "--hidden", "4")
     assert run(*settings, "--out", "a", "--memory-limit", "4GB")["train"] == run(*settings, "--out", "b")["train"]
 
 
 def test_images_keep_their_own_test_part(streamed: str, monkeypatch: pytest.MonkeyPatch) -> None:
     idx_folder("images", 400)
-    monkeypatch.setattr(stream_job, "_in_memory", lambda *_: 1 << 40)
+    monkeypatch.setattr(job_data, "data_bytes", lambda *_: 1 << 40)
     summary = run("images", "--epochs", "30", "--hidden", "4", "--memory-limit", streamed, "--out", "run")
     assert summary["test"]["accuracy"] == 1
     scaler = load_model(Path("run/model.safetensors")).scaler

@@ -11,7 +11,7 @@ from scipy import sparse
 import xpnet.training.samples
 from xpnet.backend import Backend, get_backend
 from xpnet.nn.network import Network
-from xpnet.training.samples import Samples, batches, epoch_order, place, weigh
+from xpnet.training.samples import Samples, epoch_order, pieces, place, weigh
 
 NETWORK = Network([4, 3])
 X = np.random.default_rng(0).standard_normal((7, 4))
@@ -21,7 +21,7 @@ Y = np.asarray([0, 1, 2, 2, 2, 1, 2])
 def orders(n: int, batch_size: int, seed: int = 0, epoch: int = 0, position: int = 0) -> list[np.ndarray]:
     samples = Samples(np.zeros((n, 4)), np.zeros(n, dtype=np.int32))
     order = epoch_order(n, seed, epoch)
-    return [piece for _, piece in batches(NETWORK, get_backend("cpu"), samples, order, batch_size, position)]
+    return [piece for _, piece in pieces(NETWORK, get_backend("cpu"), samples, order, batch_size, position)]
 
 
 @pytest.mark.parametrize(("n", "batch_size"), [(23, 5), (20, 5), (23, 1), (23, 23), (3, 2), (1, 1)])
@@ -81,7 +81,7 @@ def test_pieces_of_sparse_inputs_are_those_of_dense_ones(
     order = epoch_order(7, 0, 0)
     for position in range(4):  # of three full steps and a short one
         taken = []
-        for data, rows in batches(NETWORK, backend, held, order, 2, position):
+        for data, rows in pieces(NETWORK, backend, held, order, 2, position):
             assert rows.shape[0] * rows.shape[1] * 4 <= max(elements, 2 * 4)
             taken += [[backend.to_numpy(a)[row] for a in data] for row in backend.to_numpy(rows)]
         rows_left = [order[start : start + 2] for start in range(2 * position, 7, 2)]

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from xpnet.errors import InvalidParameterError, UnknownNameError
-from xpnet.training.callbacks import EpochRecord
+from xpnet.training.history import EpochRecord
 from xpnet.training.schedules import SCHEDULES, get_schedule
 
 FACTORS = {
@@ -30,7 +30,7 @@ def test_every_schedule_is_tested() -> None:
 @pytest.mark.parametrize("name", FACTORS)
 def test_factors(name: str) -> None:
     schedule = get_schedule(name)
-    assert schedule.memory == ()
+    assert schedule.initial == ()
     assert schedule.observe((), epoch_of(1.0)) == ()  # what the loss does is nothing to these
     epochs = len(FACTORS[name])
     assert [schedule.factor((), epoch, epochs) for epoch in range(epochs)] == pytest.approx(FACTORS[name], rel=1e-14)
@@ -56,14 +56,14 @@ def epoch_of(loss: float) -> EpochRecord:
 )
 def test_adaptive(name: str, losses: list[float], factors: list[float]) -> None:
     schedule = get_schedule(name)
-    memory = schedule.memory
-    assert schedule.factor(memory, 0, len(losses)) == 1
+    state = schedule.initial
+    assert schedule.factor(state, 0, len(losses)) == 1
     actual = []
     for epoch, loss in enumerate(losses):
-        before = memory
-        memory = schedule.observe(memory, epoch_of(loss))
-        assert schedule.observe(before, epoch_of(loss)) == memory  # a pure function
-        actual.append(schedule.factor(memory, epoch + 1, len(losses)))
+        before = state
+        state = schedule.observe(state, epoch_of(loss))
+        assert schedule.observe(before, epoch_of(loss)) == state  # a pure function
+        actual.append(schedule.factor(state, epoch + 1, len(losses)))
     assert actual == pytest.approx(factors, rel=1e-14)
 
 

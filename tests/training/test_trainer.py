@@ -18,12 +18,13 @@ from sklearn.utils.class_weight import compute_sample_weight
 from tests.runs import StopAt
 from xpnet.backend import Backend, backend_of
 from xpnet.nn.network import Network, Parameters
-from xpnet.seeds import Purpose, stream
-from xpnet.training import loop
+from xpnet.seeds import Purpose, seed_sequence
 from xpnet.training import samples as batches
 from xpnet.training.batch_source import Order
-from xpnet.training.callbacks import Callback, EpochRecord, StopTraining
+from xpnet.training.callbacks import Callback, StopTraining
 from xpnet.training.early_stopping import EarlyStopping
+from xpnet.training.history import EpochRecord
+from xpnet.training.loop import TrainingLoop
 from xpnet.training.schedules import get_schedule
 from xpnet.training.trainer import Run, Trainer
 
@@ -36,7 +37,7 @@ NETWORK = Network([N_IN, 6, K], activation="tanh")
 
 
 def shuffled(epoch: int, n: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(stream(seed, Purpose.SHUFFLE, epoch)).permutation(n)
+    return np.random.default_rng(seed_sequence(seed, Purpose.SHUFFLE, epoch)).permutation(n)
 
 
 def by_hand(batch_size: int, rates: Sequence[float], orders: Order = shuffled) -> np.ndarray:
@@ -110,10 +111,10 @@ def test_an_adaptive_schedule_watches_the_validation_loss() -> None:
     trainer = Trainer(network, learning_rate=0.02, schedule="adaptive:patience=2", batch_size=5, epochs=25)
     history = trainer.fit(X, Y, validation=HELD_OUT).history
     schedule = get_schedule(trainer.schedule)
-    memory, expected = schedule.memory, []
+    state, expected = schedule.initial, []
     for record in history:
-        expected.append(0.02 * schedule.factor(memory, 0, 0))
-        memory = schedule.observe(memory, record)
+        expected.append(0.02 * schedule.factor(state, 0, 0))
+        state = schedule.observe(state, record)
     assert [record.learning_rate for record in history] == expected
     assert expected[-1] < 0.02
     assert trainer.fit(X, Y).history[-1].learning_rate == 0.02  # the training loss falls all the time
@@ -438,14 +439,14 @@ def test_nothing_leaves_the_device_within_an_epoch(
 
 def test_no_more_than_one_copy_of_the_parameters_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
     copies: list[weakref.ref[np.ndarray]] = []
-    copy = loop._copy
+    copy = TrainingLoop._copy
 
     def counting(*arguments: Any) -> np.ndarray:
         assert [ref for ref in copies if ref() is not None] == []
         copies.append(weakref.ref(array := copy(*arguments)))
         return array
 
-    monkeypatch.setattr(loop, "_copy", counting)
+    monkeypatch.setattr(TrainingLoop, "_copy", counting)
     x = np.random.default_rng(0).standard_normal((20, 3))
     Trainer(Network([3, 4, 2]), epochs=3).fit(x, np.arange(20) % 2, validation=(x, np.arange(20) % 2))
     assert len(copies) == 4

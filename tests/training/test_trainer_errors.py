@@ -187,7 +187,7 @@ BAD_ORDERS = {
 @pytest.mark.parametrize("case", BAD_ORDERS)
 def test_orders_that_are_none(case: str) -> None:
     order, received = BAD_ORDERS[case]
-    message = f"shuffle: expected 6 indices from 0 to 5 from the function; received {received}"
+    message = f"shuffle: expected the function to return 6 indices from 0 to 5; received {received}"
     with pytest.raises(InvalidParameterError, match=re.escape(message)):
         Trainer(NETWORK, batch_size=2, shuffle=lambda epoch, n: order).fit(X, Y)
 

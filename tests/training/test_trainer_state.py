@@ -17,8 +17,9 @@ from xpnet.backend import Backend, get_backend
 from xpnet.errors import DivergenceError, InvalidParameterError
 from xpnet.nn.network import Network
 from xpnet.training import samples as batches
-from xpnet.training.callbacks import Callback, EpochRecord, StopTraining
+from xpnet.training.callbacks import Callback, StopTraining
 from xpnet.training.evaluation import evaluate
+from xpnet.training.history import EpochRecord
 from xpnet.training.trainer import Run, RunState, Trainer
 
 N, N_IN, K, EPOCHS = 23, 4, 3, 4
@@ -231,8 +232,8 @@ def test_diverged_after_the_best_epoch() -> None:
     ("network", "options", "message"),
     [
         (Network([N_IN, 9, K]), {}, "expected parameters of shape"),
-        (Network([N_IN, 8, K]), {"optimizer": "sgd"}, "expected an optimizer's state with 0 slots; received 2"),
-        (Network([N_IN, 8, K]), {"optimizer": "momentum"}, "expected an optimizer's state with 1 slots; received 2"),
+        (Network([N_IN, 8, K]), {"optimizer": "sgd"}, "expected an optimizer state with 0 slots; received 2"),
+        (Network([N_IN, 8, K]), {"optimizer": "momentum"}, "expected an optimizer state with 1 slots; received 2"),
     ],
 )
 def test_a_state_of_another_network_or_optimizer_is_refused(

@@ -9,6 +9,7 @@ from xpnet.backend.devices import (
     usable_devices,
     without_float_warnings,
 )
+from xpnet.backend.nested import arrays_in, map_arrays
 from xpnet.backend.protocol import Backend, check_index
 from xpnet.backend.registry import list_backends
 from xpnet.backend.steps import Array, RunSteps, Step, run_steps
@@ -19,11 +20,13 @@ __all__ = [
     "Backend",
     "RunSteps",
     "Step",
+    "arrays_in",
     "backend_of",
     "check_index",
     "dtype_name",
     "get_backend",
     "list_backends",
+    "map_arrays",
     "run_steps",
     "to_host",
     "usable_devices",

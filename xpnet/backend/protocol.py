@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -62,11 +63,7 @@ class Backend(Protocol):
         n_steps : int
             Number of steps that the whole training will take, from which an adapter tells whether compiling pays.
         """
-
-        def run(params: Array, state: Any, data: tuple[Array, ...], order: Array) -> tuple[Array, Any, Array]:
-            return run_steps(self.xp, step, params, state, data, order)
-
-        return run
+        return partial(run_steps, self.xp, step)
 
     def scope(self, dtype: str) -> AbstractContextManager[Any]:
         """Return the context that all work of this backend with `dtype` needs."""

@@ -15,8 +15,9 @@ from xpnet.nn.activations import ACTIVATIONS
 from xpnet.nn.losses import LOSSES, get_loss
 from xpnet.nn.network import Network
 from xpnet.nn.optimizers import OPTIMIZERS
-from xpnet.training.callbacks import Callback, EpochRecord
+from xpnet.training.callbacks import Callback
 from xpnet.training.evaluation import outputs
+from xpnet.training.history import EpochRecord
 from xpnet.training.trainer import Run, Trainer
 
 __all__ = ["TOLERANCES", "Case", "Comparison", "Difference", "compare", "relative_difference", "sweep_cases"]

@@ -70,8 +70,9 @@ def parity(
     backends = [reference, *(each.backend for each in found if not isinstance(each, Unavailable) and each.backend)]
     job = prepare(data, TrainOptions(device=first, epochs=epochs, seed=seed, data_dir=data_dir))
     open_results(out, "parity")
-    x, y = job.model.features(job.parts.x_train), job.model.targets(job.parts.y_train)
-    main = Case(job.dataset.name, replace(job.trainer, batch_size="auto"), x, y)
+    arguments = job.arguments()
+    x, y = arguments["x"], arguments["y"]
+    main = Case(job.name, replace(job.trainer, batch_size="auto"), x, y)
     cases = list(sweep_cases(x, y, seed))
     # The longer run shows how the differences grow from epoch to epoch; a small run gives one number for each device.
     by_dtype = {dtype: list(compare(main, backends, dtype)) for dtype in TOLERANCES}

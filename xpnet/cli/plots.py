@@ -12,7 +12,7 @@ import numpy as np
 from xpnet.bench.parity import Comparison
 from xpnet.bench.results import WorkloadResults
 from xpnet.bench.sweep import Sweep
-from xpnet.training.callbacks import EpochRecord
+from xpnet.training.history import EpochRecord
 
 __all__ = ["confusion_matrix_png", "curves_png", "is_available", "parity_png", "sweeps_png", "workloads_png"]
 

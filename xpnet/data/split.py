@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from xpnet.data.checks import check_lengths
 from xpnet.errors import DataError, InvalidParameterError
-from xpnet.seeds import Purpose, stream
+from xpnet.seeds import Purpose, seed_sequence
 
 __all__ = ["Split", "draw_rows", "part_sizes", "split"]
 
@@ -71,7 +71,7 @@ def split(
         raise InvalidParameterError(f"seed: expected an integer of at least 0; received {seed!r}")
     n = len(dataset_x)
     n_validation, n_test = part_sizes(n, validation_fraction, 0.0 if x_test is not None else test_fraction)
-    seeds = [int(state) for state in stream(seed, Purpose.PARTS).generate_state(2)]
+    seeds = [int(state) for state in seed_sequence(seed, Purpose.PARTS).generate_state(2)]
     rest, test = _draw_part(np.arange(n), y, n_test, stratify, seeds[0])
     train, validation = _draw_part(rest, y, n_validation, stratify, seeds[1])
     whole = len(train) == n  # all samples are training samples, so no copy is needed

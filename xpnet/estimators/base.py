@@ -15,16 +15,16 @@ from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from xpnet.backend import Array, Backend, dtype_name, get_backend, to_host
+from xpnet.backend import Array, Backend, dtype_name, get_backend, map_arrays, to_host
 from xpnet.errors import BackendNotInstalledError, DeviceIndexError, DeviceUnavailableError, InvalidParameterError
 from xpnet.estimators import conversion
-from xpnet.estimators.fitting import Fit
+from xpnet.estimators.fitting import Fit, FitData
 from xpnet.estimators.inputs import check_inputs, check_layers, check_same_place, check_training, check_weights, home_of
-from xpnet.estimators.lbfgs import by_lbfgs
-from xpnet.estimators.monitoring import Bridge, Part, split_callbacks
+from xpnet.estimators.lbfgs import fit_lbfgs
+from xpnet.estimators.monitoring import Bridge, split_callbacks
 from xpnet.estimators.parameters import SHARED_CONSTRAINTS
 from xpnet.estimators.solvers import ACTIVATIONS, draw_weights, scikit_learns_name
-from xpnet.estimators.stochastic import by_steps
+from xpnet.estimators.stochastic import fit_stochastic
 from xpnet.model.model import Model
 from xpnet.nn.network import Network, Parameters
 from xpnet.training.evaluation import outputs
@@ -107,7 +107,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         x, labels = check_training(self, X, y, reset=first, dtype=self.dtype, y_numeric=self._y_numeric)
         self._learn_targets(labels, incremental=incremental)
         weight = None if sample_weight is None else check_weights(sample_weight, x.shape[0])
-        training = Part(x, self._encode(labels), labels, self._weights(weight, labels))
+        training = FitData(x, self._encode(labels), labels, self._weights(weight, labels))
         home = home_of(x)
         fit = Fit(
             estimator=self,
@@ -117,7 +117,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             dtype=dtype_name(x),
             rng=check_random_state(self.random_state),
             training=training,
-            held_out=None if eval_set is None else self._held_out(eval_set),
+            validation=None if eval_set is None else self._validation(eval_set),
             callbacks=own,
             incremental=incremental,
         )
@@ -135,7 +135,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             context.call_on_fit_task_begin(estimator=self, **told)
             if before or scikit_learns:
                 own.append(Bridge(self, context, told, lambda params: dict(vars(self._with(params)))))
-            (by_lbfgs if self.solver == "lbfgs" else by_steps)(fit)
+            (fit_lbfgs if self.solver == "lbfgs" else fit_stochastic)(fit)
             context.call_on_fit_task_end(estimator=self, **told, reconstruction_attributes=dict)
         finally:
             self.set_callbacks(*before)
@@ -183,14 +183,14 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             **self._objective(),
         )
 
-    def _held_out(self, eval_set: Sequence[Any]) -> Part:
+    def _validation(self, eval_set: Sequence[Any]) -> FitData:
         if not isinstance(eval_set, tuple | list) or len(eval_set) not in (2, 3):
             raise InvalidParameterError(
                 f"eval_set: expected (X, y) or (X, y, sample_weight); received {type(eval_set).__name__}."
             )
         x, labels = check_training(self, *eval_set[:2], reset=False, dtype=self.dtype, y_numeric=self._y_numeric)
         weight = check_weights(eval_set[2], x.shape[0]) if len(eval_set) == 3 else None
-        return Part(x, self._encode(labels), labels, weight)
+        return FitData(x, self._encode(labels), labels, weight)
 
     def _take(self, network: Network) -> None:
         """Set the specification, and what scikit-learn has of it."""
@@ -292,9 +292,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
 
 
 def _to_host(value: Any) -> Any:
-    """Bring the arrays in lists and named tuples to the host."""
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*map(_to_host, value))
-    if isinstance(value, list | tuple):
-        return type(value)(map(_to_host, value))
-    return to_host(value) if is_array_api_obj(value) else value
+    """Bring the arrays in lists and nested tuples to the host."""
+    if isinstance(value, list):
+        return [_to_host(each) for each in value]
+    return map_arrays(lambda leaf: to_host(leaf) if is_array_api_obj(leaf) else leaf, value)

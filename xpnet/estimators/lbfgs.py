@@ -1,11 +1,10 @@
-"""A fit by L-BFGS: SciPy on the host, the objective and its gradient on the device."""
+"""The solver L-BFGS: SciPy works on the host; the objective and its gradient are computed on the device."""
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -19,90 +18,89 @@ from xpnet.estimators.fitting import NOT_FINITE, Fit
 from xpnet.estimators.monitoring import Verbose
 from xpnet.nn.backprop import penalty, value_and_gradient
 from xpnet.nn.network import Network, Parameters
-from xpnet.training.callbacks import Callback, EpochRecord, Interrupt, StopTraining
+from xpnet.training.callback_list import CallbackList
+from xpnet.training.callbacks import Interrupt, StopTraining
 from xpnet.training.evaluation import chunks
+from xpnet.training.history import EpochRecord
 from xpnet.training.samples import Samples, place, weigh
 from xpnet.training.state import Run, RunState
 from xpnet.training.trainer import Trainer
 
-__all__ = ["by_lbfgs", "objective"]
+__all__ = ["fit_lbfgs", "objective"]
 
 
-def by_lbfgs(fit: Fit) -> None:
-    """Minimise over all samples at once: Byrd, Lu, Nocedal, Zhu (1995), SIAM J. Sci. Comput. 16, 1190-1208."""
+def fit_lbfgs(fit: Fit) -> None:
+    """Minimize over all samples at once: Byrd, Lu, Nocedal, Zhu (1995), SIAM J. Sci. Comput. 16, 1190-1208."""
     est, network, backend = fit.estimator, fit.network, fit.backend
-    for name, given in (("dropout", network.is_random), ("eval_set", fit.held_out), ("scoring", est.scoring)):
+    for name, given in (("dropout", network.is_random), ("eval_set", fit.validation), ("scoring", est.scoring)):
         if given:
-            raise InvalidParameterError(f"{name}: expected none with the solver 'lbfgs'; received one. Choose another.")
+            raise InvalidParameterError(
+                f"{name} cannot be used with solver='lbfgs': expected none; received one. Choose another solver."
+            )
     wide = est.dtype or _widest(backend)
-    with Interrupt() as interrupt, backend.scope(wide):
-        samples = weigh(network, backend, wide, place(network, backend, wide, *fit.training[:2]), fit.training.weight)
+    verbose = [Verbose(est, None, fit.scale)] if est.verbose else []
+    with (
+        Interrupt() as interrupt,
+        backend.scope(wide),
+        CallbackList([*fit.callbacks, *verbose, interrupt]) as callbacks,
+    ):
+        training = fit.training
+        samples = place(network, backend, wide, training.x, training.y)
+        samples = weigh(network, backend, wide, samples, training.weight)
         state = Trainer(network, dtype=wide).initial_state(backend, est._parameters())
-        callbacks = [*fit.callbacks, *([Verbose(est, None, fit.scale)] if est.verbose else []), interrupt]
-        watch = _Watch(fit, state, callbacks)
-        result = None
-        with ExitStack() as ends:  # it calls all of them, also where one raises
-            try:
-                for callback in callbacks:
-                    ends.callback(callback.on_end)
-                    callback.on_start(1, fit.epochs)
-                run = Run(Parameters(state.params, network), state, "running", network)
-                for callback in callbacks:
-                    callback.on_state(run)
-                result = minimize(
-                    objective(network, backend, wide, samples),
-                    backend.to_numpy(state.params).astype(np.float64),
-                    method="L-BFGS-B",
-                    jac=True,
-                    callback=watch,
-                    options={"maxfun": est.max_fun, "maxiter": est.max_iter, "gtol": est.tol},
-                )
-            except StopTraining:  # before the first iteration
-                return
+        iterations = _Iterations(fit, state, callbacks)
+        try:
+            callbacks.on_start(1, fit.epochs)
+            callbacks.on_state(Run(Parameters(state.params, network), state, "running", network))
+            result = minimize(
+                objective(network, backend, wide, samples),
+                backend.to_numpy(state.params).astype(np.float64),
+                method="L-BFGS-B",
+                jac=True,
+                callback=iterations,
+                options={"maxfun": est.max_fun, "maxiter": est.max_iter, "gtol": est.tol},
+            )
+        except StopTraining:  # before the first iteration
+            return
         vector = backend.asarray(result.x.astype(fit.dtype))
     if not (np.isfinite(result.x).all() and np.isfinite(result.fun)):
         raise ValueError(NOT_FINITE)
     if interrupt.requested:
         warnings.warn("Training interrupted by user.", stacklevel=5)
-    est.n_iter_ = result.nit if watch.stopped else _check_optimize_result("lbfgs", result, est.max_iter)
+    est.n_iter_ = result.nit if iterations.stopped else _check_optimize_result("lbfgs", result, est.max_iter)
     est.loss_ = float(result.fun) * fit.scale
     est._keep(Parameters(vector, network), backend, fit.home)
 
 
-class _Watch:
-    """Tells the callbacks of each iteration, as of an epoch of one step; there is no learning rate to change."""
+class _Iterations:
+    """Report each iteration to the callbacks as an epoch of one step. The learning rate of a callback has no effect."""
 
-    def __init__(self, fit: Fit, state: RunState, callbacks: Sequence[Callback]) -> None:
+    def __init__(self, fit: Fit, state: RunState, callbacks: CallbackList) -> None:
         self._fit, self._state, self._callbacks = fit, state, callbacks
-        self._records: list[EpochRecord] = []
         self.stopped = False
 
-    def __call__(self, intermediate_result: Any) -> None:
-        backend, network = self._fit.backend, self._fit.network
+    def __call__(self, intermediate_result: Any) -> None:  # SciPy demands this name
+        backend, network, callbacks, state = self._fit.backend, self._fit.network, self._callbacks, self._state
         params = Parameters(backend.asarray(intermediate_result.x.astype(self._fit.dtype)), network)
-        count = len(self._records) + 1
-        record = EpochRecord(count, float(intermediate_result.fun), None, math.nan, math.nan, math.nan)
-        self._records.append(record)
-        state = self._state._replace(params=params.vector, epoch=count, history=tuple(self._records))
-        run = Run(params, state, "running", network)
+        epoch = state.epoch + 1
+        record = EpochRecord(epoch, float(intermediate_result.fun), None, math.nan, math.nan, math.nan)
+        done = Run(params, state._replace(params=params.vector, position=1), "running", network)
+        self._state = done.state._replace(epoch=epoch, position=0, history=(*state.history, record))
         try:
-            for callback in self._callbacks:
-                callback.learning_rate(count, 1.0)
-                callback.on_steps(count, 1)
-                callback.on_epoch(record, run)
-            for callback in self._callbacks:
-                callback.on_state(run)
+            callbacks.learning_rate(epoch, 1.0)
+            callbacks.on_steps(done)
+            callbacks.on_epoch(record, done._replace(state=self._state))
         except StopTraining:
             self.stopped = True
-            raise StopIteration from None  # SciPy's word for it
+            raise StopIteration from None  # this stops SciPy
 
 
 def objective(
     network: Network, backend: Backend, dtype: str, samples: Samples
 ) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
-    """Return the function from a parameter vector to the objective over all samples and its gradient, on the host.
+    """Return the function from a parameter vector to the objective and its gradient, on the host.
 
-    The samples are taken a chunk at a time, so that the activations of only so many are held.
+    It computes the samples in chunks, so that memory does not grow with their number.
     """
     xp = backend.xp
     summed = replace(network, reduction="sum", l2=0.0, l1=0.0)
@@ -113,8 +111,8 @@ def objective(
         params = backend.asarray(vector.astype(dtype))
         value, gradient = penalty(network, xp, params)
         for rows in chunks(network, n_samples):
-            batch = tuple(array[rows, ...] for array in samples.arrays[1:])
-            more_value, more_gradient = value_and_gradient(summed, xp, params, (samples.x[rows, :], *batch))
+            batch = (samples.x[rows, :], *(array[rows, ...] for array in samples.arrays[1:]))
+            more_value, more_gradient = value_and_gradient(summed, xp, params, batch)
             value, gradient = value + more_value, gradient + more_gradient
         return float(backend.to_numpy(value)) / weight, backend.to_numpy(gradient).astype(np.float64) / weight
 
@@ -122,6 +120,6 @@ def objective(
 
 
 def _widest(backend: Backend) -> str:
-    """Return the widest type of a device: the line search needs the digits."""
+    """Return the widest float type of a device: the line search needs the digits."""
     types = backend.xp.__array_namespace_info__().dtypes(device=backend.device, kind="real floating")
     return "float64" if "float64" in types else "float32"

@@ -1,51 +1,37 @@
-"""What is watched in a fit: losses, scores by scikit-learn's scorers, its callbacks, and its messages."""
+"""Monitoring of a fit: losses, the scores of scikit-learn's scorers, its callbacks, and its messages."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 from sklearn.callback import FitCallback
 from sklearn.metrics import get_scorer
 
 from xpnet.backend import Backend, to_host
+from xpnet.estimators.fitting import FitData
 from xpnet.estimators.solvers import rate_rule
 from xpnet.nn.network import Network, Parameters
-from xpnet.training.callbacks import Callback, EpochRecord, StopTraining
+from xpnet.training.callbacks import Callback, StopTraining
 from xpnet.training.early_stopping import EarlyStopping
 from xpnet.training.evaluation import evaluate
+from xpnet.training.history import EpochRecord, Scores
 from xpnet.training.samples import place
 from xpnet.training.state import Run
 
-__all__ = ["Bridge", "Monitor", "Part", "Verbose", "history_of", "named_scorers", "split_callbacks"]
+__all__ = ["Bridge", "Monitor", "Verbose", "history_of", "named_scorers", "split_callbacks"]
 
 Scorer = Callable[..., Any]
 _TRAINING = "train_"
 
 
-class Part(NamedTuple):
-    """Samples to train on, or to validate with.
-
-    Attributes
-    ----------
-    x : (n_samples, n_features)
-        Where the user's data lies.
-    y : ndarray, (n_samples,) int32 or (n_samples, n_outputs)
-        As the loss takes it.
-    labels : ndarray
-        As the user has it.
-    weight : (n_samples,) ndarray or None
-    """
-
-    x: Any
-    y: np.ndarray
-    labels: np.ndarray
-    weight: np.ndarray | None
-
-
 def named_scorers(scoring: Any) -> dict[str, Scorer]:
-    """Return scikit-learn's scorers by name, from one name or function, several names, or a mapping."""
+    """Return scikit-learn's scorers by name.
+
+    Parameters
+    ----------
+    scoring : str, callable, iterable of str, mapping of str to str or callable, or None
+    """
     if scoring is None:
         return {}
     if isinstance(scoring, str):
@@ -58,41 +44,55 @@ def named_scorers(scoring: Any) -> dict[str, Scorer]:
 
 
 class Monitor:
-    """Scores after an epoch: the validation part's loss and accuracy or R2, and each scorer's on both parts."""
+    """Evaluate parameters after an epoch.
+
+    The scores are loss and accuracy or R2 of the validation part, and those of each scorer on both parts.
+
+    Parameters
+    ----------
+    network : Network
+    backend : Backend
+    dtype : str
+    training : FitData
+    validation : FitData or None
+    scorers : mapping of str to scorer
+    fitted : (Parameters) -> estimator
+        Return a fitted estimator with these parameters.
+    """
 
     def __init__(
         self,
         network: Network,
         backend: Backend,
         dtype: str,
-        training: Part,
-        held_out: Part | None,
+        training: FitData,
+        validation: FitData | None,
         scorers: Mapping[str, Scorer],
         fitted: Callable[[Parameters], Any],
     ) -> None:
         self._network, self._backend = network, backend
-        self._placed = None if held_out is None else place(network, backend, dtype, held_out.x, held_out.y)
-        self._weight = None if held_out is None else held_out.weight
+        self._placed = None if validation is None else place(network, backend, dtype, validation.x, validation.y)
+        self._weight = None if validation is None else validation.weight
         self._scorers = scorers
         self._fitted = fitted
-        parts = {"": held_out, _TRAINING: training} if scorers else {}
-        # Scorers work on the host, whatever the data's library is.
-        self._parts = {
-            prefix: part._replace(x=part.x if hasattr(part.x, "tocsr") else to_host(part.x))
-            for prefix, part in parts.items()
-            if part is not None
+        scored = {"": validation, _TRAINING: training} if scorers else {}
+        # Scorers work on the host.
+        self._scored = {
+            prefix: data._replace(x=data.x if hasattr(data.x, "tocsr") else to_host(data.x))
+            for prefix, data in scored.items()
+            if data is not None
         }
 
-    def __call__(self, params: Parameters) -> dict[str, float]:
-        """Return the scores by name; those on the training part begin with ``train_``."""
-        scores = {}
+    def __call__(self, params: Parameters) -> Scores:
+        """Return the scores by name. Names of scores on the training part begin with ``train_``."""
+        scores: Scores = {}
         if self._placed is not None:
             x, y, _ = self._placed
             scores = evaluate(self._network, params, x, y, self._backend, self._weight)
         if self._scorers:
             estimator = self._fitted(params)
-            vars(estimator).pop("feature_names_in_", None)  # the parts have lost theirs
-            for prefix, (x, _, labels, weight) in self._parts.items():
+            vars(estimator).pop("feature_names_in_", None)  # the data has no names any more
+            for prefix, (x, _, labels, weight) in self._scored.items():
                 options = {} if weight is None else {"sample_weight": weight}
                 for name, scorer in self._scorers.items():
                     scores[prefix + name] = float(scorer(estimator, x, labels, **options))
@@ -100,12 +100,13 @@ class Monitor:
 
 
 def history_of(records: Sequence[EpochRecord], scale: float) -> dict[str, list[float]]:
-    """Return the curves of a run: ``train_loss``, ``validation_loss``, ``train_<score>`` and so on, and the rate.
+    """Return the curves of a run: ``train_loss``, ``validation_loss``, ``train_<score>`` ... and ``learning_rate``.
 
     Parameters
     ----------
+    records : sequence of EpochRecord
     scale : float
-        What losses are multiplied by.
+        Factor on losses.
     """
     curves: dict[str, list[float]] = {"train_loss": [record.loss * scale for record in records]}
     for name in (records[0].validation or {}) if records else {}:
@@ -118,16 +119,17 @@ def history_of(records: Sequence[EpochRecord], scale: float) -> dict[str, list[f
 
 
 class Verbose(Callback):
-    """Prints what scikit-learn prints.
+    """Print the messages that scikit-learn prints with ``verbose``.
 
     Parameters
     ----------
+    estimator : BaseMLP
     metric : str or None
-        The validation part's score, where that is watched instead of the training loss.
+        Score of the validation part that ends training; None if the training loss does.
     scale : float
-        What losses are multiplied by.
+        Factor on losses.
     stopping : EarlyStopping or None
-        The rule that ends the training.
+        The rule that ends training.
     """
 
     def __init__(self, estimator: Any, metric: str | None, scale: float, stopping: EarlyStopping | None = None) -> None:
@@ -141,23 +143,23 @@ class Verbose(Callback):
         )
 
     def on_epoch(self, record: EpochRecord, run: Run) -> None:
-        """Print the loss, with early stopping the validation part's score, and what follows where it is stale."""
+        """Print the loss, with early stopping the validation score, and a message if it does not improve any more."""
         print(f"Iteration {record.epoch}, loss = {record.loss * self._scale:.8f}")
         if self._metric is not None:
             print(f"Validation score: {(record.validation or {})[self._metric]:f}")
-        if self._stopping is not None and run.state.stopping.stale >= self._stopping.patience:
+        if self._stopping is not None and self._stopping.is_over(run.state.stopping):
             print(self._stale, "Learning rate too small. Stopping." if self._adaptive else "Stopping.")
         elif self._adaptive and (rate := self._initial_rate * run.state.schedule[0]) < record.learning_rate:
             print(f"{self._stale} Setting learning rate to {rate:f}")
 
 
 def split_callbacks(callbacks: Iterable[Any] | None) -> tuple[list[Callback], list[Any]]:
-    """Return the library's own callbacks, and those of scikit-learn's protocol.
+    """Return the callbacks of this library, and those of scikit-learn's protocol.
 
     Raises
     ------
     TypeError
-        One is neither.
+        A callback is neither.
     """
     own, scikit_learns = [], []
     for callback in callbacks or ():
@@ -174,19 +176,19 @@ def split_callbacks(callbacks: Iterable[Any] | None) -> tuple[list[Callback], li
 
 
 class Bridge(Callback):
-    """Tells scikit-learn's callbacks of each epoch."""
+    """Report each epoch to the callbacks of scikit-learn's protocol."""
 
     def __init__(self, estimator: Any, context: Any, training: dict[str, Any], fitted: Callable[[Any], dict[str, Any]]):
         self._estimator, self._context, self._training, self._fitted = estimator, context, training, fitted
 
     def learning_rate(self, epoch: int, rate: float) -> float:
-        """Begin the task of an epoch."""
+        """Begin the task of an epoch in scikit-learn's protocol."""
         self._epoch = self._context.subcontext(task_name="epoch")
         self._epoch.call_on_fit_task_begin(estimator=self._estimator, **self._training)
         return rate
 
     def on_epoch(self, record: EpochRecord, run: Run) -> None:
-        """End the task of an epoch, and the fit where a callback asks for that."""
+        """End the task of an epoch, and stop training if a callback asks for it."""
         stop = self._epoch.call_on_fit_task_end(
             estimator=self._estimator,
             **self._training,

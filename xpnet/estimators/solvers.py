@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.training.callbacks import EpochRecord
-from xpnet.training.early_stopping import EarlyStopping, StoppingMemory
-from xpnet.training.schedules import Memory, Schedule
+from xpnet.training.early_stopping import EarlyStopping, StoppingState
+from xpnet.training.history import EpochRecord
+from xpnet.training.schedules import Schedule, ScheduleState
 
 __all__ = [
     "ACTIVATIONS",
@@ -77,22 +77,22 @@ class Plateau(EarlyStopping):
     Where it watches the training loss the last parameters are kept, not the best.
     """
 
-    def observe(self, memory: StoppingMemory, record: EpochRecord) -> StoppingMemory:
-        """Return the memory after an epoch."""
+    def observe(self, state: StoppingState, record: EpochRecord) -> StoppingState:
+        """Return the state after an epoch."""
         value = self.value(record)
-        best, stale = _count(memory.best, memory.stale, value, self.tolerance)
-        improved = value > memory.best and self.metric != "training_loss"
-        return StoppingMemory(best, best, stale, improved)
+        best, stale = _count(state.best, state.stale, value, self.tolerance)
+        improved = value > state.best and self.metric != "training_loss"
+        return StoppingState(best, best, stale, improved)
 
 
 class AdaptivePlateau(Plateau):
     """The same, but a smaller learning rate comes first."""
 
-    def observe(self, memory: StoppingMemory, record: EpochRecord) -> StoppingMemory:
-        """Return the memory after an epoch."""
-        memory = super().observe(memory, record)
-        over = memory.stale >= self.patience and record.learning_rate > _SMALLEST_RATE
-        return memory._replace(stale=0) if over else memory
+    def observe(self, state: StoppingState, record: EpochRecord) -> StoppingState:
+        """Return the state after an epoch."""
+        state = super().observe(state, record)
+        over = state.stale >= self.patience and record.learning_rate > _SMALLEST_RATE
+        return state._replace(stale=0) if over else state
 
 
 def _count(best: float, stale: int, value: float, tolerance: float) -> tuple[float, int]:
@@ -110,24 +110,24 @@ def inverse_scaling(power: float, seen: int, n_samples: int, *, fresh: bool) -> 
         The optimizer starts anew, so the first epoch has the initial rate.
     """
 
-    def factor(memory: Memory, epoch: int, epochs: int) -> float:
+    def factor(state: ScheduleState, epoch: int, epochs: int) -> float:
         samples = 0 if fresh and epoch == 0 else seen + epoch * n_samples
         return float((samples + 1) ** -power)
 
     return Schedule(factor)
 
 
-def adaptive(stopping: Plateau, memory: StoppingMemory) -> Schedule:
+def adaptive(stopping: Plateau, state: StoppingState) -> Schedule:
     """Return a rate that is divided by 5 where `stopping` would stop, scikit-learn's ``"adaptive"``."""
 
-    def observe(memory: Memory, record: EpochRecord) -> Memory:
-        factor, best, stale = memory
+    def observe(state: ScheduleState, record: EpochRecord) -> ScheduleState:
+        factor, best, stale = state
         best, stale = _count(best, int(stale), stopping.value(record), stopping.tolerance)
         if stale >= stopping.patience and record.learning_rate > _SMALLEST_RATE:
             return factor / _ADAPTIVE_FACTOR, best, 0
         return factor, best, stale
 
-    return Schedule(lambda memory, epoch, epochs: memory[0], observe, (1.0, memory.best, memory.stale))
+    return Schedule(lambda state, epoch, epochs: state[0], observe, (1.0, state.best, state.stale))
 
 
 def draw_weights(

@@ -1,4 +1,4 @@
-"""A fit by mini-batches: scikit-learn's course of it on `xpnet.Trainer`."""
+"""The stochastic solvers: scikit-learn's procedure on top of `xpnet.Trainer`."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from sklearn.exceptions import ConvergenceWarning
 
 from xpnet.data.split import draw_rows
 from xpnet.errors import DivergenceError
-from xpnet.estimators.fitting import NOT_FINITE, Fit
+from xpnet.estimators.fitting import NOT_FINITE, Fit, FitData
 from xpnet.estimators.inputs import take_rows
-from xpnet.estimators.monitoring import Monitor, Part, Verbose, history_of, named_scorers
+from xpnet.estimators.monitoring import Monitor, Verbose, history_of, named_scorers
 from xpnet.estimators.solvers import (
     AdaptivePlateau,
     Plateau,
@@ -24,31 +24,31 @@ from xpnet.estimators.solvers import (
     shuffled,
 )
 from xpnet.training.callbacks import Interrupt
-from xpnet.training.early_stopping import StoppingMemory
+from xpnet.training.early_stopping import StoppingState
 from xpnet.training.evaluation import metric_name
 from xpnet.training.schedules import Schedule, get_schedule
 from xpnet.training.state import Run
 from xpnet.training.trainer import Trainer
 
-__all__ = ["by_steps"]
+__all__ = ["fit_stochastic"]
 
 _AUTO_BATCH_SIZE = 200
 
 
-def by_steps(fit: Fit) -> None:
-    """Train by mini-batches."""
+def fit_stochastic(fit: Fit) -> None:
+    """Train by mini-batches, and set the fitted attributes of the estimator."""
     est = fit.estimator
     if est.early_stopping and fit.incremental:
         raise ValueError("partial_fit does not support early_stopping=True")
-    if est.early_stopping and fit.held_out is None:
+    if est.early_stopping and fit.validation is None:
         fit = _split(fit)
     n_samples = fit.training.x.shape[0]
     scorers = named_scorers(est.scoring)
     metric = next(iter(scorers), metric_name(fit.network, fit.training.y.ndim))
     stopping = _stopping(fit, metric)
     fresh = not fit.incremental or not hasattr(est, "_state")
-    memory = _memory(fit, stopping)
-    # Drawn only where it is needed, so that elsewhere the generator is where scikit-learn's is.
+    stopping_state = _stopping_state(fit, stopping)
+    # Draw a seed only if it is needed: otherwise the generator would be ahead of scikit-learn's.
     seed = int(fit.rng.randint(2**31 - 1)) if fit.network.is_random else 0
     with Interrupt() as interrupt:
         watching = [Verbose(est, metric if est.early_stopping else None, fit.scale, stopping)] if est.verbose else []
@@ -56,7 +56,7 @@ def by_steps(fit: Fit) -> None:
             fit.network,
             optimizer=optimizer_spec(vars(est)),
             learning_rate=float(est.learning_rate_init),
-            schedule=_schedule(fit, stopping, memory, fresh=fresh),
+            schedule=_schedule(fit, stopping, stopping_state, fresh=fresh),
             clip_norm=est.clip_norm,
             batch_size=_batch_size(est.batch_size, n_samples),
             epochs=fit.epochs,
@@ -68,16 +68,16 @@ def by_steps(fit: Fit) -> None:
             callbacks=[*fit.callbacks, *watching, interrupt],
         )
         state = trainer.initial_state(fit.backend, est._parameters())
-        state = state._replace(stopping=memory)
+        state = state._replace(stopping=stopping_state)
         if not fresh:
             state = state._replace(step=est._state.step, schedule=est._state.schedule)
         if est.early_stopping:
             with fit.backend.scope(fit.dtype):
                 state = state._replace(best=fit.backend.xp.asarray(state.params, copy=True))
         monitor = None
-        if fit.held_out is not None or scorers:
+        if fit.validation is not None or scorers:
             fitted = partial(est._with, device=fit.backend)
-            monitor = Monitor(fit.network, fit.backend, fit.dtype, fit.training, fit.held_out, scorers, fitted)
+            monitor = Monitor(fit.network, fit.backend, fit.dtype, fit.training, fit.validation, scorers, fitted)
         diverged = None
         try:
             run = trainer.fit(
@@ -98,22 +98,21 @@ def by_steps(fit: Fit) -> None:
             stacklevel=5,
         )
     est._keep(run.params, fit.backend, fit.home)
-    est._state = run.state._replace(
-        params=None, best=None, history=(), start=None, refuge=None
-    )  # what a next epoch needs
+    # A later epoch needs the rest of the state only.
+    est._state = run.state._replace(params=None, best=None, history=(), start=None, rollback=None)
 
 
 def _split(fit: Fit) -> Fit:
-    """Set a validation part aside, drawn as scikit-learn draws it: stratified for two classes only."""
+    """Split off a validation part as scikit-learn does: stratified for two classes only."""
     est, (x, y, labels, weight) = fit.estimator, fit.training
     binary = y.ndim == 1 and y.dtype.kind == "i" and est.n_outputs_ == 1
     rows = draw_rows(x.shape[0], est.validation_fraction, y.astype(bool)[:, None] if binary else None, fit.rng)
     if len(rows[1]) < 2:
         raise ValueError("The validation set is too small. Increase 'validation_fraction' or the size of your dataset.")
-    training, held_out = (
-        Part(take_rows(x, part), y[part], labels[part], None if weight is None else weight[part]) for part in rows
+    training, validation = (
+        FitData(take_rows(x, part), y[part], labels[part], None if weight is None else weight[part]) for part in rows
     )
-    return replace(fit, training=training, held_out=held_out)
+    return replace(fit, training=training, validation=validation)
 
 
 def _batch_size(batch_size: int | str, n_samples: int) -> int:
@@ -129,31 +128,31 @@ def _batch_size(batch_size: int | str, n_samples: int) -> int:
 def _stopping(fit: Fit, metric: str) -> Plateau:
     est = fit.estimator
     kind = AdaptivePlateau if rate_rule(vars(est)) == "adaptive" else Plateau
-    patience = est.n_iter_no_change + 1  # scikit-learn stops when there have been more
+    patience = est.n_iter_no_change + 1  # scikit-learn stops after more than `n_iter_no_change` epochs
     if est.early_stopping:
         return kind(metric, patience, est.tol)
     return kind("training_loss", patience, est.tol / fit.scale)
 
 
-def _memory(fit: Fit, stopping: Plateau) -> StoppingMemory:
-    """Return what an earlier fit left, which a warm start goes on with."""
+def _stopping_state(fit: Fit, stopping: Plateau) -> StoppingState:
+    """Return the state that an earlier fit left; a warm start continues with it."""
     est = fit.estimator
     best = est.best_validation_score_ if est.early_stopping else -est.best_loss_ / fit.scale
-    # One less than would end the run before it has begun.
-    return StoppingMemory(best, best, min(est._no_improvement_count, stopping.patience - 1))
+    # Below the patience, because otherwise the run would end before it begins.
+    return StoppingState(best, best, min(est._no_improvement_count, stopping.patience - 1))
 
 
-def _schedule(fit: Fit, stopping: Plateau, memory: StoppingMemory, *, fresh: bool) -> Schedule:
-    """Return the schedule: scikit-learn's ``"invscaling"`` and ``"adaptive"``, or one of the library's."""
+def _schedule(fit: Fit, stopping: Plateau, state: StoppingState, *, fresh: bool) -> Schedule:
+    """Return the schedule: scikit-learn's ``"invscaling"`` and ``"adaptive"``, or one of this library."""
     est = fit.estimator
     rule = rate_rule(vars(est))
     if rule == "invscaling":
         return inverse_scaling(est.power_t, est.t_, fit.training.x.shape[0], fresh=fresh)
-    return adaptive(stopping, memory) if rule == "adaptive" else get_schedule(rule)
+    return adaptive(stopping, state) if rule == "adaptive" else get_schedule(rule)
 
 
 def _record(fit: Fit, run: Run, metric: str) -> None:
-    """Set the attributes that tell the course of the training."""
+    """Set the attributes that describe the course of training."""
     est, records = fit.estimator, run.history
     est.n_iter_ = len(records)
     est.t_ += fit.training.x.shape[0] * len(records)
@@ -163,7 +162,8 @@ def _record(fit: Fit, run: Run, metric: str) -> None:
     history = vars(est).setdefault("history_", {})
     curves = history_of(records, fit.scale)
     before = len(next(iter(history.values()), []))
-    for name in {**history, **curves}:  # of one length, also where an earlier fit had no validation part
+    # All curves have one length, also if an earlier fit had no validation part.
+    for name in {**history, **curves}:
         history.setdefault(name, [math.nan] * before).extend(curves.get(name, [math.nan] * len(records)))
     est._no_improvement_count = run.state.stopping.stale
     if est.early_stopping:
@@ -177,4 +177,4 @@ def _after_divergence(fit: Fit, exc: DivergenceError) -> None:
     if not fit.estimator.early_stopping:
         raise ValueError(f"{NOT_FINITE} {exc}") from exc
     fit.estimator.validation_scores_.append(float("nan"))
-    warnings.warn(f"{exc} Those of the best epoch are restored.", ConvergenceWarning, stacklevel=6)
+    warnings.warn(f"{exc} The parameters of the best epoch are restored.", ConvergenceWarning, stacklevel=6)

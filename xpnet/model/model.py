@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
 from xpnet.backend import Backend, get_backend, to_host
 from xpnet.data.scaling import Scaler
+from xpnet.data.streams import Source
 from xpnet.data.targets import Task, encode_targets
 from xpnet.errors import InvalidParameterError, ModelFormatError
 from xpnet.nn.network import Network, Parameters
 from xpnet.training.evaluation import assess, metric_name, outputs
+from xpnet.training.history import Scores
+from xpnet.training.streaming import evaluate_source
 
 __all__ = ["Model"]
 
@@ -101,6 +104,17 @@ class Model:
             return self.target_scaler.transform(encoded, self.vector.dtype)
         return encoded.astype(self.vector.dtype)
 
+    @overload
+    def encode(self, data: Source) -> Source: ...
+    @overload
+    def encode(self, data: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]: ...
+    def encode(self, data: tuple[np.ndarray, np.ndarray] | Source) -> tuple[np.ndarray, np.ndarray] | Source:
+        """Return raw features and targets as `Trainer.fit` takes them: arrays, or a source of such arrays."""
+        if isinstance(data, Source):
+            return data.map(lambda x, y: (self.features(x), self.targets(y)))
+        x, y = data
+        return self.features(x), self.targets(y)
+
     def outputs(self, x: np.ndarray, device: str | Backend = "cpu") -> np.ndarray:
         """Return the network's output for raw features, (n_samples, n_out)."""
         backend = get_backend(device)
@@ -151,15 +165,28 @@ class Model:
             output = self.target_scaler.inverse(output)
         return output[:, 0] if output.shape[1] == 1 else output
 
-    def evaluate(self, x: np.ndarray, y: np.ndarray, device: str | Backend = "cpu") -> dict[str, float]:
-        """Return the mean loss (of scaled targets, without penalties) and ``accuracy`` or ``r2`` on raw data."""
+    def evaluate(self, x: np.ndarray | Source, y: np.ndarray | None = None, device: str | Backend = "cpu") -> Scores:
+        """Return the mean loss (of scaled targets, without penalties) and ``accuracy`` or ``r2`` on raw data.
+
+        Parameters
+        ----------
+        x : (n_samples, n_features) or Source
+        y : (n_samples,) or (n_samples, n_outputs)
+            Raw targets; omitted for a source.
+        device : str or Backend
+        """
+        if isinstance(x, Source):
+            backend, dtype = get_backend(device), self.vector.dtype.name
+            with backend.scope(dtype):
+                params = Parameters(backend.asarray(self.vector), self.network)
+                return evaluate_source(self.network, params, self.encode(x), backend, dtype)
+        if y is None:
+            raise InvalidParameterError("y must be given when x is an array; received none. Give the targets of x.")
         scores, _ = self.assess(x, y, device)
         return scores
 
-    def assess(
-        self, x: np.ndarray, y: np.ndarray, device: str | Backend = "cpu"
-    ) -> tuple[dict[str, float], np.ndarray]:
-        """Return what `evaluate` and what `predict` return, from one pass over the samples."""
+    def assess(self, x: np.ndarray, y: np.ndarray, device: str | Backend = "cpu") -> tuple[Scores, np.ndarray]:
+        """Return the scores of `evaluate` and the predictions of `predict` in one pass over the samples."""
         backend = get_backend(device)
         with backend.scope(self.vector.dtype.name):
             params = Parameters(backend.asarray(self.vector), self.network)

@@ -13,7 +13,7 @@ from array_api_compat import array_namespace
 from xpnet.backend import Array
 from xpnet.errors import InvalidParameterError
 from xpnet.nn.initializers import get_initializer
-from xpnet.seeds import Purpose, stream
+from xpnet.seeds import Purpose, seed_sequence
 
 if TYPE_CHECKING:
     from xpnet.nn.network import Network
@@ -79,7 +79,7 @@ class Parameters(Sequence[tuple[Array, Array]]):
 
 def draw(network: Network, seed: int, dtype: str = "float64") -> np.ndarray:
     """Draw the initial parameter vector, (n_parameters,), on the host: each layer in float64, then rounded."""
-    rng = np.random.default_rng(stream(seed, Purpose.WEIGHTS))
+    rng = np.random.default_rng(seed_sequence(seed, Purpose.WEIGHTS))
     vector = np.zeros(network.n_parameters, dtype)
     params = Parameters(vector, network)
     drawn = zip(params, params.slopes, network.functions, network.initializers, strict=True)

@@ -14,7 +14,7 @@ from xpnet.nn.backprop import value_and_gradient
 from xpnet.nn.counter_rng import advance
 from xpnet.nn.network import Network
 from xpnet.nn.optimizers import Optimizer, OptimizerState, get_optimizer
-from xpnet.seeds import Purpose, stream
+from xpnet.seeds import Purpose, seed_sequence
 
 __all__ = [
     "StepState",
@@ -46,7 +46,7 @@ class StepState(NamedTuple):
 
 def init_state(network: Network, optimizer: Optimizer, params: Array, seed: int, backend: Backend) -> StepState:
     """Return the state before the first step."""
-    word = stream(seed, Purpose.MASKS).generate_state(1).view(np.int32)
+    word = seed_sequence(seed, Purpose.MASKS).generate_state(1).view(np.int32)
     key = np.asarray([*word, 0], dtype=np.int32)
     return StepState(optimizer.init(backend.xp, params, network.n_weights), backend.asarray(key))
 

@@ -1,4 +1,4 @@
-"""Callbacks: what a run tells to whoever watches it, and what they may ask of it."""
+"""Callbacks: what a run reports while it lasts, and what a callback may ask of it."""
 
 from __future__ import annotations
 
@@ -7,94 +7,98 @@ import threading
 import time
 from collections.abc import Callable
 from types import FrameType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from xpnet.constraints import check_constraints, real
 from xpnet.errors import InvalidParameterError
+from xpnet.training.history import EpochRecord
+from xpnet.training.state import Run
 
-__all__ = ["Callback", "EpochRecord", "Interrupt", "LearningRateSchedule", "StopTraining", "TimeLimit"]
-
-
-class EpochRecord(NamedTuple):
-    """What is known after an epoch.
-
-    Attributes
-    ----------
-    epoch : int
-        Counted from 1.
-    loss : float
-        Objective, the mean over the epoch's batches as they were trained.
-    validation : dict or None
-        ``loss`` and ``accuracy`` or ``r2`` of the validation part, or whatever a function gave in their place.
-    learning_rate : float
-    seconds : float
-        Of the epoch's steps and of what callbacks do between them, without validation.
-    samples_per_second : float
-    """
-
-    epoch: int
-    loss: float
-    validation: dict[str, float] | None
-    learning_rate: float
-    seconds: float
-    samples_per_second: float
+__all__ = ["Callback", "Interrupt", "LearningRateSchedule", "StopTraining", "TimeLimit"]
 
 
 class StopTraining(Exception):  # noqa: N818 - a request, like StopIteration
-    """Raised by a callback: training ends at once, with the parameters as they are between two batches."""
+    """Raise it in a callback to stop training at once, with the parameters as they are between two batches."""
 
 
 class Callback:
-    """Base of callbacks: derive and override what is needed. Each is called between two batches."""
+    """Base class of callbacks: derive from it and override the hooks that you need.
+
+    Every hook is called between two batches.
+    """
 
     def on_start(self, n_steps: int, epochs: int) -> None:
-        """Before the first step of a run with `n_steps` steps an epoch."""
+        """Prepare for a run. Called before the first step.
+
+        Parameters
+        ----------
+        n_steps : int
+            Steps of one epoch.
+        epochs : int
+        """
 
     def on_steps(self, epoch: int, done: int) -> None:
-        """After some steps; `done` is their number in this epoch."""
+        """React to some steps. Called several times an epoch.
 
-    def on_epoch(self, record: EpochRecord, run: Any) -> None:
-        """After each epoch and its validation.
+        Parameters
+        ----------
+        epoch : int
+            Number of the epoch, counted from 1.
+        done : int
+            Completed steps of this epoch.
+        """
+
+    def on_epoch(self, record: EpochRecord, run: Run) -> None:
+        """React to an epoch. Called after each epoch and its validation.
 
         Parameters
         ----------
         record : EpochRecord
         run : Run
-            As if training ended here. The arrays in its `state` are overwritten by the next steps; those in its
+            The result if training ended here. The next steps overwrite the arrays in its `state`; those in its
             `params` are copies.
         """
 
     def learning_rate(self, epoch: int, rate: float) -> float:
-        """Before each epoch, counted from 1: return the learning rate, given that of the schedule."""
+        """Return the learning rate of an epoch. Called before each epoch.
+
+        Parameters
+        ----------
+        epoch : int
+            Number of the epoch, counted from 1.
+        rate : float
+            Learning rate of the schedule.
+        """
         return rate
 
-    def on_state(self, run: Any) -> None:
-        """Behind the other hooks: at the start, after some steps, after each epoch, and at the end but for errors.
+    def on_state(self, run: Run) -> None:
+        """Save the state of a run, which is complete here.
 
-        It is for what keeps the state of a run, which is whole here.
+        Called after all other hooks: at the start, after some steps, after each epoch, and at the end unless training
+        raised.
 
         Parameters
         ----------
         run : Run
-            As in `on_epoch`; at the end `stopped` says how it ended.
+            As in `on_epoch`. At the end its `stopped` says why training ended.
         """
 
     def on_end(self) -> None:
-        """After training, however it ended: also where `on_start` or another callback raised."""
+        """Clean up. Called after training, also if `on_start` or another callback raised."""
 
 
 _ABOVE_0 = real(0, closed=False)
 
 
 class TimeLimit(Callback):
-    """Stops training between two batches when it has taken too long.
+    """Stop training between two batches after a given time.
 
-    Put it behind the callbacks that are to see the last epoch: those after it do not.
+    Put it last: the callbacks after it do not see the last epoch.
 
     Parameters
     ----------
     seconds : float
-        Of wall time, from the start of training.
+        Wall-clock time from the start of training.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -106,22 +110,27 @@ class TimeLimit(Callback):
         self._end = time.monotonic() + self.seconds
 
     def on_steps(self, epoch: int, done: int) -> None:
-        """Look at the clock."""
+        """Stop if the time is over."""
         if time.monotonic() >= self._end:
             raise StopTraining
 
-    def on_epoch(self, record: EpochRecord, run: Any) -> None:
-        """Look again: the validation takes its time too."""
+    def on_epoch(self, record: EpochRecord, run: Run) -> None:
+        """Stop if the time is over; validation takes time too."""
         self.on_steps(record.epoch, 0)
 
 
 class LearningRateSchedule(Callback):
-    """A learning rate of one's own for each epoch.
+    """Set the learning rate of each epoch with a function.
 
     Parameters
     ----------
     function : (epoch, rate) -> float
-        Learning rate of an epoch, counted from 1, given that of the trainer's schedule.
+        Return the learning rate of an epoch, counted from 1, given that of the trainer's schedule.
+
+    Raises
+    ------
+    InvalidParameterError
+        In training, if the function returns something else than a finite number above 0.
 
     Examples
     --------
@@ -129,18 +138,13 @@ class LearningRateSchedule(Callback):
     >>> warm_up = xpnet.LearningRateSchedule(lambda epoch, rate: rate * min(1, epoch / 5))
     >>> warm_up.learning_rate(1, 0.5)
     0.1
-
-    Raises
-    ------
-    InvalidParameterError
-        In training: the function gives no finite number above 0.
     """
 
     def __init__(self, function: Callable[[int, float], float]) -> None:
         self.function = function
 
     def learning_rate(self, epoch: int, rate: float) -> float:
-        """Ask the function."""
+        """Return what the function returns."""
         given = self.function(epoch, rate)
         if not _ABOVE_0.holds(given):
             raise InvalidParameterError(
@@ -150,22 +154,23 @@ class LearningRateSchedule(Callback):
 
 
 class Interrupt(Callback):
-    """On a signal, stop between two batches instead of in the midst of one.
+    """Stop training between two batches when a signal arrives, instead of in the middle of a batch.
 
-    It holds for a run, or, as a context manager, for all that is done in the block. A second Ctrl-C stops at once;
-    further signals of other kinds are ignored, for a terminal that goes or a cluster may send several. It does nothing
-    where Python's handlers are not to be had: in a thread other than the main one, or where another program has set
-    its own; and for a signal that is ignored, as under nohup.
+    It works for one run or, as a context manager, for everything in the block. A second Ctrl-C stops the program at
+    once. Further signals of other kinds are ignored, because a closing terminal or a cluster may send several.
+
+    It does nothing where a handler cannot or must not be replaced: in a thread other than the main thread, if another
+    program has installed its own handler, and for a signal that is ignored, as under nohup.
 
     Parameters
     ----------
     *signals : signal.Signals
-        None stands for Ctrl-C, ``signal.SIGINT``.
+        Signals to listen for; the default is Ctrl-C, ``signal.SIGINT``.
 
     Attributes
     ----------
     received : int or None
-        The first of the signals that came.
+        The first signal that arrived.
 
     Examples
     --------
@@ -186,17 +191,17 @@ class Interrupt(Callback):
 
     @property
     def requested(self) -> bool:
-        """Whether one has come."""
+        """Whether a signal has arrived."""
         return self.received is not None
 
     @property
     def exit_code(self) -> int:
-        """Of a process that it stopped, by the shells' convention."""
+        """Exit code of a process that a signal stopped, by the convention of the shells."""
         return 128 + (signal.SIGINT if self.received is None else self.received)
 
     def __enter__(self) -> Self:
         self._depth += 1
-        if self._depth > 1:  # a run within a block
+        if self._depth > 1:  # a run within a block: the handlers are installed
             return self
         self.received = None
         if threading.current_thread() is threading.main_thread():
@@ -218,14 +223,14 @@ class Interrupt(Callback):
             signal.signal(signal.SIGINT, self._previous[signal.SIGINT])
 
     def on_start(self, n_steps: int, epochs: int) -> None:
-        """Listen."""
+        """Install the handlers."""
         self.__enter__()
 
     def on_steps(self, epoch: int, done: int) -> None:
-        """Stop if it was asked for."""
+        """Stop if a signal has arrived."""
         if self.requested:
             raise StopTraining
 
     def on_end(self) -> None:
-        """Put back the handlers that were there."""
+        """Restore the handlers that were installed before."""
         self.__exit__()

@@ -1,4 +1,4 @@
-"""Early stopping on a chosen metric: a pure function of what it remembers."""
+"""Early stopping on a chosen metric: a rule, and the state that it keeps from epoch to epoch."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from typing import NamedTuple
 from xpnet.constraints import real
 from xpnet.errors import InvalidParameterError
 from xpnet.specs import from_spec
-from xpnet.training.callbacks import EpochRecord
+from xpnet.training.history import EpochRecord
 
-__all__ = ["EARLY_STOPPING", "EarlyStopping", "StoppingMemory", "get_early_stopping"]
+__all__ = ["EARLY_STOPPING", "EarlyStopping", "StoppingState", "get_early_stopping"]
 
 
-class StoppingMemory(NamedTuple):
-    """What is known after an epoch.
+class StoppingState(NamedTuple):
+    """State of early stopping after an epoch.
 
     Attributes
     ----------
     best : float
         Best value so far, signed so that higher is better.
     reference : float
-        The value to beat by more than the tolerance; it moves when that happens.
+        Value that a later epoch must exceed by more than the tolerance. It moves to the value of an epoch that does.
     stale : int
-        Epochs since then.
+        Number of epochs since `reference` last moved.
     improved : bool
-        This epoch is the best so far, by however little.
+        Whether this epoch is the best so far, by any margin.
     """
 
     best: float = -math.inf
@@ -37,27 +37,31 @@ class StoppingMemory(NamedTuple):
 
 
 class EarlyStopping(NamedTuple):
-    """Stop when a metric has not become better by more than `tolerance` for `patience` epochs.
+    """Stop when a metric has not improved by more than `tolerance` for `patience` epochs.
 
-    All metrics are those of the validation part, but for ``"training_loss"``.
+    The metric is a score of the validation part, or ``"training_loss"``.
     """
 
     metric: str
     patience: float = 10
     tolerance: float = 0.0
 
-    def observe(self, memory: StoppingMemory, record: EpochRecord) -> StoppingMemory:
-        """Return the memory after an epoch."""
+    def observe(self, state: StoppingState, record: EpochRecord) -> StoppingState:
+        """Return the state after an epoch."""
         value = self.value(record)
-        best, reference, stale, _ = memory
+        best, reference, stale, _ = state
         if value > reference + self.tolerance:
             reference, stale = value, 0
         else:
             stale += 1
-        return StoppingMemory(value if value > best else best, reference, stale, improved=value > best)
+        return StoppingState(value if value > best else best, reference, stale, improved=value > best)
+
+    def is_over(self, state: StoppingState) -> bool:
+        """Return whether training stops in this state."""
+        return state.stale >= self.patience
 
     def value(self, record: EpochRecord) -> float:
-        """Return the metric, signed so that higher is better."""
+        """Return the metric of an epoch, signed so that higher is better."""
         if self.metric == "training_loss":
             return -record.loss
         scores = record.validation or {}
@@ -77,7 +81,10 @@ _RANGES = {"patience": real(1), "tolerance": real(0)}
 
 
 def get_early_stopping(name: str | EarlyStopping) -> EarlyStopping:
-    """Return the early stopping of a metric, with options after a colon: ``"loss:patience=5"``; one itself as it is."""
+    """Return the early stopping on a metric, with options after a colon: ``"loss:patience=5"``.
+
+    An `EarlyStopping` is returned unchanged.
+    """
     if isinstance(name, EarlyStopping):
         return name
     stopping: EarlyStopping = from_spec("metric for early stopping", name, EARLY_STOPPING, _RANGES)

@@ -1,227 +1,235 @@
-"""The loop of training: epochs of steps, validation, early stopping."""
+"""The training loop: epochs of steps, validation, early stopping, and what happens when the loss diverges."""
 
 from __future__ import annotations
 
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from xpnet.backend import Backend
+from xpnet.backend import Array, Backend, map_arrays
 from xpnet.backend.steps import RunSteps
-from xpnet.constraints import real
 from xpnet.errors import DivergenceError, InvalidParameterError, XpnetWarning
 from xpnet.nn.network import Network, Parameters
-from xpnet.training.batch_source import Feed
-from xpnet.training.callbacks import Callback, EpochRecord, StopTraining
+from xpnet.nn.step import StepState
+from xpnet.training.batch_source import BatchSource
+from xpnet.training.callback_list import CallbackList
+from xpnet.training.callbacks import Callback, StopTraining
 from xpnet.training.early_stopping import EarlyStopping
+from xpnet.training.history import EpochRecord, Scores
 from xpnet.training.schedules import Schedule
-from xpnet.training.state import Refuge, Run, RunState
+from xpnet.training.state import Rollback, Run, RunState
 
-__all__ = ["Plan", "Scores", "run_epochs"]
+__all__ = ["Evaluate", "TrainingLoop"]
 
-# parameters -> scores by name
-Scores = Callable[[Parameters], dict[str, float]]
-
-_AT_LEAST_0 = real(0)
+# Scores of the validation part for given parameters.
+Evaluate = Callable[[Parameters], Scores]
 
 
-class Plan(NamedTuple):
-    """What stays the same through a run."""
+@dataclass(frozen=True)
+class TrainingLoop:
+    """The loop of a run: `run` takes the state of a run from epoch to epoch.
+
+    Parameters
+    ----------
+    network : Network
+    backend : Backend
+    dtype : str
+    run_steps : RunSteps
+        The compiled training step, for several batches at a time.
+    batches : BatchSource
+    epochs : int
+        Number of the last epoch.
+    learning_rate : float
+    schedule : Schedule
+    evaluate : Evaluate or None
+        Evaluates the parameters after each epoch.
+    stopping : EarlyStopping or None
+    halvings : int
+        How often a divergence may halve the learning rate. With 0 a divergence ends the run.
+    callbacks : sequence of Callback
+    """
 
     network: Network
     backend: Backend
     dtype: str
     run_steps: RunSteps
+    batches: BatchSource
+    epochs: int
     learning_rate: float
     schedule: Schedule
+    evaluate: Evaluate | None
     stopping: EarlyStopping | None
-    feed: Feed
-    scores: Scores | None
-    epochs: int
     halvings: int
-    callbacks: tuple[Callback, ...]
+    callbacks: Sequence[Callback]
 
+    def run(self, state: RunState) -> Run:
+        """Train from a state until the last epoch, or until early stopping or a callback ends the run.
 
-def run_epochs(plan: Plan, state: RunState) -> Run:
-    """Train from a state, which is consumed, until the plan's last epoch or until something stops it.
+        The state is consumed: the steps overwrite its arrays.
 
-    Raises
-    ------
-    DivergenceError
-        The loss or the parameters are no longer finite.
-    """
-    if state.position > plan.feed.n_steps:
-        raise InvalidParameterError(
-            f"state: expected at most the {plan.feed.n_steps} steps that an epoch has; received {state.position}. "
-            "Resume with the data and the batch size that the run began with."
-        )
-    if state.position == 0 or state.start is None:
-        state = state._replace(start=_copy(plan, state.params))  # for steps consume the original
-    if not plan.halvings:
-        state = state._replace(refuge=None)
-    elif state.refuge is None:
-        state = _take_refuge(plan, state)
-    with ExitStack() as ends:  # it calls all of them, also where one raises
-        try:
-            for callback in plan.callbacks:
-                ends.callback(callback.on_end)
-                callback.on_start(plan.feed.n_steps, plan.epochs)
-            run = _result(plan, state, "running")
-            _tell(plan, run)
-            while state.epoch < plan.epochs and not _is_over(plan, state):
-                rate = _learning_rate(plan, state)
-                first, started = state.position, time.perf_counter()
-                for state in _steps(plan, state, rate):  # noqa: B020 - it goes on from it
-                    for callback in plan.callbacks:
-                        callback.on_steps(state.epoch + 1, state.position)
-                    _tell(plan, run._replace(state=state))
-                loss = float(plan.backend.to_numpy(state.total)) / plan.feed.n_samples
-                seconds = time.perf_counter() - started
-                if not (math.isfinite(loss) and _is_finite(plan, state)):
-                    state = _go_back(plan, state, loss, rate)
-                    _tell(plan, run._replace(state=state))
-                    continue
-                del run  # and the copy of the epoch before, so that no more than one is held
-                state = state._replace(start=None)
-                state = state._replace(start=_copy(plan, state.params))
-                scores = plan.scores(Parameters(state.start, plan.network)) if plan.scores else None
-                trained = max(
-                    0, plan.feed.n_samples - first * plan.feed.batch_size
-                )  # fewer where an interrupted epoch went on
-                record = EpochRecord(state.epoch + 1, loss, scores, rate, seconds, trained / seconds)
-                state = _close_epoch(plan, state, record)
-                run = _result(plan, state, "running")
-                for callback in plan.callbacks:
-                    callback.on_epoch(record, run)
-                _tell(plan, run)
-            stopped = "early stopping" if _is_over(plan, state) else "epochs"
-        except StopTraining:
-            stopped = "interrupted"
-        run = _result(plan, state, stopped)
-        with suppress(StopTraining):  # it has
-            _tell(plan, run)
-        return run
+        Raises
+        ------
+        DivergenceError
+            The loss or the parameters are no longer finite.
+        """
+        state = self._begin(state)
+        with CallbackList(self.callbacks) as callbacks:
+            try:
+                callbacks.on_start(self.batches.n_steps, self.epochs)
+                run = self._result(state, "running")
+                callbacks.on_state(run)
+                while state.epoch < self.epochs and not self._is_over(state):
+                    rate = callbacks.learning_rate(state.epoch + 1, self._scheduled_rate(state))
+                    state = self._set_rate(state, rate)
+                    first_step, started = state.position, time.perf_counter()
+                    for data, rows in self.batches.epoch(state.epoch, state.position):
+                        state = self._advance(state, rows, *self.run_steps(state.params, state.step, data, rows))
+                        callbacks.on_steps(run._replace(state=state))
+                    loss = float(self.backend.to_numpy(state.total)) / self.batches.n_samples
+                    seconds = time.perf_counter() - started
 
+                    if not (math.isfinite(loss) and self._is_finite(state)):
+                        state = self._roll_back(state, loss, rate)
+                        callbacks.on_state(run._replace(state=state))
+                        continue
+                    # Drop the copy of the parameters at the last epoch's end first: no more than one exists at a time.
+                    del run
+                    state = state._replace(start=None)
+                    state = state._replace(start=self._copy(state.params))
 
-def _tell(plan: Plan, run: Run) -> None:
-    for callback in plan.callbacks:
-        callback.on_state(run)
+                    scores = self.evaluate(Parameters(state.start, self.network)) if self.evaluate else None
+                    speed = self._samples_since(first_step) / seconds
+                    record = EpochRecord(state.epoch + 1, loss, scores, rate, seconds, speed)
+                    state = self._close_epoch(state, record)
+                    run = self._result(state, "running")
+                    callbacks.on_epoch(record, run)
+                stopped = "early stopping" if self._is_over(state) else "epochs"
+            except StopTraining:
+                stopped = "interrupted"
+            run = self._result(state, stopped)
+            with suppress(StopTraining):  # training has stopped
+                callbacks.on_state(run)
+            return run
 
-
-def _learning_rate(plan: Plan, state: RunState) -> float:
-    """Return the learning rate of the next epoch: the schedule's, perhaps halved, as the callbacks change it."""
-    rate = plan.learning_rate * plan.schedule.factor(state.schedule, state.epoch, plan.epochs) * 0.5**state.halvings
-    for callback in plan.callbacks:
-        given = callback.learning_rate(state.epoch + 1, rate)
-        if not _AT_LEAST_0.holds(given):
+    def _begin(self, state: RunState) -> RunState:
+        """Check the position, and make the copies that a run needs before its first step."""
+        if state.position > self.batches.n_steps:
             raise InvalidParameterError(
-                f"learning_rate: expected {_AT_LEAST_0.expected} from {type(callback).__name__} for epoch "
-                f"{state.epoch + 1}; received {given!r}."
+                f"state: expected at most the {self.batches.n_steps} steps of an epoch; received {state.position}. "
+                "Resume with the data and the batch size that the run began with."
             )
-        rate = float(given)
-    return rate
+        if state.position == 0 or state.start is None:
+            state = state._replace(start=self._copy(state.params))
+        if not self.halvings:
+            return state._replace(rollback=None)
+        return state if state.rollback is not None else self._set_rollback(state)
 
+    def _is_over(self, state: RunState) -> bool:
+        return self.stopping is not None and self.stopping.is_over(state.stopping)
 
-def _steps(plan: Plan, state: RunState, rate: float) -> Iterator[RunState]:
-    """Do the rest of an epoch, and yield the state after each call of the compiled run."""
-    backend = plan.backend
-    learning_rate = backend.asarray(np.asarray(rate, dtype=plan.dtype))
-    step = state.step._replace(optimizer=state.step.optimizer._replace(learning_rate=learning_rate))
-    total = state.total
-    for data, rows in plan.feed.batches(state.epoch, state.position):
-        params, step, losses = plan.run_steps(state.params, step, data, rows)
-        total += backend.xp.sum(losses) * (rows.shape[1] if plan.network.reduction == "mean" else 1)
-        state = state._replace(params=params, step=step, total=total, position=state.position + rows.shape[0])
-        yield state
+    def _scheduled_rate(self, state: RunState) -> float:
+        """Return the learning rate of the schedule, halved after each divergence."""
+        return self.learning_rate * self.schedule.factor(state.schedule, state.epoch, self.epochs) * 0.5**state.halvings
 
-
-def _close_epoch(plan: Plan, state: RunState, record: EpochRecord) -> RunState:
-    """Return the state after an epoch: what the schedule and early stopping remember, and a new sum of losses."""
-    stopping, best = state.stopping, state.best
-    if plan.stopping is not None:
-        stopping = plan.stopping.observe(stopping, record)
-        best = state.start if stopping.improved else best
-    if plan.halvings and record.loss < min((earlier.loss for earlier in state.history), default=math.inf):
-        state = _take_refuge(plan, state)
-    return state._replace(
-        epoch=state.epoch + 1,
-        position=0,
-        total=plan.backend.xp.zeros_like(state.total),
-        schedule=plan.schedule.observe(state.schedule, record),
-        stopping=stopping,
-        best=best,
-        history=(*state.history, record),
-    )
-
-
-def _go_back(plan: Plan, state: RunState, loss: float, rate: float) -> RunState:
-    """Return the state with which to begin an epoch again that diverged, if that was not done too often.
-
-    The last epoch may have been beyond help already, so it goes back to that of the lowest loss.
-
-    Raises
-    ------
-    DivergenceError
-    """
-    losses = [record.loss for record in state.history]
-    good = 1 + losses.index(min(losses)) if losses and plan.halvings else state.epoch
-    what = f"training diverged in epoch {state.epoch + 1}: expected a finite loss and finite parameters; received a "
-    what += f"loss of {loss:g} at learning rate {rate:g}."
-    if state.refuge is not None:
-        state = state._replace(start=state.refuge.params)
-    if state.halvings >= plan.halvings or state.refuge is None:
-        often = f", {state.halvings} halvings were not enough" if state.halvings else ""
-        raise DivergenceError(
-            f"{what} Try a smaller learning rate, clipping the gradient or scaling the inputs. The parameters after "
-            f"epoch {good} are kept{often}.",
-            _result(plan, state, "diverged"),
+    def _set_rate(self, state: RunState, rate: float) -> RunState:
+        learning_rate = self.backend.asarray(np.asarray(rate, dtype=self.dtype))
+        return state._replace(
+            step=state.step._replace(optimizer=state.step.optimizer._replace(learning_rate=learning_rate))
         )
-    warnings.warn(
-        f"{what} Going on from the parameters after epoch {good} with half the learning rate "
-        f"({state.halvings + 1} of {plan.halvings} times).",
-        XpnetWarning,
-        stacklevel=4,
-    )
-    params, step = _copy(plan, state.refuge)
-    return state._replace(
-        params=params,
-        step=step,
-        total=plan.backend.xp.zeros_like(state.total),
-        position=0,
-        halvings=state.halvings + 1,
-    )
 
+    def _advance(self, state: RunState, rows: Array, params: Array, step: StepState, losses: Array) -> RunState:
+        """Return the state after the steps of a piece; `rows` is (n_steps, batch), `losses` is (n_steps,)."""
+        n_steps, batch_size = rows.shape
+        total = state.total
+        total += self.backend.xp.sum(losses) * (batch_size if self.network.reduction == "mean" else 1)
+        return state._replace(params=params, step=step, total=total, position=state.position + n_steps)
 
-def _take_refuge(plan: Plan, state: RunState) -> RunState:
-    return state._replace(refuge=Refuge(*_copy(plan, (state.params, state.step))))
+    def _samples_since(self, first_step: int) -> int:
+        """Return the samples of an epoch from a step on: a resumed run trains on a part of its first epoch."""
+        return max(0, self.batches.n_samples - first_step * self.batches.batch_size)
 
+    def _close_epoch(self, state: RunState, record: EpochRecord) -> RunState:
+        """Return the state after an epoch, with the new states of the schedule and of early stopping."""
+        stopping, best = state.stopping, state.best
+        if self.stopping is not None:
+            stopping = self.stopping.observe(stopping, record)
+            best = state.start if stopping.improved else best
+        if self.halvings and record.loss < min((earlier.loss for earlier in state.history), default=math.inf):
+            state = self._set_rollback(state)
+        return state._replace(
+            epoch=state.epoch + 1,
+            position=0,
+            total=self.backend.xp.zeros_like(state.total),
+            schedule=self.schedule.observe(state.schedule, record),
+            stopping=stopping,
+            best=best,
+            history=(*state.history, record),
+        )
 
-def _result(plan: Plan, state: RunState, stopped: str) -> Run:
-    """Return what there is: the parameters of the best epoch where there is one, else the last good ones."""
-    good = state.start
-    if stopped == "interrupted" and _is_finite(plan, state):
-        good = _copy(plan, state.params)
-    return Run(Parameters(good if state.best is None else state.best, plan.network), state, stopped, plan.network)
+    def _result(self, state: RunState, stopped: str) -> Run:
+        """Return the result with the parameters of the best epoch if there is one, else with the last finite ones."""
+        params = state.start
+        if stopped == "interrupted" and self._is_finite(state):
+            params = self._copy(state.params)
+        return Run(Parameters(params if state.best is None else state.best, self.network), state, stopped, self.network)
 
+    # Divergence.
 
-def _is_over(plan: Plan, state: RunState) -> bool:
-    return plan.stopping is not None and state.stopping.stale >= plan.stopping.patience
+    def _is_finite(self, state: RunState) -> bool:
+        """Check the parameters and the optimizer's slots: an infinite second moment would freeze Adam unseen."""
+        xp = self.backend.xp
+        arrays = (state.params, *state.step.optimizer.slots)
+        return bool(self.backend.to_numpy(xp.all(xp.stack([xp.all(xp.isfinite(array)) for array in arrays]))))
 
+    def _set_rollback(self, state: RunState) -> RunState:
+        return state._replace(rollback=Rollback(*self._copy((state.params, state.step))))
 
-def _copy(plan: Plan, value: Any) -> Any:
-    """Copy an array, or all those in a state: the next steps consume the originals."""
-    if not isinstance(value, tuple):
-        return plan.backend.xp.asarray(value, copy=True)
-    parts = (_copy(plan, part) for part in value)
-    return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+    def _roll_back(self, state: RunState, loss: float, rate: float) -> RunState:
+        """Return the state that begins a diverged epoch again with half the learning rate.
 
+        The parameters are those after the epoch of the lowest loss, because the last epoch may have been lost already.
 
-def _is_finite(plan: Plan, state: RunState) -> bool:
-    xp = plan.backend.xp
-    arrays = (state.params, *state.step.optimizer.slots)  # an infinite second moment would freeze Adam unseen
-    return bool(plan.backend.to_numpy(xp.all(xp.stack([xp.all(xp.isfinite(array)) for array in arrays]))))
+        Raises
+        ------
+        DivergenceError
+            The learning rate was halved as often as is allowed.
+        """
+        losses = [record.loss for record in state.history]
+        good = 1 + losses.index(min(losses)) if losses and self.halvings else state.epoch
+        problem = (
+            f"training diverged in epoch {state.epoch + 1}: expected a finite loss and finite parameters; "
+            f"received a loss of {loss:g} at learning rate {rate:g}."
+        )
+        if state.rollback is not None:
+            state = state._replace(start=state.rollback.params)
+        if state.halvings >= self.halvings or state.rollback is None:
+            often = f", {state.halvings} halvings were not enough" if state.halvings else ""
+            raise DivergenceError(
+                f"{problem} Try a smaller learning rate, clipping the gradient or scaling the inputs. The parameters "
+                f"after epoch {good} are kept{often}.",
+                self._result(state, "diverged"),
+            )
+        warnings.warn(
+            f"{problem} Going on from the parameters after epoch {good} with half the learning rate "
+            f"({state.halvings + 1} of {self.halvings} times).",
+            XpnetWarning,
+            stacklevel=4,
+        )
+        params, step = self._copy(state.rollback)
+        return state._replace(
+            params=params,
+            step=step,
+            total=self.backend.xp.zeros_like(state.total),
+            position=0,
+            halvings=state.halvings + 1,
+        )
+
+    def _copy(self, arrays: Any) -> Any:
+        """Copy an array, or all arrays in a tuple: the next steps overwrite the originals."""
+        return map_arrays(lambda array: self.backend.xp.asarray(array, copy=True), arrays)

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from xpnet.files import writing
-from xpnet.training.callbacks import Callback, EpochRecord
+from xpnet.training.callbacks import Callback
+from xpnet.training.history import EpochRecord
 
 __all__ = ["MetricsFile"]
 

@@ -8,7 +8,8 @@ from contextlib import suppress
 from time import perf_counter
 from typing import Any
 
-from xpnet.training.callbacks import Callback, EpochRecord
+from xpnet.training.callbacks import Callback
+from xpnet.training.history import EpochRecord
 
 __all__ = ["METRIC_NAMES", "Progress", "figure"]
 

@@ -12,16 +12,16 @@ from xpnet.backend import Array, Backend, backend_of, to_host
 from xpnet.data.checks import check_data
 from xpnet.errors import DataError, InvalidParameterError
 from xpnet.nn.network import Network
-from xpnet.seeds import Purpose, stream
+from xpnet.seeds import Purpose, seed_sequence
 
 __all__ = [
     "ClassWeight",
     "Samples",
     "SparseRows",
     "as_array",
-    "batches",
     "class_weights",
     "epoch_order",
+    "pieces",
     "place",
     "to_device",
     "weigh",
@@ -253,16 +253,16 @@ def epoch_order(n_samples: int, seed: int, epoch: int, *, shuffle: bool = True) 
     """Return the indices of samples, (n_samples,) int32, in an epoch's order: it follows from seed and epoch alone."""
     if not shuffle:
         return np.arange(n_samples, dtype=np.int32)
-    return np.random.default_rng(stream(seed, Purpose.SHUFFLE, epoch)).permutation(n_samples).astype(np.int32)
+    return np.random.default_rng(seed_sequence(seed, Purpose.SHUFFLE, epoch)).permutation(n_samples).astype(np.int32)
 
 
-def batches(
+def pieces(
     network: Network, backend: Backend, samples: Samples, order: np.ndarray, batch_size: int, position: int
 ) -> Iterator[tuple[tuple[Array, ...], Array]]:
-    """Yield what a compiled run takes, from step `position` of an epoch on: the data, and a piece of the order.
+    """Yield the rest of an epoch, starting with step `position`, in pieces of several steps.
 
-    The pieces are (n_steps, batch) indices into the data, on the device. The last batch, where it is short, is a piece
-    of its own, for a compiled run has one shape.
+    A piece is the data and (n_steps, batch) indices into it, both on the device. If the last batch is smaller it is a
+    piece of its own, because a compiled run has one shape.
     """
     n_samples = order.size
     full = n_samples // batch_size
@@ -271,13 +271,13 @@ def batches(
     sparse = isinstance(samples.x, SparseRows)
     if sparse:
         per_call = min(per_call, max(1, _DENSE_ELEMENTS // (batch_size * network.layer_sizes[0])))
-    pieces = []
+    orders = []
     if position < full:
         rows = order[: full * batch_size].reshape(full, batch_size)
         rows = rows if sparse else backend.asarray(rows)  # to the device once an epoch
-        pieces = [rows[start : min(start + per_call, full), :] for start in range(position, full, per_call)]
+        orders = [rows[start : min(start + per_call, full), :] for start in range(position, full, per_call)]
     if full * batch_size < n_samples and position <= full:
         rest = order[None, full * batch_size :]
-        pieces.append(rest if sparse else backend.asarray(rest))
-    for piece in pieces:
-        yield samples.dense(backend, piece) if sparse else (samples.arrays, piece)
+        orders.append(rest if sparse else backend.asarray(rest))
+    for rows in orders:
+        yield samples.dense(backend, rows) if sparse else (samples.arrays, rows)

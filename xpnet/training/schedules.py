@@ -1,6 +1,6 @@
-"""Learning-rate schedules: a factor on the learning rate for each epoch.
+"""Learning-rate schedules: the factor on the learning rate in each epoch.
 
-A schedule is a pair of pure functions. What it remembers is a tuple of numbers that is saved with the run.
+A schedule is a pair of pure functions. Its state is a tuple of numbers, which is saved with the run.
 """
 
 from __future__ import annotations
@@ -11,70 +11,70 @@ from typing import NamedTuple
 
 from xpnet.constraints import real
 from xpnet.specs import from_spec
-from xpnet.training.callbacks import EpochRecord
+from xpnet.training.history import EpochRecord
 
-__all__ = ["SCHEDULES", "Memory", "Schedule", "get_schedule"]
+__all__ = ["SCHEDULES", "Schedule", "ScheduleState", "get_schedule"]
 
-Memory = tuple[float, ...]
+ScheduleState = tuple[float, ...]
 
 
 class Schedule(NamedTuple):
-    """The factor on the learning rate.
+    """Factor on the learning rate.
 
     Attributes
     ----------
-    factor : (memory, epoch, epochs) -> float
-        Factor for an epoch, counted from 0, of a run of so many epochs.
-    observe : (memory, record) -> memory
-        Memory after an epoch.
-    memory : tuple of float
-        Memory before the first epoch.
+    factor : (state, epoch, epochs) -> float
+        Return the factor for an epoch, counted from 0, in a run of `epochs` epochs.
+    observe : (state, record) -> state
+        Return the state after an epoch.
+    initial : tuple of float
+        State before the first epoch.
     """
 
-    factor: Callable[[Memory, int, int], float]
-    observe: Callable[[Memory, EpochRecord], Memory] = lambda memory, record: memory
-    memory: Memory = ()
+    factor: Callable[[ScheduleState, int, int], float]
+    observe: Callable[[ScheduleState, EpochRecord], ScheduleState] = lambda state, record: state
+    initial: ScheduleState = ()
 
 
 def _inverse_scaling(power: float = 0.5) -> Schedule:
     """``(epoch + 1)^-power``."""
-    return Schedule(lambda memory, epoch, epochs: (epoch + 1) ** -power)
+    return Schedule(lambda state, epoch, epochs: (epoch + 1) ** -power)
 
 
 def _step(every: float = 10, factor: float = 0.1) -> Schedule:
-    """Multiplied by `factor` after each `every` epochs."""
-    return Schedule(lambda memory, epoch, epochs: factor ** (epoch // every))
+    """Multiply by `factor` every `every` epochs."""
+    return Schedule(lambda state, epoch, epochs: factor ** (epoch // every))
 
 
 def _cosine(final: float = 0.0) -> Schedule:
-    """Half a cosine from 1 down to `final`: Loshchilov, Hutter (2017), arXiv:1608.03983, without restarts."""
-    return Schedule(lambda memory, epoch, epochs: final + (1 - final) * 0.5 * (1 + math.cos(math.pi * epoch / epochs)))
+    """Half a cosine from 1 down to `final`, without restarts: Loshchilov, Hutter (2017), arXiv:1608.03983."""
+    return Schedule(lambda state, epoch, epochs: final + (1 - final) * 0.5 * (1 + math.cos(math.pi * epoch / epochs)))
 
 
 def _warmup(epochs: float = 5) -> Schedule:
     """Linear from ``1 / epochs`` to 1 in the first epochs, then constant: Goyal et al. (2017), arXiv:1706.02677."""
-    return Schedule(lambda memory, epoch, _: min(1.0, (epoch + 1) / epochs))
+    return Schedule(lambda state, epoch, _: min(1.0, (epoch + 1) / epochs))
 
 
 def _adaptive(factor: float = 0.2, patience: float = 2, tolerance: float = 1e-4) -> Schedule:
-    """Multiplied by `factor` whenever `patience` epochs in a row did not lower the best loss by `tolerance`.
+    """Multiply by `factor` when `patience` epochs in a row did not lower the best loss by `tolerance`.
 
-    The loss is that of the validation part, where there is one.
+    The loss is that of the validation part if there is one, else the training loss.
     """
 
-    def observe(memory: Memory, record: EpochRecord) -> Memory:
-        current, best, stale = memory
+    def observe(state: ScheduleState, record: EpochRecord) -> ScheduleState:
+        current, best, stale = state
         loss = (record.validation or {}).get("loss", record.loss)
         stale = 0 if loss < best - tolerance else stale + 1
         if stale >= patience:
             return current * factor, min(best, loss), 0
         return current, min(best, loss), stale
 
-    return Schedule(lambda memory, epoch, epochs: memory[0], observe, (1.0, math.inf, 0))
+    return Schedule(lambda state, epoch, epochs: state[0], observe, (1.0, math.inf, 0))
 
 
 SCHEDULES: dict[str, Callable[..., Schedule]] = {
-    "constant": lambda: Schedule(lambda memory, epoch, epochs: 1.0),
+    "constant": lambda: Schedule(lambda state, epoch, epochs: 1.0),
     "inverse_scaling": _inverse_scaling,
     "adaptive": _adaptive,
     "step": _step,
@@ -91,7 +91,10 @@ _RANGES = {
 
 
 def get_schedule(name: str | Schedule) -> Schedule:
-    """Return the schedule of a name, with options after a colon: ``"step:every=5,factor=0.5"``; one itself as it is."""
+    """Return the schedule of a name, with options after a colon: ``"step:every=5,factor=0.5"``.
+
+    A `Schedule` is returned unchanged.
+    """
     if isinstance(name, Schedule):
         return name
     schedule: Schedule = from_spec("schedule", name, SCHEDULES, _RANGES)

@@ -1,4 +1,4 @@
-"""The state of a run as one value, and what training gives."""
+"""The state of a run as one value, and the result of training."""
 
 from __future__ import annotations
 
@@ -10,46 +10,51 @@ from xpnet.nn.network import Network
 from xpnet.nn.optimizers import Optimizer
 from xpnet.nn.parameters import Parameters
 from xpnet.nn.step import StepState
-from xpnet.training.callbacks import EpochRecord
-from xpnet.training.early_stopping import StoppingMemory
+from xpnet.training.early_stopping import StoppingState
+from xpnet.training.history import EpochRecord
 from xpnet.training.samples import to_device
-from xpnet.training.schedules import Memory
+from xpnet.training.schedules import ScheduleState
 
-__all__ = ["Refuge", "Run", "RunState", "adopt"]
+__all__ = ["Rollback", "Run", "RunState", "adopt"]
 
 
-class Refuge(NamedTuple):
-    """What a run that diverges goes back to: copies of what there was after the epoch of the lowest loss."""
+class Rollback(NamedTuple):
+    """Copies of the parameters and the step's state after the epoch with the lowest loss.
+
+    A run that diverges goes back to them.
+    """
 
     params: Array
     step: StepState
 
 
 class RunState(NamedTuple):
-    """All that a run needs to go on, as one value.
+    """Everything that a run needs to go on, as one value.
 
     Attributes
     ----------
     params : (n_parameters,)
     step : StepState
-        The optimizer's state and the generator's key.
+        Optimizer state and key of the random generator.
     total : scalar array
-        Sum of the samples' losses in this epoch so far.
-    epoch, position : int
-        Epochs done, and steps done of the next; the order of an epoch follows from the seed and its number.
+        Sum of the samples' losses so far in this epoch.
+    epoch : int
+        Number of completed epochs. The order of the samples in an epoch follows from this number and the seed.
+    position : int
+        Number of completed steps in the current epoch.
     schedule : tuple of float
-        Memory of the learning-rate schedule.
-    stopping : StoppingMemory
-        Memory of early stopping.
+        State of the learning-rate schedule.
+    stopping : StoppingState
+        State of early stopping.
     best : (n_parameters,) or None
-        Parameters of the best epoch, where there is early stopping.
+        Parameters of the best epoch; None without early stopping.
     history : tuple of EpochRecord
     halvings : int
-        How often the learning rate was halved after a divergence.
+        Number of times that the learning rate was halved after a divergence.
     start : (n_parameters,) or None
-        Copy of the parameters that this epoch began with; None before the first step.
-    refuge : Refuge or None
-        Where the learning rate is to be halved after a divergence.
+        Copy of the parameters at the start of this epoch; None before the first step.
+    rollback : Rollback or None
+        Where to go back to after a divergence; None if a divergence ends the run.
     """
 
     params: Array
@@ -57,26 +62,26 @@ class RunState(NamedTuple):
     total: Array
     epoch: int = 0
     position: int = 0
-    schedule: Memory = ()
-    stopping: StoppingMemory = StoppingMemory()
+    schedule: ScheduleState = ()
+    stopping: StoppingState = StoppingState()
     best: Array | None = None
     history: tuple[EpochRecord, ...] = ()
     halvings: int = 0
     start: Array | None = None
-    refuge: Refuge | None = None
+    rollback: Rollback | None = None
 
 
 class Run(NamedTuple):
-    """What training gives.
+    """Result of training.
 
     Attributes
     ----------
     params : Parameters
-        Of the best epoch with early stopping, else of the last; on the device.
+        Parameters of the best epoch with early stopping, else of the last epoch; on the device.
     state : RunState
     stopped : str
-        Why it ended: ``"epochs"``, ``"early stopping"``, ``"interrupted"`` or ``"diverged"``; ``"running"`` where a
-        callback sees it.
+        Why training ended: ``"epochs"``, ``"early stopping"``, ``"interrupted"`` or ``"diverged"``. A callback sees
+        ``"running"``.
     network : Network
     """
 
@@ -87,23 +92,23 @@ class Run(NamedTuple):
 
     @property
     def history(self) -> tuple[EpochRecord, ...]:
-        """What was known after each epoch, those before a resumption too."""
+        """Return the record of each epoch, including the epochs before a resumption."""
         return self.state.history
 
 
 def adopt(state: RunState, network: Network, optimizer: Optimizer, backend: Backend, dtype: str) -> RunState:
-    """Bring a state, perhaps from another device, to where and to what a run of this network is.
+    """Move a state to the device and the dtype of a run, and check that it fits the network and the optimizer.
 
     Raises
     ------
     InvalidParameterError
-        It is the state of another network or optimizer.
+        The state belongs to another network or optimizer.
     """
 
     def move(array: Array, shape: tuple[int, ...], what: str, dtype: str = dtype) -> Array:
         if tuple(array.shape) != shape:
             raise InvalidParameterError(
-                f"state: expected {what} of shape {shape}, as this network and optimizer have; "
+                f"state: expected {what} of shape {shape} for this network and optimizer; "
                 f"received {tuple(array.shape)}."
             )
         return to_device(backend, array, dtype)
@@ -116,7 +121,7 @@ def adopt(state: RunState, network: Network, optimizer: Optimizer, backend: Back
         given = step.optimizer
         if len(given.slots) != n_slots:
             raise InvalidParameterError(
-                f"state: expected an optimizer's state with {n_slots} slots; received {len(given.slots)}. "
+                f"state: expected an optimizer state with {n_slots} slots; received {len(given.slots)}. "
                 "Resume with the optimizer that the run began with."
             )
         moved = given._replace(
@@ -126,12 +131,12 @@ def adopt(state: RunState, network: Network, optimizer: Optimizer, backend: Back
         )
         return StepState(moved, move(step.key, (2,), "a generator's key", "int32"))
 
-    refuge = state.refuge
+    rollback = state.rollback
     return state._replace(
         params=params,
         step=move_step(state.step),
         start=None if state.start is None else move(state.start, n, "parameters"),
-        refuge=refuge and Refuge(move(refuge.params, n, "parameters"), move_step(refuge.step)),
+        rollback=rollback and Rollback(move(rollback.params, n, "parameters"), move_step(rollback.step)),
         total=move(state.total, (), "a total"),
         best=None if state.best is None else move(state.best, n, "best parameters"),
     )

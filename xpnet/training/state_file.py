@@ -15,9 +15,9 @@ from xpnet.nn.network import Network
 from xpnet.nn.optimizers import OptimizerState
 from xpnet.nn.step import StepState
 from xpnet.tensors import Format
-from xpnet.training.callbacks import EpochRecord
-from xpnet.training.early_stopping import StoppingMemory
-from xpnet.training.state import Refuge, RunState
+from xpnet.training.early_stopping import StoppingState
+from xpnet.training.history import EpochRecord
+from xpnet.training.state import Rollback, RunState
 
 __all__ = ["load_state", "save_state"]
 
@@ -85,8 +85,8 @@ def _tensors(state: RunState) -> dict[str, np.ndarray]:
         tensors["best"] = state.best
     if state.start is not None and state.position > 0:  # else it is what there is already
         tensors["start"] = state.start
-    if state.refuge is not None:
-        tensors |= {"refuge.params": state.refuge.params, **_step_tensors("refuge.", state.refuge.step)}
+    if state.rollback is not None:
+        tensors |= {"refuge.params": state.rollback.params, **_step_tensors("refuge.", state.rollback.step)}
     return {name: to_host(array) for name, array in tensors.items()}
 
 
@@ -118,7 +118,7 @@ def _build(values: dict[str, Any], tensors: dict[str, np.ndarray]) -> tuple[Netw
         raise ModelFormatError("expected the sizes of at most as many layers as there are parameters; received more")
     network = Network(**values["network"])
     _check_tensors(network, tensors)
-    refuge = Refuge(tensors["refuge.params"], _step("refuge.", tensors)) if "refuge.params" in tensors else None
+    rollback = Rollback(tensors["refuge.params"], _step("refuge.", tensors)) if "refuge.params" in tensors else None
     state = RunState(
         tensors["params"],
         _step("", tensors),
@@ -126,12 +126,12 @@ def _build(values: dict[str, Any], tensors: dict[str, np.ndarray]) -> tuple[Netw
         values["epoch"],
         values["position"],
         tuple(values["schedule"]),
-        StoppingMemory(**values["stopping"]),
+        StoppingState(**values["stopping"]),
         tensors.get("best"),
         tuple(EpochRecord(**record) for record in values["history"]),
         values["halvings"],
         tensors.get("start"),
-        refuge,
+        rollback,
     )
     check_constraints(state, _STATE)
     check_constraints(state.stopping, _STOPPING)

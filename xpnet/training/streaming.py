@@ -1,9 +1,9 @@
-"""A feed from a source that need not fit into memory: windows of samples, the next one read while one is trained on.
+"""Batches of data that need not fit into memory: one window of samples is read while another is trained on.
 
-In each epoch the blocks are put in a new order, end to end, in which blocks from all over the data follow each other.
-The samples are cut into windows, each of as many batches as the buffer holds, and within a window they are shuffled.
-Order and windows follow from the seed, the epoch and the sizes alone, so that a run can go on at any batch by reading
-that batch's window.
+In each epoch the blocks of the source are put into a new order, in which blocks from all over the data follow each
+other. The samples are cut into windows of as many batches as the buffer holds, and shuffled within each window. Order
+and windows follow from the seed, the epoch and the sizes alone, so that a run can go on at any batch by reading the
+window of that batch.
 """
 
 from __future__ import annotations
@@ -17,20 +17,21 @@ from xpnet.backend import Backend, get_backend
 from xpnet.data.streams.source import Source
 from xpnet.errors import DataError, InvalidParameterError
 from xpnet.nn.network import Network, Parameters
-from xpnet.seeds import Purpose, stream
-from xpnet.training.batch_source import Feed, Piece
+from xpnet.seeds import Purpose, seed_sequence
+from xpnet.training.batch_source import BatchSource, Piece
 from xpnet.training.evaluation import evaluate_parts
-from xpnet.training.samples import Samples, batches, place
+from xpnet.training.history import Scores
+from xpnet.training.samples import Samples, pieces, place
 
-__all__ = ["StreamFeed", "evaluate_source"]
+__all__ = ["StreamBatches", "evaluate_source"]
 
-_WINDOWS = 3  # held at once: the one that is trained on, the one that is read, and one at their exchange
+_WINDOWS = 3  # held at once: one that is trained on, one that is read, and one while they are exchanged
 
 _Key = tuple[int, int]  # epoch, window
 
 
-class StreamFeed(Feed):
-    """Batches from a source.
+class StreamBatches(BatchSource):
+    """Batches of a source, read in windows.
 
     Parameters
     ----------
@@ -41,19 +42,19 @@ class StreamFeed(Feed):
     source : Source
     batch_size : int
     epochs : int
-        After so many, nothing is read ahead.
+        Nothing is read ahead after the last epoch.
     seed : int
     shuffle : bool
-        Without it blocks and samples come in their own order.
+        Without it blocks and samples keep their own order.
     class_weights : (n_classes,), optional
-        The weight of each class's samples.
+        Weight of the samples of each class.
     buffer_bytes : int, optional
-        In place of the source's.
+        Size of the buffer; the default is that of the source.
 
     Raises
     ------
     InvalidParameterError
-        The buffer does not hold a batch, or the source's features are not the network's.
+        The buffer is too small for a batch, or the source does not have the network's number of features.
     """
 
     def __init__(
@@ -80,18 +81,18 @@ class StreamFeed(Feed):
         self._epochs, self._seed, self._shuffle, self._class_weights = epochs, seed, shuffle, class_weights
         self._n_samples = source.n_samples
         buffer_bytes = buffer_bytes or source.buffer_bytes
-        block_bytes = 2 * int(source.sizes.max()) * source.row_bytes  # as it is read, and what is made of it
+        block_bytes = 2 * int(source.sizes.max()) * source.row_bytes  # as it is read, and converted
         held = max(buffer_bytes - block_bytes, 0) // (_WINDOWS * _sample_bytes(network, dtype))
         if batch_size > held:
             raise InvalidParameterError(
-                f"batch_size: expected at most {held}, which the stream's buffer of {buffer_bytes >> 20} MiB "
-                f"holds {_WINDOWS} times beside a block of {int(source.sizes.max())} samples; received {batch_size}. "
+                f"batch_size: expected at most {held}, because a buffer of {buffer_bytes >> 20} MiB must hold "
+                f"{_WINDOWS} batches and a block of {int(source.sizes.max())} samples; received {batch_size}. "
                 "Use a smaller batch or smaller blocks (row groups), or allow more memory."
             )
         self._window = min(held // batch_size, self.n_steps) * batch_size
         self._host = get_backend("cpu")
         self._ahead: tuple[_Key, Future[Samples]] | None = None
-        # For the worker's use alone: an epoch's order of blocks with where each ends, and the block read last.
+        # Only the worker uses these: the order of an epoch's blocks with the end of each, and the block read last.
         self._blocks: tuple[int, np.ndarray, np.ndarray] = (-1, source.sizes, source.sizes)
         self._last: tuple[int, int, tuple[np.ndarray, np.ndarray]] | None = None
 
@@ -100,20 +101,20 @@ class StreamFeed(Feed):
         """Samples of an epoch."""
         return self._n_samples
 
-    def batches(self, epoch: int, position: int) -> Iterator[Piece]:
-        """Yield the batches of an epoch, counted from 0, from step `position` on."""
+    def epoch(self, number: int, position: int) -> Iterator[Piece]:
+        """Yield the batches of an epoch, counted from 0, starting with step `position`."""
         steps = self._window // self.batch_size
-        for window, samples in self._windows(epoch, position // steps):
+        for window, samples in self._windows(number, position // steps):
             n = samples.x.shape[0]
             order = np.arange(n, dtype=np.int32)
             if self._shuffle:
-                rng = np.random.default_rng(stream(self._seed, Purpose.SHUFFLE, epoch, window))
+                rng = np.random.default_rng(seed_sequence(self._seed, Purpose.SHUFFLE, number, window))
                 order = rng.permutation(n).astype(np.int32)
             first = max(position - window * steps, 0)
-            yield from batches(self._network, self._backend, samples, order, self.batch_size, first)
+            yield from pieces(self._network, self._backend, samples, order, self.batch_size, first)
 
     def windows(self) -> Iterator[Samples]:
-        """Yield the samples of the first epoch, window by window, as they are before the shuffle within it."""
+        """Yield the samples of the first epoch, window by window, not shuffled within a window."""
         return (samples for _, samples in self._windows(0, 0))
 
     def _windows(self, epoch: int, first: int) -> Iterator[tuple[int, Samples]]:
@@ -126,29 +127,29 @@ class StreamFeed(Feed):
             yield window, Samples(*map(self._backend.asarray, samples.arrays))
 
     def _take(self, key: _Key) -> Samples:
-        """Return a window, which may have been read ahead; what the worker raised is raised here."""
+        """Return a window, which may have been read ahead. An error of the worker is raised here."""
         ahead, self._ahead = self._ahead, None
         if ahead is not None:
             if ahead[0] == key:
                 return ahead[1].result()
-            wait([ahead[1]])  # there is one worker at a time
+            wait([ahead[1]])  # one worker at a time
         return self._start(key).result()
 
     def _start(self, key: _Key) -> Future[Samples]:
-        """Read a window in a thread, which ends with it."""
+        """Read a window in a thread of its own."""
         worker = ThreadPoolExecutor(1, "xpnet-stream")
         future = worker.submit(self._load, key)
         worker.shutdown(wait=False)
         return future
 
     def _load(self, key: _Key) -> Samples:
-        """Read a window, on the host."""
+        """Read a window into arrays on the host."""
         epoch, window = key
         start = window * self._window
         n = min(self._window, self.n_samples - start)
         x = np.empty((n, self._source.n_features), self._dtype)
         targets, places, done = [], [], 0
-        with np.errstate(over="ignore"):  # what the dtype cannot hold becomes infinite, and is refused
+        with np.errstate(over="ignore"):  # a value that the dtype cannot hold becomes infinite, and is refused below
             for block, rows in self._stretches(epoch, start, start + n):
                 block_x, block_y = self._read(epoch, block)
                 count = rows.stop - rows.start
@@ -160,7 +161,7 @@ class StreamFeed(Feed):
         try:
             samples = place(self._network, self._host, self._dtype, x, y)
         except (DataError, InvalidParameterError):
-            for block, rows in places:  # which of them it is in
+            for block, rows in places:  # find the block of the error
                 try:
                     place(self._network, self._host, self._dtype, x[rows], y[rows])
                 except (DataError, InvalidParameterError) as exc:
@@ -168,16 +169,18 @@ class StreamFeed(Feed):
             raise
         if self._class_weights is not None:
             if samples.y.ndim > 1:
-                raise InvalidParameterError("class_weight: expected class indices as targets; received numbers.")
+                raise InvalidParameterError(
+                    f"class_weight: expected class indices as targets; received an array of shape {samples.y.shape}."
+                )
             samples = samples._replace(weight=self._class_weights[samples.y].astype(self._dtype))
         return samples
 
     def _stretches(self, epoch: int, start: int, stop: int) -> Iterator[tuple[int, slice]]:
-        """Yield the blocks, and the rows of each, that make the samples from `start` to `stop` of an epoch."""
+        """Yield blocks, and rows of each, that make up the samples from `start` to `stop` of an epoch."""
         if self._blocks[0] != epoch:
             order = np.arange(len(self._source.sizes))
             if self._shuffle and not self._source.is_sequential:
-                order = self._spread(np.random.default_rng(stream(self._seed, Purpose.SHUFFLE, epoch)))
+                order = self._spread(np.random.default_rng(seed_sequence(self._seed, Purpose.SHUFFLE, epoch)))
             self._blocks = epoch, order, np.cumsum(self._source.sizes[order])
         _, order, ends = self._blocks
         i = int(np.searchsorted(ends, start, "right"))
@@ -190,10 +193,10 @@ class StreamFeed(Feed):
             i += 1
 
     def _spread(self, rng: np.random.Generator) -> np.ndarray:
-        """Return an order of blocks in which each window has a block of every stretch of the data, drawn by chance.
+        """Return a random order of blocks in which each window has a block from every stretch of the data.
 
-        It is stratified sampling: of sorted data each window has about the proportions of the whole, where blocks
-        drawn from anywhere would leave some classes scarce in it.
+        This is stratified sampling: if the data is sorted by class, each window still has about the proportions of the
+        whole data. With blocks drawn from anywhere some windows would lack some classes.
         """
         n_blocks, n_windows = len(self._source.sizes), -(-self.n_samples // self._window)
         stretches = np.tile(np.arange(n_windows), (-(-n_blocks // n_windows), 1))
@@ -201,31 +204,29 @@ class StreamFeed(Feed):
         return np.lexsort((rng.random(n_blocks), windows))
 
     def _read(self, epoch: int, block: int) -> tuple[np.ndarray, np.ndarray]:
-        """Read a block; the one at the end of a window is the first of the next."""
+        """Read a block. The last block of a window is kept, because it is the first of the next window."""
         if self._last is None or self._last[:2] != (epoch, block):
-            self._last = None  # before there is another
+            self._last = None  # free it before the next is read
             data = self._source.read(block, epoch)
             size = int(self._source.sizes[block])
             if (len(data[0]), len(data[1])) != (size, size):
                 raise DataError(
-                    f"{self._source.where(block)}: expected {size} samples, as at first; received {len(data[0])} "
-                    f"and {len(data[1])} targets; leave the data alone during a run"
+                    f"{self._source.where(block)}: expected {size} samples, as in the first pass; received "
+                    f"{len(data[0])} samples and {len(data[1])} targets; do not change the data during a run"
                 )
             self._last = epoch, block, data
         return self._last[2]
 
 
 def _sample_bytes(network: Network, dtype: str) -> int:
-    """Return what a sample takes as the step takes it: features, targets, weight, and its place in the order."""
+    """Return the size of a sample in a window: features, targets, weight, and place in the order."""
     return (network.layer_sizes[0] + network.layer_sizes[-1] + 2) * np.dtype(dtype).itemsize
 
 
-def evaluate_source(
-    network: Network, params: Parameters, source: Source, backend: Backend, dtype: str
-) -> dict[str, float]:
-    """Return what `xpnet.training.evaluation.evaluate` returns, for the samples of a source."""
-    # A run that goes on has a window of its own; the buffer is for both.
+def evaluate_source(network: Network, params: Parameters, source: Source, backend: Backend, dtype: str) -> Scores:
+    """Return the scores of `xpnet.training.evaluation.evaluate` for the samples of a source."""
+    # The buffer is shared with the windows of the run that goes on.
     largest = 2 * int(source.sizes.max()) * source.row_bytes
     buffer_bytes = max(source.buffer_bytes // _WINDOWS, _sample_bytes(network, dtype) * _WINDOWS) + largest
-    feed = StreamFeed(network, backend, dtype, source, 1, shuffle=False, buffer_bytes=buffer_bytes)
-    return evaluate_parts(network, params, ((samples.x, samples.y) for samples in feed.windows()), backend)
+    batches = StreamBatches(network, backend, dtype, source, 1, shuffle=False, buffer_bytes=buffer_bytes)
+    return evaluate_parts(network, params, ((samples.x, samples.y) for samples in batches.windows()), backend)

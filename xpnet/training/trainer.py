@@ -1,4 +1,4 @@
-"""The trainer: from a network, data and settings to a run."""
+"""The trainer: it makes a run from a network, data and settings."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from xpnet.errors import InvalidParameterError, OutOfMemoryError
 from xpnet.nn.network import Network
 from xpnet.nn.optimizers import Optimizer, get_optimizer
 from xpnet.nn.step import compile_steps, init_state, micro_batch_advice
-from xpnet.training.batch_source import Feed, MemoryFeed, Order
+from xpnet.training.batch_source import BatchSource, MemoryBatches, Order
 from xpnet.training.callbacks import Callback
 from xpnet.training.checkpoint import load_newest
 from xpnet.training.early_stopping import EarlyStopping, get_early_stopping
 from xpnet.training.evaluation import evaluate, metric_name
-from xpnet.training.loop import Plan, Scores, run_epochs
+from xpnet.training.loop import Evaluate, TrainingLoop
 from xpnet.training.samples import ClassWeight, class_weights, epoch_order, place, to_device, weigh
 from xpnet.training.schedules import Schedule, get_schedule
 from xpnet.training.state import Run, RunState, adopt
-from xpnet.training.streaming import StreamFeed, evaluate_source
+from xpnet.training.streaming import StreamBatches, evaluate_source
 
 __all__ = ["Run", "RunState", "Trainer"]
 
@@ -46,7 +46,7 @@ _CONSTRAINTS = {
     "on_divergence": one_of("stop", "halve"),
 }
 _AUTO_BATCH_SIZE = 32
-_HALVINGS = {"stop": 0, "halve": 5}  # at most
+_HALVINGS = {"stop": 0, "halve": 5}  # of the learning rate in a run, at most
 
 
 @dataclass(frozen=True)
@@ -57,35 +57,35 @@ class Trainer:
     ----------
     network : Network
     optimizer : str or Optimizer
-        In `xpnet.nn.optimizers.OPTIMIZERS`, with options: ``"adam"``, ``"momentum:momentum=0.95"``.
+        Name in `xpnet.nn.optimizers.OPTIMIZERS`, with options: ``"adam"``, ``"momentum:momentum=0.95"``.
     learning_rate : float or None
         None takes the optimizer's default.
     schedule : str or Schedule
-        In `xpnet.training.schedules.SCHEDULES`; it changes the learning rate from epoch to epoch.
+        Name in `xpnet.training.schedules.SCHEDULES`; changes the learning rate from epoch to epoch.
     clip_norm : float or None
-        Largest norm of the gradient.
+        Largest norm of the gradient; a longer gradient is scaled down.
     batch_size : int, "auto" or None
-        1, a mini-batch, or None for the whole set; ``"auto"`` is 32, or all samples if there are fewer.
+        Samples of a batch. None trains on all samples at once; ``"auto"`` is 32, or all samples if there are fewer.
     epochs : int
     early_stopping : str, EarlyStopping or None
         ``"loss"``, ``"accuracy"`` or ``"r2"`` of the validation part, or ``"training_loss"``, with options:
-        ``"loss:patience=10,tolerance=0.001"``. The best epoch's parameters are restored.
+        ``"loss:patience=10,tolerance=0.001"``. The parameters of the best epoch are restored.
     class_weight : "balanced", mapping of class index to weight, or None
     shuffle : bool or callable
-        Take the samples in another order in each epoch, not in their own; a function of the epoch, counted from 0,
-        and the number of samples gives the indices itself.
+        Whether to take the samples in a new order in each epoch. A function of the epoch, counted from 0, and the
+        number of samples returns the indices in the order of that epoch.
     seed : int
-        Of the initial weights, the shuffles and the dropout masks, the same on every backend.
+        Random seed for initial weights, shuffling and dropout; it gives the same numbers on every backend.
     dtype : {"float32", "float64"}
     on_divergence : {"stop", "halve"}
-        When the loss or the parameters are no longer finite: raise `DivergenceError`, or begin the epoch again with
-        half the learning rate, from what there was after the epoch of the lowest loss, at most 5 times; a warning tells
-        of each.
+        What to do if the loss or the parameters are no longer finite. ``"stop"`` raises `DivergenceError`. ``"halve"``
+        goes back to the parameters after the epoch of the lowest loss and begins the epoch again with half the learning
+        rate, at most 5 times, with a warning each time.
     micro_batch : int or None
-        Samples of a batch that a step holds at once. It sums their gradients to that of the batch, so that the result
-        is the same to rounding, dropout masks included, in less memory and more time.
+        Samples of a batch that a step holds at once. The step sums the gradients of these pieces, so it takes less
+        memory and more time. The result is the same to rounding, dropout masks included.
     device : str, Backend or None
-        Where to train; None trains where the data lies, which is the CPU for NumPy arrays.
+        Where to train. None trains where the data lies, which is the CPU for NumPy arrays.
     callbacks : sequence of Callback
 
     Examples
@@ -128,51 +128,54 @@ class Trainer:
         y: Any = None,
         *,
         sample_weight: Any = None,
-        validation: tuple[Any, Any] | Source | Scores | None = None,
+        validation: tuple[Any, Any] | Source | Evaluate | None = None,
         params: Sequence[tuple[Any, Any]] | None = None,
         state: RunState | None = None,
     ) -> Run:
-        """Train from the initial weights of the seed or from given ones, or go on from a state.
+        """Train from the initial weights of the seed, from given weights, or from the state of an earlier run.
 
         Parameters
         ----------
         x : (n_samples, n_in) array of any library, SciPy sparse matrix, or Source
-            A sparse one is made dense some batches at a time; of a source, which has its targets with it, only its
-            buffer is in memory.
+            A sparse matrix is made dense a few batches at a time. A source brings its own targets, and only its buffer
+            is held in memory.
         y : (n_samples,) integers or (n_samples, n_out)
-            Class indices, or targets.
+            Class indices or targets; omitted for a source.
         sample_weight : (n_samples,), optional
         validation : (x, y), Source or callable, optional
-            Evaluated after each epoch; a function of the `Parameters` gives the scores itself, as a dictionary.
+            Validation part, evaluated after each epoch. A function of the `Parameters` returns the scores as a
+            dictionary.
         params : Parameters or sequence of (W, b), optional
             Initial weights, from any device; they are copied.
         state : RunState, optional
-            From an earlier run of the same network and optimizer, perhaps on another device; it is consumed.
+            State of an earlier run of the same network and optimizer, on any device. It is consumed: do not use it
+            afterwards.
 
         Raises
         ------
         InvalidParameterError, DataError
-            Before anything is trained.
+            An argument cannot be used. Nothing was trained.
         OutOfMemoryError
-            It says what was needed, what is free and what would fit.
+            The device is out of memory. The message says what was needed, what is free and what would fit.
         DivergenceError
-            The loss or the parameters are no longer finite; its attribute `run` holds the last good epoch's.
+            The loss or the parameters are no longer finite. Its attribute `run` has the parameters of the last good
+            epoch.
         """
         backend = backend_of(x) if self.device is None and is_array_api_obj(x) else get_backend(self.device or "cpu")
-        feed = None
+        batches = None
         try:
             with backend.scope(self.dtype):
-                feed = self._feed(backend, x, y, sample_weight)
-                plan = self._plan(backend, feed, validation)
+                batches = self._batches(backend, x, y, sample_weight)
+                loop = self._loop(backend, batches, validation)
                 if state is None:
                     state = self.initial_state(backend, params)
                 else:
                     state = adopt(state, self.network, get_optimizer(self.optimizer), backend, self.dtype)
-                return run_epochs(plan, state)
+                return loop.run(state)
         except OutOfMemoryError as exc:
             advice = "Read the data in pieces (--memory-limit, or xpnet.open_source), or use a smaller network."
-            if feed is not None:
-                held = min(self.micro_batch or feed.batch_size, feed.batch_size)
+            if batches is not None:
+                held = min(self.micro_batch or batches.batch_size, batches.batch_size)
                 advice = micro_batch_advice(self.network, self.dtype, held, exc.free)
             raise OutOfMemoryError(exc.device, exc.needed, exc.free, advice) from exc.__cause__
 
@@ -183,18 +186,18 @@ class Trainer:
         y: Any = None,
         *,
         sample_weight: Any = None,
-        validation: tuple[Any, Any] | Source | Scores | None = None,
+        validation: tuple[Any, Any] | Source | Evaluate | None = None,
     ) -> Run:
-        """Go on from the newest usable checkpoint in a folder of `Checkpoint`, or from one file of it.
+        """Go on from the newest usable checkpoint in a folder of `Checkpoint`, or from a single checkpoint file.
 
-        With the trainer's settings and the data as they were, the run is the one that never stopped: bit for bit on
-        NumPy with as many threads, and within rounding on another device. More epochs may be given. The other
-        parameters are those of `fit`.
+        With the same settings and the same data the result is that of a run that never stopped: bit for bit on NumPy
+        with the same number of threads, and to rounding on another device. `epochs` may be larger than before.
+        The other parameters are those of `fit`.
 
         Raises
         ------
         ModelFormatError
-            There is no checkpoint of such a run that can be used; for each that is damaged there is a warning.
+            No checkpoint of this run can be used. A warning names each damaged checkpoint.
 
         Examples
         --------
@@ -215,28 +218,30 @@ class Trainer:
         return adopt(state, network, get_optimizer(self.optimizer), get_backend("cpu"), self.dtype)
 
     def initial_state(self, backend: Backend, params: Sequence[tuple[Any, Any]] | None = None) -> RunState:
-        """Return the state before the first step, with the weights of the seed or with given ones."""
+        """Return the state before the first step, with the initial weights of the seed or with given weights."""
         with backend.scope(self.dtype):
             if params is None:
                 vector = self.network.init(self.seed, backend, self.dtype).vector
             else:
                 given = to_device(backend, self.network.pack(params).vector, self.dtype)
-                vector = backend.xp.asarray(given, copy=True)  # for steps consume it
+                vector = backend.xp.asarray(given, copy=True)  # the steps overwrite it
             step = init_state(self.network, get_optimizer(self.optimizer), vector, self.seed, backend)
             total = backend.asarray(np.zeros((), dtype=self.dtype))
-            return RunState(vector, step, total, schedule=get_schedule(self.schedule).memory)
+            return RunState(vector, step, total, schedule=get_schedule(self.schedule).initial)
 
-    def _plan(self, backend: Backend, feed: Feed, validation: tuple[Any, Any] | Source | Scores | None) -> Plan:
-        scores: Scores | None = None
+    def _loop(
+        self, backend: Backend, batches: BatchSource, validation: tuple[Any, Any] | Source | Evaluate | None
+    ) -> TrainingLoop:
+        evaluation: Evaluate | None = None
         metrics = ["training_loss"]
         if isinstance(validation, Source):
-            scores = partial(evaluate_source, self.network, source=validation, backend=backend, dtype=self.dtype)
+            evaluation = partial(evaluate_source, self.network, source=validation, backend=backend, dtype=self.dtype)
             metrics += ["loss", "accuracy", "r2"]
         elif callable(validation):
-            scores = validation
+            evaluation = validation
         elif validation is not None:
             held_out = place(self.network, backend, self.dtype, *validation)
-            scores = partial(evaluate, self.network, x=held_out.x, y=held_out.y, backend=backend)
+            evaluation = partial(evaluate, self.network, x=held_out.x, y=held_out.y, backend=backend)
             metrics += ["loss", metric_name(self.network, held_out.y.ndim)]
         stopping = get_early_stopping(self.early_stopping) if self.early_stopping else None
         if stopping is not None and stopping.metric not in metrics and not callable(validation):
@@ -246,44 +251,44 @@ class Trainer:
                 f"early_stopping: expected one of {', '.join(metrics)}; received {stopping.metric!r}."
             )
         optimizer = get_optimizer(self.optimizer)
-        n_steps = self.epochs * feed.n_steps
-        return Plan(
+        n_steps = self.epochs * batches.n_steps
+        return TrainingLoop(
             network=self.network,
             backend=backend,
             dtype=self.dtype,
             run_steps=compile_steps(self.network, self.optimizer, backend, self.clip_norm, n_steps, self.micro_batch),
+            batches=batches,
+            epochs=self.epochs,
             learning_rate=self.learning_rate or optimizer.learning_rate,
             schedule=get_schedule(self.schedule),
+            evaluate=evaluation,
             stopping=stopping,
-            feed=feed,
-            scores=scores,
-            epochs=self.epochs,
             halvings=_HALVINGS[self.on_divergence],
             callbacks=tuple(self.callbacks),
         )
 
-    def _feed(self, backend: Backend, x: Any, y: Any, sample_weight: Any) -> Feed:
-        """Return where the batches come from: the device's memory, or a source."""
+    def _batches(self, backend: Backend, x: Any, y: Any, sample_weight: Any) -> BatchSource:
+        """Return the batches of a source, or of samples that are brought to the device."""
         shuffle = self.shuffle
         if isinstance(x, Source):
-            for name, refused, instead in (
-                ("y", y is not None, "none, for a source has its targets with it"),
-                ("sample_weight", sample_weight is not None, "none with a source; give class_weight"),
-                ("shuffle", callable(shuffle), "True or False with a source, which is shuffled by blocks"),
+            for refused, message in (
+                (y is not None, "y must be omitted when x is a Source (it brings its own targets); received an array."),
+                (sample_weight is not None, "sample_weight must be omitted when x is a Source; received an array."),
+                (callable(shuffle), "shuffle must be True or False when x is a Source; received a function."),
             ):
                 if refused:
-                    raise InvalidParameterError(f"{name}: expected {instead}; received one.")
+                    raise InvalidParameterError(message)
             weights = None
             if self.class_weight is not None:
                 weights = class_weights(self.network, self.class_weight, lambda: (targets for _, targets in x))
-            return StreamFeed(
+            return StreamBatches(
                 self.network, backend, self.dtype, x, self._batch_size(x.n_samples),
                 epochs=self.epochs, seed=self.seed, shuffle=bool(shuffle), class_weights=weights,
             )  # fmt: skip
         samples = place(self.network, backend, self.dtype, x, y)
         samples = weigh(self.network, backend, self.dtype, samples, sample_weight, self.class_weight)
         order = shuffle if callable(shuffle) else lambda epoch, n: epoch_order(n, self.seed, epoch, shuffle=shuffle)
-        return MemoryFeed(self.network, backend, samples, self._batch_size(samples.x.shape[0]), order)
+        return MemoryBatches(self.network, backend, samples, self._batch_size(samples.x.shape[0]), order)
 
     def _batch_size(self, n_samples: int) -> int:
         sizes = {"auto": min(_AUTO_BATCH_SIZE, n_samples), None: n_samples}

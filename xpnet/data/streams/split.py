@@ -8,7 +8,7 @@ import numpy as np
 
 from xpnet.data.split import part_sizes
 from xpnet.data.streams.source import Array, Source, copy_description
-from xpnet.seeds import Purpose, stream
+from xpnet.seeds import Purpose, seed_sequence
 
 __all__ = ["SourceSplit", "SourceSubset", "split_source"]
 
@@ -79,7 +79,7 @@ def split_source(source: Source, *, validation_fraction: float, test_fraction: f
     n, sizes = source.n_samples, source.sizes
     n_validation, n_test = part_sizes(n, validation_fraction, test_fraction)
     ends = np.cumsum(sizes)
-    firsts, left = np.random.default_rng(stream(seed, Purpose.PARTS, 1)).integers(0, sizes), sizes
+    firsts, left = np.random.default_rng(seed_sequence(seed, Purpose.PARTS, 1)).integers(0, sizes), sizes
     parts = []
     for total in (n_test, n_validation):
         # Each block gives the rows that keep the sum in proportion, but not more than it has left.

@@ -1,0 +1,162 @@
+"""The data of a training run, read into memory or in pieces, and what the model needs to know about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from xpnet.cli.choices import choose_scale
+from xpnet.cli.memory_limit import MemoryLimit, data_bytes
+from xpnet.cli.options import TrainOptions
+from xpnet.data.checks import check_data
+from xpnet.data.downloads import REMOTES, locate
+from xpnet.data.named import DATASETS, load_dataset
+from xpnet.data.scaling import Moments, Scaler, fit_scaler, scaler_from_moments
+from xpnet.data.split import split
+from xpnet.data.streams import Source, is_folder_of_files, open_sources, split_source
+from xpnet.data.targets import TargetSummary, Task, encode_targets, infer_task
+from xpnet.errors import DataError, InvalidParameterError
+
+__all__ = ["PARTS", "JobData", "RawPart", "read_data"]
+
+PARTS = ("train", "validation", "test")
+# Raw features and raw targets of one part: arrays in memory, or a source that is read in pieces.
+RawPart = tuple[np.ndarray, np.ndarray] | Source
+
+
+@dataclass(frozen=True, eq=False)
+class JobData:
+    """Data of a training run.
+
+    Attributes
+    ----------
+    name : str
+    parts : dict of str to RawPart
+        The parts that exist, in the order of `PARTS`.
+    task : {"classification", "regression", "multilabel"}
+    classes : (n_classes,) ndarray or None
+        Sorted class labels.
+    n_features, n_outputs : int
+        Columns of the features, and of targets that are not classes.
+    scale : str
+        Scaling of the features.
+    fit_scaler, fit_target_scaler : () -> Scaler
+        Fit the scaling of features and targets to the training part.
+    feature_names, target_name : tuple of str, str, or None
+    """
+
+    name: str
+    parts: dict[str, RawPart]
+    task: Task
+    classes: np.ndarray | None
+    n_features: int
+    n_outputs: int
+    scale: str
+    fit_scaler: Callable[[], Scaler]
+    fit_target_scaler: Callable[[], Scaler]
+    feature_names: tuple[str, ...] | None
+    target_name: str | None
+
+
+def read_data(data: str, options: TrainOptions, limit: MemoryLimit | None) -> JobData:
+    """Read data into memory, or in pieces if memory would exceed the limit.
+
+    A folder of files other than IDX files is always read in pieces, a small named data set never.
+
+    Raises
+    ------
+    XpnetError
+        The data cannot be read or used.
+    """
+    named = data in DATASETS
+    in_pieces_only = not named and is_folder_of_files(Path(data))
+    if (limit is None and not in_pieces_only) or (named and data not in REMOTES):
+        return _read_at_once(data, options)
+    if named and options.target is not None:
+        raise InvalidParameterError(f"target: {data} has a target of its own; received {options.target!r}")
+    path = locate(data, options.data_dir) if named else Path(data)
+    source, own_test = open_sources(path, target=options.target)
+    n_bytes = sum(data_bytes(each, options.dtype) for each in (source, own_test) if each is not None)
+    if limit is not None and limit.fits(n_bytes) and not in_pieces_only:
+        return _read_at_once(data, options)
+    return _read_in_pieces(data if named else path.resolve().stem, source, own_test, options)
+
+
+def _read_at_once(data: str, options: TrainOptions) -> JobData:
+    dataset = load_dataset(data, data_dir=options.data_dir, target=options.target)
+    task = options.task or infer_task(dataset.y)
+    _, classes = encode_targets(dataset.y, task)
+    parts = split(
+        dataset.x,
+        dataset.y,
+        validation_fraction=options.val_fraction,
+        test_fraction=options.test_fraction,
+        stratify=task == "classification",
+        seed=options.seed,
+        x_test=dataset.x_test,
+        y_test=dataset.y_test,
+    )
+    y_train, _ = encode_targets(parts.y_train, task, classes)
+    scale = choose_scale(options, dataset.x.dtype)
+    samples = (getattr(parts, f"x_{name}") for name in PARTS), (getattr(parts, f"y_{name}") for name in PARTS)
+    return JobData(
+        name=dataset.name,
+        parts={name: (x, y) for name, x, y in zip(PARTS, *samples, strict=True) if x is not None},
+        task=task,
+        classes=classes,
+        n_features=dataset.x.shape[1],
+        n_outputs=y_train.size // len(y_train),
+        scale=scale,
+        fit_scaler=lambda: fit_scaler(scale, parts.x_train),
+        fit_target_scaler=lambda: fit_scaler("standard", y_train),
+        feature_names=dataset.feature_names,
+        target_name=dataset.target_name,
+    )
+
+
+def _read_in_pieces(name: str, source: Source, own_test: Source | None, options: TrainOptions) -> JobData:
+    """Read all the data once, for the task, the classes, and the scaling of the training part."""
+    parts = split_source(
+        source,
+        validation_fraction=options.val_fraction,
+        test_fraction=0.0 if own_test else options.test_fraction,
+        seed=options.seed,
+    )
+    summary = TargetSummary()
+    moments, target_moments, scale = Moments(source.n_features), Moments(0), ""
+    for block, (x, y) in enumerate(source):
+        try:
+            check_data(x, y, source.feature_names)
+            summary.add(y)
+        except DataError as exc:
+            raise DataError(f"{source.where(block)}: {exc}") from exc
+        scale = scale or choose_scale(options, x.dtype)
+        for rows in parts.training.rows(block):
+            if rows.start == rows.stop:
+                continue
+            if scale in ("standard", "minmax"):
+                moments.add(x[rows])
+            if y.dtype.kind in "biuf":
+                targets = y[rows].reshape(rows.stop - rows.start, -1)
+                target_moments = target_moments if target_moments.n else Moments(targets.shape[1])
+                target_moments.add(targets)
+    task = options.task or summary.task
+    by_name: dict[str, Source | None] = {
+        "train": parts.training, "validation": parts.validation, "test": own_test or parts.test
+    }  # fmt: skip
+    return JobData(
+        name=name,
+        parts={name: part for name, part in by_name.items() if part is not None},
+        task=task,
+        classes=encode_targets(summary.labels, "classification")[1] if task == "classification" else None,
+        n_features=source.n_features,
+        n_outputs=summary.n_outputs,
+        scale=scale,
+        fit_scaler=lambda: scaler_from_moments(scale, moments),
+        fit_target_scaler=lambda: scaler_from_moments("standard", target_moments),
+        feature_names=source.feature_names,
+        target_name=source.target_name,
+    )

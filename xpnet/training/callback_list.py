@@ -1,0 +1,76 @@
+"""The callbacks of a run, called together: by the training loop, and by the L-BFGS solver of the estimators."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+from xpnet.constraints import real
+from xpnet.errors import InvalidParameterError
+from xpnet.training.callbacks import Callback
+from xpnet.training.history import EpochRecord
+from xpnet.training.state import Run
+
+__all__ = ["CallbackList"]
+
+_AT_LEAST_0 = real(0)
+
+
+class CallbackList(ExitStack):
+    """Call each hook of several callbacks in their order.
+
+    It is a context manager. On exit it calls `on_end` of every callback that was started, the last one first, even if
+    one of them raises.
+
+    Parameters
+    ----------
+    callbacks : sequence of Callback
+    """
+
+    def __init__(self, callbacks: Sequence[Callback]) -> None:
+        super().__init__()
+        self._callbacks = callbacks
+        self._started: list[Callback] = []
+
+    def on_start(self, n_steps: int, epochs: int) -> None:
+        """Start each callback."""
+        for callback in self._callbacks:
+            self._started.append(callback)
+            self.callback(callback.on_end)
+            callback.on_start(n_steps, epochs)
+
+    def learning_rate(self, epoch: int, rate: float) -> float:
+        """Return the learning rate of an epoch: each callback may change that of the one before it.
+
+        Raises
+        ------
+        InvalidParameterError
+            A callback returned something else than a finite number of at least 0.
+        """
+        for callback in self._callbacks:
+            given = callback.learning_rate(epoch, rate)
+            if not _AT_LEAST_0.holds(given):
+                raise InvalidParameterError(
+                    f"learning_rate: expected {_AT_LEAST_0.expected} from {type(callback).__name__} for epoch {epoch}; "
+                    f"received {given!r}."
+                )
+            rate = float(given)
+        return rate
+
+    def on_steps(self, run: Run) -> None:
+        """Report some steps of an epoch, then the new state."""
+        state = run.state
+        for callback in self._callbacks:
+            callback.on_steps(state.epoch + 1, state.position)
+        self.on_state(run)
+
+    def on_epoch(self, record: EpochRecord, run: Run) -> None:
+        """Report an epoch, then the new state."""
+        for callback in self._callbacks:
+            callback.on_epoch(record, run)
+        self.on_state(run)
+
+    def on_state(self, run: Run) -> None:
+        """Report a state."""
+        for callback in self._started:
+            callback.on_state(run)
