@@ -11,9 +11,9 @@ import pytest
 import xpnet
 import xpnet_backends
 
-# Each runs `python -m xpnet` and prints a stack, the innermost frame first.
+# Each runs the command as its installed script does, and prints a stack, the innermost frame first.
 START = """
-import atexit, collections, os, runpy, sys
+import atexit, collections, os, sys
 import numpy
 
 def stack(frame):
@@ -30,7 +30,9 @@ def matmul(*arguments, **keywords):
     os._exit(0)
 
 numpy.matmul = matmul
-runpy.run_module("xpnet", run_name="__main__")
+from xpnet.cli import main
+
+main()
 """
 # A compiled step: the stack of the generated function that is called most, once a step; it calls matmul itself.
 COMPILED = """
@@ -43,7 +45,9 @@ def profile(frame, event, _):
 
 atexit.register(lambda: print(*calls.most_common(1)[0][0], sep="\\n", flush=True))
 sys.setprofile(profile)
-runpy.run_module("xpnet", run_name="__main__")
+from xpnet.cli import main
+
+main()
 """
 OURS = [str(Path(package.__file__ or "").parent) for package in (xpnet, xpnet_backends)]
 
@@ -68,6 +72,6 @@ def test_at_most_ten_frames_of_ours(
     done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True)
     frames = [line.split("\t") for line in done.stdout.splitlines()]
     ours = [f"{Path(file).name} {function}" for file, function in reversed(frames) if _is_ours(file)]
-    assert ours[:2] == ["__main__.py <module>", "__init__.py main"], ours
+    assert ours[:2] == ["__init__.py main", "train.py train"], ours
     assert "loop.py run" in ours
     assert len(ours) <= 10, "\n".join(ours)

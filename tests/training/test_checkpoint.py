@@ -239,7 +239,7 @@ SPOILED: dict[str, tuple[Change, str]] = {
     "size 0": (put("network", "layer_sizes", [4, 0, 6, 3]), "layer_sizes: expected an integer of at least 1"),
     "other sizes": (put("network", "layer_sizes", [4, 8, 7, 3]), "tensor params: expected float64 (135,); received"),
     "absurd sizes": (put("network", "layer_sizes", [4, 10**15, 10, 3]), "tensor params: expected float64 ("),
-    "absurd layers": (put("network", "layer_sizes", [4] * 3_000_000), "expected the sizes of at most as many layers"),
+    "absurd layers": (put("network", "layer_sizes", [4] * 3_000_000), "expected at most as many layer sizes"),
     "epoch": (put("epoch", 1.5), "epoch: expected an integer of at least 0; received 1.5"),
     "epoch -1": (put("epoch", -1), "epoch: expected an integer of at least 0"),
     "position": (put("position", None), "position: expected an integer of at least 0"),

@@ -438,7 +438,7 @@ def test_a_diverged_state_is_not_written(rate: float, tmp_path: Path) -> None:
 def test_a_folder_of_another_run_is_left_as_it_is(tmp_path: Path) -> None:
     fit(Checkpoint(tmp_path))
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    with pytest.raises(InvalidParameterError, match=r"folder: expected one without checkpoints, .* Resume the run"):
+    with pytest.raises(InvalidParameterError, match=r"folder: expected a folder without checkpoints .* Resume the run"):
         fit(Checkpoint(tmp_path))
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 

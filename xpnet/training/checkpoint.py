@@ -1,4 +1,4 @@
-"""Checkpoints: a folder of states of a run, written while it goes on, and the way back to the newest."""
+"""Checkpoints: a folder of saved states of a run, and how to read the newest one."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ _BOOLEAN = Constraint("True or False", lambda value: isinstance(value, bool))
 
 
 def load_newest(path: str | Path, accept: Callable[[Network, RunState], _T]) -> _T:
-    """Read the newest usable checkpoint of a folder, or one that is named.
+    """Read the newest usable checkpoint of a folder, or a given checkpoint file.
 
     Parameters
     ----------
     path : str or Path
-        Folder of the callback `Checkpoint`, or one of its files. For each file of a folder that cannot be used there is
-        a warning, and the one before it is read.
+        Folder of the callback `Checkpoint`, or one of its files. If a file of the folder cannot be used, a warning names
+        it and the file before it is read.
     accept : (network, state) -> result
-        Raises `InvalidParameterError` where they are not those of the run that is to go on.
+        Raise `InvalidParameterError` if they belong to another run.
 
     Raises
     ------
     ModelFormatError
-        There is no checkpoint that can be used.
+        No checkpoint can be used.
     InvalidParameterError
-        The one that is named is of another run.
+        The given file belongs to another run.
     """
     path = Path(path)
     if not path.is_dir():
@@ -70,13 +70,13 @@ def _name(epoch: int, position: int) -> str:
 
 
 def _key(path: Path) -> tuple[int, ...]:
-    """Return epoch and step of a checkpoint, by its name: a clock may be set back."""
+    """Return epoch and step from the name of a checkpoint. File times are no guide: a clock may be set back."""
     match = _NAME.fullmatch(path.name)
     return tuple(map(int, match.groups())) if match else ()
 
 
 def _list(folder: Path) -> list[Path]:
-    """Return the checkpoints of a folder, the newest last."""
+    """Return the checkpoints of a folder, oldest first."""
     with writing(folder):
         return sorted(filter(_key, folder.iterdir()), key=_key)
 
@@ -85,28 +85,27 @@ _PERIOD = re.compile(r"([1-9]\d{0,14}) ?(steps|min|)")
 
 
 class Checkpoint(Callback):
-    """Writes the state of a run into a folder, again and again: a killed run loses no more than what came after.
+    """Save the state of a run regularly, so that a killed run loses only the steps since the last checkpoint.
 
-    The files are named by the epochs done and the steps done of the next, ``epoch-000012-step-0000500.safetensors``.
-    The older ones are removed when the newer one is on the disk, and so are those of a later moment, which a run that
-    went back has left. `Trainer.resume` goes on from the newest.
+    A file is named by the number of completed epochs and of completed steps in the next epoch:
+    ``epoch-000012-step-0000500.safetensors``. Older files are removed once a newer one is on the disk. Files of a later
+    position, which a run left before it went back, are removed too. `Trainer.resume` continues from the newest file.
 
     Parameters
     ----------
     folder : str or Path
     every : int or str
-        Write after each so many epochs; or ``"500steps"`` or ``"10min"``, where it falls behind the call of up to 256
-        steps in which it is due. And at the end, also of a run that is interrupted.
+        How often to write: a number of epochs, ``"500steps"`` or ``"10min"``. Steps and minutes are checked after calls
+        of up to 256 steps. The last state is always written, also if the run is interrupted.
     keep : int
-        How many of the newest to keep.
+        Number of files to keep, the newest ones.
     best_only : bool
-        Write only after an epoch that is the best so far: by the metric of early stopping or, without that, by the
-        loss.
+        Write only after an epoch that is the best so far, by the metric of early stopping or else by the loss.
 
     Raises
     ------
     XpnetError
-        In training: the file cannot be written. The older ones are untouched.
+        In training, if a file cannot be written. Older files stay as they are.
     """
 
     def __init__(self, folder: str | Path, every: int | str = 1, keep: int = 3, best_only: bool = False) -> None:
@@ -123,7 +122,7 @@ class Checkpoint(Callback):
         self._number, self._unit = int(period[1]), period[2]
 
     def on_start(self, n_steps: int, epochs: int) -> None:
-        """Make the folder, so that one that cannot be written does not cost an epoch."""
+        """Make the folder before the first epoch, so that no epoch is lost if it cannot be written."""
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             remove_temporary_files(self.folder)
@@ -131,13 +130,13 @@ class Checkpoint(Callback):
         self._last: tuple[tuple[int, int], float] | None = None  # epoch and position, and time
 
     def on_state(self, run: Run) -> None:
-        """Write a file, if it is time."""
+        """Write a file if it is due."""
         state, now = run.state, time.monotonic()
         here = state.epoch, state.position
         if self._last is None and here == (0, 0) and _list(self.folder):
             raise InvalidParameterError(
-                f"folder: expected one without checkpoints, or a run that is resumed; received {self.folder}. Resume "
-                "the run, or choose another folder."
+                f"folder: expected a folder without checkpoints for a new run; received {self.folder}. Resume the run "
+                "of that folder, or choose another folder."
             )
         if self._last is None or here < self._last[0]:  # at the start, or after a divergence
             self._last = here, now
@@ -167,7 +166,7 @@ class Checkpoint(Callback):
 
 
 def _is_finite(state: RunState) -> bool:
-    """Tell whether a run can go on from a state; within an epoch it may have diverged."""
+    """Check that a run can continue from a state: within an epoch it may have diverged."""
     return all(np.isfinite(to_host(array)).all() for array in (state.params, *state.step.optimizer.slots))
 
 

@@ -1,4 +1,4 @@
-"""Outputs and metrics of a network over any number of samples, a chunk at a time."""
+"""Outputs and metrics of a network, computed in chunks of samples."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from xpnet.nn.network import Network, Parameters
 
 __all__ = ["accuracy", "assess", "chunks", "evaluate", "evaluate_parts", "metric_name", "outputs", "r2"]
 
-_CHUNK_ELEMENTS = 1 << 22  # activations held at once; keeps the memory of a prediction apart from the size of the data
+_CHUNK_ELEMENTS = 1 << 22  # activations held at once, so that the memory does not grow with the data
 
 
 def chunks(network: Network, n_samples: int) -> Iterator[slice]:
-    """Yield slices over the samples, each with a bounded number of activations."""
+    """Yield slices over the samples, each with a limited number of activations."""
     size = max(1, _CHUNK_ELEMENTS // max(network.layer_sizes))
     return (slice(start, min(start + size, n_samples)) for start in range(0, max(n_samples, 1), size))
 
@@ -41,7 +41,7 @@ def evaluate(
 def assess(
     network: Network, params: Parameters, x: Array, y: Array, backend: Backend, weight: np.ndarray | None = None
 ) -> tuple[dict[str, float], Array]:
-    """Return the mean loss without penalties and the accuracy or R2, and the outputs that they are of.
+    """Return the mean loss without penalties, the accuracy or R2, and the outputs.
 
     Parameters
     ----------
@@ -54,7 +54,8 @@ def assess(
     Returns
     -------
     scores : dict
-        ``loss`` and, for classes, ``accuracy`` (of all outputs at once where there are several labels), else ``r2``.
+        ``loss``, and ``accuracy`` for classes or ``r2`` for values. With several labels a sample counts as correct if
+        all its labels are.
     output : (n_samples, n_out)
         As of `outputs`.
     """
@@ -71,7 +72,7 @@ def assess(
 def evaluate_parts(
     network: Network, params: Parameters, parts: Iterable[tuple[Array, Array]], backend: Backend
 ) -> dict[str, float]:
-    """Return what `evaluate` returns for all samples at once, from ``(x, y)`` some at a time."""
+    """Return the scores of `evaluate` for samples that come as pieces ``(x, y)``."""
     n, loss, correct, squares = 0, 0.0, 0.0, np.zeros(network.layer_sizes[-1])
     name, targets = "accuracy", Moments(network.layer_sizes[-1])
     for x, y in parts:
@@ -109,7 +110,7 @@ def _forward(
         else:
             scored = [result, xp.astype(xp.reshape(true, result.shape), a.dtype)]
         pieces.append(xp.concat([value[:, None], *scored], axis=1))
-    # All that is needed comes to the host at once, for each time is a wait for the device.
+    # One transfer to the host: each one waits for the device.
     host = backend.to_numpy(_joined(xp, pieces)).astype(np.float64)
     return host[:, 0], host[:, 1:], _joined(xp, results)
 

@@ -1,4 +1,4 @@
-"""The metrics of a run as a file, one line an epoch."""
+"""The metrics of a run as a file with one line for each epoch."""
 
 from __future__ import annotations
 
@@ -10,46 +10,47 @@ from typing import Any
 from xpnet.files import writing
 from xpnet.training.callbacks import Callback
 from xpnet.training.history import EpochRecord
+from xpnet.training.state import Run
 
 __all__ = ["MetricsFile"]
 
 
 class MetricsFile(Callback):
-    """One JSON object a line for each epoch, with the fields of `EpochRecord`; NaN and infinity are null.
+    """Write one line for each epoch: a JSON object with the fields of `EpochRecord`. NaN and infinity become null.
 
-    Each line is there as soon as its epoch is done. A process that is killed leaves whole lines, but for at most the
-    last one; a run that is resumed begins with the lines of the epochs before, so that the file is that of one run that
-    was never stopped. All fields but the times, ``seconds`` and ``samples_per_second``, are then the same, bit for bit.
+    A line is written as soon as its epoch is done. If the process is killed, only the last line may be incomplete. A
+    resumed run writes the lines of the earlier epochs again, so that the file looks like that of a run that was never
+    stopped. All fields but ``seconds`` and ``samples_per_second`` are then the same, bit for bit.
 
     Parameters
     ----------
     path : str or Path
-        It is made when training starts, so that a path that cannot be written does not cost an epoch.
+        The file is made when training starts, so that no epoch is lost if it cannot be written.
 
     Raises
     ------
     XpnetError
-        In training: the file cannot be written.
+        In training, if the file cannot be written.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
 
     def on_start(self, n_steps: int, epochs: int) -> None:
-        """Begin a file with the next state."""
+        """Start a new file at the next state."""
         self._begun = False
 
-    def on_state(self, run: Any) -> None:
-        """Make the file, with the lines of the epochs that the state of a resumed run has behind it."""
+    def on_state(self, run: Run) -> None:
+        """Make the file, with the lines of the epochs before a resumption."""
         if not self._begun:
             with writing(self.path):
                 self.path.write_bytes(b"".join(map(_line, run.history)))
             self._begun = True
 
-    def on_epoch(self, record: EpochRecord, run: Any) -> None:
-        """Write the line."""
-        with writing(self.path), open(self.path, "ab") as stream:
-            stream.write(_line(record))
+    def on_epoch(self, record: EpochRecord, run: Run) -> None:
+        """Write the line of an epoch."""
+        with writing(self.path), open(self.path, "ab") as file:
+            file.write(_line(record))
 
 
 def _line(record: EpochRecord) -> bytes:
@@ -57,7 +58,7 @@ def _line(record: EpochRecord) -> bytes:
 
 
 def _json_values(value: Any) -> Any:
-    """Return null for what JSON has no number for; a user's scores may be numbers of any library."""
+    """Return plain values. NaN and infinity become None; scores of a user may be scalars of any library."""
     if isinstance(value, dict):
         return {name: _json_values(each) for name, each in value.items()}
     if value is None or isinstance(value, int):

@@ -1,4 +1,4 @@
-"""Progress: what a run shows on stderr while it lasts."""
+"""Progress of a run, shown on stderr."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 from xpnet.training.callbacks import Callback
 from xpnet.training.history import EpochRecord
+from xpnet.training.state import Run
 
 __all__ = ["METRIC_NAMES", "Progress", "figure"]
 
@@ -18,15 +19,14 @@ _SCORES = ("loss", "accuracy", "r2")
 
 
 class Progress(Callback):
-    """A bar in a terminal, and elsewhere one plain line an epoch; both on stderr.
+    """Show a progress bar in a terminal, or else print one line for each epoch; both on stderr.
 
-    In the bar the figures are those of the last whole epoch. Where stderr has gone, a closed pipe or terminal, the run
-    goes on unseen.
+    The bar shows the figures of the last completed epoch. If stderr is closed, the run continues without it.
 
     Parameters
     ----------
     n_samples : int, optional
-        Of an epoch, for the speed of now; without it the speed is that of the last whole epoch.
+        Samples of an epoch, to show the current speed. Without it the bar shows the speed of the last completed epoch.
     """
 
     def __init__(self, n_samples: int | None = None) -> None:
@@ -34,12 +34,12 @@ class Progress(Callback):
         self._bar: Any = None
 
     def on_start(self, n_steps: int, epochs: int) -> None:
-        """Show an empty bar, if there is a terminal."""
-        from rich.console import Console  # takes its time, and not every run is shown
+        """Show an empty bar if stderr is a terminal."""
+        from rich.console import Console  # slow to import, and not every run is shown
 
         class Unseen(Console):
             def on_broken_pipe(self) -> None:
-                """Go on: by itself the library would end the program."""
+                """Continue; by default the library ends the program."""
 
         self._n_steps, self._epochs = n_steps, epochs
         self._completed = 0  # steps in whole epochs
@@ -58,8 +58,8 @@ class Progress(Callback):
             shown["speed"] = _speed(self._n_samples * done / self._n_steps / (perf_counter() - self._started))
         self._bar.update(self._task, **shown)
 
-    def on_epoch(self, record: EpochRecord, run: Any) -> None:
-        """Show the epoch's figures, or print its line."""
+    def on_epoch(self, record: EpochRecord, run: Run) -> None:
+        """Show the figures of the epoch, or print its line."""
         speed = _speed(record.samples_per_second)
         if self._bar is None:
             figures = f"{_describe(record, _SCORES)}  {speed}"
@@ -71,7 +71,7 @@ class Progress(Callback):
         self._started = perf_counter()
 
     def on_end(self) -> None:
-        """Leave the bar as it is, but full where training ended early by plan, which is after a whole epoch."""
+        """Stop the bar. It is full if training ended after a completed epoch, as with early stopping."""
         if self._bar is None:
             return
         if 0 < self._completed == self._bar.tasks[0].completed:

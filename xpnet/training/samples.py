@@ -1,4 +1,4 @@
-"""Training data on the device: its dtype and shape, its weights, and the order of its batches."""
+"""Training data on the device: dtypes and shapes, per-sample weights, and the order of the batches."""
 
 from __future__ import annotations
 
@@ -29,39 +29,41 @@ __all__ = [
 
 ClassWeight = str | Mapping[int, float] | None
 
-# A compiled run of steps is handed about this many floating-point operations at once, and steps at most: some tenths of
-# a second on a CPU, enough to hide the cost of a call, and little enough for progress to show and for an interrupt to
-# be answered promptly.
+# A call of a compiled run does about this many floating-point operations, and at most this many steps. That takes some
+# tenths of a second on a CPU: long enough to hide the cost of the call, short enough to show progress and to react to
+# an interrupt.
 _OPERATIONS_PER_CALL = 2e10
 _STEPS_PER_CALL = 256
 
-# Sparse inputs are made dense so many numbers at once: 64 MiB in float32.
+# This many elements of sparse inputs are made dense at once: 64 MiB in float32.
 _DENSE_ELEMENTS = 1 << 24
 
-_SUM_TOLERANCE = 1e-3  # of a row of target probabilities, which may come rounded
+_SUM_TOLERANCE = 1e-3  # for the sum of a row of target probabilities, which may be rounded
 
 
 class SparseRows:
-    """A SciPy sparse matrix (n_samples, n_in) on the host, whose rows become dense on the device when they are taken.
+    """A SciPy sparse matrix (n_samples, n_in) on the host. Indexing returns rows as a dense array on the device.
 
     The array API standard has no sparse arrays.
     """
 
     def __init__(self, matrix: Any, backend: Backend, dtype: str) -> None:
         if matrix.dtype.kind not in "biuf":
-            raise DataError(f"features: expected real numbers; received dtype {matrix.dtype}")
+            raise DataError(
+                f"features: expected real numbers; received dtype {matrix.dtype}; convert them to float32 or float64"
+            )
         self._csr = matrix.tocsr().astype(dtype, copy=False)
         self._backend = backend
         self.shape: tuple[int, int] = self._csr.shape
         self.values: np.ndarray = self._csr.data
 
     def __getitem__(self, key: tuple[Any, Any]) -> Array:
-        rows, _ = key  # all columns, always
+        rows, _ = key  # always all columns
         return self._backend.asarray(self._csr[rows].toarray())
 
 
 class Samples(NamedTuple):
-    """Inputs (n_samples, n_in), targets and perhaps weights (n_samples,), on the device.
+    """Inputs (n_samples, n_in), targets and optional weights (n_samples,), on the device.
 
     Targets are class indices, (n_samples,) int32, or values, (n_samples, n_out).
     """
@@ -71,7 +73,7 @@ class Samples(NamedTuple):
     weight: Array | None = None
 
     def dense(self, backend: Backend, rows: np.ndarray) -> tuple[tuple[Array, ...], Array]:
-        """Return the arrays of the samples `rows`, (n_steps, batch), inputs made dense, and their indices in these."""
+        """Return the samples `rows`, (n_steps, batch), as dense arrays, and the indices of the batches in them."""
         flat = rows.reshape(-1)
         indices = backend.asarray(flat)
         rest = (backend.xp.take(array, indices, axis=0) for array in self.arrays[1:])
@@ -80,17 +82,17 @@ class Samples(NamedTuple):
 
     @property
     def arrays(self) -> tuple[Array, ...]:
-        """Those that are there, as a step takes them."""
+        """The arrays of a batch, as a step takes them."""
         return (self.x, self.y) if self.weight is None else tuple(self)
 
 
 def place(network: Network, backend: Backend, dtype: str, x: Any, y: Any) -> Samples:
-    """Bring inputs and targets to the device, in the dtypes of the step, and hold them to the network's shape.
+    """Move inputs and targets to the device, in the dtypes of the step, and check that they fit the network.
 
     Raises
     ------
     InvalidParameterError
-        The shape is not the network's, or a class index is outside.
+        The shape does not fit the network, or a class index is out of range.
     DataError
         No samples, unequal lengths, NaN or infinity.
 
@@ -140,12 +142,12 @@ def _inputs(backend: Backend, x: Array | SparseRows, dtype: str) -> Array | Spar
 
 
 def as_array(value: Any) -> Any:
-    """Return an array of any library as it is, and anything else as NumPy's."""
+    """Return an array of any library unchanged, and convert anything else to a NumPy array."""
     return value if is_array_api_obj(value) else np.asarray(value)
 
 
 def _check(x: Any, y: Any) -> None:
-    """Hold the data to what `check_data` asks, without bringing a device array to the host."""
+    """Check the data as `check_data` does, without moving a device array to the host."""
     if isinstance(x, np.ndarray) and isinstance(y, np.ndarray):
         check_data(x, y)
         return
@@ -163,7 +165,7 @@ def _check(x: Any, y: Any) -> None:
 
 
 def to_device(backend: Backend, array: Array, dtype: str) -> Array:
-    """Bring an array of any library to a backend's device, in a dtype; it is copied only where that is needed."""
+    """Move an array of any library to a backend's device, in a dtype. It is copied only if needed."""
     if not isinstance(array, np.ndarray) and backend_of(array).device == backend.device:
         return backend.xp.astype(array, getattr(backend.xp, dtype), copy=False)
     return backend.asarray(np.asarray(to_host(array), dtype=dtype, order="C"))  # PyTorch takes no negative strides
@@ -177,17 +179,17 @@ def weigh(
     sample_weight: Any = None,
     class_weight: ClassWeight = None,
 ) -> Samples:
-    """Add the product of the samples' own weights and their classes' weights.
+    """Add weights to samples: the product of per-sample weights and class weights.
 
     Parameters
     ----------
     class_weight : "balanced", mapping of class index to weight, or None
-        ``"balanced"`` is ``n_samples / (n_classes * count)``; a class that is not named weighs 1.
+        ``"balanced"`` is ``n_samples / (n_classes * count)``. A class that is not in the mapping has weight 1.
 
     Raises
     ------
     InvalidParameterError
-        A weight is negative or not finite, there are not as many as samples, or the targets are no classes.
+        A weight is negative or not finite, their number is not `n_samples`, or the targets are not class indices.
     """
     if sample_weight is None and class_weight is None:
         return samples
@@ -215,12 +217,12 @@ def class_weights(
     Parameters
     ----------
     targets : callable
-        Returns the class indices in pieces, to be counted for ``"balanced"``.
+        Return the class indices in pieces. They are counted for ``"balanced"``.
 
     Raises
     ------
     InvalidParameterError
-        Unknown classes, targets that are no class indices, or weights that are negative or not finite.
+        A class is unknown, the targets are not class indices, or a weight is negative or not finite.
     """
     n_classes = max(network.layer_sizes[-1], 2)
     if class_weight == "balanced":
@@ -245,12 +247,14 @@ def class_weights(
 
 def _checked(weight: np.ndarray) -> np.ndarray:
     if not np.all(np.isfinite(weight)) or np.any(weight < 0):
-        raise InvalidParameterError("weights: expected finite numbers of at least 0; received another.")
+        raise InvalidParameterError(
+            f"weights: expected finite numbers of at least 0; received {weight.min():g} to {weight.max():g}."
+        )
     return weight
 
 
 def epoch_order(n_samples: int, seed: int, epoch: int, *, shuffle: bool = True) -> np.ndarray:
-    """Return the indices of samples, (n_samples,) int32, in an epoch's order: it follows from seed and epoch alone."""
+    """Return the order of the samples in an epoch, (n_samples,) int32 indices. It depends on seed and epoch alone."""
     if not shuffle:
         return np.arange(n_samples, dtype=np.int32)
     return np.random.default_rng(seed_sequence(seed, Purpose.SHUFFLE, epoch)).permutation(n_samples).astype(np.int32)

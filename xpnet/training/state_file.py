@@ -1,4 +1,4 @@
-"""The state of a run as one file, from which it goes on as if it had never stopped."""
+"""Files with the state of a run. A run that continues from one gives the result of a run that never stopped."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["load_state", "save_state"]
 _FORMAT = Format("xpnet_state", "checkpoint", 2)
 
 _BOOLEAN = Constraint("True or False", lambda value: isinstance(value, bool))
-# Unlike those of settings these may be NaN or infinite.
+# Unlike settings these may be NaN or infinite.
 _NUMBER = Constraint("a number", lambda value: isinstance(value, int | float) and not isinstance(value, bool))
 _SCORES = Constraint(
     "numbers by name, or None",
@@ -40,16 +40,18 @@ _RECORD = {
 
 
 def save_state(path: str | Path, network: Network, state: RunState) -> None:
-    """Write the state of a run as one safetensors file, beside its place and renamed.
+    """Write the state of a run as one safetensors file.
 
-    The tensors are ``params``, ``total``, ``key``, ``learning_rate``, ``count``, ``slots.<i>``; where there is early
-    stopping, ``best``; within an epoch ``start``; and where a divergence is to halve the learning rate, what begins
-    with ``refuge.``. The rest is JSON, some 200 bytes for each epoch done.
+    The file is written under another name and then renamed, so it is never incomplete.
+
+    The tensors are ``params``, ``total``, ``key``, ``learning_rate``, ``count`` and ``slots.<i>``. With early stopping
+    there is ``best``, within an epoch ``start``, and with ``on_divergence="halve"`` the tensors of the rollback, whose
+    names begin with ``refuge.``. Everything else is JSON, about 200 bytes for each completed epoch.
 
     Raises
     ------
     XpnetError
-        The file cannot be written; an old one is untouched.
+        The file cannot be written. An existing file stays as it is.
 
     Examples
     --------
@@ -83,7 +85,7 @@ def _tensors(state: RunState) -> dict[str, np.ndarray]:
     tensors |= _step_tensors("", state.step)
     if state.best is not None:
         tensors["best"] = state.best
-    if state.start is not None and state.position > 0:  # else it is what there is already
+    if state.start is not None and state.position > 0:  # otherwise it equals `params`
         tensors["start"] = state.start
     if state.rollback is not None:
         tensors |= {"refuge.params": state.rollback.params, **_step_tensors("refuge.", state.rollback.step)}
@@ -102,20 +104,20 @@ def load_state(path: str | Path) -> tuple[Network, RunState]:
     -------
     network : Network
     state : RunState
-        Its arrays are NumPy's; `Trainer.fit` brings them to its device. The optimizer, the schedule and the early
-        stopping are the trainer's: give it the same ones.
+        The arrays are NumPy arrays; `Trainer.fit` moves them to its device. The optimizer, the schedule and the early
+        stopping are not in the file: give the trainer the same ones.
 
     Raises
     ------
     ModelFormatError
-        The file is missing, truncated, no safetensors file, no checkpoint, or its parts do not fit together.
+        The file is missing, truncated, not a safetensors file, not a checkpoint, or inconsistent.
     """
     return _FORMAT.read(path, _build)
 
 
 def _build(values: dict[str, Any], tensors: dict[str, np.ndarray]) -> tuple[Network, RunState]:
-    if len(values["network"]["layer_sizes"]) > tensors["params"].size:  # before much is made of a long list
-        raise ModelFormatError("expected the sizes of at most as many layers as there are parameters; received more")
+    if len(values["network"]["layer_sizes"]) > tensors["params"].size:  # before a long list takes memory
+        raise ModelFormatError("expected at most as many layer sizes as parameters; received more")
     network = Network(**values["network"])
     _check_tensors(network, tensors)
     rollback = Rollback(tensors["refuge.params"], _step("refuge.", tensors)) if "refuge.params" in tensors else None
@@ -156,7 +158,7 @@ def _check_tensors(network: Network, tensors: dict[str, np.ndarray]) -> None:
     forms: dict[str, tuple[str, tuple[int, ...]]] = {"count": ("int32", ()), "key": ("int32", (2,))}
     forms |= dict.fromkeys(("total", "learning_rate"), (dtype, ()))
     for name in ("params", *tensors):
-        # All others are as long as the parameters.
+        # All others have the length of the parameters.
         form = forms.get(name.removeprefix("refuge."), (dtype, (network.n_parameters,)))
         received = tensors[name].dtype.name, tensors[name].shape
         if received != form:
