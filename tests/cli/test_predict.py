@@ -151,7 +151,7 @@ def test_evaluation_of_a_file(models):
 @pytest.mark.parametrize(
     ("model", "data", "words"),
     [
-        ("iris", "iris", "iris: 150 samples, those of training too  loss 0."),
+        ("iris", "iris", "iris: 150 samples, including those of training  loss 0."),
         ("images", "images", "images: 20 samples  loss 0."),
         ("species", "species.csv", "species.csv: 60 samples  loss 0."),
         ("house", "house.csv", "  R2 "),

@@ -158,7 +158,7 @@ def test_a_folder_in_which_another_trains(command):
     with FileLock("run/.lock"):
         message = refused(*arguments)
     assert message == (
-        "xpnet: run: expected a folder that no other process trains in; received one that is locked. Wait for that "
+        "xpnet: run: expected a folder that no other process trains in; received a locked folder. Wait for that "
         "run, or choose another folder.\n"
     )
     assert {path: path.stat().st_mtime_ns for path in Path("run").rglob("*")} == before

@@ -600,7 +600,7 @@ def test_partial_fit_for_several_labels(classes: Any, form: Any) -> None:
     assert clf.classes_.tolist() == [0, 1, 2]
     assert clf.predict(X).shape == (90, 3)
     same_weights(clf, classifier(shuffle=False, **TO_THE_END).fit(X, multilabel(X)))
-    with pytest.raises(ValueError, match="expected 3 labels a sample"):
+    with pytest.raises(ValueError, match="expected 3 labels per sample"):
         clf.partial_fit(X, multilabel(X)[:, :2])
 
 
@@ -621,9 +621,9 @@ def test_initial_weights_that_do_not_fit_are_refused() -> None:
     coefs = [np.zeros(shape) for shape in ((4, 8), (8, 6), (6, 3))]
     intercepts = [np.zeros(n) for n in (8, 6, 3)]
     for init in ({"coefs_init": coefs}, {"intercepts_init": intercepts}):
-        with pytest.raises(InvalidParameterError, match="expected both or none; received one of them"):
+        with pytest.raises(InvalidParameterError, match="expected both or neither; received one of them"):
             classifier().fit(X, text(X), **init)
-    with pytest.raises(InvalidParameterError, match="expected one of each a layer; received 3 and 2"):
+    with pytest.raises(InvalidParameterError, match="expected one of each per layer; received 3 and 2"):
         classifier().fit(X, text(X), coefs_init=coefs, intercepts_init=intercepts[:2])
     for wrong in ([W.T for W in coefs], coefs[:2]):
         with pytest.raises(InvalidParameterError, match=r"parameters: expected the shapes .*; received"):

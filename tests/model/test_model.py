@@ -100,7 +100,7 @@ def test_a_scaled_target_is_scaled_back() -> None:
 
 @pytest.mark.parametrize("shape", [(3, 5), (3, 3), (4,), (2, 4, 1), (0, 5)])
 def test_another_number_of_features(shape: tuple[int, ...]) -> None:
-    message = f"features: expected 4 a sample, as in training; received the shape {shape}"
+    message = f"features: expected the shape (n_samples, 4), as in training; received the shape {shape}"
     with pytest.raises(ModelFormatError, match=re.escape(message)):
         make("text").predict(np.ones(shape))
 

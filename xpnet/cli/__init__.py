@@ -48,7 +48,7 @@ _LONGEST_MESSAGE = 1500
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code; an error is one line on stderr, with its traceback on ``--debug``."""
+    """Run a command and return its exit code. An error is one line on stderr; ``--debug`` adds its traceback."""
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in tokens
     tokens = [token for token in tokens if token != "--debug"]
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return code
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    except BrokenPipeError as exc:  # whoever read our output has gone (`| head`)
+    except BrokenPipeError as exc:  # the reader of the output has closed it (`| head`)
         _say(f"cannot write to the standard output: {exc.strerror}.")
         return EXIT_BROKEN_PIPE
     except (XpnetError, CycloptsError, OSError, MemoryError, UnicodeError) as exc:
@@ -70,12 +70,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say(_one_line(exc))
         return EXIT_DIVERGED if isinstance(exc, DivergenceError) else EXIT_BAD_INPUT
     finally:
-        for stream in (sys.stdout, sys.stderr):
-            _settle(stream)
+        for file in (sys.stdout, sys.stderr):
+            _flush(file)
 
 
 def _say(line: str) -> None:
-    with suppress(OSError):  # the terminal has gone
+    with suppress(OSError):  # the terminal is closed
         print(f"xpnet: {line}", file=sys.stderr)
 
 
@@ -94,16 +94,16 @@ def _show_warning(
             sys.stderr.write(warnings.formatwarning(message, category, filename, lineno))
 
 
-def _settle(stream: TextIO) -> None:
-    """Write what is left, or drop what cannot be written: the interpreter would try again when it ends."""
+def _flush(file: TextIO) -> None:
+    """Flush a file, or send it to the null device if that fails: the interpreter would try again at its end."""
     try:
-        stream.flush()
+        file.flush()
     except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
 
 
 def _one_line(exc: BaseException | str) -> str:
-    """Return the message as one printable line of moderate length, whatever the values in it."""
+    """Return the message of an error as one printable line of limited length."""
     message = str(exc)
     if isinstance(exc, InvalidParameterError):
         message = name_option(message)
@@ -113,6 +113,6 @@ def _one_line(exc: BaseException | str) -> str:
         message = f"out of memory: {message or 'the system has no more'}. Use fewer samples or a smaller network."
     message = re.sub(r"\s*\n\s*", " ", message.strip())
     message = "".join(char if char.isprintable() else repr(char)[1:-1] for char in message)
-    if len(message) > _LONGEST_MESSAGE:  # what was expected stands in front, what to do at the end
+    if len(message) > _LONGEST_MESSAGE:  # keep what was expected, at the start, and the advice, at the end
         message = f"{message[: _LONGEST_MESSAGE - 300]} ... {message[-300:]}"
     return message

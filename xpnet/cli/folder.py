@@ -1,4 +1,4 @@
-"""The folder of a run: chosen, made and locked."""
+"""The folder of a run: how it is chosen, made and locked."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ import itertools
 import re
 import time
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from filelock import FileLock, Timeout
 
 from xpnet.errors import InvalidParameterError, XpnetError
 from xpnet.files import remove_temporary_files, write_atomically, writing
 from xpnet.training.callbacks import Callback
+from xpnet.training.state import Run
 
 __all__ = ["RunFolder", "choose_folder"]
 
 
 def choose_folder(out: Path | None, name: str) -> Path:
-    """Choose the run's folder; one that holds a run already is refused, for nothing is ever overwritten."""
+    """Return the folder for a run. A folder that holds a run is refused, because nothing is ever overwritten."""
     if out is not None:
         try:
             taken = any((out / name).exists() for name in ("model.safetensors", "config.toml"))
@@ -38,15 +39,16 @@ def _cannot_make(folder: Path, exc: OSError) -> XpnetError:
 
 
 class RunFolder(Callback):
-    """Leaves the configuration; made and locked at the first step, so that bad input leaves nothing.
+    """Make and lock the folder of a run, and write its configuration.
 
-    As a context manager it ends the lock; a process that dies leaves none either.
+    This happens when training starts, so that bad input leaves no folder. Leaving it as a context manager releases the
+    lock; the system releases the lock of a process that dies.
 
     Attributes
     ----------
     path : Path
     epochs_before : int
-        Done before this process went on with the run.
+        Number of epochs that earlier processes completed.
     """
 
     def __init__(self, path: Path, config: bytes) -> None:
@@ -62,24 +64,24 @@ class RunFolder(Callback):
         self._lock.release(force=True)
 
     def lock(self) -> None:
-        """Keep other processes out.
+        """Lock the folder against other processes.
 
         Raises
         ------
         XpnetError
-            One is in it.
+            Another process trains in the folder.
         """
         with writing(self.path):
             try:
                 self._lock.acquire(blocking=False)
             except Timeout as exc:
                 raise XpnetError(
-                    f"{self.path}: expected a folder that no other process trains in; received one that is locked. "
+                    f"{self.path}: expected a folder that no other process trains in; received a locked folder. "
                     "Wait for that run, or choose another folder."
                 ) from exc
 
     def on_start(self, n_steps: int, epochs: int) -> None:
-        """Make the folder."""
+        """Make the folder, lock it and write the configuration."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as exc:
@@ -90,7 +92,7 @@ class RunFolder(Callback):
         write_atomically(self.path / "config.toml", self._config)
         self._begun = False
 
-    def on_state(self, run: Any) -> None:
-        """Note where the run goes on."""
+    def on_state(self, run: Run) -> None:
+        """Note the epoch at which this process starts."""
         if not self._begun:
             self.epochs_before, self._begun = run.state.epoch, True

@@ -142,8 +142,8 @@ def _figure(width: float, height: float) -> Any:
 
 
 def _png(figure: Any) -> bytes:
-    stream = io.BytesIO()
+    file = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # no font has the glyphs of this label
-        figure.savefig(stream, format="png")
-    return stream.getvalue()
+        figure.savefig(file, format="png")
+    return file.getvalue()

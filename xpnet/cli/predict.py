@@ -37,22 +37,22 @@ def predict(
     threads: Annotated[int | None, Parameter(converter=whole)] = None,
     data_dir: Path | None = None,
 ) -> int:
-    """Predict with a trained model, and write a CSV file with one row a sample.
+    """Predict with a trained model, and write a CSV file with one row for each sample.
 
     Parameters
     ----------
     model : Path
-        The model.safetensors of a run.
+        File model.safetensors of a run.
     data : str
-        A file with the features of training, with or without the target; or a named data set.
+        A file with the features of the training data, with or without the target; or a named data set.
     out : Path
-        The file to write; without it the rows go to stdout.
+        CSV file to write [default: stdout]
     probabilities : bool
-        Add a column with each class's or label's probability.
+        Add a column with the probability of each class or label.
     device : str
         [backend:]cpu|gpu|auto[:index]
     threads : int
-        Of BLAS and of all else [default: all processors]
+        Threads for BLAS and everything else [default: all processors]
     data_dir : Path
         Folder with the IDX files of mnist or fashion-mnist.
     """
@@ -68,7 +68,7 @@ def predict(
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
-    # NumPy's own text of a float32 is the shortest that gives the same number back.
+    # NumPy's text of a float32 is the shortest one that reads back as the same number.
     writer.writerows(zip(*(map(str, column) for column in columns.values()), strict=True))
     if out is None:
         sys.stdout.write(text.getvalue())
@@ -86,22 +86,22 @@ def evaluate(
     data_dir: Path | None = None,
     json: bool = False,
 ) -> int:
-    """Evaluate a trained model: loss and accuracy or R2, on the test part of data that have one, else on all samples.
+    """Evaluate a trained model on the test part that comes with the data, or else on all samples.
 
     Parameters
     ----------
     model : Path
-        The model.safetensors of a run.
+        File model.safetensors of a run.
     data : str
         A file with features and target, or a named data set.
     device : str
         [backend:]cpu|gpu|auto[:index]
     threads : int
-        Of BLAS and of all else [default: all processors]
+        Threads for BLAS and everything else [default: all processors]
     data_dir : Path
         Folder with the IDX files of mnist or fashion-mnist.
     json : bool
-        One JSON object on stdout.
+        Print one JSON object on stdout.
     """
     with limit_threads(threads):
         loaded = load_model(model)
@@ -109,7 +109,7 @@ def evaluate(
         x, y, part = _read(loaded, data, data_dir)
         if y is None:
             raise DataError(
-                f"{data}: expected the target {loaded.target_name!r} beside the features; received features only. "
+                f"{data}: expected the target {loaded.target_name!r} and the features; received features only. "
                 "To predict without targets: xpnet predict"
             )
         scores = loaded.evaluate(x, y, backend)
@@ -124,7 +124,7 @@ def evaluate(
 
 
 def _read(model: Model, data: str, data_dir: Path | None) -> tuple[np.ndarray, np.ndarray | None, str]:
-    """Return features, targets where they are there, and which samples these are."""
+    """Return features, targets or None, and a description of the samples."""
     n_features = model.network.layer_sizes[0]
     if data in DATASETS or not Path(data).exists():
         dataset = load_dataset(data, data_dir=data_dir)
@@ -135,7 +135,7 @@ def _read(model: Model, data: str, data_dir: Path | None) -> tuple[np.ndarray, n
             )
         if dataset.x_test is not None:
             return dataset.x_test, dataset.y_test, "test samples"
-        return dataset.x, dataset.y, "samples, those of training too"
+        return dataset.x, dataset.y, "samples, including those of training"
     x, y = read_features(data, feature_names=model.feature_names, target_name=model.target_name, n_features=n_features)
     return x, y, "samples"
 

@@ -1,4 +1,4 @@
-"""What a run shows at its end."""
+"""The summary that a run prints at its end."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ __all__ = ["print_summary"]
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        """Leave it to the command: by itself the library would end the program without a word."""
+        """Let the command report it; by default the library ends the program silently."""
         raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 
 def print_summary(
     title: str, summary: dict[str, Any], run: Run, files: list[Path], memory_limit: str | None = None
 ) -> None:
-    """Print a table of the parts with their loss and score, and where the files are."""
+    """Print a table of the parts with their scores, the speed, and the paths of the files."""
     console = _Console(highlight=False, markup=False)
     parts = [name for name in ("train", "validation", "test") if summary[name]]
     metrics: list[str] = list(summary[parts[0]])
@@ -45,7 +45,7 @@ def print_summary(
     )
     if memory_limit is not None:
         console.print(
-            f"peak memory {size_text(summary['peak_memory'])}, of {size_text(parse_size(memory_limit))} allowed"
+            f"peak memory {size_text(summary['peak_memory'])} of {size_text(parse_size(memory_limit))} allowed"
         )
     for path in files:
         console.print(f"  {path}", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Estimators that stand in for scikit-learn's ``MLPClassifier`` and ``MLPRegressor``."""
+"""Estimators that replace scikit-learn's ``MLPClassifier`` and ``MLPRegressor``."""
 
 from xpnet.estimators.classifier import MLPClassifier
 from xpnet.estimators.regressor import MLPRegressor

@@ -1,4 +1,4 @@
-"""What both estimators share: the fit, the network's output, and how they are kept and copied."""
+"""The base of both estimators: fitting, the output of the network, conversion and copies."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ __all__ = ["BaseMLP", "is_stochastic"]
 
 
 def is_stochastic(estimator: Any) -> bool:
-    """Tell whether the solver works by mini-batches.
+    """Return True if the solver trains on mini-batches.
 
     Raises
     ------
     AttributeError
-        It does not, so that ``hasattr(estimator, "partial_fit")`` is False.
+        It does not. So ``hasattr(estimator, "partial_fit")`` is False.
     """
     if estimator.solver == "lbfgs":
         raise AttributeError("partial_fit is only available for stochastic optimizers. lbfgs is not stochastic.")
@@ -52,7 +52,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
     _parameter_constraints: ClassVar[dict[str, Any]] = SHARED_CONSTRAINTS
     _y_numeric = False
 
-    # Of the parameters, those that this module reads.
+    # The parameters that this module reads.
     hidden_layer_sizes: int | Sequence[int]
     activation: str | Sequence[str]
     solver: str
@@ -70,22 +70,22 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
 
     n_outputs_: int
 
-    # What the estimators differ in.
+    # What classifier and regressor define differently.
 
     def _learn_targets(self, y: np.ndarray, *, incremental: bool) -> None:
-        """Set `n_outputs_` and what else follows from the targets, or hold them to what is known."""
+        """Set `n_outputs_` and other attributes from the targets, or check the targets against them."""
         raise NotImplementedError
 
     def _encode(self, y: np.ndarray) -> np.ndarray:
-        """Return targets as the loss takes them: (n_samples,) int32, or (n_samples, n_outputs)."""
+        """Return targets encoded for the loss: (n_samples,) int32, or (n_samples, n_outputs)."""
         raise NotImplementedError
 
     def _objective(self) -> dict[str, Any]:
-        """Return `Network`'s loss and what belongs to it."""
+        """Return the arguments of `Network` that describe the loss."""
         raise NotImplementedError
 
     def _weights(self, sample_weight: np.ndarray | None, y: np.ndarray) -> np.ndarray | None:
-        """Return the weights of samples by their own and by their classes."""
+        """Return the product of per-sample weights and class weights, or None."""
         return sample_weight
 
     # Fitting.
@@ -142,7 +142,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         return self
 
     def _initialize(self, fit: Fit) -> None:
-        """Draw the first weights, and forget what an earlier fit knew."""
+        """Draw the initial weights, and reset the state of an earlier fit."""
         network, rng = fit.network, fit.rng
         if self.initializer is None:
             self._set(network.pack(draw_weights(rng, network.layer_sizes, network.activation, fit.dtype)))
@@ -151,7 +151,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         self._forget()
 
     def _forget(self) -> None:
-        """Set what tells the course of training to its beginning."""
+        """Reset the attributes that describe the course of training."""
         self.__dict__.pop("_state", None)
         self.n_iter_ = self.t_ = 0
         if self.solver != "lbfgs":
@@ -193,7 +193,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         return FitData(x, self._encode(labels), labels, weight)
 
     def _take(self, network: Network) -> None:
-        """Set the specification, and what scikit-learn has of it."""
+        """Set `network_` and the attributes of scikit-learn that follow from it."""
         self.network_ = network
         self.n_layers_ = network.n_layers + 1
         self.out_activation_ = scikit_learns_name(str(network.output))
@@ -201,7 +201,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
     # Parameters.
 
     def _parameters(self) -> Parameters:
-        """Return the fitted parameters, wherever they lie."""
+        """Return the fitted parameters, on the device where they lie."""
         slopes = getattr(self, "_slopes", [None] * len(self.coefs_))
         return Parameters.of(zip(self.coefs_, self.intercepts_, strict=True), slopes)
 
@@ -210,11 +210,11 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         self._slopes = list(params.slopes)
 
     def _keep(self, params: Parameters, backend: Backend, home: Backend) -> None:
-        """Set the fitted parameters, where the user's data lie."""
+        """Set the fitted parameters, on the device of the user's data."""
         self._set(params if backend is home else params.map(lambda array: home.asarray(backend.to_numpy(array))))
 
     def _with(self, params: Parameters, device: Backend | None = None) -> Self:
-        """Return a copy with these parameters, on the host, that predicts on a device."""
+        """Return a copy of the estimator with these parameters on the host; it predicts on `device`."""
         fitted = copy.copy(self)
         fitted._set(params.map(to_host))
         fitted.device = device if device is not None else self.device
@@ -224,24 +224,24 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
 
     @classmethod
     def from_sklearn(cls, fitted: Any) -> Self:
-        """Return an estimator with the parameters and the weights of scikit-learn's fitted one of the same name.
+        """Return an estimator with the parameters and the weights of a fitted scikit-learn estimator of the same name.
 
-        The optimizer's moments are not taken over: `partial_fit` begins with new ones.
+        The moments of the optimizer are not copied: `partial_fit` starts with new ones.
         """
         return conversion.from_sklearn(cls, fitted)
 
     def to_sklearn(self) -> Any:
-        """Return scikit-learn's estimator of the same name with these weights: it predicts the same.
+        """Return a scikit-learn estimator of the same name with these weights. It predicts the same.
 
-        What scikit-learn has no parameter for (dropout, class weights, other solvers and schedules) matters in training
-        only, and is left out.
+        Parameters that scikit-learn does not have (dropout, class weights, other solvers and schedules) are left out.
+        They matter in training only.
         """
         check_is_fitted(self)
         return conversion.to_sklearn(self)
 
     @classmethod
     def from_model(cls, model: Model) -> Self:
-        """Return an estimator that predicts what a `Model` does, on raw features: its scaling goes into the weights."""
+        """Return an estimator that predicts the same as a `Model` on raw features. The weights include its scaling."""
         return conversion.from_model(cls, model)
 
     def to_model(self) -> Model:
@@ -260,8 +260,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         try:
             backend = home if self.device is None else get_backend(self.device)
         except (BackendNotInstalledError, DeviceIndexError, DeviceUnavailableError) as exc:
-            # The model has come from another machine; to train here would be another matter.
-            warnings.warn(f"{exc} Predicting on {home.name}; set_params(device=None) makes that so.", stacklevel=3)
+            # The model comes from another machine. Training here would raise.
+            warnings.warn(f"{exc} Predicting on {home.name}; set_params(device=None) silences this.", stacklevel=3)
             backend = home
         dtype = dtype_name(self.coefs_[0])
         with backend.scope(dtype):
@@ -270,7 +270,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             output = outputs(self.network_, params, placed, backend)
             return (output if backend is home else home.asarray(backend.to_numpy(output))), home
 
-    # Copies: those that leave the process lie on the host, so that they can be read on a machine without the device.
+    # Copies. Pickles hold arrays on the host, so that they can be read on a machine without the device.
 
     def __copy__(self) -> Self:
         twin = type(self).__new__(type(self))

@@ -25,74 +25,74 @@ __all__ = ["MLPClassifier"]
 
 
 class MLPClassifier(ClassifierMixin, BaseMLP):
-    """Multilayer perceptron for classes and labels; it stands in for scikit-learn's of the same name.
+    """Multilayer perceptron for classes and labels, a replacement for scikit-learn's `MLPClassifier`.
 
-    The parameters down to `max_fun` are scikit-learn's, with its meaning and defaults: given the same `random_state` it
-    draws the same weights, validation part and shuffles. Those after them go beyond it.
+    The parameters up to `max_fun` have the meaning and the defaults of scikit-learn. With the same `random_state` the
+    initial weights, the validation part and the shuffles are the same. The parameters after `max_fun` are new.
 
     Parameters
     ----------
     hidden_layer_sizes : int or sequence of int
-        Units of each hidden layer; an empty sequence has none.
+        Units of each hidden layer; empty for no hidden layers.
     activation : str or sequence of str
-        Of the hidden layers, one for all or one for each: ``"identity"``, ``"logistic"``, ``"tanh"``, ``"relu"`` or any
-        in `xpnet.nn.activations.ACTIVATIONS`.
+        Activation of all hidden layers, or of each: ``"identity"``, ``"logistic"``, ``"tanh"``, ``"relu"`` or a name in
+        `xpnet.nn.activations.ACTIVATIONS`.
     solver : str
-        ``"adam"``, ``"sgd"`` (with `momentum`) and ``"lbfgs"`` are scikit-learn's; any in
-        `xpnet.nn.optimizers.OPTIMIZERS` with options, as ``"adamw:weight_decay=0.1"``, is the library's.
+        ``"adam"``, ``"sgd"`` (with `momentum`) and ``"lbfgs"`` as in scikit-learn, or a name in
+        `xpnet.nn.optimizers.OPTIMIZERS` with options: ``"adamw:weight_decay=0.1"``.
     alpha : float
-        L2 penalty, ``alpha/2 sum W^2``, divided by the batch's size.
+        L2 penalty ``alpha/2 sum W^2``, divided by the batch size.
     batch_size : int or "auto"
         ``"auto"`` is ``min(200, n_samples)``.
     learning_rate : str or Schedule
-        ``"constant"``, ``"invscaling"`` and ``"adaptive"`` are scikit-learn's, for the solver ``"sgd"``; any in
-        `xpnet.training.schedules.SCHEDULES`, as ``"cosine"``, is for every solver but ``"lbfgs"``.
+        ``"constant"``, ``"invscaling"`` and ``"adaptive"`` as in scikit-learn, for the solver ``"sgd"``; or a name in
+        `xpnet.training.schedules.SCHEDULES`, e.g. ``"cosine"``, for every solver but ``"lbfgs"``.
     learning_rate_init, power_t : float
-        The initial learning rate, and the exponent of ``"invscaling"``.
+        Initial learning rate, and exponent of ``"invscaling"``.
     max_iter : int
-        Epochs at most; iterations of ``"lbfgs"``.
+        Largest number of epochs, or of iterations with ``"lbfgs"``.
     shuffle : bool
     random_state : int, RandomState or None
     tol : float
-        Training ends when the loss, or with `early_stopping` the validation score, does not become better by so much
+        Training stops if the loss, or the validation score with `early_stopping`, does not improve by at least `tol`
         for more than `n_iter_no_change` epochs.
     verbose : bool
         Print the loss of each epoch.
     warm_start : bool
-        Go on from the fitted parameters.
+        Start from the fitted parameters.
     momentum, nesterovs_momentum : float, bool
-        Of ``"sgd"``.
+        Momentum of ``"sgd"``.
     early_stopping : bool
-        Watch the score of a validation part, and restore the best epoch's parameters.
+        Stop by the score of a validation part, and restore the parameters of the best epoch.
     validation_fraction : float
-        Share of the training data that is set aside where no `eval_set` is given.
+        Fraction of the training data used as validation part if there is no `eval_set`.
     beta_1, beta_2, epsilon, n_iter_no_change, max_fun
-        As scikit-learn's.
+        As in scikit-learn.
     loss : str
-        ``"log_loss"``, which is cross-entropy, or any in `xpnet.nn.losses.LOSSES` for classes. With ``"squared_error"``
-        and ``"huber"`` the outputs are sigmoids, and probabilities are those divided by their sum.
+        ``"log_loss"`` (cross-entropy), or a name in `xpnet.nn.losses.LOSSES` for classes. With ``"squared_error"`` and
+        ``"huber"`` the outputs are sigmoids, and the probabilities are the outputs divided by their sum.
     class_weight : dict, list of dict, "balanced" or None
-        Weights of classes, by label; they multiply the samples' own. A list has one dict for each of several labels.
+        Weight of each class label, multiplied with `sample_weight`. For several labels, a list with one dict for each.
     device : str, Backend or None
-        Where to train and to predict, as ``"gpu"`` or ``"torch:gpu:1"``; None follows the data: NumPy arrays on the
-        CPU, CuPy's on their GPU. The results are of the data's kind in any case.
+        Where to train and to predict, e.g. ``"gpu"`` or ``"torch:gpu:1"``. None uses the device of the data: the CPU
+        for NumPy arrays, the GPU for CuPy arrays. Results are always arrays of the data's library and device.
     dtype : {"float32", "float64"} or None
-        None keeps that of the data; float64 for integers.
+        None keeps the dtype of the data; integers become float64.
     dropout : float or sequence of float
         Probability that a hidden unit is dropped in training.
     l1 : float
-        L1 penalty, divided by the batch's size.
+        L1 penalty, divided by the batch size.
     label_smoothing : float
-        Share of a class's target that is spread evenly over the classes.
+        Share of the target that is spread evenly over all classes.
     clip_norm : float or None
         Largest norm of the gradient.
     initializer : str or None
-        In `xpnet.nn.initializers.INITIALIZERS`; None draws as scikit-learn does.
+        Name in `xpnet.nn.initializers.INITIALIZERS`; None draws the weights as scikit-learn does.
     scoring : str, callable, sequence, dict or None
-        scikit-learn's scorers, recorded in `history_` after each epoch; `early_stopping` watches the first of them.
-        None watches the accuracy.
+        Scorers of scikit-learn. Their scores are recorded in `history_` after each epoch, and `early_stopping` uses the
+        first one. None uses the accuracy.
     callbacks : sequence of Callback or None
-        The library's, and those of scikit-learn's protocol.
+        Callbacks of xpnet, or of scikit-learn's callback protocol.
 
     Attributes
     ----------
@@ -100,16 +100,15 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Weights, (n_in, n_out), and biases, (n_out,), of each layer.
     classes_ : ndarray
     loss_, best_loss_ : float
-        Objective of the last epoch, and the lowest; the latter is None with early stopping.
+        Loss of the last epoch, and the lowest loss (None with early stopping).
     loss_curve_, validation_scores_, best_validation_score_ : list of float, list of float, float
-        The latter two with early stopping, else None.
+        The last two are None without early stopping.
     history_ : dict of str to list of float
-        A curve for each name, one value an epoch: ``train_loss``, ``learning_rate`` and, where there are a validation
-        part and scorers, ``validation_loss``, ``validation_accuracy``, ``train_<scorer>``, ``validation_<scorer>``.
+        One value per epoch for ``train_loss`` and ``learning_rate``. With a validation part or scorers also for
+        ``validation_loss``, ``validation_accuracy``, ``train_<scorer>``, ``validation_<scorer>``.
     n_iter_, t_ : int
-        Epochs of the last fit, and samples seen in all.
+        Epochs of the last fit, and total number of samples seen.
     network_ : Network
-        The specification that was trained.
 
     Examples
     --------
@@ -181,7 +180,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         coefs_init: Sequence[Any] | None = None,
         intercepts_init: Sequence[Any] | None = None,
     ) -> Self:
-        """Train.
+        """Fit the network to training data.
 
         Parameters
         ----------
@@ -202,14 +201,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     @available_if(is_stochastic)
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
-        """Train for one more epoch, the optimizer going on as it was.
+        """Train for one more epoch, with the state of the optimizer from the last call.
 
         Parameters
         ----------
         X, y, sample_weight
             As in `fit`.
         classes : (n_classes,), optional
-            All labels that there will be; the first call needs them, unless `y` is a matrix of labels.
+            All labels that will occur. The first call needs them, unless `y` is a matrix of labels.
 
         Returns
         -------
@@ -247,7 +246,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return self._usual_loss() if self.loss == "log_loss" else self.loss
 
     def _usual_loss(self) -> str:
-        """Return what ``"log_loss"`` is for these classes."""
+        """Return the name of the loss that ``"log_loss"`` stands for."""
         return "binary_cross_entropy" if len(self.classes_) <= 2 or self._multilabel else "cross_entropy"
 
     def _objective(self) -> dict[str, Any]:
@@ -266,7 +265,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def predict(self, X: Any) -> Array:
         """Return labels, (n_samples,), or a matrix of 0 and 1, (n_samples, n_labels), where `X` lies.
 
-        Labels that are no numbers come as a NumPy array.
+        Labels that are not numbers are returned as a NumPy array.
         """
         output, home = self._output(X, "predict")
         with home.scope("float64"):
@@ -290,7 +289,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             return labels.normalised(output, home), home
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Return the accuracy; of all labels of a sample at once, where there are several."""
+        """Return the accuracy. With several labels, a sample counts as correct if all its labels are."""
         return float(accuracy_score(host(y), host(self.predict(X)), sample_weight=host(sample_weight)))
 
     def __sklearn_tags__(self) -> Any:

@@ -1,4 +1,4 @@
-"""Estimators from and to scikit-learn's own, and the library's `Model`."""
+"""Conversion of estimators from and to scikit-learn's estimators and `Model`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _copy_attributes(source: Any, target: Any) -> None:
 
 
 def from_sklearn(cls: type, fitted: Any) -> Any:
-    """Return an estimator of a class with the parameters and the weights of scikit-learn's of the same name."""
+    """Return an estimator with the parameters and the weights of scikit-learn's estimator of the same name."""
     if not isinstance(fitted, _theirs(cls)) or not hasattr(fitted, "coefs_"):
         raise TypeError(
             f"from_sklearn: expected a fitted sklearn.neural_network.{cls.__name__}; received {fitted!r:.60}."
@@ -58,18 +58,18 @@ def from_sklearn(cls: type, fitted: Any) -> Any:
 
 
 def to_sklearn(estimator: Any) -> Any:
-    """Return scikit-learn's estimator of the same name with these weights, on the host.
+    """Return a scikit-learn estimator of the same name with these weights, on the host.
 
     Raises
     ------
     InvalidParameterError
-        scikit-learn has no such activation or output.
+        scikit-learn does not have the activation or the output.
     """
     network = estimator.network_
     activations = sorted({scikit_learns_name(name) for name in network.names[:-1]}) or ["identity"]
     if len(activations) > 1 or activations[0] not in _ACTIVATIONS:
         raise InvalidParameterError(
-            f"to_sklearn: expected one activation for all hidden layers, of {', '.join(_ACTIVATIONS)}; "
+            f"to_sklearn: expected one activation for all hidden layers, one of {', '.join(_ACTIVATIONS)}; "
             f"received {', '.join(activations)}."
         )
     classifies = hasattr(estimator, "classes_")
@@ -82,7 +82,7 @@ def to_sklearn(estimator: Any) -> Any:
     cls = _theirs(type(estimator))
     twin = cls()
     ours = estimator.get_params(deep=False)
-    # What it has no name for matters in training only.
+    # Solvers and schedules that scikit-learn does not have matter in training only.
     known = ("constant", "invscaling", "adaptive"), ("sgd", "adam", "lbfgs")
     names = set(twin.get_params(deep=False)) - {"activation", "loss"}
     names -= {name for name, values in zip(("learning_rate", "solver"), known, strict=True) if ours[name] not in values}
@@ -105,7 +105,7 @@ def to_model(estimator: Any) -> Model:
     Raises
     ------
     InvalidParameterError
-        There is one class only.
+        There is only one class.
     """
     classes: Any = getattr(estimator, "classes_", None)
     task: Task = "regression"
@@ -124,12 +124,12 @@ def to_model(estimator: Any) -> Model:
 
 
 def from_model(cls: type, model: Model) -> Any:
-    """Return an estimator of a class with a model's weights; its scaling becomes part of the first and last layer.
+    """Return an estimator with the weights of a model. The first and the last layer include its scaling.
 
     Raises
     ------
     InvalidParameterError
-        The model is for another task, or scales targets behind an output that is not linear.
+        The model is for another task, or it scales targets and its output is not linear.
     """
     network = model.network
     classifies = cls.__name__ == "MLPClassifier"
@@ -166,7 +166,7 @@ def from_model(cls: type, model: Model) -> Any:
 
 @without_float_warnings
 def _folded(params: Parameters, scaler: Scaler | None, target_scaler: Scaler | None) -> Parameters:
-    """Take ``(x - shift) / scale`` into the first layer, and ``y scale + shift`` into the last."""
+    """Fold ``(x - shift) / scale`` into the first layer and ``y scale + shift`` into the last."""
     layers = [(W.astype(np.float64), b.astype(np.float64)) for W, b in params]
     if scaler is not None and scaler.kind != "none":
         W, b = layers[0]

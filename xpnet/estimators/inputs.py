@@ -1,4 +1,4 @@
-"""Inputs as users give them: arrays of any library where they lie, lists, data frames, sparse matrices."""
+"""Checks of the inputs of users: arrays of any library, lists, data frames, sparse matrices."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ _SPARSE = ["csr", "csc"]
 
 
 def _is_foreign(x: Any) -> bool:
-    """Tell an array of another library than NumPy, which scikit-learn's own validation would bring to the host."""
+    """Return True for an array of a library other than NumPy. scikit-learn's validation would move it to the host."""
     return is_array_api_obj(x) and not isinstance(x, np.ndarray | np.generic)
 
 
 def host(value: Any) -> Any:
-    """Bring an array of another library to the host; anything else is returned as it is."""
+    """Move an array of another library to the host; return anything else unchanged."""
     return to_host(value) if _is_foreign(value) else value
 
 
 def home_of(x: Any) -> Backend:
-    """Return the backend where data lies; what is no array lies on the host."""
+    """Return the backend of the device where data lies. Data that is not an array lies on the host."""
     return backend_of(x) if _is_foreign(x) else get_backend("cpu")
 
 
 def check_training(
     estimator: Any, x: Any, y: Any, *, reset: bool, dtype: str | None, y_numeric: bool
 ) -> tuple[Array, np.ndarray]:
-    """Hold training data to scikit-learn's rules; `x` stays where it lies, `y` comes to the host.
+    """Check training data by scikit-learn's rules. `x` stays on its device, `y` moves to the host.
 
     Returns
     -------
@@ -57,7 +57,7 @@ def check_training(
     Raises
     ------
     ValueError
-        With scikit-learn's messages.
+        The data breaks a rule; the messages are those of scikit-learn.
     """
     y = host(y)
     options = {"multi_output": True, "y_numeric": y_numeric}
@@ -74,7 +74,7 @@ def check_training(
 
 
 def check_inputs(estimator: Any, x: Any, *, dtype: str | None = None) -> Array:
-    """Hold inputs of a fitted estimator to scikit-learn's rules; they stay where they lie."""
+    """Check inputs of a fitted estimator by scikit-learn's rules. They stay on their device."""
     if not _is_foreign(x):
         return validate_data(estimator, x, accept_sparse=_SPARSE, dtype=_float_types(dtype), reset=False)
     x = _check_foreign(estimator, x, dtype)
@@ -113,34 +113,34 @@ def _check_foreign(estimator: Any, x: Array, dtype: str | None) -> Array:
 
 
 def check_weights(weight: Any, n_samples: int) -> np.ndarray:
-    """Return sample weights on the host, (n_samples,), held to scikit-learn's rules."""
+    """Check sample weights by scikit-learn's rules, and return them on the host, (n_samples,)."""
     checked: np.ndarray = _check_sample_weight(host(weight), np.empty((n_samples, 0)))
     return checked
 
 
 def check_layers(network: Network, coefs: Sequence[Any] | None, intercepts: Sequence[Any] | None) -> Parameters:
-    """Return weights and biases that the user gives, held to the network's shapes."""
+    """Return given weights and biases as parameters, and check their shapes."""
     if coefs is None or intercepts is None:
-        raise InvalidParameterError("coefs_init, intercepts_init: expected both or none; received one of them.")
+        raise InvalidParameterError("coefs_init, intercepts_init: expected both or neither; received one of them.")
     if len(coefs) != len(intercepts):
         raise InvalidParameterError(
-            f"coefs_init, intercepts_init: expected one of each a layer; received {len(coefs)} and {len(intercepts)}."
+            f"coefs_init, intercepts_init: expected one of each per layer; received {len(coefs)} and {len(intercepts)}."
         )
     return network.pack([(as_array(W), as_array(b)) for W, b in zip(coefs, intercepts, strict=True)])
 
 
 def check_same_place(estimator: Any, x: Any, method: str) -> None:
-    """Raise scikit-learn's error if its array API dispatch is on and `x` lies elsewhere than the fitted weights."""
+    """Raise scikit-learn's error if its array API dispatch is on and `x` is not on the device of the weights."""
     if get_config()["array_api_dispatch"] and home_of(x) is not home_of(estimator.coefs_[0]):
         raise ValueError(
             f"Inputs passed to {type(estimator).__name__}.{method}() must use the same namespace and the same device "
             f"as those passed to fit(): expected {home_of(estimator.coefs_[0]).name}; received {home_of(x).name}. Move "
-            "the inputs there, or switch the option array_api_dispatch off: then any array can be given."
+            "the inputs there, or switch the option array_api_dispatch off, which allows any array."
         )
 
 
 def take_rows(x: Array, rows: np.ndarray) -> Array:
-    """Return some samples of an array or a sparse matrix, where it lies."""
+    """Return some samples of an array or a sparse matrix, on its device."""
     if _is_foreign(x):
         return array_namespace(x).take(x, home_of(x).asarray(rows), axis=0)
     return x[rows]

@@ -1,4 +1,4 @@
-"""Class labels and label matrices, to what a loss takes and back from what the network gives."""
+"""Encoding of class labels and label matrices for the loss, and decoding of the network's output."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def encode(y: Any, classes: np.ndarray, *, multilabel: bool) -> np.ndarray:
     Raises
     ------
     ValueError
-        A label is not among `classes`, or there are more labels a sample.
+        A label is not in `classes`, or the number of labels per sample differs.
     """
     if multilabel:
         matrix: np.ndarray = y.toarray() if hasattr(y, "toarray") else np.asarray(y)
         if matrix.shape[1:] != classes.shape:
-            raise DataError(f"y: expected {classes.size} labels a sample; received the shape {matrix.shape}.")
+            raise DataError(f"y: expected {classes.size} labels per sample; received the shape {matrix.shape}.")
         return matrix.astype(np.float64)
     y = column_or_1d(y, warn=True)
     if np.setdiff1d(y, classes).size:
@@ -42,27 +42,27 @@ def weigh(
     *,
     multilabel: bool,
 ) -> np.ndarray:
-    """Return weights of samples by their own and by their classes, (n_samples,).
+    """Return the product of per-sample weights and class weights, (n_samples,).
 
-    A class is as frequent as its samples weigh, for ``"balanced"``; so a weight of 2 is the same as a sample twice.
+    For ``"balanced"`` the frequency of a class is the sum of its samples' weights, so a weight of 2 equals two samples.
     """
     own = 1.0 if sample_weight is None else sample_weight
     if multilabel:
         balanced: np.ndarray = compute_sample_weight(class_weight, y.toarray() if hasattr(y, "toarray") else y)
         return balanced * own
     y = np.ravel(y)
-    with np.errstate(divide="ignore", invalid="ignore"):  # a class may have no weight
+    with np.errstate(divide="ignore", invalid="ignore"):  # the weights of a class may sum to 0
         by_class = compute_class_weight(class_weight, classes=classes, y=y, sample_weight=sample_weight)
         return np.where(own, by_class[np.searchsorted(classes, y)] * own, 0.0)
 
 
 def decode(output: Array, home: Backend, classes: np.ndarray, *, multilabel: bool) -> Array:
-    """Return the predicted labels where the output lies; text, which only NumPy has, on the host.
+    """Return the predicted labels on the device of the output. Text labels are returned on the host.
 
     Parameters
     ----------
     output : (n_samples, n_outputs)
-        One output is the probability of the second class.
+        A single output is the probability of the second class.
     """
     xp = home.xp
     if multilabel:

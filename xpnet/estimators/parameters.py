@@ -1,4 +1,4 @@
-"""Constructor parameters: what each may be, in scikit-learn's declarative form, and how they are kept."""
+"""Constructor parameters: their constraints, in scikit-learn's declarative form, and how they are stored."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from xpnet.training.schedules import Schedule
 
 __all__ = ["SHARED_CONSTRAINTS", "store"]
 
-# As scikit-learn has them, then those of ours; names (of activations, solvers, losses ...) are held to the library's
-# tables where they are looked up.
+# First scikit-learn's parameters, then those of this library. Names of activations, solvers and losses are checked when
+# they are looked up.
 SHARED_CONSTRAINTS: dict[str, Any] = {
     "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
     "activation": [str, "array-like"],
@@ -53,5 +53,5 @@ SHARED_CONSTRAINTS: dict[str, Any] = {
 
 
 def store(estimator: Any, parameters: Mapping[str, Any]) -> None:
-    """Keep the arguments of a constructor, its ``locals()``, as they are: scikit-learn's contract."""
+    """Store the arguments of a constructor, its ``locals()``, unchanged, as scikit-learn demands."""
     vars(estimator).update({name: value for name, value in parameters.items() if name not in ("self", "__class__")})

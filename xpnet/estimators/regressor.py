@@ -21,22 +21,22 @@ __all__ = ["MLPRegressor"]
 
 
 class MLPRegressor(RegressorMixin, BaseMLP):
-    """Multilayer perceptron for one quantity or several; it stands in for scikit-learn's of the same name.
+    """Multilayer perceptron for one or several numbers, a replacement for scikit-learn's `MLPRegressor`.
 
     Parameters
     ----------
     loss : str
-        ``"squared_error"``, ``"poisson"`` (for counts and rates; the output is ``exp``) or any in
-        `xpnet.nn.losses.LOSSES` for quantities, as ``"huber:delta=2"``.
+        ``"squared_error"``, ``"poisson"`` (for counts and rates; the output is ``exp``) or a name in
+        `xpnet.nn.losses.LOSSES` for numbers, e.g. ``"huber:delta=2"``.
     hidden_layer_sizes, activation, ...
-        As those of `MLPClassifier`, which has `class_weight` and `label_smoothing` beside them. Where it watches the
-        accuracy, this watches R2.
+        As in `MLPClassifier`, without `class_weight` and `label_smoothing`. `early_stopping` uses R2 in place of the
+        accuracy.
 
     Attributes
     ----------
     coefs_, intercepts_, ...
-        As those of `MLPClassifier`, but for `classes_`. The losses of several outputs are the mean over outputs for
-        ``"squared_error"``, else their sum.
+        As in `MLPClassifier`, without `classes_`. With several outputs, the loss is the mean over the outputs for
+        ``"squared_error"``, and the sum for other losses.
 
     Examples
     --------
@@ -99,13 +99,13 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         coefs_init: Sequence[Any] | None = None,
         intercepts_init: Sequence[Any] | None = None,
     ) -> Self:
-        """Train; see `MLPClassifier.fit`. The targets are (n_samples,) or (n_samples, n_outputs)."""
+        """Fit the network; see `MLPClassifier.fit`. The targets are (n_samples,) or (n_samples, n_outputs)."""
         return self._fit(X, y, sample_weight, eval_set=eval_set, coefs_init=coefs_init, intercepts_init=intercepts_init)
 
     @available_if(is_stochastic)
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Train for one more epoch, the optimizer going on as it was."""
+        """Train for one more epoch, with the state of the optimizer from the last call."""
         return self._fit(X, y, sample_weight, incremental=True)
 
     def _learn_targets(self, y: np.ndarray, *, incremental: bool) -> None:
@@ -125,5 +125,5 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         return output[:, 0] if output.shape[1] == 1 else output
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Return R2, the mean over outputs."""
+        """Return R2, averaged over the outputs."""
         return float(r2_score(host(y), host(self.predict(X)), sample_weight=host(sample_weight)))

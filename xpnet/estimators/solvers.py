@@ -1,4 +1,4 @@
-"""scikit-learn's solvers in the terms of the trainer: its optimizers, rates, stopping rule, weights and order."""
+"""scikit-learn's optimizers, schedules, stopping rule, initial weights and shuffles, expressed for the trainer."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ ACTIVATIONS = {"logistic": "sigmoid"}
 # Losses of which scikit-learn takes the mean over outputs; the library's losses are sums.
 MEAN_OVER_OUTPUTS = ("squared_error",)
 
-_SMALLEST_RATE = 1e-6  # at which "adaptive" gives up
+_SMALLEST_RATE = 1e-6  # below which "adaptive" stops
 _ADAPTIVE_FACTOR = 5.0
 
 
 def scikit_learns_name(activation: str) -> str:
-    """Return scikit-learn's name of one of the library's activations, its own where there is none."""
+    """Return scikit-learn's name of an activation, or its own name if scikit-learn does not have it."""
     return next((theirs for theirs, ours in ACTIVATIONS.items() if ours == activation), activation)
 
 
@@ -72,9 +72,10 @@ def rate_rule(params: Mapping[str, Any]) -> Any:
 
 
 class Plateau(EarlyStopping):
-    """scikit-learn's rule: `patience` epochs that did not come `tolerance` above the best, however it was reached.
+    """Stop as scikit-learn does: after `patience` epochs that did not exceed the best value by `tolerance`.
 
-    Where it watches the training loss the last parameters are kept, not the best.
+    Unlike in `EarlyStopping`, the value to exceed is the best one, even if it was reached in small steps. With the
+    training loss the last parameters are kept, not the best.
     """
 
     def observe(self, state: StoppingState, record: EpochRecord) -> StoppingState:
@@ -86,7 +87,7 @@ class Plateau(EarlyStopping):
 
 
 class AdaptivePlateau(Plateau):
-    """The same, but a smaller learning rate comes first."""
+    """Stop as `Plateau` does, but only once the learning rate cannot be reduced any more."""
 
     def observe(self, state: StoppingState, record: EpochRecord) -> StoppingState:
         """Return the state after an epoch."""
@@ -105,9 +106,9 @@ def inverse_scaling(power: float, seen: int, n_samples: int, *, fresh: bool) -> 
     Parameters
     ----------
     seen, n_samples : int
-        Samples seen so far, and in each epoch from now on.
+        Samples seen so far, and samples of each further epoch.
     fresh : bool
-        The optimizer starts anew, so the first epoch has the initial rate.
+        Whether the optimizer starts anew, so that the first epoch has the initial rate.
     """
 
     def factor(state: ScheduleState, epoch: int, epochs: int) -> float:
@@ -118,7 +119,7 @@ def inverse_scaling(power: float, seen: int, n_samples: int, *, fresh: bool) -> 
 
 
 def adaptive(stopping: Plateau, state: StoppingState) -> Schedule:
-    """Return a rate that is divided by 5 where `stopping` would stop, scikit-learn's ``"adaptive"``."""
+    """Return scikit-learn's ``"adaptive"``: the rate is divided by 5 when `stopping` would stop."""
 
     def observe(state: ScheduleState, record: EpochRecord) -> ScheduleState:
         factor, best, stale = state
@@ -144,7 +145,7 @@ def draw_weights(
 
 
 def shuffled(rng: np.random.RandomState) -> Callable[[int, int], np.ndarray]:
-    """Return the order of each epoch as scikit-learn draws it: each shuffles that of the epoch before."""
+    """Return the order of each epoch as scikit-learn draws it: it shuffles the order of the epoch before."""
     order = np.empty(0, dtype=np.int32)
 
     def next_order(epoch: int, n_samples: int) -> np.ndarray:

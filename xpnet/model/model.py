@@ -1,4 +1,4 @@
-"""A trained model on the host: network, parameters, scaling and labels; all that prediction needs."""
+"""A trained model on the host: network, parameters, scaling and labels, everything that prediction needs."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ __all__ = ["Model"]
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A network with its parameters, and what stands between it and the user's data.
+    """A network with its parameters, and the scaling and the labels of the user's data.
 
     Parameters
     ----------
     network : Network
     vector : (n_parameters,)
-        From any device; it is brought to the host.
+        Parameter vector, from any device; it is moved to the host.
     task : {"classification", "regression", "multilabel"}
     classes : (n_classes,) ndarray or None
         Labels of the class indices, sorted.
     scaler, target_scaler : Scaler or None
-        Scaling of the features, and of the targets of a regression; None leaves them as they are.
+        Scaling of the features, and of the targets of a regression. None leaves them unchanged.
     feature_names, target_name : tuple of str, str, or None
-        Names of the columns, where the data had names.
+        Names of the columns, if the data had names.
 
     Examples
     --------
@@ -64,7 +64,7 @@ class Model:
 
     @cached_property
     def params(self) -> Parameters:
-        """One ``(W, b)`` a layer, NumPy arrays."""
+        """``(W, b)`` of each layer as NumPy arrays."""
         return Parameters(self.vector, self.network)
 
     @property
@@ -78,13 +78,13 @@ class Model:
         Raises
         ------
         ModelFormatError
-            The number of features is not the one that the model was trained on.
+            The number of features differs from the training data.
         """
         x = np.asarray(x)
         n_in = self.network.layer_sizes[0]
         if x.ndim != 2 or x.shape[1] != n_in:
             raise ModelFormatError(
-                f"features: expected {n_in} a sample, as in training; received the shape {x.shape}. "
+                f"features: expected the shape (n_samples, {n_in}), as in training; received the shape {x.shape}. "
                 "Give the columns that the model was trained on."
             )
         return x.astype(self.vector.dtype) if self.scaler is None else self.scaler.transform(x, self.vector.dtype)
@@ -95,7 +95,7 @@ class Model:
         Raises
         ------
         DataError
-            A label that was not there in training, or targets that do not fit the task.
+            A label did not occur in training, or the targets do not fit the task.
         """
         encoded, _ = encode_targets(y, self.task, self.classes)
         if self.task == "classification":
@@ -128,7 +128,7 @@ class Model:
         Raises
         ------
         InvalidParameterError
-            The network's outputs are no probabilities.
+            The outputs of the network are not probabilities.
         """
         if self.task == "regression" or not self.network.gives_probabilities:
             raise InvalidParameterError(
@@ -138,7 +138,7 @@ class Model:
         return self._by_class(self.outputs(x, device))
 
     def _by_class(self, output: np.ndarray) -> np.ndarray:
-        """Give the class 0 of a single output its column."""
+        """Return one column for each class; a single output is the probability of class 1."""
         if self.task == "classification" and output.shape[1] == 1:
             return np.hstack([1 - output, output])
         return output
@@ -196,7 +196,7 @@ class Model:
         return scores, self._predictions(output)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all but the arrays, as plain values."""
+        """Return everything but the arrays as plain values."""
         return {
             "network": self.network.to_dict(),
             "task": self.task,
@@ -210,5 +210,5 @@ class Model:
 
 
 def _dtype_name(dtype: np.dtype[Any]) -> str:
-    """Return the name of a label's type: ``"str"`` for any text, however long."""
+    """Return the name of the labels' type: ``"str"`` for text of any length."""
     return "str" if dtype.kind in "UTO" else dtype.name

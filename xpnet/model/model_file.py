@@ -1,6 +1,6 @@
 """Model files: safetensors with the specification as JSON in the metadata; no pickle, no code.
 
-The weights lie on the host, so a model that was trained on a GPU loads on a machine without one.
+The weights are saved from the host, so a model that was trained on a GPU loads on a machine without one.
 """
 
 from __future__ import annotations
@@ -26,10 +26,12 @@ _LABEL_TYPES = ("str", "bool", *_INTEGERS, "float16", "float32", "float64")
 
 
 def save_model(path: str | Path, model: Model) -> None:
-    """Write a model as one safetensors file, beside its place and renamed.
+    """Write a model as one safetensors file.
 
-    The tensors are ``layers.<i>.weight`` (n_in, n_out), ``layers.<i>.bias`` (n_out,), ``layers.<i>.slope`` where it
-    is learned, and ``scaler.shift``, ``scaler.scale`` and the like of the target.
+    The file is written under another name and then renamed, so it is never incomplete.
+
+    The tensors are ``layers.<i>.weight`` (n_in, n_out), ``layers.<i>.bias`` (n_out,), ``layers.<i>.slope`` of learned
+    slopes, ``scaler.shift``, ``scaler.scale``, ``target_scaler.shift`` and ``target_scaler.scale``.
 
     Examples
     --------
@@ -70,14 +72,14 @@ def load_model(path: str | Path) -> Model:
     Raises
     ------
     ModelFormatError
-        The file is missing, truncated, no safetensors file, has no xpnet metadata, or its parts do not fit together.
+        The file is missing, truncated, not a safetensors file, without xpnet metadata, or inconsistent.
     """
     return _FORMAT.read(path, _model)
 
 
 def _model(specification: dict[str, Any], tensors: dict[str, np.ndarray]) -> Model:
     n_layers = sum(name.startswith("layers.") and name.endswith(".weight") for name in tensors)
-    if len(specification["network"]["layer_sizes"]) != n_layers + 1:  # before much is made of a long list
+    if len(specification["network"]["layer_sizes"]) != n_layers + 1:  # before a long list takes memory
         raise ModelFormatError(f"expected the sizes of {n_layers + 1} layers; received another number of them")
     network = Network(**specification["network"])
     task = specification["task"]

@@ -34,8 +34,8 @@ def load_newest(path: str | Path, accept: Callable[[Network, RunState], _T]) -> 
     Parameters
     ----------
     path : str or Path
-        Folder of the callback `Checkpoint`, or one of its files. If a file of the folder cannot be used, a warning names
-        it and the file before it is read.
+        Folder of the callback `Checkpoint`, or one of its files. If a file of the folder cannot be used, a warning
+        names it and the file before it is read.
     accept : (network, state) -> result
         Raise `InvalidParameterError` if they belong to another run.
 
