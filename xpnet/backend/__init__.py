@@ -1,6 +1,7 @@
 """Backends: array libraries on devices, what the trainer asks of them, and how they are found."""
 
 from xpnet.backend.devices import PRECISIONS, backend_of, dtype_name, get_backend, to_host, usable_devices
+from xpnet.backend.nested import arrays_in, map_arrays
 from xpnet.backend.protocol import Backend, check_index
 from xpnet.backend.registry import list_backends
 from xpnet.backend.steps import Array, RunSteps, Step, run_steps
@@ -11,11 +12,13 @@ __all__ = [
     "Backend",
     "RunSteps",
     "Step",
+    "arrays_in",
     "backend_of",
     "check_index",
     "dtype_name",
     "get_backend",
     "list_backends",
+    "map_arrays",
     "run_steps",
     "to_host",
     "usable_devices",
