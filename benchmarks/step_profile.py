@@ -13,13 +13,13 @@ from collections import defaultdict
 from typing import Any
 
 import numpy as np
+from xpnet_backends.compiler.numpy_replay import _Writer
 
 from xpnet.backend import get_backend
 from xpnet.bench.workloads import Rung, get_rungs, make_work
 from xpnet.nn.optimizers import get_optimizer
 from xpnet.nn.step import init_state, make_step
 from xpnet_backends.compiler.memory_plan import Layout
-from xpnet_backends.compiler.numpy_replay import _Writer
 from xpnet_backends.compiler.trace import record
 
 _STEPS = 200

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xpnet.backend import arrays_in, get_backend
+from xpnet.backend import get_backend
 from xpnet.backend.steps import run_steps
 from xpnet.errors import XpnetWarning
 from xpnet.nn.activations import ACTIVATIONS
@@ -20,12 +20,13 @@ from xpnet.nn.optimizers import OPTIMIZERS, get_optimizer
 from xpnet.nn.step import init_state, make_step
 from xpnet.training.trainer import Trainer
 from xpnet_backends.compiler import numpy_codegen
-from xpnet_backends.compiler.ir import Op, Program
+from xpnet_backends.compiler.ir import Program
 from xpnet_backends.compiler.memory_plan import memory_plan
 from xpnet_backends.compiler.numpy_codegen import NumpyProgram
+from xpnet_backends.compiler.ops import Op, UntraceableError
 from xpnet_backends.compiler.program_cache import ProgramCache, on_host
 from xpnet_backends.compiler.simplify import simplify
-from xpnet_backends.compiler.trace import UntraceableError, trace
+from xpnet_backends.compiler.trace import trace
 
 Make = Callable[[Program, list[np.ndarray]], Any]
 

@@ -13,10 +13,10 @@ import numpy as np
 
 from xpnet_backends.compiler.cuda_text import TYPES, Names, constant, expression, index_of
 from xpnet_backends.compiler.fuse import fuse
-from xpnet_backends.compiler.ir import Buffer, Group, Instruction, Kind, Loop, Op, Program, Role, Value, value_of
+from xpnet_backends.compiler.ir import Buffer, Group, Instruction, Kind, Loop, Program, Role, Value, value_of
 from xpnet_backends.compiler.memory_plan import memory_plan
+from xpnet_backends.compiler.ops import Op, UntraceableError
 from xpnet_backends.compiler.simplify import simplify
-from xpnet_backends.compiler.trace import UntraceableError
 
 __all__ = ["CudaSource", "Kernel", "Product", "passes"]
 
@@ -46,7 +46,7 @@ template <class T> __device__ T minimum(T a, T b) { return a <= b || a != a ? a 
 
 def passes(program: Program) -> Program:
     """Apply the passes for CUDA."""
-    return fuse(memory_plan(simplify(program, smallest_product=_SMALL)), _kind)
+    return fuse(memory_plan(simplify(program, smallest_product=_SMALL)), _kind, across_products=True)
 
 
 def _kind(instruction: Instruction) -> Kind:
@@ -114,76 +114,69 @@ class CudaSource:
             raise UntraceableError(f"an array of more than {_LARGEST} elements")
         self._gather(program.batch)
         writers = [k for k, group in enumerate(program.groups) if _writes(group, program.loss)]
+        kernels = {Kind.SINGLE: self._single, Kind.ELEMENTS: self._elements, Kind.ROWS: self._rows}
         for k, group in enumerate(program.groups):
             if group.kind is Kind.BLOCK:
-                self._block(group, program.loss if k == max(writers) else None)
+                self._small(group, program.loss if k == writers[-1] else None)
             else:
-                {Kind.SINGLE: self._product, Kind.ELEMENTS: self._elements, Kind.ROWS: self._rows}[group.kind](group)
+                kernels[group.kind](group)
         self.text = _HEADER + "\n".join(self._functions)
 
     def _kernel(self, body: list[str], names: Names, blocks: int, threads: int) -> None:
         name = f"k{len(self._functions)}"
         arguments = ", ".join(f"{TYPES[str(buffer.dtype)]}* {pointer}" for buffer, pointer in names.pointers.items())
-        lines = "\n".join(f"    {line}" for line in body)
         # The number of threads lets the compiler choose how many registers each may have.
         head = f'extern "C" __global__ void __launch_bounds__({threads}) {name}({arguments})'
-        self._functions.append(f"{head} {{\n{lines}\n}}")
+        self._functions += _block(head, body)
         self.launches.append(Kernel(name, tuple(names.pointers), blocks, threads))
 
     def _gather(self, batch: tuple[Value, ...]) -> None:
         """Copy the rows of a batch."""
         names, lines = Names(), []
         row = f"{names(self.order)}[{names(self.counter)}[0] * {batch[0].shape[0]} + t / %d]"
-        most = max(each.size for each in batch)
         for k, each in enumerate(batch):
             n = each.size // each.shape[0]
             data = f"(({TYPES[str(each.dtype)]}*){names(self.table)}[{k}])"
             copy = f"{names(each.buffer)}[t] = {data}[(long long){row % n} * {n} + t % {n}];"
             lines.append(f"if (t < {each.size}) {copy}")
-        self._kernel([_over_threads(most), *_indented(lines), "}"], names, _blocks(most), _THREADS)
+        most = max(each.size for each in batch)
+        self._kernel(_block(_over_grid("t", most), lines), names, _blocks(most), _THREADS)
 
-    def _product(self, group: Group) -> None:
-        ((a, b), out) = group.loops[0].instructions[0][1:3]
-        assert isinstance(a, Value)
-        assert isinstance(b, Value)
-        # Products with a vector of ones are sums.
+    def _single(self, group: Group) -> None:
+        (a, b), out = group.loops[0].instructions[0].reads, group.loops[0].instructions[0].out
+        # A product with a constant, a vector of ones, is a sum.
         self.launches.append(Product(_matrix(a), b, _matrix(out), exact=a.buffer.role is Role.CONSTANT))
 
     def _elements(self, group: Group) -> None:
         names, (loop,) = Names(), group.loops
-        n = loop.instructions[0].out.size
-        body = _loop_text(loop, names, index_of(loop.instructions[0].out))
-        self._kernel([_over_threads(n), *_indented(body), "}"], names, _blocks(n), _THREADS)
+        out = loop.instructions[0].out
+        body = _elementwise(loop, names, index_of(out))
+        self._kernel(_block(_over_grid("t", out.size), body), names, _blocks(out.size), _THREADS)
 
     def _rows(self, group: Group) -> None:
-        names, lines = Names(), []
+        names, lines = Names(), ["const int lane = threadIdx.x % LANES;"]
         n = group.loops[0].instructions[0].out.shape[0]
         for loop in group.loops:
             instruction = loop.instructions[0]
             if instruction.op.is_reduction:
-                lines += _row_reduction(instruction, names)
+                lines += _warp_reduction(instruction, names)
             else:
                 columns = (*instruction.out.shape, 1)[1]
-                lines.append(f"for (int j = lane; j < {columns}; j += LANES) {{")
-                lines += [*_indented(_loop_text(loop, names, [])), "}"]
+                lines += _block(f"for (int j = lane; j < {columns}; j += LANES)", _elementwise(loop, names, []))
             lines.append("__syncwarp();")
-        head = [
-            "const int lane = threadIdx.x % LANES;",
-            f"for (int i = (blockIdx.x * blockDim.x + threadIdx.x) / LANES; i < {n}; "
-            "i += gridDim.x * blockDim.x / LANES) {",
-        ]
-        self._kernel([*head, *_indented(lines), "}"], names, _blocks(32 * n), _THREADS)
+        self._kernel(_block(_over_grid("i", n, " / LANES"), lines), names, _blocks(32 * n), _THREADS)
 
-    def _block(self, group: Group, loss: Value | None) -> None:
-        """Write a group of small loops, at whose end the loss is known unless it is None."""
-        names, lines = Names(), []
+    def _small(self, group: Group, loss: Value | None) -> None:
+        """Write the kernel of a BLOCK group, which stores the loss at its end unless that is None."""
+        names, lines = Names(), ["const int lane = threadIdx.x % LANES;"]
         for loop in group.loops:
             instruction, out = loop.instructions[0], loop.instructions[0].out
-            if instruction.op.is_reduction:
-                lines += _block_reduction(instruction, names)
+            if not instruction.op.is_reduction:
+                lines += _block(_over_block("t", out.size), _elementwise(loop, names, index_of(out)))
+            elif instruction.axis is not None:
+                lines += _block(_over_block("i", out.size, " / LANES"), _warp_reduction(instruction, names))
             else:
-                lines.append(f"for (int t = threadIdx.x; t < {out.size}; t += blockDim.x) {{")
-                lines += [*_indented(_loop_text(loop, names, index_of(out))), "}"]
+                lines += _block_reduction(instruction, names)
             lines.append("__syncthreads();")
         if loss is not None:
             counter, losses = names(self.counter), names(self.losses)
@@ -201,91 +194,80 @@ def _matrix(value: Value) -> Value:
     return value if len(value.shape) == 2 else value_of(value.buffer, (1, value.size), (0, 1), value.offset)
 
 
-def _loop_text(loop: Loop, names: Names, lines: list[str]) -> list[str]:
+def _elementwise(loop: Loop, names: Names, lines: list[str]) -> list[str]:
     """Return `lines` and those of elementwise instructions at the index i, j."""
     index = ("i", "j")[: len(loop.instructions[0].out.shape)]
     known: dict[Value, str] = {}  # the variables that hold the elements
+
+    def hold(value: Value, prefix: str, text: str) -> None:
+        known[value] = f"{prefix}{len(lines)}"
+        lines.append(f"const {TYPES[str(value.dtype)]} {known[value]} = {text};")
+
     for instruction in loop.instructions:
-        texts = []
-        for each in instruction.inputs:
-            if not isinstance(each, Value):
-                texts.append(constant(each))
-                continue
+        for each in instruction.reads:
             if each not in known:
-                known[each] = f"y{len(lines)}"
-                lines.append(f"const {TYPES[str(each.dtype)]} {known[each]} = {names.element(each, index)};")
-            texts.append(known[each])
-        out = instruction.out
-        name = f"x{len(lines)}"
-        lines.append(f"const {TYPES[str(out.dtype)]} {name} = {expression(instruction, texts)};")
-        known[out] = name
+                hold(each, "y", names.element(each, index))
+        texts = [known[each] if isinstance(each, Value) else constant(each) for each in instruction.inputs]
+        hold(instruction.out, "x", expression(instruction, texts))
     return [*lines, *(f"{names.element(value, index)} = {known[value]};" for value in loop.stored)]
 
 
-def _reduced(instruction: Instruction) -> tuple[Value, str, str]:
-    """Return the input of a reduction, its type and the function that combines two elements."""
-    value = instruction.reads[0]
+def _start(instruction: Instruction, value: Value, names: Names, first: tuple[str, ...]) -> tuple[str, str]:
+    """Return the lines that begin a reduction, with an element that changes nothing, and the function of two."""
     if value.dtype.kind != "f":
-        raise UntraceableError(f"the reduction {instruction.op.value} of {value.type_text}")
-    return value, TYPES[str(value.dtype)], _COMBINATIONS[instruction.op]
+        raise UntraceableError(f"the reduction {instruction.op.numpy} of {value.type_text}")
+    start = "0" if instruction.op is Op.SUM else names.element(value, first)
+    return f"{TYPES[str(value.dtype)]} r = {start};", _COMBINATIONS[instruction.op]
 
 
-def _row_reduction(instruction: Instruction, names: Names) -> list[str]:
-    value, kind, f = _reduced(instruction)
-    start = "0" if f == "plus" else names.element(value, ("i", "0"))
-    return [
-        "{",
-        f"    {kind} r = {start};",
-        f"    for (int j = lane; j < {value.shape[1]}; j += LANES) r = {f}(r, {names.element(value, ('i', 'j'))});",
-        f"    OVER_WARP(r, {f})",
-        f"    if (lane == 0) {names.element(instruction.out, ('i',))} = r;",
-        "}",
-    ]
+def _warp_reduction(instruction: Instruction, names: Names) -> list[str]:
+    """Return the lines by which a warp reduces row or column i of a matrix."""
+    (value,), axis = instruction.reads, instruction.axis or 0
+    first, index = (("i", "0"), ("i", "j")) if axis else (("0", "i"), ("j", "i"))
+    start, f = _start(instruction, value, names, first)
+    loop = f"for (int j = lane; j < {value.shape[axis]}; j += LANES) r = {f}(r, {names.element(value, index)});"
+    store = f"if (lane == 0) {names.element(instruction.out, ('i',))} = r;"
+    return _block("", [start, loop, f"OVER_WARP(r, {f})", store])
 
 
 def _block_reduction(instruction: Instruction, names: Names) -> list[str]:
-    value, kind, f = _reduced(instruction)
-    out, axis = instruction.out, instruction.axis
-    if axis is not None:  # a thread for each result
-        own, along = ("i", "j") if axis == 1 else ("j", "i")
-        n, m = value.shape[1 - axis], value.shape[axis]
-        first = names.element(value, ("i", "0") if axis == 1 else ("0", "j"))
-        return [
-            f"for (int {own} = threadIdx.x; {own} < {n}; {own} += blockDim.x) {{",
-            f"    {kind} r = {first};",
-            f"    for (int {along} = 1; {along} < {m}; ++{along}) r = {f}(r, {names.element(value, ('i', 'j'))});",
-            f"    {names.element(out, (own,))} = r;",
-            "}",
-        ]
+    """Return the lines by which a block reduces an array to one number."""
+    (value,) = instruction.reads
     if not value.is_dense:
         raise UntraceableError("the reduction of an array that is not contiguous")
     flat = value.flat()
-    start = "0" if f == "plus" else names.element(flat, ("0",))
-    return [
-        "{",
-        f"    __shared__ {kind} parts[LANES];",
-        f"    {kind} r = {start};",
-        f"    for (int t = threadIdx.x; t < {flat.size}; t += blockDim.x)",
-        f"        r = {f}(r, {names.element(flat, ('t',))});",
-        f"    OVER_WARP(r, {f})",
-        "    if (threadIdx.x % LANES == 0) parts[threadIdx.x / LANES] = r;",
-        "    __syncthreads();",
-        "    if (threadIdx.x < LANES) {",
-        f"        r = threadIdx.x < blockDim.x / LANES ? parts[threadIdx.x] : {start};",
-        f"        OVER_WARP(r, {f})",
-        f"        if (threadIdx.x == 0) {names.element(out, ())} = r;",
-        "    }",
-        "}",
+    start, f = _start(instruction, flat, names, ("0",))
+    last = [
+        "r = parts[threadIdx.x < blockDim.x / LANES ? threadIdx.x : 0];",
+        *(["if (threadIdx.x >= blockDim.x / LANES) r = 0;"] if instruction.op is Op.SUM else []),
+        f"OVER_WARP(r, {f})",
+        f"if (threadIdx.x == 0) {names.element(instruction.out, ())} = r;",
     ]
+    lines = [
+        f"__shared__ {TYPES[str(value.dtype)]} parts[LANES];",
+        start,
+        f"{_over_block('t', flat.size)} r = {f}(r, {names.element(flat, ('t',))});",
+        f"OVER_WARP(r, {f})",
+        "if (lane == 0) parts[threadIdx.x / LANES] = r;",
+        "__syncthreads();",
+        *_block("if (threadIdx.x < LANES)", last),
+    ]
+    return _block("", lines)
 
 
-def _over_threads(n: int) -> str:
-    return f"for (int t = blockIdx.x * blockDim.x + threadIdx.x; t < {n}; t += gridDim.x * blockDim.x) {{"
+def _over_grid(i: str, n: int, per: str = "") -> str:
+    """Return the head of a loop over what the threads of a grid share, one each or by `per` many."""
+    first, step = "blockIdx.x * blockDim.x + threadIdx.x", "gridDim.x * blockDim.x"
+    return f"for (int {i} = ({first}){per}; {i} < {n}; {i} += {step}{per})"
+
+
+def _over_block(i: str, n: int, per: str = "") -> str:
+    return f"for (int {i} = threadIdx.x{per}; {i} < {n}; {i} += blockDim.x{per})"
+
+
+def _block(head: str, body: Iterable[str]) -> list[str]:
+    return [f"{head} {{".lstrip(), *(f"    {line}" for line in body), "}"]
 
 
 def _blocks(n: int) -> int:
     return max(1, min(-(-n // _THREADS), _MOST_BLOCKS))
-
-
-def _indented(lines: Iterable[str]) -> list[str]:
-    return [f"    {line}" for line in lines]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from xpnet_backends.compiler.dialects import text_of
-from xpnet_backends.compiler.ir import Buffer, Instruction, Op, Value
+from xpnet_backends.compiler.ir import Buffer, Instruction, Value
+from xpnet_backends.compiler.ops import Op
 
 __all__ = ["TYPES", "Names", "constant", "expression", "index_of"]
 
@@ -52,4 +52,4 @@ def expression(instruction: Instruction, names: list[str]) -> str:
     if dtype.kind == "i" and instruction.op in _WRAPPING:
         unsigned = "unsigned long long" if dtype.itemsize == 8 else "unsigned"
         names = [f"({unsigned})({name})" for name in names]
-    return f"({TYPES[str(dtype)]})({text_of(instruction.op, 'cuda').format(*names)})"
+    return f"({TYPES[str(dtype)]})({instruction.op.text('CUDA', *names)})"

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from enum import Enum
 
-from xpnet_backends.compiler.ir import Group, Instruction, Kind, Loop, Op, Program, Role, Value
+from xpnet_backends.compiler.ir import Group, Instruction, Kind, Loop, Program, Role, Value
+from xpnet_backends.compiler.ops import Op
 
 __all__ = ["Common", "fuse", "may_fuse"]
 
@@ -44,7 +45,7 @@ def _agree(a: Value, b: Value, common: Common) -> bool:
     return a.offset == b.offset and (a.shape[:1], a.strides[:1]) == (b.shape[:1], b.strides[:1]) != ((), ())
 
 
-def fuse(program: Program, kind_of: KindOf) -> Program:
+def fuse(program: Program, kind_of: KindOf, *, across_products: bool = False) -> Program:
     """Put the instructions into groups, in an order in which groups are as large as possible.
 
     The kinds of groups are
@@ -58,6 +59,9 @@ def fuse(program: Program, kind_of: KindOf) -> Program:
     ----------
     kind_of : callable
         The kind of group that an instruction belongs to by itself.
+    across_products : bool
+        Whether loops may hold instructions that come after a matrix product. Their results then wait in memory
+        for their readers: worth it only where a loop costs a launch.
 
     Examples
     --------
@@ -86,7 +90,8 @@ def fuse(program: Program, kind_of: KindOf) -> Program:
     %5: f64[] = sum %4
     loss %5
     """
-    groups = _grouped(program.instructions, {each: kind_of(each) for each in program.instructions})
+    kinds = {each: kind_of(each) for each in program.instructions}
+    groups = _grouped(program.instructions, kinds, across_products)
     loops = [(kind, list(_loops(group))) for kind, group in groups]
     later = [each for _, parts in loops for part in parts for each in part]
     finished = []
@@ -102,7 +107,7 @@ def fuse(program: Program, kind_of: KindOf) -> Program:
 
 
 def _grouped(
-    instructions: Sequence[Instruction], kinds: dict[Instruction, Kind]
+    instructions: Sequence[Instruction], kinds: dict[Instruction, Kind], across_products: bool
 ) -> list[tuple[Kind, list[Instruction]]]:
     """Return groups in an order that computes the same."""
     groups: list[tuple[Kind, list[Instruction]]] = []
@@ -110,18 +115,18 @@ def _grouped(
     while rest:
         kind = kinds[rest[0]]
         wanted = [Kind.ROWS, kind] if kind is Kind.ELEMENTS and Kind.ROWS in kinds.values() else [kind]
-        for each in wanted:  # noqa: B007 - the last one
-            before, group, after = _gathered(rest, each, kinds)
+        for each in wanted:
+            before, group, after = _gathered(rest, each, kinds, across_products)
             if each is not Kind.ROWS or any(member.op.is_reduction for member in group):
                 break
-        groups += _grouped(before, kinds)
+        groups += _grouped(before, kinds, across_products)
         groups.append((each, group))
         rest = after
     return groups
 
 
 def _gathered(
-    rest: list[Instruction], kind: Kind, kinds: dict[Instruction, Kind]
+    rest: list[Instruction], kind: Kind, kinds: dict[Instruction, Kind], across_products: bool
 ) -> tuple[list[Instruction], list[Instruction], list[Instruction]]:
     """Return what must come before the group of the first instruction, the group, and what comes after."""
     before: list[Instruction] = []
@@ -129,8 +134,7 @@ def _gathered(
     if kind is Kind.SINGLE:
         return before, group, rest[1:]
     for k, instruction in enumerate(rest[1:], 1):
-        if kind is not Kind.BLOCK and instruction.op is Op.MATMUL:
-            # Results that wait for a product would have to be stored.
+        if instruction.op is Op.MATMUL and not across_products:
             return before, group, after + rest[k:]
         free = may_fuse(instruction, after, Common.NOTHING)
         if free and _fits(instruction, kind, group, kinds[instruction]):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from xpnet_backends.compiler.ir import Buffer, Program, Value
-from xpnet_backends.compiler.trace import UntraceableError
+from xpnet_backends.compiler.ops import UntraceableError
 
 __all__ = ["HostMemory"]
 

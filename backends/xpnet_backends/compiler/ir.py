@@ -19,71 +19,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["Buffer", "Group", "Instruction", "Kind", "Loop", "Op", "Program", "Role", "Value", "value_of"]
+from xpnet_backends.compiler.ops import Op
 
-
-class Op(Enum):
-    """An operation; its value is the name that NumPy has for it."""
-
-    # Elementwise operations
-    ABSOLUTE = "absolute"
-    ADD = "add"
-    AND = "bitwise_and"
-    ARCTAN = "arctan"
-    CAST = "astype"
-    CEIL = "ceil"
-    COS = "cos"
-    COSH = "cosh"
-    DIVIDE = "divide"
-    EQUAL = "equal"
-    EXP = "exp"
-    EXPM1 = "expm1"
-    FLOOR = "floor"
-    GREATER = "greater"
-    GREATER_EQUAL = "greater_equal"
-    LESS = "less"
-    LESS_EQUAL = "less_equal"
-    LOG = "log"
-    LOG1P = "log1p"
-    LOG2 = "log2"
-    LOGADDEXP = "logaddexp"
-    LOGICAL_AND = "logical_and"
-    LOGICAL_NOT = "logical_not"
-    LOGICAL_OR = "logical_or"
-    MAXIMUM = "maximum"
-    MINIMUM = "minimum"
-    MULTIPLY = "multiply"
-    NEGATIVE = "negative"
-    NOT_EQUAL = "not_equal"
-    OR = "bitwise_or"
-    POWER = "power"
-    RIGHT_SHIFT = "right_shift"
-    LEFT_SHIFT = "left_shift"
-    SIGN = "sign"
-    SIN = "sin"
-    SINH = "sinh"
-    SQRT = "sqrt"
-    SQUARE = "square"
-    SUBTRACT = "subtract"
-    TANH = "tanh"
-    WHERE = "where"
-    XOR = "bitwise_xor"
-    # Others
-    CONCAT = "concat"
-    MATMUL = "matmul"
-    MAX = "max"
-    MIN = "min"
-    SUM = "sum"
-
-    @property
-    def is_reduction(self) -> bool:
-        """Whether it combines the elements of an array, all or along an axis."""
-        return self in (Op.SUM, Op.MAX, Op.MIN)
-
-    @property
-    def is_elementwise(self) -> bool:
-        """Whether each element of the result depends only on the same element of each broadcast input."""
-        return not self.is_reduction and self not in (Op.CONCAT, Op.MATMUL)
+__all__ = ["Buffer", "Group", "Instruction", "Kind", "Loop", "Program", "Role", "Value", "value_of"]
 
 
 class Role(Enum):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from xpnet_backends.compiler.ir import Buffer, Op, Program, Role, Value, value_of
+from xpnet_backends.compiler.ir import Buffer, Program, Role, Value, value_of
+from xpnet_backends.compiler.ops import Op
 
 __all__ = ["memory_plan", "narrow_by_columns", "reuse_buffers"]
 

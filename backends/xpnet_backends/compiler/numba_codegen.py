@@ -9,18 +9,17 @@ import itertools
 
 import numpy as np
 
-from xpnet_backends.compiler.dialects import text_of
 from xpnet_backends.compiler.fuse import fuse
-from xpnet_backends.compiler.ir import Instruction, Kind, Loop, Op, Program, Value
+from xpnet_backends.compiler.ir import Instruction, Kind, Loop, Program, Value
 from xpnet_backends.compiler.memory_plan import memory_plan
 from xpnet_backends.compiler.simplify import simplify
-from xpnet_backends.compiler.trace import UntraceableError
 
 __all__ = ["NumbaSource", "passes"]
 
 _HEADER = """from numpy import absolute, arctan, bool_, ceil, cos, cosh, dot, float32, float64, floor, inf, int32, int64
 from numpy import log, log1p, log2, logaddexp, nan, sign, sin, sinh, sqrt
 from xpnet_backends.compiler.numba_math import *
+from xpnet_backends.compiler.ops import Op, UntraceableError
 """
 _INDENT = "    "
 
@@ -125,7 +124,7 @@ class NumbaSource:
             return known[each]
 
         for op, inputs, out, _ in loop.instructions:
-            text = text_of(op, "numba").format(*map(operand, inputs), dtype=out.dtype)
+            text = op.text("Numba", *map(operand, inputs), dtype=out.dtype)
             # Compilers compute in wider numbers than NumPy where such meet.
             known[out] = f"x{next(self._count)}"
             parts[-1].append(f"{known[out]} = {text if out.dtype.kind == 'b' else f'{out.dtype}({text})'}")
@@ -134,7 +133,9 @@ class NumbaSource:
         for depth, part in enumerate(parts):
             self._lines += [depth * _INDENT + line for line in part]
             if depth < len(axes):
-                self._lines.append(depth * _INDENT + f"for {index[axes[depth]]} in range({sizes}.shape[{axes[depth]}]):")
+                self._lines.append(
+                    depth * _INDENT + f"for {index[axes[depth]]} in range({sizes}.shape[{axes[depth]}]):"
+                )
 
     def _product(self, instruction: Instruction) -> None:
         a, b, out = *instruction.reads, instruction.out
@@ -147,20 +148,20 @@ class NumbaSource:
     def _reduction(self, instruction: Instruction) -> None:
         op, (value, *_), out, axis = instruction
         if value.dtype.kind != "f" or not value.is_dense or axis == 0:
-            raise UntraceableError(f"the reduction {op.value} of {value.type_text}, axis={axis}")
+            raise UntraceableError(f"the reduction {op.numpy} of {value.type_text}, axis={axis}")
         if axis is None:
-            self._lines.append(f"{self._element(out, ())} = {op.value}_of({self._name(value.flat())})")
+            self._lines.append(f"{self._element(out, ())} = {op.numpy}_of({self._name(value.flat())})")
             return
         name, result = self._name(value), self._element(out, ("i",))
         rows = f"for i in range({name}.shape[0]):"
         if value.is_contiguous:
-            self._lines += [rows, f"{_INDENT}{result} = {op.value}_of({name}[i])"]
+            self._lines += [rows, f"{_INDENT}{result} = {op.numpy}_of({name}[i])"]
             return
-        joined = {Op.SUM: "{} + {}", Op.MAX: "maximum({}, {})", Op.MIN: "minimum({}, {})"}[op]
+        joined = op.text("Numba", result, f"{name}[i, j]")
         self._lines += [
             rows,
             f"{_INDENT}{result} = {name}[i, 0]",
             f"for j in range(1, {name}.shape[1]):",
             f"{_INDENT}{rows}",
-            f"{2 * _INDENT}{result} = {joined.format(result, f'{name}[i, j]')}",
+            f"{2 * _INDENT}{result} = {joined}",
         ]

@@ -18,13 +18,13 @@ __all__ = [
     "exp_float64",
     "expm1_float32",
     "expm1_float64",
-    "maximum",
     "max_of",
-    "minimum",
+    "maximum",
     "min_of",
+    "minimum",
+    "sum_of",
     "tanh_float32",
     "tanh_float64",
-    "sum_of",
 ]
 
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from xpnet_backends.compiler.dialects import text_of
 from xpnet_backends.compiler.fuse import fuse
 from xpnet_backends.compiler.host_memory import HostMemory
-from xpnet_backends.compiler.ir import Group, Instruction, Kind, Loop, Op, Program, Value
+from xpnet_backends.compiler.ir import Group, Instruction, Kind, Loop, Program, Value
 from xpnet_backends.compiler.memory_plan import memory_plan
+from xpnet_backends.compiler.ops import Op
 from xpnet_backends.compiler.simplify import simplify
 
 __all__ = ["NumpyProgram", "passes"]
@@ -28,7 +28,15 @@ _FUNCTIONS: dict[str, Any] = {
     "max_of": np.maximum.reduce,
     "min_of": np.minimum.reduce,
     "sum_of": np.add.reduce,
-    **{op.value: getattr(np, op.value) for op in Op},
+    **{op.numpy: getattr(np, op.numpy) for op in Op if isinstance(getattr(np, op.numpy, None), np.ufunc)},
+}
+# Calls of another form than ``function(*inputs, out)``
+_CALLS = {
+    Op.CAST: "copyto({out}, {}, 'unsafe')",
+    Op.MAXIMUM: "maximum({}, {}, out={out})",
+    Op.MINIMUM: "minimum({}, {}, out={out})",
+    Op.WHERE: "copyto({out}, {2}); copyto({out}, {1}, where={0})",
+    **{op: f"{op.numpy}_of({{}}, {{axis}}, None, {{out}})" for op in (Op.MAX, Op.MIN, Op.SUM)},
 }
 
 
@@ -102,7 +110,7 @@ class NumpyProgram:
             return self._named[each]
 
         inputs = [operand(each) for each in instruction.inputs]
-        return _call_text(instruction).format(*inputs, out=operand(instruction.out))
+        return _call_text(instruction, inputs, operand(instruction.out))
 
     def _blocks(self, loop: Loop) -> str:
         """Return the text of a loop over blocks of rows."""
@@ -141,7 +149,7 @@ class NumpyProgram:
                 else:
                     filled = _filled(instruction, each, block)
                     inputs.append(cut(filled) if filled.ndim else self._name(filled))
-            lines.append("    " + _call_text(instruction).format(*inputs, out=operand(instruction.out, is_out=True)))
+            lines.append("    " + _call_text(instruction, inputs, operand(instruction.out, is_out=True)))
         cuts = self._name(list(zip(*columns.values(), strict=True)))
         return "\n".join([f"for {', '.join(columns)}, in {cuts}:", *lines])
 
@@ -152,10 +160,7 @@ def _filled(instruction: Instruction, number: np.generic, out: np.ndarray) -> An
     return np.full_like(out, number) if extreme else number
 
 
-def _call_text(instruction: Instruction) -> str:
-    """Return the text of a call, with braces in place of its operands."""
-    if instruction.op is Op.MATMUL:
-        return "matmul({}, {}, {out})"
-    if instruction.op.is_reduction:
-        return f"{instruction.op.value}_of({{}}, {instruction.axis}, None, {{out}})"
-    return text_of(instruction.op, "numpy")
+def _call_text(instruction: Instruction, inputs: list[str], out: str) -> str:
+    """Return the text of a call."""
+    text = _CALLS.get(instruction.op, f"{instruction.op.numpy}({', '.join(inputs)}, {{out}})")
+    return text.format(*inputs, out=out, axis=instruction.axis)

@@ -9,10 +9,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from xpnet.backend import Array, Step, arrays_in, map_arrays, run_steps
+from xpnet.backend import Array, Step, arrays_in, run_steps
 from xpnet.errors import XpnetWarning
 from xpnet_backends.compiler.ir import Program
-from xpnet_backends.compiler.trace import UntraceableError, trace
+from xpnet_backends.compiler.ops import UntraceableError
+from xpnet_backends.compiler.trace import trace
 
 __all__ = ["WORTH_COMPILING", "BoundProgram", "ProgramCache", "on_host", "room_for_batch"]
 
@@ -120,9 +121,7 @@ class ProgramCache:
 def on_host(bind: Callable[[Program, list[np.ndarray]], BoundProgram]) -> Compile:
     """Return a `Compile` for NumPy's arrays; `bind` binds a program to parameters and state."""
 
-    def compile_step(
-        step: Step, params: Array, state: Any, data: tuple[Array, ...], order: Array
-    ) -> BoundProgram:
+    def compile_step(step: Step, params: Array, state: Any, data: tuple[Array, ...], order: Array) -> BoundProgram:
         program = trace(step, params, state, room_for_batch(data, order))
         return bind(program, arrays_in((params, state)))
 

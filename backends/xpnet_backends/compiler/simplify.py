@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from xpnet_backends.compiler.ir import Buffer, Instruction, Op, Program, Role, Value, value_of
+from xpnet_backends.compiler.ir import Buffer, Instruction, Program, Role, Value, value_of
+from xpnet_backends.compiler.ops import Op
 
 __all__ = ["fold_casts", "place_pieces", "simplify", "sums_as_products"]
 

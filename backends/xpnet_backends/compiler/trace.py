@@ -15,15 +15,12 @@ from numpy.lib.array_utils import normalize_axis_tuple
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from xpnet.backend import Array, Step, arrays_in, map_arrays
-from xpnet_backends.compiler.ir import Buffer, Instruction, Op, Program, Role, Value, value_of
+from xpnet_backends.compiler.ir import Buffer, Instruction, Program, Role, Value, value_of
+from xpnet_backends.compiler.ops import Op, UntraceableError
 
-__all__ = ["Tracer", "UntraceableError", "trace"]
+__all__ = ["Tracer", "trace"]
 
-_UFUNCS = {getattr(np, op.value): op for op in Op if isinstance(getattr(np, op.value, None), np.ufunc)}
-
-
-class UntraceableError(AttributeError):
-    """The step does something that the compiler does not know; the step runs uncompiled."""
+_UFUNCS = {getattr(np, op.numpy): op for op in Op if isinstance(getattr(np, op.numpy, None), np.ufunc)}
 
 
 def trace(step: Step, params: Array, state: Any, batch: Sequence[Array]) -> Program:
@@ -149,7 +146,11 @@ class Tracer(NDArrayOperatorsMixin):
             elif isinstance(each, slice):
                 n, stride = next(axes)
                 taken = range(n)[each]
-                shape, strides, offset = [*shape, len(taken)], [*strides, taken.step * stride], offset + taken.start * stride
+                shape, strides, offset = (
+                    [*shape, len(taken)],
+                    [*strides, taken.step * stride],
+                    offset + taken.start * stride,
+                )
             elif isinstance(each, int):
                 n, stride = next(axes)
                 offset += range(n)[each] * stride
@@ -221,7 +222,7 @@ class Tracer(NDArrayOperatorsMixin):
 def _reduction(op: Op, ufunc: np.ufunc) -> Callable[..., Tracer]:
     def reduce(_: Tracer, array: Tracer, axis: Any = None, *, keepdims: bool = False, **options: Any) -> Tracer:
         if any(option is not None for option in options.values()):
-            raise UntraceableError(" ".join([op.value, *options]))
+            raise UntraceableError(" ".join([op.numpy, *options]))
         axes = range(array.ndim) if axis is None else normalize_axis_tuple(axis, array.ndim)
         kept = [axis for axis in range(array.ndim) if axis not in axes]
         dtype = ufunc.reduce(np.ones(1, array.dtype)).dtype
