@@ -58,7 +58,7 @@ def _compile(text: str) -> Callable[..., None]:
 
 
 def _module(name: str, text: str) -> ModuleType:
-    """Return a module of that text, with a file in the cache folder, or in a temporary one if that cannot be written."""
+    """Return a module of that text, whose file is in the cache folder if that can be written."""
     module = ModuleType(name)
     path = user_cache_path("xpnet") / "numba" / f"{name}.py"
     try:

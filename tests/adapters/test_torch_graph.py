@@ -124,9 +124,7 @@ def test_a_step_that_cannot_be_captured_is_run_as_it_is_and_said_once() -> None:
         body()
         raise RuntimeError("operation not permitted\nwhen stream is capturing")
 
-    with pytest.warns(
-        XpnetWarning, match=r"uncompiled.* received operation not permitted when stream is capturing\.$"
-    ) as seen:
+    with pytest.warns(XpnetWarning, match=r"uncompiled.* operation not permitted when stream is capturing\.$") as seen:
         run = _fit(_captured(refuse))
     assert len(seen) == 1
     expected = _fit(get_backend("torch:cpu"))

@@ -12,6 +12,7 @@ import numpy as np
 from xpnet_backends.compiler.fuse import fuse
 from xpnet_backends.compiler.ir import Instruction, Kind, Loop, Program, Value
 from xpnet_backends.compiler.memory_plan import memory_plan
+from xpnet_backends.compiler.ops import Op, UntraceableError
 from xpnet_backends.compiler.simplify import simplify
 
 __all__ = ["NumbaSource", "passes"]
@@ -146,7 +147,7 @@ class NumbaSource:
         self._lines.append(f"dot({self._name(a)}, {self._name(b)}, {self._name(out)})")
 
     def _reduction(self, instruction: Instruction) -> None:
-        op, (value, *_), out, axis = instruction
+        op, (value,), out, axis = instruction.op, instruction.reads, instruction.out, instruction.axis
         if value.dtype.kind != "f" or not value.is_dense or axis == 0:
             raise UntraceableError(f"the reduction {op.numpy} of {value.type_text}, axis={axis}")
         if axis is None:

@@ -48,9 +48,9 @@ def fold_casts(program: Program) -> Program:
     makers: dict[Value, int] = {}
     kept: list[Instruction] = []
     for instruction in program.instructions:
-        op, (source, *_), out, _ = instruction
+        op, out, source = instruction.op, instruction.out, (*instruction.reads, None)[0]
         new = out.buffer.role is Role.TEMPORARY and out.is_whole
-        if op is Op.CAST and new and source in makers and readers[source.buffer] == 1:
+        if op is Op.CAST and new and source and source in makers and readers[source.buffer] == 1:
             kept[makers[source]] = kept[makers[source]]._replace(out=out)
             continue
         if new and op.is_elementwise and out.dtype.kind == "b":
@@ -155,8 +155,8 @@ def sums_as_products(program: Program, smallest: int = 0) -> Program:
     constants = dict(program.constants)
 
     def rewritten(instruction: Instruction) -> Instruction:
-        op, (source, *_), out, axis = instruction
-        if op is not Op.SUM or axis != 0 or source.dtype.kind != "f" or source.size <= smallest:
+        source, out = instruction.reads[0], instruction.out
+        if instruction.op is not Op.SUM or instruction.axis != 0 or source.dtype.kind != "f" or source.size <= smallest:
             return instruction
         key = (source.shape[0], source.dtype)
         if key not in ones:

@@ -70,7 +70,7 @@ def trace(step: Step, params: Array, state: Any, batch: Sequence[Array]) -> Prog
         tuple(each.value for each in inputs),
         tuple(each.value for each in arrays_in(before)),
         loss.value,
-        {buffer: array for buffer, array in builder.constants.values()},
+        dict(builder.constants.values()),
     )
 
 
@@ -188,7 +188,7 @@ class Tracer(NDArrayOperatorsMixin):
         operands = [
             each if hasattr(each, "dtype") else kind.type(each) for each, kind in zip(operands, types, strict=True)
         ]
-        shapes = [getattr(each, "shape", ()) for each in operands]
+        shapes: list[tuple[int, ...]] = [each.shape for each in operands]
         if out is not None:
             if not isinstance(out[0], Tracer):
                 raise UntraceableError("a constant that is written")

@@ -28,7 +28,8 @@ _AT_ONCE = 16
 _TOLERANCE = 0.01
 # Errors of a compiler, of libraries, of the device, of memory, or of a step that has no kernel.
 _FAILURES = (
-    CompileException, ImportError, OSError, RuntimeError, MemoryError, LookupError, AttributeError, TypeError, ValueError,
+    CompileException, ImportError, OSError, RuntimeError, MemoryError, LookupError,
+    AttributeError, TypeError, ValueError,
 )  # fmt: skip
 
 
