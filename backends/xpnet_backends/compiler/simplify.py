@@ -155,8 +155,10 @@ def sums_as_products(program: Program, smallest: int = 0) -> Program:
     constants = dict(program.constants)
 
     def rewritten(instruction: Instruction) -> Instruction:
-        source, out = instruction.reads[0], instruction.out
-        if instruction.op is not Op.SUM or instruction.axis != 0 or source.dtype.kind != "f" or source.size <= smallest:
+        if instruction.op is not Op.SUM or instruction.axis != 0:
+            return instruction
+        (source,), out = instruction.reads, instruction.out
+        if source.dtype.kind != "f" or source.size <= smallest:
             return instruction
         key = (source.shape[0], source.dtype)
         if key not in ones:
