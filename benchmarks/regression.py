@@ -102,8 +102,8 @@ def compare(trees: list[Path], rung_name: str, device: str) -> bool:
     found = spread(ratios)
     slower = found.low > 1 and found.median > TOLERANCE
     print(
-        f"{rung_name:12} {device:10}  A {a:,.1f} us  B {b:,.1f} us  B/A {found.median:.3f} ({found.low:.3f} to {found.high:.3f})"
-        + ("  SLOWER" if slower else ""),
+        f"{rung_name:12} {device:10}  A {a:,.1f} us  B {b:,.1f} us  "
+        f"B/A {found.median:.3f} ({found.low:.3f} to {found.high:.3f})" + ("  SLOWER" if slower else ""),
         flush=True,
     )
     return not slower

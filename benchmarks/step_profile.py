@@ -12,14 +12,15 @@ from collections import defaultdict
 from typing import Any
 
 import numpy as np
-from xpnet_backends.compiler.numpy_replay import _Writer
 
 from xpnet.backend import arrays_in, get_backend
 from xpnet.bench.workloads import Rung, get_rungs, make_work
 from xpnet.nn.optimizers import get_optimizer
 from xpnet.nn.step import init_state, make_step
-from xpnet_backends.compiler.memory_plan import Layout
-from xpnet_backends.compiler.trace import record
+from xpnet_backends.compiler.ir import Group
+from xpnet_backends.compiler.numpy_codegen import NumpyProgram
+from xpnet_backends.compiler.ops import Op
+from xpnet_backends.compiler.trace import trace
 
 _STEPS = 200
 KINDS = ("gathering the batch", "products", "activations, loss, sums", "updating the parameters")
