@@ -20,7 +20,6 @@ __all__ = ["NumbaSource", "passes"]
 _HEADER = """from numpy import absolute, arctan, bool_, ceil, cos, cosh, dot, float32, float64, floor, inf, int32, int64
 from numpy import log, log1p, log2, logaddexp, nan, sign, sin, sinh, sqrt
 from xpnet_backends.compiler.numba_math import *
-from xpnet_backends.compiler.ops import Op, UntraceableError
 """
 _INDENT = "    "
 

@@ -5,6 +5,7 @@ Chains of elementwise calls on large arrays are done block by block, so that a b
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -70,6 +71,7 @@ class NumpyProgram:
         self._loss = self._array(program.loss)
         self.names: dict[str, Any] = dict(_FUNCTIONS)
         self._named: dict[Value, str] = {}
+        self._count = itertools.count()
         self.texts = [(group, self._text(group)) for group in program.groups]
         body = "\n".join(text for _, text in self.texts).replace("\n", "\n    ")
         exec(compile(f"def step():\n    {body}\n    return", "<step>", "exec"), self.names)
@@ -89,7 +91,7 @@ class NumpyProgram:
         return losses
 
     def _name(self, value: Any) -> str:
-        name = f"v{len(self.names)}"
+        name = f"v{next(self._count)}"
         self.names[name] = value
         return name
 
