@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import shutil
 import subprocess
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,7 @@ from xpnet.nn.step import init_state, make_step
 from xpnet_backends.compiler import cuda_codegen
 from xpnet_backends.compiler.cuda_codegen import CudaSource, Product, passes
 from xpnet_backends.compiler.host_memory import HostMemory
+from xpnet_backends.compiler.ops import UntraceableError
 from xpnet_backends.compiler.trace import trace
 
 COMPILER = shutil.which("g++")
@@ -197,3 +199,28 @@ def test_every_optimizer(name: str, small: None, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_every_activation(name: str, tmp_path: Path) -> None:
     same(Network((7, 20, 40, 4), activation=name), "momentum", "float64", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("function", "reason"),
+    [
+        (lambda x: np.max(x, axis=0), "the reduction max over many rows"),
+        (lambda x: np.sum(x[:, ::2]) + x[0], "the reduction of an array that is not contiguous"),
+        (lambda x: np.sum((x > 0)[:, 0]) + x[0], "the reduction sum of bool"),
+        (lambda x: np.logaddexp(x[0], 0.0), "the operation logaddexp, which CUDA lacks"),
+    ],
+)
+def test_a_step_without_kernels(function: Callable[[Any], Any], reason: str) -> None:
+    def step(params: Any, state: Any, batch: tuple[Any, ...]) -> Any:
+        params += function(batch[0])
+        return params, state, np.sum(params)
+
+    with pytest.raises(UntraceableError, match=reason):
+        CudaSource(passes(trace(step, np.zeros(4), (), [np.zeros((2000, 4))])), STEPS)
+
+
+def test_arrays_that_32_bit_indices_cannot_reach() -> None:
+    shape = np.broadcast_to(np.float32(0), (3_000_000, 784))
+    program = trace(lambda params, state, batch: (params, state, np.sum(batch[0])), np.zeros(4), (), [shape])
+    with pytest.raises(UntraceableError, match="an array of more than 2"):
+        CudaSource(passes(program), STEPS)

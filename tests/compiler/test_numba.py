@@ -151,3 +151,16 @@ def test_a_step_with_an_operation_that_numba_lacks_is_run_as_it_is_and_said_once
         run = Trainer(network, epochs=2, device="numba:cpu").fit(*data_of(network))
     assert len(seen) == 1
     np.testing.assert_array_equal(run.params.vector, expected.params.vector)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_functions_are_the_same_uncompiled(dtype: str) -> None:
+    vector = np.asarray([-30, -2, -0.25, 0, 0.5, 3, 40], dtype=dtype)
+    for name in ELEMENTARY:
+        function = getattr(numba_math, f"{name}_{dtype}")
+        plain = [function.py_func(x) for x in vector]
+        np.testing.assert_allclose(plain, [function(x) for x in vector], rtol=4 * np.finfo(dtype).eps)
+    for function in (numba_math.max_of, numba_math.min_of, numba_math.sum_of):
+        assert function.py_func(vector) == pytest.approx(function(vector))
+    for function in (numba_math.maximum, numba_math.minimum):
+        assert function.py_func(vector[0], vector[1]) == function(vector[0], vector[1])
