@@ -57,7 +57,7 @@ def _kind(instruction: Instruction) -> Kind:
     if instruction.op.is_elementwise:
         return Kind.ELEMENTS
     if instruction.axis == 0:
-        raise UntraceableError(f"the reduction {instruction.op.value} over many rows")
+        raise UntraceableError(f"the reduction {instruction.op.numpy} over many rows")
     return Kind.BLOCK if instruction.axis is None else Kind.ROWS
 
 
