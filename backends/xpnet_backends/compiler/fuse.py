@@ -90,7 +90,7 @@ def fuse(program: Program, kind_of: KindOf, *, across_products: bool = False) ->
     %5: f64[] = sum %4
     loss %5
     """
-    kinds = {each: kind_of(each) for each in program.instructions}
+    kinds = {id(each): kind_of(each) for each in program.instructions}
     groups = _grouped(program.instructions, kinds, across_products)
     loops = [(kind, list(_loops(group))) for kind, group in groups]
     later = [each for _, parts in loops for part in parts for each in part]
@@ -107,13 +107,13 @@ def fuse(program: Program, kind_of: KindOf, *, across_products: bool = False) ->
 
 
 def _grouped(
-    instructions: Sequence[Instruction], kinds: dict[Instruction, Kind], across_products: bool
+    instructions: Sequence[Instruction], kinds: dict[int, Kind], across_products: bool
 ) -> list[tuple[Kind, list[Instruction]]]:
     """Return groups in an order that computes the same."""
     groups: list[tuple[Kind, list[Instruction]]] = []
     rest = list(instructions)
     while rest:
-        kind = kinds[rest[0]]
+        kind = kinds[id(rest[0])]
         wanted = [Kind.ROWS, kind] if kind is Kind.ELEMENTS and Kind.ROWS in kinds.values() else [kind]
         for each in wanted:
             before, group, after = _gathered(rest, each, kinds, across_products)
@@ -126,7 +126,7 @@ def _grouped(
 
 
 def _gathered(
-    rest: list[Instruction], kind: Kind, kinds: dict[Instruction, Kind], across_products: bool
+    rest: list[Instruction], kind: Kind, kinds: dict[int, Kind], across_products: bool
 ) -> tuple[list[Instruction], list[Instruction], list[Instruction]]:
     """Return what must come before the group of the first instruction, the group, and what comes after."""
     before: list[Instruction] = []
@@ -137,7 +137,7 @@ def _gathered(
         if instruction.op is Op.MATMUL and not across_products:
             return before, group, after + rest[k:]
         free = may_fuse(instruction, after, Common.NOTHING)
-        if free and _fits(instruction, kind, group, kinds[instruction]):
+        if free and _fits(instruction, kind, group, kinds[id(instruction)]):
             group.append(instruction)
         elif free and _is_number(instruction, kinds) and may_fuse(instruction, group, Common.NOTHING):
             before.append(instruction)  # a single number does not break a loop in two
@@ -146,8 +146,8 @@ def _gathered(
     return before, group, after
 
 
-def _is_number(instruction: Instruction, kinds: dict[Instruction, Kind]) -> bool:
-    return instruction.out.size == 1 and kinds[instruction] is not Kind.BLOCK
+def _is_number(instruction: Instruction, kinds: dict[int, Kind]) -> bool:
+    return instruction.out.size == 1 and kinds[id(instruction)] is not Kind.BLOCK
 
 
 def _fits(instruction: Instruction, kind: Kind, group: list[Instruction], own: Kind) -> bool:

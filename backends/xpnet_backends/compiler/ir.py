@@ -96,7 +96,8 @@ class Value(NamedTuple):
     @property
     def is_whole(self) -> bool:
         """Whether it is the whole buffer in the buffer's own shape."""
-        return self.shape == self.buffer.shape and self == self.buffer.whole
+        buffer = self.buffer
+        return self.offset == 0 and self.shape == buffer.shape and self.strides == buffer._strides
 
     @property
     def is_contiguous(self) -> bool:
@@ -242,15 +243,9 @@ class Program:
 
     def mapped(self, function: Callable[[Value], Value]) -> Program:
         """Return the program with a function of each value in its place."""
-        found: dict[Value, Value] = {}
-
-        def at(each: Any) -> Any:
-            if isinstance(each, Value) and each not in found:
-                found[each] = function(each)
-            return found[each] if isinstance(each, Value) else each
-
         instructions = (
-            Instruction(op, tuple(map(at, inputs)), at(out), axis) for op, inputs, out, axis in self.instructions
+            Instruction(op, tuple(function(i) if isinstance(i, Value) else i for i in inputs), function(out), axis)
+            for op, inputs, out, axis in self.instructions
         )
         return replace(self, instructions=tuple(instructions), loss=function(self.loss))
 

@@ -102,17 +102,16 @@ class NumpyProgram:
 
     def _call(self, instruction: Instruction) -> str:
         """Return the text of a call on whole arrays."""
-        out = self._array(instruction.out)
 
         def operand(each: Value | np.generic) -> str:
             if not isinstance(each, Value):
-                return self._name(_filled(instruction, each, out))
+                return self._name(np.full_like(self._array(instruction.out), each) if fills else each)
             if each not in self._named:
                 self._named[each] = self._name(self._array(each))
             return self._named[each]
 
-        inputs = [operand(each) for each in instruction.inputs]
-        return _call_text(instruction, inputs, operand(instruction.out))
+        fills = _fills(instruction)
+        return _call_text(instruction, list(map(operand, instruction.inputs)), operand(instruction.out))
 
     def _blocks(self, loop: Loop) -> str:
         """Return the text of a loop over blocks of rows."""
@@ -143,23 +142,22 @@ class NumpyProgram:
 
         lines = []
         for instruction in loop.instructions:
-            block = np.empty((n_rows, *shape[1:]), instruction.out.dtype)
             inputs = []
             for each in instruction.inputs:
                 if isinstance(each, Value):
                     inputs.append(operand(each))
+                elif _fills(instruction):
+                    inputs.append(cut(np.full((n_rows, *shape[1:]), each)))
                 else:
-                    filled = _filled(instruction, each, block)
-                    inputs.append(cut(filled) if filled.ndim else self._name(filled))
+                    inputs.append(self._name(each))
             lines.append("    " + _call_text(instruction, inputs, operand(instruction.out, is_out=True)))
         cuts = self._name(list(zip(*columns.values(), strict=True)))
         return "\n".join([f"for {', '.join(columns)}, in {cuts}:", *lines])
 
 
-def _filled(instruction: Instruction, number: np.generic, out: np.ndarray) -> Any:
-    """Return a number as NumPy is faster with it: a maximum with one number takes twice the time."""
-    extreme = instruction.op in (Op.MAXIMUM, Op.MINIMUM) and out.ndim
-    return np.full_like(out, number) if extreme else number
+def _fills(instruction: Instruction) -> bool:
+    """Tell whether numbers become arrays: the maximum of an array and a number takes NumPy twice the time."""
+    return instruction.op in (Op.MAXIMUM, Op.MINIMUM) and instruction.out.shape != ()
 
 
 def _call_text(instruction: Instruction, inputs: list[str], out: str) -> str:
