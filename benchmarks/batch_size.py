@@ -1,10 +1,11 @@
-"""What the batch size does: time an epoch, epochs and seconds to a given accuracy, final accuracy.
+"""Measure the effect of the batch size: seconds per epoch, epochs and seconds to an accuracy, and final accuracy.
 
-Run it as ``python benchmarks/batch_size.py --data-dir DIR [--accuracy 0.85] [--out FOLDER]``: Fashion-MNIST,
-784-128-64-10 ReLU, Adam. Accuracies on the way are those of a validation part of a tenth; the final one is of the test
-part. The learning rate grows with the square root of the batch size, which keeps Adam's noise alike (Malladi et al.
-(2022), NeurIPS, "On the SDEs and scaling rules for adaptive gradient algorithms"), up to a largest one. Every batch
-size trains for the same number of epochs, but large ones until they have done some hundreds of steps.
+Run it as ``python benchmarks/batch_size.py --data-dir DIR [--accuracy 0.85] [--out FOLDER]``. It trains 784-128-64-10
+with ReLU and Adam on Fashion-MNIST. The accuracy during training is measured on a validation part of a tenth, the final
+accuracy on the test part. The learning rate grows with the square root of the batch size up to a limit, which keeps
+Adam's noise constant (Malladi et al. (2022), NeurIPS, "On the SDEs and scaling rules for adaptive gradient
+algorithms"). All batch sizes train for the same number of epochs, except that large ones train for some hundreds of
+steps at least.
 """
 
 from __future__ import annotations
@@ -19,32 +20,34 @@ import numpy as np
 from writing import show, write
 
 from xpnet import Model, Network, Trainer, load_dataset
-from xpnet.bench.report import Grid
-from xpnet.data.dataset import split
+from xpnet.bench.report import TextTable
+from xpnet.data.split import split
 
 SIZES = (784, 128, 64, 10)
 BATCHES = (1, 4, 16, 64, 256, 1024, 4096, 16384)
-BASE, LARGEST = 0.001 / math.sqrt(64), 0.01  # the learning rate of one sample, and the largest of all
+BASE, LARGEST = 0.001 / math.sqrt(64), 0.01  # learning rate for batch size 1, and its limit
 
 
 def learning_rate(batch: int) -> float:
-    """Return the square root's rule, capped."""
+    """Return the learning rate: proportional to the square root of the batch size, up to a limit."""
     return min(BASE * math.sqrt(batch), LARGEST)
 
 
 def epochs_to(accuracies: list[float], wanted: float) -> int | None:
-    """Return the first epoch, counted from 1, with that accuracy; None where there is none."""
+    """Return the first epoch, counted from 1, with the wanted accuracy, or None if there is none."""
     return next((i + 1 for i, accuracy in enumerate(accuracies) if accuracy >= wanted), None)
 
 
 def main() -> None:
-    """Print a row for each batch size."""
+    """Print a table with a row for each batch size."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--accuracy", type=float, default=0.85)
     parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--steps", type=int, default=300, help="at least, whatever the epochs")
-    parser.add_argument("--samples", type=int, default=60_000, help="of the training part, a tenth for validation")
+    parser.add_argument("--steps", type=int, default=300, help="minimum number of steps, for large batch sizes")
+    parser.add_argument(
+        "--samples", type=int, default=60_000, help="samples of the training part, of which a tenth is for validation"
+    )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
@@ -86,24 +89,24 @@ def main() -> None:
             "-" if needed is None else str(needed),
             "-" if needed is None else f"{row['seconds_to']:.1f}", f"{final:.3f}", str(len(seconds)),
         ))  # fmt: skip
-        print(f"batch {batch:,}: {row['seconds_an_epoch']:.2f} s an epoch, {final:.3f}", flush=True)
+        print(f"batch {batch:,}: {row['seconds_an_epoch']:.2f} s per epoch, {final:.3f}", flush=True)
     wanted = f"{given.accuracy:.0%}"
     columns = (
         "batch",
         "learning rate",
-        "s an epoch",
+        "s per epoch",
         f"epochs to {wanted}",
         f"s to {wanted}",
         "final accuracy",
         "epochs",
     )
     title = f"Fashion-MNIST, {'-'.join(map(str, SIZES))}, Adam, {n:,} samples, on {given.device}: by batch size"
-    grid = Grid(title, columns, cells)
-    show(grid)
+    table = TextTable(title, columns, cells)
+    show(table)
 
     def draw(figure: Any) -> None:
         kinds = {
-            "seconds_an_epoch": "seconds an epoch",
+            "seconds_an_epoch": "seconds per epoch",
             "epochs_to": f"epochs to {wanted}",
             "seconds_to": f"seconds to {wanted}",
             "final": "final accuracy",
@@ -114,7 +117,7 @@ def main() -> None:
             axes.set(xlabel="batch size", title=label, xscale="log", yscale="linear" if key == "final" else "log")
             axes.grid(alpha=0.3)
 
-    write(given.out, "batch-size", [grid], [], {"rows": rows}, draw)
+    write(given.out, "batch-size", [table], [], {"rows": rows}, draw)
 
 
 if __name__ == "__main__":

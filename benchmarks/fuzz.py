@@ -1,7 +1,8 @@
-"""Feed damaged files to all readers and both file formats: ``python benchmarks/fuzz.py --inputs 1000000``.
+"""Read damaged files with all readers and both file formats: ``python benchmarks/fuzz.py --inputs 1000000``.
 
-Valid small files are overwritten, cut, repeated and spliced at random. Each input must give a result or an error of
-xpnet of one line, within seconds and a limit of address space; others are kept in a folder, and make the exit code 1.
+Small valid files are overwritten, cut, repeated and spliced at random. Each input must give a result or an error of
+xpnet with a message of one line, within a limit of time and of address space. Inputs that do not are kept in a folder,
+and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -47,19 +48,19 @@ SECONDS, ADDRESS_SPACE = 10, 4 << 30
 
 
 def bytes_of(write: Callable[[Any], Any]) -> bytes:
-    """Return what a function writes into a file."""
-    stream = io.BytesIO()
-    write(stream)
-    return stream.getvalue()
+    """Return the bytes that a function writes into a file."""
+    file = io.BytesIO()
+    write(file)
+    return file.getvalue()
 
 
 def idx(array: np.ndarray) -> bytes:
-    """Return an array of bytes as IDX."""
+    """Return an array of small integers in IDX format."""
     return struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.astype(np.uint8).tobytes()
 
 
 def read_data(path: Path) -> None:
-    """Read as a whole, for prediction, and in pieces."""
+    """Read a file into memory, for a prediction, and in pieces."""
     for use in (
         lambda: read_dataset(path),
         lambda: read_features(path, feature_names=None, target_name=None),
@@ -69,22 +70,22 @@ def read_data(path: Path) -> None:
 
 
 def predict(path: Path) -> None:
-    """Load a model and use it."""
+    """Load a model and predict with it."""
     model = load_model(path)
     model.predict(np.ones((2, model.network.layer_sizes[0])))
 
 
 def attempt(use: Callable[[], Any]) -> None:
-    """Call; an error of xpnet must be one line."""
+    """Call a function; the message of an error of xpnet must be one short line."""
     try:
         use()
     except XpnetError as exc:
         if "\n" in str(exc) or len(str(exc)) > 2000:
-            raise ValueError(f"a message of more than a line: {str(exc)[:200]!r}") from exc
+            raise ValueError(f"a message that is not one short line: {str(exc)[:200]!r}") from exc
 
 
 def seeds(folder: Path) -> dict[str, tuple[dict[str, bytes], str, Callable[[Path], None]]]:
-    """Return, by name: valid files, the path to give, and what to do with it."""
+    """Return valid files, the path to read, and the function that reads it, by name."""
     images = {IDX_NAMES[0]: idx(np.ones((6, 2, 2))), IDX_NAMES[1]: idx(Y)}
     cases: dict[str, tuple[dict[str, bytes], str, Callable[[Path], None]]] = {
         "csv": ({"a.csv": b'\xef\xbb\xbfa,"b",target\r\n1,2,u\r\n3,4e1,v\r\n'}, "a.csv", read_data),
@@ -119,7 +120,7 @@ def seeds(folder: Path) -> dict[str, tuple[dict[str, bytes], str, Callable[[Path
 
 
 def mutated(rng: random.Random, data: bytes) -> bytes:
-    """Damage a few places."""
+    """Return a damaged copy: 1 to 4 places are changed."""
     out = bytearray(data)
     for _ in range(rng.randint(1, 4)):
         start = rng.randint(0, len(out))
@@ -142,7 +143,7 @@ def mutated(rng: random.Random, data: bytes) -> bytes:
 
 
 def main() -> int:
-    """Run, and print count, time and peak."""
+    """Run, and print the number of inputs, the time and the peak memory."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--inputs", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)

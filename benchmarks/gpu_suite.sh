@@ -6,7 +6,7 @@
 # It installs nothing: what xpnet imports must be importable by `python3`, or from folders on PYTHONPATH. Each section has a
 # time limit of its own; one that fails is recorded, the rest goes on, and the summary is written anew after each. Without
 # a GPU it runs through, and the rows of the GPU say "no device" with the reason. QUICK=1 takes a small part of each
-# section. DEVICES, PEERS, RUNGS and TESTS choose others, separated by spaces.
+# section. DEVICES, PEERS, WORKLOADS and TESTS choose others, separated by spaces.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
@@ -24,12 +24,12 @@ unset PYTEST_ADDOPTS # the options of whoever runs it
 
 if [ "${QUICK:-}" ]; then
     quick=(--quick --rounds 1) epochs=1 data=iris
-    default_rungs="tiny" default_tests="tests/test_generator.py"
+    default_workloads="tiny" default_tests="tests/nn/test_counter_rng.py"
 else
     quick=(--rounds 5) epochs=3 data=digits
-    default_rungs="tiny digits mnist-small narrow-1k mnist-large wide narrow-64k" default_tests="tests"
+    default_workloads="tiny digits mnist-small narrow-1k mnist-large wide narrow-64k" default_tests="tests"
 fi
-read -ra rungs <<<"${RUNGS:-$default_rungs}"
+read -ra workloads <<<"${WORKLOADS:-$default_workloads}"
 read -ra tests <<<"${TESTS:-$default_tests}"
 read -ra devices <<<"${DEVICES:-gpu torch:gpu jax:gpu gpu@tf32 cpu}"
 peers=$(tr ' ' ',' <<<"${PEERS:-eager:gpu torch:gpu torch-compile:gpu torch-graph:gpu jax:gpu jax-jit:gpu}")
@@ -49,6 +49,12 @@ cat >"$OUT/pytest.ini" <<INI
 [pytest]
 addopts = --import-mode=importlib
 filterwarnings = error
+markers =
+    slow
+    subprocess
+    gpu
+    needs(library)
+    timeout(seconds)
 xfail_strict = true
 junit_family = xunit1
 INI
@@ -57,9 +63,9 @@ section devices 20 python3 -m xpnet devices
 section parity 100 python3 -m xpnet parity "$data" --epochs "$epochs" --devices cpu,gpu,torch:gpu,jax:gpu --out "$OUT/parity"
 section tests 100 python3 -m pytest -q -c "$OUT/pytest.ini" --rootdir "$root" -p no:cacheprovider --device gpu \
     --continue-on-collection-errors --junitxml "$OUT/tests.xml" "${tests[@]}"
-for rung in "${rungs[@]}"; do
-    section "bench-$rung" 42 python3 -m xpnet bench "$rung" "${quick[@]}" "${devices[@]/#/--device=}" \
-        ${peers:+--peers "$peers"} --out "$OUT/bench-$rung"
+for workload in "${workloads[@]}"; do
+    section "bench-$workload" 42 python3 -m xpnet bench "$workload" "${quick[@]}" "${devices[@]/#/--device=}" \
+        ${peers:+--peers "$peers"} --out "$OUT/bench-$workload"
 done
 rm -f "$OUT/pytest.ini"
 echo "== $OUT/summary.md"

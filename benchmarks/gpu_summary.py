@@ -1,4 +1,4 @@
-"""Join what the sections of gpu_suite.sh left so far to ``summary.json`` and ``summary.md``: gpu_summary.py FOLDER."""
+"""Summarize the results of gpu_suite.sh in ``summary.json`` and ``summary.md``: ``gpu_summary.py FOLDER``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _TIMED_OUT = (124, 137)
 
 
 def summarize(folder: Path) -> dict[str, Any]:
-    """Return what each section came to, with its results where it left some, else the end of its output."""
+    """Return exit code, time and results of each section, or the end of its output if there are no results."""
     sections = {}
     for line in (folder / "sections.tsv").read_text(encoding="utf-8").splitlines():
         name, code, seconds = line.split("\t")
@@ -31,7 +31,7 @@ def summarize(folder: Path) -> dict[str, Any]:
 
 
 def _counts(path: Path) -> dict[str, Any]:
-    """Return how many tests passed, failed and were skipped, with the skips' reasons and the names of the failed."""
+    """Return the number of passed tests, the names of failed ones, and the number of skipped ones by reason."""
     root = ElementTree.parse(path).getroot()
     cases = list(root.iter("testcase"))
     failed = [case for case in cases if case.find("failure") is not None or case.find("error") is not None]
@@ -47,7 +47,7 @@ def _counts(path: Path) -> dict[str, Any]:
 
 
 def markdown(folder: Path, summary: dict[str, Any]) -> str:
-    """Return the summary as a table of sections, with the tables that they left below it."""
+    """Return the summary as Markdown: a table of the sections, and then the tables of each section."""
     lines = ["# GPU suite", "", "| section | ended | seconds |", "| --- | --- | --- |"]
     for name, section in summary["sections"].items():
         code = section["exit_code"]
@@ -70,7 +70,7 @@ def markdown(folder: Path, summary: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Write both files."""
+    """Write the summary of a folder."""
     folder = Path(sys.argv[1])
     summary = summarize(folder)
     (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")

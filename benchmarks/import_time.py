@@ -1,6 +1,7 @@
-"""Milliseconds that imports take, in fresh processes; run it as ``python benchmarks/import_time.py [ROUNDS]``.
+"""Measure how long imports take, each in a new process; run it as ``python benchmarks/import_time.py [ROUNDS]``.
 
-Rounds are interleaved, so that a drift of the machine's speed meets every line alike; quote differences of one run.
+The rounds are interleaved, so that changes in the machine's speed affect all lines equally. Compare only results of
+one run.
 """
 
 from __future__ import annotations
@@ -20,17 +21,17 @@ STATEMENTS = {
 
 
 def measure(statement: str) -> float:
-    """Return the milliseconds of a process that does nothing else."""
+    """Return the milliseconds of a process that only executes the statement."""
     started = time.perf_counter()
     subprocess.run([sys.executable, "-c", statement], check=True)
     return (time.perf_counter() - started) * 1e3
 
 
 def main() -> None:
-    """Print a line for each statement: its median, and how much more that is than what it is compared with."""
+    """Print the median of each statement, and its difference from the statement with which it is compared."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 11
     for statement in STATEMENTS:
-        measure(statement)  # writes the bytecode, and fills the file cache
+        measure(statement)  # writes the bytecode and fills the file cache
     times: dict[str, list[float]] = {statement: [] for statement in STATEMENTS}
     for _ in range(rounds):
         for statement, column in times.items():
@@ -39,7 +40,7 @@ def main() -> None:
         line = f"{statement:50}{statistics.median(times[statement]):7.0f} ms"
         if base:
             pairs = zip(times[statement], times[base], strict=True)
-            line += f"  {statistics.median(a - b for a, b in pairs):+.0f} ms against {base}"
+            line += f"  {statistics.median(a - b for a, b in pairs):+.0f} ms compared with {base}"
         print(line)
 
 

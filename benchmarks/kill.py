@@ -1,8 +1,8 @@
-"""Kill training runs with SIGKILL at random moments, resume them, and hold what they leave to a run never killed.
+"""Kill training runs with SIGKILL at random times, resume them, and compare the results with a run that was not killed.
 
-Each run is a process of its own. It is killed after a random time, resumed, killed again, and so on until one life
-reaches the end; then its model, metrics, pictures and last checkpoints must be those of the run that was never killed,
-bit for bit but for the times measured. After each kill every file that is there must be whole.
+Each run is a process. It is killed after a random time, resumed and killed again until it reaches the end. Its model,
+metrics, pictures and last checkpoints must then equal those of the run that was not killed, bit for bit except for
+measured times. After each kill no file may be incomplete.
 
     python benchmarks/kill.py --kills 200
 """
@@ -20,20 +20,20 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"  # a fork takes no threads along
+os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"  # a forked process has no other threads
 
 from xpnet.cli import main as xpnet
 from xpnet.model.model_file import load_model
 from xpnet.training.state import RunState
 from xpnet.training.state_file import load_state
 
-# Several checkpoints an epoch, so that a kill falls into an epoch as often as into a write.
+# Several checkpoints in each epoch, so that some kills hit the middle of an epoch and some hit a write.
 OPTIONS = {
     "--hidden": "8",
     "--activation": "prelu",
     "--dropout": "0.1",
     "--batch-size": "2",
-    "--epochs": "10",
+    "--epochs": "4",
     "--lr": "0.02",
     "--schedule": "adaptive",
     "--early-stopping": "loss:patience=99",
@@ -45,11 +45,11 @@ SETTINGS = ["train", "digits", "--quiet", *(part for option in OPTIONS.items() f
 
 
 def live(run: Path, lifetime: float | None, first: Callable[[], object] = bool) -> bool:
-    """Train or resume in a process of its own, kill it after so many seconds, and tell whether that came in time.
+    """Train or resume in a new process, kill it after `lifetime` seconds, and return whether it was still running.
 
-    `first` is called in that process before it begins.
+    The process calls `first` before it starts. Without a lifetime it is not killed.
     """
-    # Until there is a configuration, there is no run.
+    # A folder without a configuration cannot be resumed.
     command = ["resume", str(run), "--quiet"] if (run / "config.toml").exists() else [*SETTINGS, str(run)]
     child = os.fork()
     if child == 0:
@@ -68,12 +68,12 @@ def live(run: Path, lifetime: float | None, first: Callable[[], object] = bool) 
 
 
 def checkpoints(run: Path) -> list[Path]:
-    """Return the checkpoints of a run, the newest last."""
+    """Return the checkpoints of a run, from the oldest to the newest."""
     return sorted((run / "checkpoints").glob("epoch-*.safetensors"))
 
 
 def check_whole(run: Path) -> bool:
-    """Hold what a killed run has left to being whole, and tell whether it was killed in the midst of a write."""
+    """Check that the files of a killed run are complete, and return whether it was killed during a write."""
     for path in checkpoints(run):
         load_state(path)
     if (run / "model.safetensors").exists():
@@ -86,7 +86,7 @@ def check_whole(run: Path) -> bool:
 
 
 def contents(run: Path) -> dict[str, object]:
-    """Everything that a run leaves, without the times measured."""
+    """Return the content of all files of a run, without measured times."""
     found: dict[str, object] = {}
     for path in sorted(run.rglob("*")):
         if path in checkpoints(run):
@@ -103,7 +103,7 @@ def contents(run: Path) -> dict[str, object]:
 
 
 def facts(state: RunState) -> str:
-    """Return all that is in a state, to the bit, without the times measured."""
+    """Return the content of a state as text, exact to the bit, without measured times."""
     history = tuple(record._replace(seconds=0, samples_per_second=0) for record in state.history)
 
     def bits(value: object) -> object:
@@ -115,18 +115,18 @@ def facts(state: RunState) -> str:
 
 
 def check_same(left: dict[str, object], expected: dict[str, object], run: Path) -> None:
-    """Hold what a run has left to what it should."""
+    """Check that a run left the expected files."""
     assert left.keys() == expected.keys(), f"{run}: {sorted(left.keys() ^ expected.keys())}"
     for name, content in expected.items():
-        assert left[name] == content, f"{run}/{name} differs from that of the run never killed"
+        assert left[name] == content, f"{run}/{name} differs from that of the run that was not killed"
 
 
 def survive(kills: int, seed: int, folder: Path) -> str:
-    """Kill so often, and return the count in words."""
+    """Kill runs that many times, and return a summary in one line."""
     draw = random.Random(seed)
     whole = folder / "whole"
     started = time.perf_counter()
-    xpnet([*SETTINGS, str(whole)])  # in this process: it imports once what all of them need
+    xpnet([*SETTINGS, str(whole)])  # in this process, so that the imports are done once for all
     started, again = time.perf_counter(), folder / "again"
     live(again, None)
     duration = time.perf_counter() - started
@@ -143,8 +143,8 @@ def survive(kills: int, seed: int, folder: Path) -> str:
         check_same(contents(run), expected, run)
         runs += 1
     return (
-        f"{killed} kills survived of {killed}: {within} in the midst of a write, {within_epoch} resumed within an "
-        f"epoch; {runs} runs of {duration:.1f} s, each the same as the one never killed"
+        f"{killed} of {killed} kills survived: {within} during a write, {within_epoch} resumed within an epoch; "
+        f"{runs} runs of {duration:.1f} s, each equal to the run that was not killed"
     )
 
 

@@ -1,7 +1,7 @@
-"""Milliseconds from the start of ``xpnet train fashion-mnist`` to its first steps, and the pieces that they go into.
+"""Measure the time from the start of ``xpnet train fashion-mnist`` to its first steps, phase by phase.
 
-Run it as ``python benchmarks/loading.py --data-dir DIR [--rounds 7]``, each round in a fresh process. The files may be
-gzipped or plain; unpacking is part of reading. What xpnet answers for is from the end of ``import numpy, sklearn`` on.
+Run it as ``python benchmarks/loading.py --data-dir DIR [--rounds 7]``. Each round is a new process. The files may be
+gzipped or plain; unpacking counts as reading. xpnet is responsible for the phases after ``import numpy, sklearn``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from writing import show, write
 
-from xpnet.bench.report import Grid
+from xpnet.bench.report import TextTable
 
 CHILD = """
 import json, sys, time
@@ -32,7 +32,7 @@ import numpy, sklearn
 lap("import numpy, sklearn")
 import xpnet.cli, xpnet_backends.numpy
 import sklearn.model_selection
-lap("import xpnet's command line, and what it needs")
+lap("import xpnet's command line and its dependencies")
 from dataclasses import replace
 from xpnet import Callback, StopTraining, load_dataset
 from xpnet.cli import job
@@ -58,11 +58,11 @@ lap("splitting, encoding, drawing weights")
 ready.run(First())
 print(json.dumps(laps))
 """
-OWN_FROM = 2  # the pieces before are not xpnet's
+OWN_FROM = 2  # the phases before this one are not xpnet's
 
 
 def main() -> None:
-    """Print the median of each piece, and of all, and of all but the interpreter's and the libraries' own start."""
+    """Print the median of each phase, of the whole, and of the phases of xpnet alone."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--rounds", type=int, default=7)
@@ -76,16 +76,16 @@ def main() -> None:
         if done.returncode:
             sys.exit(done.stderr)
         rounds.append(json.loads(done.stdout))
-    rounds = rounds[1:]  # the first fills the file cache, and writes the bytecode
+    rounds = rounds[1:]  # the first round fills the file cache and writes the bytecode
     totals = {
         "all": [sum(each.values()) for each in rounds],
-        "from import numpy, sklearn on": [sum([*each.values()][OWN_FROM:]) for each in rounds],
+        "after import numpy, sklearn": [sum([*each.values()][OWN_FROM:]) for each in rounds],
     }
-    pieces = {name: [each[name] for each in rounds] for name in rounds[0]}
-    cells = [(name, f"{statistics.median(row) * 1e3:,.0f}") for name, row in (pieces | totals).items()]
-    grid = Grid("xpnet train fashion-mnist, to its first steps", ("piece", "ms"), cells)
-    show(grid)
-    write(given.out, "loading", [grid], [], {"rounds": rounds})
+    phases = {name: [each[name] for each in rounds] for name in rounds[0]}
+    cells = [(name, f"{statistics.median(row) * 1e3:,.0f}") for name, row in (phases | totals).items()]
+    table = TextTable("xpnet train fashion-mnist, to its first steps", ("phase", "ms"), cells)
+    show(table)
+    write(given.out, "loading", [table], [], {"rounds": rounds})
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""The README's figures: each preset's score on the test part, its median and range over seeds.
+"""Measure the score of each preset on the test part: median and range over several seeds.
 
-Run it as ``python benchmarks/presets.py [SEEDS]``.
+Run it as ``python benchmarks/presets.py [SEEDS]``. It gives the table in docs/results.md.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ RUNS = (
 
 
 def score(arguments: str, seed: int) -> float:
-    """Train, and return accuracy or R2 of the test part."""
+    """Train, and return the accuracy or R2 on the test part."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "xpnet", "train", *arguments.split(), "--seed", str(seed), "--device", "cpu"]
         done = subprocess.run([*command, "--json", "--quiet"], cwd=folder, capture_output=True, text=True, check=True)
@@ -46,7 +46,7 @@ def main() -> None:
         seconds = (time.perf_counter() - started) / len(seeds)
         print(
             f"{arguments:45} median {statistics.median(scores):.3f}  from {min(scores):.3f} to {max(scores):.3f}"
-            f"  {seconds:.1f} s a run"
+            f"  {seconds:.1f} s per run"
         )
 
 

@@ -1,6 +1,6 @@
 """Compare the speed of two git revisions; exit 1 if the second is slower.
 
-``python benchmarks/regression.py A B [RUNG ...] [--device cpu] [--device numba:cpu]``
+``python benchmarks/regression.py A B [WORKLOAD ...] [--device cpu] [--device numba:cpu]``
 
 Each revision is checked out in a temporary folder and trains in a process of its own. The two take turns, round by
 round, and their ratio is taken in each round: the load of the machine changes too much for times of separate runs to
@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 from xpnet.bench.timing import spread
-from xpnet.bench.workloads import LADDER, get_rungs
+from xpnet.bench.workloads import WORKLOADS, get_workloads
 
 ROUNDS, TOLERANCE = 15, 1.03
 ROOT = Path(__file__).resolve().parents[1]
@@ -79,10 +79,10 @@ class Child:
         self._process.communicate()
 
 
-def compare(trees: list[Path], rung_name: str, device: str) -> bool:
-    """Print a line for a rung on a device, and tell whether B is not slower than the tolerance allows."""
-    rung = LADDER[rung_name]
-    task = (rung.sizes, rung.activation, rung.batch, rung.optimizer, rung.steps)
+def compare(trees: list[Path], name: str, device: str) -> bool:
+    """Print a line for a workload on a device, and tell whether B is not slower than the tolerance allows."""
+    workload = WORKLOADS[name]
+    task = (workload.sizes, workload.activation, workload.batch, workload.optimizer, workload.steps)
     children = [Child(tree, task, device) for tree in trees]
     try:
         for child in children:
@@ -94,7 +94,7 @@ def compare(trees: list[Path], rung_name: str, device: str) -> bool:
             for i in (0, 1) if turn % 2 == 0 else (1, 0):
                 taken[i] = children[i].seconds(epochs)
             ratios.append(taken[1] / taken[0])
-            times.append([t / (epochs * rung.steps) * 1e6 for t in taken])
+            times.append([t / (epochs * workload.steps) * 1e6 for t in taken])
     finally:
         for child in children:
             child.close()
@@ -102,7 +102,7 @@ def compare(trees: list[Path], rung_name: str, device: str) -> bool:
     found = spread(ratios)
     slower = found.low > 1 and found.median > TOLERANCE
     print(
-        f"{rung_name:12} {device:10}  A {a:,.1f} us  B {b:,.1f} us  "
+        f"{name:12} {device:10}  A {a:,.1f} us  B {b:,.1f} us  "
         f"B/A {found.median:.3f} ({found.low:.3f} to {found.high:.3f})" + ("  SLOWER" if slower else ""),
         flush=True,
     )
@@ -110,21 +110,21 @@ def compare(trees: list[Path], rung_name: str, device: str) -> bool:
 
 
 def main() -> int:
-    """Check the revisions out, compare them rung by rung, and remove them."""
+    """Check the revisions out, compare them workload by workload, and remove them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("revisions", nargs=2, metavar="REVISION")
-    parser.add_argument("rungs", nargs="*", help="default: all")
+    parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help="default: all")
     parser.add_argument("--device", action="append", help="may be repeated [default: cpu]")
     arguments = parser.parse_args()
-    revisions, rungs = arguments.revisions, [rung.name for rung in get_rungs(tuple(arguments.rungs))]
-    devices = arguments.device or ["cpu"]
+    revisions, devices = arguments.revisions, arguments.device or ["cpu"]
+    workloads = [workload.name for workload in get_workloads(tuple(arguments.workloads))]
     with tempfile.TemporaryDirectory() as folder:
         trees = [Path(folder) / "a", Path(folder) / "b"]
         git = ["git", "-C", str(ROOT), "worktree"]
         try:
             for tree, revision in zip(trees, revisions, strict=True):
                 subprocess.run([*git, "add", "--quiet", "--detach", str(tree), revision], check=True)
-            passed = [compare(trees, rung, device) for device in devices for rung in rungs]
+            passed = [compare(trees, workload, device) for device in devices for workload in workloads]
         finally:
             for tree in trees:
                 if tree.exists():

@@ -1,4 +1,4 @@
-"""Show where the time of a step on NumPy goes: ``python benchmarks/step_profile.py [RUNG ...]``.
+"""Show where the time of a step on NumPy goes: ``python benchmarks/step_profile.py [WORKLOAD ...]``.
 
 Each call of the compiled step is timed by itself, in the order of the step, and the medians are added up by kind. They
 include the time of the clock, some tens of nanoseconds a call.
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.backend import arrays_in, get_backend
-from xpnet.bench.workloads import Rung, get_rungs, make_work
+from xpnet.bench.workloads import Workload, get_workloads, make_data
 from xpnet.nn.optimizers import get_optimizer
 from xpnet.nn.step import init_state, make_step
 from xpnet_backends.compiler.ir import Group
@@ -26,17 +26,17 @@ _STEPS = 200
 KINDS = ("gathering the batch", "products", "activations, loss, sums", "updating the parameters")
 
 
-def profile(rung: Rung) -> dict[str, float]:
+def profile(workload: Workload) -> dict[str, float]:
     """Return the seconds of a step by kind of work."""
-    backend, optimizer, work = get_backend("cpu"), get_optimizer(rung.optimizer), make_work(rung)
-    params = rung.network.init(0, backend, "float32").vector
-    state = init_state(rung.network, optimizer, params, 0, backend)
-    state = state._replace(optimizer=state.optimizer._replace(learning_rate=np.asarray(rung.learning_rate, "f4")))
-    batch = tuple(array[: rung.batch].copy() for array in (work.x, work.y))
-    program = trace(make_step(rung.network, optimizer, backend), params, state, batch)
+    backend, optimizer, work = get_backend("cpu"), get_optimizer(workload.optimizer), make_data(workload)
+    params = workload.network.init(0, backend, "float32").vector
+    state = init_state(workload.network, optimizer, params, 0, backend)
+    state = state._replace(optimizer=state.optimizer._replace(learning_rate=np.asarray(workload.learning_rate, "f4")))
+    batch = tuple(array[: workload.batch].copy() for array in (work.x, work.y))
+    program = trace(make_step(workload.network, optimizer, backend), params, state, batch)
     compiled = NumpyProgram(program, arrays_in((params, state)))
     pieces = [(_kind(group, params.size), compile(text, "<step>", "exec")) for group, text in compiled.texts]
-    rows = np.random.default_rng(0).permutation(rung.n_samples)[: rung.batch]
+    rows = np.random.default_rng(0).permutation(workload.n_samples)[: workload.batch]
     times: dict[int, list[float]] = defaultdict(list)
     names: dict[str, Any] = dict(compiled.names)
     for _ in range(_STEPS):
@@ -64,14 +64,14 @@ def _kind(group: Group, n_parameters: int) -> str:
 
 
 def main() -> None:
-    """Print a table of the rungs."""
+    """Print a table of the workloads."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("rungs", nargs="*", help="[default: tiny to mnist-large]")
+    parser.add_argument("workloads", nargs="*", help="[default: tiny to mnist-large]")
     arguments = parser.parse_args()
-    for rung in get_rungs(arguments.rungs or ("tiny", "digits", "mnist-small", "mnist-large")):
-        totals = profile(rung)
+    for workload in get_workloads(arguments.workloads or ("tiny", "digits", "mnist-small", "mnist-large")):
+        totals = profile(workload)
         whole = sum(totals.values())
-        print(f"{rung.name}: {1e6 * whole:,.0f} us a step, call by call")
+        print(f"{workload.name}: {1e6 * whole:,.0f} us a step, call by call")
         for kind, seconds in totals.items():
             print(f"  {kind:<26}{1e6 * seconds:>10,.1f} us  {seconds / whole:>4.0%}")
 

@@ -1,8 +1,8 @@
-"""How fast training from a stream is, beside training from memory: ``python benchmarks/streaming.py``.
+"""Compare the speed of training from a file in pieces with training from memory.
 
-The network is that of the rung mnist-large (784-512-512-10, batch 256, Adam, float32), on 60,000 random samples in an
-``.npy`` file that the page cache holds. Fits from memory and from the file take turns; what is printed is the ratio of
-their median speeds.
+Run it as ``python benchmarks/streaming.py``. The network is that of mnist-large: 784-512-512-10, batch 256,
+Adam, float32. The 60,000 random samples are in an ``.npy`` file that the page cache holds. Fits from memory and from
+the file alternate, and the script prints the ratio of their median speeds.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from xpnet.training.trainer import Trainer
 
 
 def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Measure both speeds and print them with their ratio."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--samples", type=int, default=60_000)
-    parser.add_argument("--epochs", type=int, default=3, help="of a fit; the first is not counted")
+    parser.add_argument("--epochs", type=int, default=3, help="epochs in each fit; the first epoch is not counted")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--buffer", type=int, default=192, help="MiB")
+    parser.add_argument("--buffer", type=int, default=192, help="the stream's buffer in MiB")
     parser.add_argument("--device", default="cpu")
     given = parser.parse_args()
     rng = np.random.default_rng(0)

@@ -1,12 +1,12 @@
-"""Seconds to 88 % on Fashion-MNIST's test part: xpnet, scikit-learn and PyTorch eager on one task.
+"""Measure the seconds to 88 % on the test part of Fashion-MNIST for xpnet, scikit-learn and PyTorch eager.
 
-Run it as ``python benchmarks/time_to_accuracy.py --data-dir DIR [--seeds 5] [--out FOLDER]``. All train the same
-network from the same weights on the same batches in the same order, with an optimizer and a constant rate that all of
-them have. The time is that from the call, with the data in memory, to the end of the first epoch after which the
-accuracy on the test part is reached; evaluation is not counted, for any of them. Libraries take turns, seed by seed.
+Run it as ``python benchmarks/time_to_accuracy.py --data-dir DIR [--seeds 5] [--out FOLDER]``. All libraries train the
+same network from the same weights on the same batches in the same order, with the same optimizer and a constant
+learning rate. The time starts with the call, when the data are in memory, and stops after the first epoch that reaches
+the accuracy on the test part. Evaluation is not counted. The order of the libraries changes from seed to seed.
 
-Network, batch size and learning rate were found on a validation part, where the test part is not looked at:
-``--search`` prints that table, epochs and seconds to the accuracy for each candidate, with xpnet.
+Network, batch size and learning rate were chosen on a validation part, without the test part: ``--search`` prints the
+epochs and seconds that xpnet needs with each candidate.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from sklearn.utils import shuffle
 from writing import show, write
 
 from xpnet import Network, StopTraining, Trainer, load_dataset
-from xpnet.bench.report import Grid
-from xpnet.data.dataset import split
-from xpnet.threads import threads_limited
+from xpnet.bench.report import TextTable
+from xpnet.data.split import split
+from xpnet.threads import limit_threads
 
 MOST_EPOCHS = 30
 
 
 class Settings(NamedTuple):
-    """What is trained: with Adam, or with momentum of 0.9."""
+    """A network and how it is trained. Momentum is 0.9; Adam has its default settings."""
 
     hidden: tuple[int, ...]
     batch: int
@@ -51,7 +51,7 @@ CANDIDATES = [
 
 
 class Task(NamedTuple):
-    """What every library is given: data, weights, the order of each epoch, and what to reach."""
+    """What every library gets: data, initial weights, the order of the samples, and the accuracy to reach."""
 
     settings: Settings
     x: np.ndarray
@@ -63,22 +63,22 @@ class Task(NamedTuple):
 
     @property
     def network(self) -> Network:
-        """The network, whose initial weights all take."""
+        """The network, whose initial weights all libraries use."""
         return Network((self.x.shape[1], *self.settings.hidden, 10))
 
     def layers(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Return the initial weights, one (W, b) a layer, drawn anew."""
+        """Return new arrays with the initial weights, one (W, b) for each layer."""
         return list(self.network.init(self.seed, dtype="float32"))
 
     def orders(self) -> Iterator[np.ndarray]:
-        """Yield each epoch's order: the one that scikit-learn draws, which cannot be told another."""
+        """Yield the order of each epoch as scikit-learn draws it, because it accepts no other."""
         state = np.random.RandomState(self.seed)
         while True:
             yield shuffle(np.arange(len(self.x)), random_state=state).astype(np.int32)
 
 
 class Clock:
-    """Counts seconds, epochs and accuracies; while it evaluates it stands still."""
+    """A clock that records seconds and accuracy after each epoch, and stops during evaluation."""
 
     def __init__(self, task: Task) -> None:
         self.task = task
@@ -87,7 +87,7 @@ class Clock:
         self._started = time.perf_counter()
 
     def lap(self, predict: Callable[[np.ndarray], np.ndarray]) -> bool:
-        """Note the end of an epoch, and return whether to stop; `predict` gives a score a class."""
+        """Record the end of an epoch, and return whether to stop; `predict` returns a score for each class."""
         now = time.perf_counter()
         self.seconds.append(now - self._started)
         classes = np.argmax(predict(self.task.x_held_out), axis=1)
@@ -97,12 +97,12 @@ class Clock:
 
     @property
     def reached(self) -> bool:
-        """Whether the last epoch reached the accuracy."""
+        """Whether the wanted accuracy was reached in the last epoch."""
         return self.accuracies[-1] >= self.task.accuracy
 
 
 def train_xpnet(task: Task, device: str = "cpu") -> Clock:
-    """Train with xpnet until the clock says stop."""
+    """Train with xpnet until the accuracy is reached."""
     network, params, orders = task.network, task.layers(), [*itertools.islice(task.orders(), MOST_EPOCHS)]
     trainer = Trainer(
         network,
@@ -126,7 +126,7 @@ def train_xpnet(task: Task, device: str = "cpu") -> Clock:
 
 
 def train_sklearn(task: Task) -> Clock:
-    """Train with scikit-learn, an epoch a call of `partial_fit`, which keeps the optimizer's state."""
+    """Train with scikit-learn, one call of `partial_fit` for each epoch, which keeps the optimizer's state."""
     from sklearn.neural_network import MLPClassifier
 
     hidden, batch, optimizer, rate = task.settings
@@ -134,7 +134,7 @@ def train_sklearn(task: Task) -> Clock:
     model = MLPClassifier(
         hidden, solver=solver, nesterovs_momentum=False, learning_rate_init=rate, batch_size=batch, alpha=0.0
     )
-    # It takes no initial weights; a first step makes the arrays that they are written to, and an optimizer to drop.
+    # It accepts no initial weights. A first step creates its arrays, and the weights are written into them.
     model.partial_fit(task.x[:batch], task.y[:batch], classes=np.arange(10))
     for i, (W, b) in enumerate(task.layers()):
         model.coefs_[i][...], model.intercepts_[i][...] = W, b
@@ -189,7 +189,7 @@ LIBRARIES: dict[str, Callable[[Task], Clock]] = {
 
 
 def search(x: np.ndarray, y: np.ndarray, accuracy: float, seeds: int, out: Path | None) -> None:
-    """Print how soon each candidate reaches the accuracy on a validation part."""
+    """Print epochs and seconds until each candidate reaches the accuracy on a validation part."""
     parts = split(x, y, validation_fraction=1 / 6, test_fraction=0, stratify=True, seed=0)
     assert parts.x_validation is not None
     assert parts.y_validation is not None
@@ -206,7 +206,7 @@ def search(x: np.ndarray, y: np.ndarray, accuracy: float, seeds: int, out: Path 
             for pick in (lambda clock: len(clock.seconds), lambda clock: clock.seconds[-1])
         )
         found.append((missed, seconds, epochs, settings))
-        print(f"{settings}: {epochs} epochs, {seconds:.1f} s, {missed} of {seeds} missed", flush=True)
+        print(f"{settings}: {epochs} epochs, {seconds:.1f} s, not reached with {missed} of {seeds} seeds", flush=True)
     found.sort()
     cells = [
         (
@@ -227,25 +227,25 @@ def search(x: np.ndarray, y: np.ndarray, accuracy: float, seeds: int, out: Path 
         "learning rate",
         "epochs",
         "seconds",
-        f"seeds that missed it, of {seeds}",
+        f"seeds of {seeds} that did not reach it",
     )
-    grid = Grid(f"epochs and seconds to {accuracy:.0%} on the validation part, medians", columns, cells)
-    show(grid)
-    write(out, "time-to-accuracy-search", [grid], [], {"found": found})
+    table = TextTable(f"epochs and seconds to {accuracy:.0%} on the validation part, medians", columns, cells)
+    show(table)
+    write(out, "time-to-accuracy-search", [table], [], {"found": found})
 
 
 def main() -> None:
-    """Print a row for each library."""
+    """Print a table with a row for each library."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--accuracy", type=float, default=0.88)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--samples", type=int, default=60_000, help="of the training part")
+    parser.add_argument("--samples", type=int, default=60_000, help="samples of the training part")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--search", action="store_true")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
-    with threads_limited(given.threads):
+    with limit_threads(given.threads):
         dataset = load_dataset("fashion-mnist", data_dir=given.data_dir)
         assert dataset.x_test is not None
         assert dataset.y_test is not None
@@ -266,7 +266,7 @@ def main() -> None:
 
 
 def report(clocks: dict[str, list[Clock]], accuracy: float, out: Path | None) -> None:
-    """Print the medians over the seeds; a run that did not reach the accuracy counts with all its epochs."""
+    """Print the medians over the seeds. A run that did not reach the accuracy counts with all of its epochs."""
     base = statistics.median(clock.seconds[-1] for clock in clocks["xpnet"])
     cells, values = [], {}
     for name, own in clocks.items():
@@ -287,10 +287,19 @@ def report(clocks: dict[str, list[Clock]], accuracy: float, out: Path | None) ->
         f"seconds to {accuracy:.0%} on the test part of Fashion-MNIST: {sizes} ReLU, "
         f"batch {CHOSEN.batch}, {CHOSEN.optimizer} {CHOSEN.learning_rate:g}, {len(clocks['xpnet'])} seeds"
     )
-    columns = ("library", "seconds", "range", "epochs", "s an epoch", "accuracy", "missed", "of xpnet's")
-    grid = Grid(title, columns, cells)
-    show(grid)
-    write(out, "time-to-accuracy", [grid], [], {"settings": CHOSEN._asdict(), "runs": values})
+    columns = (
+        "library",
+        "seconds",
+        "range",
+        "epochs",
+        "s per epoch",
+        "accuracy",
+        "seeds without it",
+        "time relative to xpnet (lower is faster)",
+    )
+    table = TextTable(title, columns, cells)
+    show(table)
+    write(out, "time-to-accuracy", [table], [], {"settings": CHOSEN._asdict(), "runs": values})
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""CuPy arrays in, CuPy arrays out: training and prediction stay on the GPU, and the model moves off it."""
+"""Train and predict with CuPy arrays: the data stays on the GPU, and the fitted model also works without one."""
 
 import pickle
 import sys
@@ -12,7 +12,7 @@ from xpnet.errors import XpnetError
 
 try:
     get_backend("gpu")
-except XpnetError as reason:  # no CuPy, no GPU or no driver
+except XpnetError as reason:  # CuPy, the GPU or its driver is missing
     print(f"skipped: {reason}")
     sys.exit()
 import cupy as cp
@@ -23,7 +23,7 @@ clf = MLPClassifier((64,), learning_rate_init=0.005, tol=1e-3, random_state=0).f
 probabilities = clf.predict_proba(X)
 print(f"in: {type(X).__module__}, out: {type(probabilities).__module__}, accuracy {clf.score(X, y):.3f}")
 
-# A pickle holds NumPy arrays, so that it loads on a machine without a GPU.
+# The pickle holds NumPy arrays, so it loads on a machine without a GPU.
 on_host = pickle.loads(pickle.dumps(clf))
 same = np.allclose(on_host.predict_proba(cp.asnumpy(X)), cp.asnumpy(probabilities), atol=1e-4)
 print(f"the same on the host: {same}")

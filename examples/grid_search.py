@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""A grid search over what scikit-learn's network has (alpha) and what it has not (dropout, activations by layer)."""
+"""Search over alpha, as with scikit-learn's network, and over dropout and activations by layer, which are new."""
 
 from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV, train_test_split

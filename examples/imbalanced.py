@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Rare classes: class weights and dropout against the plain fit, by the balanced accuracy."""
+"""Learn a rare class: class weights and dropout raise the balanced accuracy."""
 
 from sklearn.base import clone
 from sklearn.datasets import make_classification

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""A pipeline that scales the features: each step sees the training part only."""
+"""Scale the features in a pipeline: the scaling is fitted on the training part only."""
 
 from sklearn.datasets import load_wine
 from sklearn.model_selection import train_test_split
@@ -13,6 +13,6 @@ X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0, strati
 network = MLPClassifier((32,), learning_rate_init=0.01, max_iter=500, tol=1e-3, random_state=0)
 pipeline = make_pipeline(StandardScaler(), network)
 
-# The columns of wine differ a thousandfold in size; without scaling a network sees the large ones first.
+# The columns of wine differ a thousandfold in size. Without scaling, the large ones dominate the training.
 print(f"accuracy without scaling: {network.fit(X_train, y_train).score(X_test, y_test):.3f}")
 print(f"accuracy with scaling: {pipeline.fit(X_train, y_train).score(X_test, y_test):.3f}")

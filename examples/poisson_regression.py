@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Counts: a network with the Poisson loss against the mean, by the deviance."""
+"""Predict counts with the Poisson loss, and compare the deviance with that of the mean."""
 
 import numpy as np
 from sklearn.dummy import DummyRegressor
@@ -10,7 +10,7 @@ from xpnet import MLPRegressor
 
 rng = np.random.default_rng(0)
 X = rng.uniform(-1, 1, (3000, 3))
-y = rng.poisson(np.exp(np.sin(3 * X[:, 0]) + X[:, 1] * X[:, 2]))  # many zeros, and no straight line
+y = rng.poisson(np.exp(np.sin(3 * X[:, 0]) + X[:, 1] * X[:, 2]))  # many zeros, and no linear relation
 X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
 mean = DummyRegressor().fit(X_train, y_train)
 network = MLPRegressor("poisson", (32, 32), learning_rate_init=0.005, early_stopping=True, random_state=0)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Text as labels, with early stopping on a scorer, an own validation part, and the curves of both."""
+"""Train on text labels, with early stopping by a scorer on your own validation set, and read the curves."""
 
 from sklearn.datasets import load_iris
 from sklearn.model_selection import train_test_split
@@ -14,7 +14,7 @@ clf = MLPClassifier(
     hidden_layer_sizes=(16,),
     learning_rate_init=0.05,
     early_stopping=True,
-    scoring=["neg_log_loss", "f1_macro"],  # the first is watched, both are recorded
+    scoring=["neg_log_loss", "f1_macro"],  # early stopping uses the first; both are recorded
     max_iter=500,
     random_state=0,
 )

@@ -2,36 +2,45 @@
 
 A test asks for `backend` and gets it once for each device and dtype, inside its scope; `put` brings host values to
 the device, `close` compares a device array with host values. ``pytest --device torch --device gpu`` runs only the
-tests of those devices.
+tests of those devices. Where a library or a GPU is missing, one skipped test says so for all of that device's tests.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+# Before NumPy is imported, here and in the processes that tests start: with a BLAS thread for each core in each of
+# xdist's workers, the workers would wait for one another; and sums would depend on the number of cores.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MKL_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
 
-DEVICES = (
-    "numpy:cpu",
-    "strict:cpu",
-    "strict:cpu:1",  # "device1", which refuses to mix with the first
-    "strict:cpu:3",  # "no_float64"
-    "torch:cpu",
-    "jax:cpu",
-    "cupy:gpu",
-    "torch:gpu",
-    "jax:gpu",
-)
+# The dtypes in which each device runs a test that names none of its own. Two devices of array-api-strict suffice:
+# "device1" refuses to mix with arrays of the default device, and "no_float64" refuses to make float64.
+DEVICES = {
+    "numpy:cpu": ("float32", "float64"),
+    "strict:cpu:1": ("float64",),
+    "strict:cpu:3": ("float32",),
+    "torch:cpu": ("float32", "float64"),
+    "jax:cpu": ("float32", "float64"),
+    "cupy:gpu": ("float32", "float64"),
+    "torch:gpu": ("float32", "float64"),
+    "jax:gpu": ("float32", "float64"),
+}
 DTYPES = ("float32", "float64")
 ROOT = Path(__file__).parents[1]
 
-# As a job in the background, or under nohup, has them; the tests send them.
+# A job that runs in the background or under nohup inherits signals that are ignored; the tests send them.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
@@ -53,6 +62,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Let xdist hand out few tests at a time; in its large chunks, one worker would get most of the slow ones."""
+    if getattr(config.option, "maxschedchunk", 0) is None:
+        config.option.maxschedchunk = 2
+
+
 def _selected(wanted: list[str]) -> set[str]:
     chosen = set()
     for name in wanted:
@@ -63,16 +78,70 @@ def _selected(wanted: list[str]) -> set[str]:
     return chosen
 
 
+@cache
+def unusable(name: str) -> str:
+    """Return why no test can use a device or a library, or an empty string; a device's library is imported."""
+    from xpnet.backend import get_backend
+    from xpnet.errors import BackendNotInstalledError, DeviceUnavailableError
+
+    if ":" not in name:
+        return "" if importlib.util.find_spec(name) else f"{name} is not installed"
+    try:
+        get_backend(name)
+    except (BackendNotInstalledError, DeviceUnavailableError) as exc:
+        return str(exc)
+    return ""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that asks for a device or a dtype once for each that there is."""
+    own = {
+        name.strip()
+        for mark in metafunc.definition.iter_markers("parametrize")
+        for name in (mark.args[0].split(",") if isinstance(mark.args[0], str) else mark.args[0])
+    }
+    wanted = {"device", "dtype"} & (set(metafunc.fixturenames) - own)
+    if wanted == {"device", "dtype"}:
+        pairs = [(device, dtype) for device, dtypes in DEVICES.items() for dtype in dtypes]
+        metafunc.parametrize(("device", "dtype"), pairs, indirect=True)
+    elif wanted == {"device"}:
+        metafunc.parametrize("device", DEVICES, indirect=True)
+    elif wanted == {"dtype"}:
+        metafunc.parametrize("dtype", DTYPES, indirect=True)
+
+
+def _missing(item: pytest.Item, device: str | None) -> str | None:
+    """Return the first device or library that a test needs and that is not there."""
+    needs = [device] * (device is not None) + [mark.args[0] for mark in item.iter_markers("needs")]
+    return next((name for name in needs if unusable(name)), None)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not config.getoption("device"):
-        return
+    """Mark tests by what they ask for; of those for which something is missing keep one, which is skipped."""
     chosen = _selected(config.getoption("device"))
-    kept, left_out = [], []
+    kept, left_out, missing = [], [], set[str]()
     for item in items:
-        device = getattr(item, "callspec", None) and item.callspec.params.get("device")
-        (kept if device in chosen else left_out).append(item)
+        fixtures = getattr(item, "fixturenames", ())  # a doctest has none
+        params = item.callspec.params if hasattr(item, "callspec") else {}
+        device = params.get("device") if "backend" in fixtures else None
+        if "environment" in fixtures:
+            item.add_marker("subprocess")
+        if device and device.endswith(":gpu"):
+            item.add_marker("gpu")
+        if device and device.startswith("jax:"):
+            item.add_marker("slow")  # JAX compiles anew in each test
+        if chosen and params.get("device") not in chosen:
+            left_out.append(item)
+        elif device == "strict:cpu:3" and params.get("dtype") == "float64":
+            continue  # it has no float64
+        elif (what := _missing(item, device)) not in missing:
+            kept.append(item)
+            missing |= {what} - {None}
     config.hook.pytest_deselected(items=left_out)
-    items[:] = kept
+    # The fast tests answer first. Of the slow ones the longest come last by name: they begin first, so that no worker
+    # is left alone with them at the end.
+    slow = [item for item in kept if item.get_closest_marker("slow")]
+    items[:] = [*(item for item in kept if not item.get_closest_marker("slow")), *reversed(slow)]
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -94,33 +163,27 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
             terminalreporter.line(f"{device:<14}{line}" + (f": {reasons[device]}" if device in reasons else ""))
 
 
-@pytest.fixture(params=DEVICES)
+@pytest.fixture
 def device(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-@pytest.fixture(params=DTYPES)
+@pytest.fixture
 def dtype(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
 @pytest.fixture
-def backend(device: str, dtype: str, record_property: Callable[[str, object], None]) -> Iterator[Any]:
+def backend(device: str, dtype: str, request: pytest.FixtureRequest) -> Iterator[Any]:
     """Yield the backend of a device, within its scope for the dtype; skip with the reason where there is none."""
     from xpnet.backend import get_backend
-    from xpnet.errors import BackendNotInstalledError, DeviceUnavailableError
 
-    record_property("device", device)
-    try:
-        backend = get_backend(device)
-    except (BackendNotInstalledError, DeviceUnavailableError) as exc:
-        record_property("unavailable", str(exc))
-        pytest.skip(str(exc))
+    request.node.user_properties.append(("device", device))
+    if reason := unusable(device):
+        request.node.user_properties.append(("unavailable", reason))
+        pytest.skip(reason)
+    backend = get_backend(device)
     with backend.scope(dtype):
-        if device.startswith("strict") and dtype not in backend.xp.__array_namespace_info__().dtypes(
-            device=backend.device, kind="real floating"
-        ):
-            pytest.skip(f"{backend.device} has no {dtype}")
         yield backend
 
 

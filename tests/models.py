@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpnet.data.dataset import fit_scaler
+from xpnet.data.scaling import fit_scaler
 from xpnet.model.model import Model
 from xpnet.nn.network import Network
 

@@ -1,7 +1,8 @@
-"""The wheel, as a user gets it: built, installed in an empty environment, run from another folder."""
+"""The packages as users get them: the wheel, the version, the extras, and the public names."""
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -11,8 +12,11 @@ from pathlib import Path
 
 import pytest
 
+import xpnet
+
 ROOT = Path(__file__).resolve().parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = PYPROJECT["project"]
 
 
 def run(*command, cwd):
@@ -30,17 +34,21 @@ def wheel(tmp_path_factory):
     return built
 
 
+@pytest.mark.subprocess
+@pytest.mark.slow
 def test_wheel_holds_both_packages_and_the_licence_and_nothing_else(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.partition("/")[0] for name in names} == {
         "xpnet",
         "xpnet_backends",
-        f"xpnet-{PROJECT['version']}.dist-info",
+        f"xpnet-{xpnet.__version__}.dist-info",
     }
     assert {"xpnet/py.typed", "xpnet_backends/py.typed", "xpnet/cli/train.py"} <= set(names)
     assert any(name.endswith("LICENSE") for name in names)
 
 
+@pytest.mark.subprocess
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_wheel_trains_in_an_empty_environment_from_another_folder(wheel, tmp_path):
     venv.create(tmp_path / "env", with_pip=True)
@@ -52,14 +60,45 @@ def test_wheel_trains_in_an_empty_environment_from_another_folder(wheel, tmp_pat
     assert summary["test"]["accuracy"] > 0.94
     assert summary["device"] == "numpy:cpu"
     assert (elsewhere / "run" / "model.safetensors").exists()
-    # Without extras no picture is drawn, and nothing is missed.
+    # Pictures need an extra, which is not installed here.
     assert not (elsewhere / "run" / "curves.png").exists()
 
 
-def test_version_is_said_once():
-    import xpnet
+def test_the_version_has_one_source():
+    assert "version" not in PROJECT
+    assert PROJECT["dynamic"] == ["version"]
+    assert PYPROJECT["tool"]["hatch"]["version"]["path"] == "xpnet/__init__.py"
 
-    assert xpnet.__version__ == PROJECT["version"]
+
+def test_the_citation_and_the_changelog_name_the_version():
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert re.findall(r"^version: (.*)$", citation, re.MULTILINE) == [xpnet.__version__]
+    assert f"## [{xpnet.__version__}]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_source_distribution_names_files_that_exist():
+    included = PYPROJECT["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
+    assert [name for name in included if not (ROOT / name.removeprefix("/")).exists()] == []
+
+
+def test_addresses_of_the_project_are_on_one_host():
+    assert all(url.startswith("https://github.com/xpnet/xpnet") for url in PROJECT["urls"].values())
+
+
+def test_dir_lists_the_public_names_and_nothing_else():
+    names = dir(xpnet)
+    assert names == sorted(xpnet.__all__)
+    assert {"MLPClassifier", "MLPRegressor", "Network", "Trainer", "__version__"} <= set(names)
+    assert all(hasattr(xpnet, name) for name in names)
+
+
+def test_dir_imports_no_estimator():
+    code = "import sys, xpnet; dir(xpnet); print('xpnet.estimators' in sys.modules)"
+    path = os.pathsep.join(filter(None, sys.path))
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True
+    )
+    assert (done.stdout, done.stderr) == ("False\n", "")
 
 
 def test_no_extra_for_all_brings_a_gpu_package():

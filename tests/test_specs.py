@@ -9,7 +9,7 @@ import pytest
 
 from xpnet.constraints import real
 from xpnet.errors import InvalidParameterError, UnknownNameError
-from xpnet.specs import lookup
+from xpnet.specs import from_spec
 
 TABLE = {
     "plain": lambda: (),
@@ -41,7 +41,7 @@ RANGES = {
     ],
 )
 def test_good(name: str, expected: Any) -> None:
-    assert lookup("thing", name, TABLE, RANGES) == expected
+    assert from_spec("thing", name, TABLE, RANGES) == expected
 
 
 @pytest.mark.parametrize(
@@ -87,6 +87,6 @@ def test_good(name: str, expected: Any) -> None:
 )
 def test_bad(name: str, error: type[Exception], message: str) -> None:
     with pytest.raises(error) as caught:
-        lookup("thing", name, TABLE, RANGES)
+        from_spec("thing", name, TABLE, RANGES)
     assert type(caught.value) is error
     assert message in str(caught.value)

@@ -1,4 +1,4 @@
-"""The limit on threads: what a command may use while it runs, and that it is given back."""
+"""The limit on threads: it holds while a command runs, and ends with it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.command_line import refused, train, xpnet
 from xpnet.cli.job import Job
 from xpnet.errors import InvalidParameterError
 from xpnet.model.model import Model
-from xpnet.threads import VARIABLES, processors, threads_limited
+from xpnet.threads import THREAD_VARIABLES, limit_threads, process_cpu_count
 
 
 @pytest.fixture(autouse=True)
@@ -26,8 +26,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def limits() -> dict[str, Any]:
     return {
         "pools": {pool["num_threads"] for pool in threadpool_info()},
-        "processors": processors(),
-        "environment": {os.environ.get(name) for name in VARIABLES},
+        "processors": process_cpu_count(),
+        "environment": {os.environ.get(name) for name in THREAD_VARIABLES},
     }
 
 
@@ -36,7 +36,7 @@ ONE = {"pools": {1}, "environment": {"1"}}
 
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """Note the limits that stand while a network is trained or asked."""
+    """Record the limits that are in force while a network is trained or used."""
     found: list[dict[str, Any]] = []
 
     def noting(whole: Any) -> Any:
@@ -53,13 +53,13 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 
 def held(found: list[dict[str, Any]]) -> bool:
-    """Whether each was limited to one thread, and on Linux to one processor: not two to fight over it."""
+    """Return whether each was limited to one thread, and on Linux to one processor."""
     bound = {"processors": 1} if hasattr(os, "sched_getaffinity") else {}
     return bool(found) and all(each | ONE | bound == each for each in found)
 
 
 def test_a_limit_holds_for_training_prediction_and_evaluation(seen: list[dict[str, Any]]) -> None:
-    train("--out", "free")  # a library that is loaded within the limit counts the processors there, and keeps to it
+    train("--out", "free")  # a library that is loaded inside the limit keeps it for good
     with threadpool_limits(2):
         seen.clear()
         before = limits()
@@ -84,8 +84,11 @@ def test_what_is_no_number_of_threads_is_refused(command: list[str], wrong: str)
 
 def test_the_limit_ends_where_something_fails() -> None:
     before = limits()
-    with pytest.raises(ZeroDivisionError), threads_limited(1):
+    with pytest.raises(ZeroDivisionError), limit_threads(1):
         raise ZeroDivisionError
     assert limits() == before
-    with pytest.raises(InvalidParameterError, match=f"1 to {processors()}"), threads_limited(processors() + 1):
+    with (
+        pytest.raises(InvalidParameterError, match=f"1 to {process_cpu_count()}"),
+        limit_threads(process_cpu_count() + 1),
+    ):
         pass

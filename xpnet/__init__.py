@@ -1,4 +1,7 @@
-"""xpnet: train multilayer perceptrons on NumPy, CuPy, PyTorch and JAX from one array-API source.
+"""Train multilayer perceptrons on NumPy, CuPy, PyTorch and JAX from one array-API source.
+
+A `Network` describes the layers and the loss, a `Trainer` trains it, and a `Model` predicts and can be saved.
+`MLPClassifier` and `MLPRegressor` take the place of scikit-learn's.
 
 Examples
 --------
@@ -74,7 +77,11 @@ __version__ = "0.1.0"
 
 def __getattr__(name: str) -> Any:
     if name in ("MLPClassifier", "MLPRegressor"):
-        from xpnet import estimators  # scikit-learn takes most of a second to import
+        from xpnet import estimators  # imported late: scikit-learn takes most of a second
 
         return getattr(estimators, name)
     raise AttributeError(f"module 'xpnet' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,4 +1,4 @@
-"""Constraints on parameters as data, and the one function that holds values to them."""
+"""Constraints on parameters, as data, and the function that checks values against them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,22 @@ __all__ = ["Constraint", "check_constraints", "fraction", "integer", "one_of", "
 
 
 class Constraint(NamedTuple):
-    """What is expected, in words, and whether a value is that."""
+    """A condition on a value.
+
+    Attributes
+    ----------
+    expected : str
+        The condition in words, for error messages.
+    holds : callable
+        Tells whether a value meets the condition.
+    """
 
     expected: str
     holds: Callable[[Any], bool]
 
 
 def real(low: float, high: float = math.inf, *, closed: bool = True) -> Constraint:
-    """Return the constraint of a finite number from `low` (itself allowed if `closed`) to below `high`."""
+    """Return the constraint ``low <= value < high`` on finite numbers, or ``low < value < high`` if not `closed`."""
 
     def holds(value: Any) -> bool:
         if isinstance(value, bool) or not isinstance(value, Real):  # NumPy's numbers are Real too
@@ -33,13 +41,13 @@ def real(low: float, high: float = math.inf, *, closed: bool = True) -> Constrai
 
 
 def fraction() -> Constraint:
-    """Return the constraint of a number from 0 to 1, both allowed."""
+    """Return the constraint ``0 <= value <= 1``."""
     at_least_0 = real(0)
     return Constraint("a number from 0 to 1", lambda value: at_least_0.holds(value) and float(value) <= 1)
 
 
 def integer(low: int) -> Constraint:
-    """Return the constraint of an integer of at least `low`."""
+    """Return the constraint ``value >= low`` on integers."""
     return Constraint(
         f"an integer of at least {low}",
         lambda value: isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= low,
@@ -47,22 +55,22 @@ def integer(low: int) -> Constraint:
 
 
 def one_of(*values: Any) -> Constraint:
-    """Return the constraint of one of a few values."""
+    """Return the constraint that a value is one of `values`."""
     return Constraint("one of " + ", ".join(map(repr, values)), lambda value: value in values)
 
 
 def optional(constraint: Constraint) -> Constraint:
-    """Return a constraint that None meets too."""
+    """Return a constraint that also allows None."""
     return Constraint(constraint.expected + ", or None", lambda value: value is None or constraint.holds(value))
 
 
 def check_constraints(values: Any, table: Mapping[str, Constraint]) -> None:
-    """Hold the attributes of an object to a table of constraints; each element of a tuple is held to it.
+    """Check the attributes of an object against a table of constraints; a tuple is checked element by element.
 
     Raises
     ------
     InvalidParameterError
-        Names the attribute, what was expected and what was received.
+        An attribute does not meet its constraint; the message names both, and the value received.
     """
     for name, constraint in table.items():
         received = getattr(values, name)

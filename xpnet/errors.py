@@ -1,4 +1,4 @@
-"""The exceptions of xpnet: each is one line for a user, and each keeps its cause."""
+"""The exceptions of xpnet: each message is one line, and each exception keeps its cause."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ __all__ = [
 
 
 class XpnetError(Exception):
-    """Base of every error that xpnet raises on purpose; the command line prints it as one line and exits with 2."""
+    """Base class of every error that xpnet raises on purpose; the command line prints one line and exits with 2."""
 
 
 class XpnetWarning(UserWarning):
-    """Something went wrong, and the run goes on; the command line prints it as one line."""
+    """Something went wrong but the run continues; the command line prints one line."""
 
 
 class InvalidParameterError(XpnetError, ValueError):
-    """A parameter has a value that it cannot have."""
+    """A parameter has an invalid value."""
 
 
 class UnknownNameError(InvalidParameterError):
-    """A name that is in no table: an activation, a loss, a data set, a preset ..."""
+    """An unknown name, for example of an activation, a loss, a data set or a preset."""
 
     @classmethod
     def among(cls, kind: str, received: str, known: Iterable[str]) -> UnknownNameError:
-        """Build the message that lists the known names and the nearest one."""
+        """Return the error whose message lists the known names and suggests the closest one."""
         names = sorted(known)
         near = difflib.get_close_matches(received.lower(), names, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
@@ -49,20 +49,20 @@ class UnknownNameError(InvalidParameterError):
 
 
 class DataError(XpnetError, ValueError):
-    """A data file or an array cannot be used."""
+    """A data file or an array cannot be used for training or prediction."""
 
 
 class ModelFormatError(XpnetError, ValueError):
-    """A model file cannot be read, or does not fit the data."""
+    """A model file cannot be read or does not match the data."""
 
 
 class DivergenceError(XpnetError, ArithmeticError):
-    """The loss is no longer finite; the command line exits with 3.
+    """The loss became NaN or infinite; the command line exits with 3.
 
     Attributes
     ----------
     run : xpnet.training.trainer.Run
-        What there is: the parameters of the last good epoch, and the history.
+        The parameters of the last epoch with a finite loss, and the history.
     """
 
     def __init__(self, message: str, run: Any) -> None:
@@ -71,11 +71,11 @@ class DivergenceError(XpnetError, ArithmeticError):
 
 
 class UnknownBackendError(UnknownNameError):
-    """No backend is registered under that name."""
+    """No backend has this name."""
 
 
 class DuplicateBackendError(XpnetError):
-    """Two backends claim one name."""
+    """Two backends are registered under the same name."""
 
 
 class BackendNotInstalledError(XpnetError, ImportError):
@@ -83,21 +83,21 @@ class BackendNotInstalledError(XpnetError, ImportError):
 
 
 class DeviceUnavailableError(XpnetError, RuntimeError):
-    """The array library is there, but it has no such device, or no driver for it."""
+    """The array library is installed, but it has no such device or no driver for it."""
 
 
 class DeviceIndexError(XpnetError, IndexError):
-    """There are devices of that kind, but not so many."""
+    """The device index is too high: there are fewer devices of this kind."""
 
 
 class OutOfMemoryError(XpnetError, MemoryError):
-    """A device's memory, or the host's, does not hold what was asked for.
+    """The device or the host has too little free memory.
 
     Attributes
     ----------
     device : str
     needed, free : int or None
-        Bytes of the array that found no room, and those that were left for it without what is being computed.
+        Bytes of the array that could not be allocated, and free bytes after the failed computation was released.
     """
 
     def __init__(self, device: str, needed: int | None, free: int | None, advice: str = "") -> None:
@@ -108,7 +108,7 @@ class OutOfMemoryError(XpnetError, MemoryError):
 
 
 def size_text(size: float | None) -> str:
-    """Return a size as a user reads it: ``"512 MB"``."""
+    """Format a number of bytes for a message, for example ``"512 MB"``."""
     if size is None:
         return "an unknown number of bytes"
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written beside their place, flushed to the disk, then renamed."""
+"""Atomic file writes: a file is written under a temporary name, flushed to disk and then renamed."""
 
 from __future__ import annotations
 
@@ -10,15 +10,21 @@ from pathlib import Path
 
 from xpnet.errors import XpnetError
 
-__all__ = ["remove_parts", "write_atomically", "writing"]
+__all__ = ["remove_temporary_files", "write_atomically", "writing"]
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn what fails in writing a file into an `XpnetError` that says which and why."""
+    """Convert errors raised while a file or folder is written into an `XpnetError` that names the path and the reason.
+
+    Raises
+    ------
+    XpnetError
+        The code inside the context raised an OSError or a ValueError.
+    """
     try:
         yield
-    except (OSError, ValueError) as exc:  # a path that can be no file's is a ValueError
+    except (OSError, ValueError) as exc:  # an invalid path, such as one with a NUL byte, raises a ValueError
         reason = getattr(exc, "strerror", None) or exc
         raise XpnetError(
             f"cannot write {path}: {reason}. Check the folder, its permissions and the free space."
@@ -26,38 +32,38 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def write_atomically(path: str | Path, data: bytes) -> None:
-    """Write a file so that a killed process, or a loss of power, leaves the old one or the new one, never half of one.
+    """Write a file so that a killed process or a power failure leaves the old file or the new one, never a part of it.
 
-    When it returns, the new one is on the disk, with its name.
+    When the function returns, the new file and its name are on the disk.
 
     Raises
     ------
     XpnetError
-        The file cannot be written; the old one is untouched.
+        The file cannot be written; the old file is unchanged.
     """
     path = Path(path)
     with writing(path):
-        beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
         try:
-            with open(beside, "xb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.replace(beside, path)
-            _flush_names(path.parent)
+            with open(temporary, "xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+            _sync_folder(path.parent)
         finally:
-            beside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
 
-def remove_parts(folder: Path) -> None:
-    """Remove what killed processes have left half written."""
-    for part in folder.glob(".*.part"):
-        part.unlink(missing_ok=True)
+def remove_temporary_files(folder: Path) -> None:
+    """Remove the incomplete files that killed processes left in a folder."""
+    for temporary in folder.glob(".*.part"):
+        temporary.unlink(missing_ok=True)
 
 
-def _flush_names(folder: Path) -> None:
-    """Flush a folder to the disk: without it a loss of power may undo a renaming."""
-    if os.name != "posix":  # elsewhere a folder cannot be opened
+def _sync_folder(folder: Path) -> None:
+    """Flush the names in a folder to disk; without this a power failure may undo the rename."""
+    if os.name != "posix":  # other systems cannot open a folder
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:

@@ -1,4 +1,4 @@
-"""Names with options, as the command line, the library and model files write them: ``adam:beta_1=0.8``."""
+"""Specs: a name with options, as the command line, the library and model files write it: ``"adam:beta_1=0.8"``."""
 
 from __future__ import annotations
 
@@ -11,53 +11,65 @@ from typing import Any
 from xpnet.constraints import Constraint
 from xpnet.errors import InvalidParameterError, UnknownNameError
 
-__all__ = ["lookup"]
+__all__ = ["from_spec", "options_of"]
 
-_ANY = Constraint("a finite number", math.isfinite)
+_FINITE = Constraint("a finite number", math.isfinite)
 
 
-def lookup(
-    kind: str, name: str, table: Mapping[str, Callable[..., Any]], ranges: Mapping[str, Constraint] | None = None
+def from_spec(
+    kind: str, spec: str, table: Mapping[str, Callable[..., Any]], ranges: Mapping[str, Constraint] | None = None
 ) -> Any:
-    """Call the factory that `table` has under a name, with the options that follow it.
+    """Parse a spec, and call the factory that the table has under its name, with its options.
 
     Parameters
     ----------
     kind : str
-        What the table holds, for messages.
-    name : str
+        What the table holds, for error messages: ``"optimizer"``.
+    spec : str
         ``name`` or ``name:option=number,option=number``.
     table : mapping of str to callable
-        Factories; their keyword arguments are the options.
+        Factories by name; their keyword arguments are the options.
     ranges : mapping of str to Constraint, optional
-        What an option may be; one that is not named here may be any finite number.
+        Allowed values of each option; an option that is not in it may be any finite number.
+
+    Returns
+    -------
+    object
+        What the factory returns.
 
     Raises
     ------
     UnknownNameError
-        The name, or one of the options, is unknown.
+        The table has no such name, or the factory has no such option.
     InvalidParameterError
-        An option is no finite number, or one that it cannot be.
+        The value of an option is not a finite number, or is outside its range.
+
+    Examples
+    --------
+    >>> from xpnet.specs import from_spec
+    >>> from_spec("shape", "square:side=2", {"square": lambda side=1.0: side * side})
+    4.0
     """
-    bare, _, tail = name.partition(":")
-    if bare not in table:
-        raise UnknownNameError.among(kind, bare, table)
-    factory = table[bare]
-    known = _options(factory)
+    name, _, tail = spec.partition(":")
+    if name not in table:
+        raise UnknownNameError.among(kind, name, table)
+    factory = table[name]
+    known = options_of(factory)
     options = {}
     for item in filter(None, tail.split(",")):
         option, _, text = item.partition("=")
         if option not in known:
-            what = f"option of {kind} {bare}"
+            what = f"option of {kind} {name}"
             if known:
                 raise UnknownNameError.among(what, option, known)
             raise UnknownNameError(f"unknown {what}: expected none, it has no options; received {option!r}.")
-        options[option] = _number(f"{kind} {name!r}: {option}", text, (ranges or {}).get(option, _ANY))
+        options[option] = _number(f"{kind} {spec!r}: {option}", text, (ranges or {}).get(option, _FINITE))
     return factory(**options)
 
 
 @lru_cache(maxsize=128)
-def _options(factory: Callable[..., Any]) -> tuple[str, ...]:
+def options_of(factory: Callable[..., Any]) -> tuple[str, ...]:
+    """Return the names of the options that a factory takes."""
     return tuple(inspect.signature(factory).parameters)
 
 

@@ -1,4 +1,4 @@
-"""Files of arrays: safetensors with JSON in the metadata; no pickle, no code."""
+"""Files of named arrays: safetensors with JSON in the metadata. Such a file holds no pickle and no code."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _T = TypeVar("_T")
 
 
 class Format(NamedTuple):
-    """A format of files.
+    """A file format.
 
     Attributes
     ----------
     key : str
-        Name of the metadata's entry that holds the JSON, by which the format is told from others.
+        Name of the metadata entry that holds the JSON. It identifies the format.
     what : str
-        What a file holds, in words.
+        What a file holds, for messages: ``"model"``.
     version : int
-        It stands in the JSON as ``format_version``.
+        Stored in the JSON as ``format_version``.
     """
 
     key: str
@@ -37,19 +37,38 @@ class Format(NamedTuple):
     version: int
 
     def write(self, path: str | Path, values: dict[str, Any], tensors: dict[str, np.ndarray]) -> None:
-        """Write a file beside its place and rename it; NaN and infinity survive, numbers of any library too."""
+        """Write a file atomically.
+
+        Parameters
+        ----------
+        path : str or Path
+        values : dict
+            Values that JSON can hold; NaN, infinity and the scalars of any array library are allowed too.
+        tensors : dict of str to ndarray
+
+        Raises
+        ------
+        XpnetError
+            The file cannot be written.
+        """
         text = json.dumps({"format_version": self.version, **values}, default=float)
         data = save({name: np.asarray(array, order="C") for name, array in tensors.items()}, {self.key: text})
         write_atomically(path, data)
 
     def read(self, path: str | Path, build: Callable[[dict[str, Any], dict[str, np.ndarray]], _T]) -> _T:
-        """Read a file, and build what it holds from its JSON and its tensors.
+        """Read a file and return ``build(values, tensors)``, made of its JSON and its arrays.
+
+        Parameters
+        ----------
+        path : str or Path
+        build : callable
+            Takes the JSON values and the arrays by name.
 
         Raises
         ------
         ModelFormatError
-            The file is missing, truncated, no safetensors file, has not this format's metadata, or `build` cannot
-            use it.
+            The file is missing or truncated, is not a safetensors file, lacks this format's metadata, or `build`
+            rejects it.
         """
         metadata, tensors = self._read(Path(path))
         try:
@@ -81,7 +100,7 @@ class Format(NamedTuple):
             raise ModelFormatError(f"{path}: expected a {self.what} file; received: {exc}") from exc
         except (SafetensorError, TypeError, ValueError, AttributeError) as exc:
             raise ModelFormatError(
-                f"{path}: expected a whole safetensors file; received a damaged one or another format ({exc})"
+                f"{path}: expected a whole safetensors file; received a damaged file or another format ({exc})"
             ) from exc
         if metadata is None:
             raise ModelFormatError(

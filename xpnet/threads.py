@@ -1,4 +1,4 @@
-"""How many threads a run takes."""
+"""The number of threads that a run uses."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from xpnet.constraints import integer
 from xpnet.errors import InvalidParameterError
 
-__all__ = ["VARIABLES", "processors", "threads_limited"]
+__all__ = ["THREAD_VARIABLES", "limit_threads", "process_cpu_count"]
 
-VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
-"""Environment variables that libraries read when they are loaded."""
+THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+"""Environment variables that libraries read once, when they are loaded."""
 
 
 def _affinity() -> set[int]:
@@ -20,34 +20,41 @@ def _affinity() -> set[int]:
     return get(0) if get else set()
 
 
-def processors() -> int:
-    """Return how many processors this process may use."""
+def process_cpu_count() -> int:
+    """Return the number of processors that this process may use."""
     return len(_affinity()) or os.cpu_count() or 1
 
 
 @contextmanager
-def threads_limited(n: int | None) -> Iterator[None]:
-    """Limit BLAS, OpenMP and all that is loaded within to n threads; None limits nothing.
+def limit_threads(n: int | None) -> Iterator[None]:
+    """Limit BLAS, OpenMP and libraries that are loaded inside the context to `n` threads.
 
-    The process is also bound to n processors, where the system can: thread pools that take no orders, as XLA's,
-    count these when they start.
+    Where the system allows it, the process is also bound to `n` processors, because some thread pools can be limited
+    in no other way: they count the processors when they start.
+
+    Parameters
+    ----------
+    n : int or None
+        None sets no limit.
 
     Raises
     ------
     InvalidParameterError
-        There are not as many processors.
+        `n` is not an integer from 1 to the number of processors.
     """
     if n is None:
         yield
         return
     from threadpoolctl import threadpool_limits
 
-    usable, count = _affinity(), processors()
+    usable, count = _affinity(), process_cpu_count()
     if not integer(1).holds(n) or n > count:
-        raise InvalidParameterError(f"threads: expected an integer from 1 to {count}, the processors; received {n!r}.")
-    # Set for children too, and for libraries that are loaded later.
-    before = {name: os.environ.get(name) for name in VARIABLES}
-    os.environ.update(dict.fromkeys(VARIABLES, str(n)))
+        raise InvalidParameterError(
+            f"threads: expected an integer from 1 to {count}, the number of processors; received {n!r}."
+        )
+    # The variables reach child processes and libraries that are loaded later.
+    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(n)))
     if usable:
         os.sched_setaffinity(0, set(sorted(usable)[:n]))
     try:

@@ -14,9 +14,9 @@ from cupy._core import _routines_linalg as products  # pyright: ignore[reportAtt
 
 from xpnet.backend import Array, Backend, RunSteps, Step, check_index
 from xpnet.errors import DeviceUnavailableError
-from xpnet.memory import memory_errors
 from xpnet_backends.compiler.program_cache import WORTH_COMPILING, ProgramCache
 from xpnet_backends.cuda.graph import captured
+from xpnet_backends.memory_errors import memory_errors
 
 __all__ = ["create"]
 

@@ -1,4 +1,4 @@
-"""JAX, on whatever device it has; a whole run of steps is compiled as one scan."""
+"""JAX on its CPU and GPU devices; a run of steps is compiled as one scan."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 
 from xpnet.backend import Array, Backend, RunSteps, Step, check_index
 from xpnet.errors import DeviceUnavailableError
-from xpnet.memory import memory_errors
 from xpnet_backends.jax_pieces import XP, XP_BF16, Pieces, like
+from xpnet_backends.memory_errors import memory_errors
 
 __all__ = ["create"]
 
@@ -28,17 +28,17 @@ class JaxBackend(Backend):
         self.device = device
 
     def asarray(self, host: np.ndarray) -> Array:
-        """Bring a host array to the device."""
-        return jax.device_put(host, self.device)  # jnp.asarray(..., device=...) takes ten times as long
+        """Copy a host array to the device."""
+        return jax.device_put(host, self.device)  # jnp.asarray(..., device=...) is ten times slower
 
     def compile(self, step: Step, n_steps: int = 1) -> RunSteps:
-        """Compile the run of steps with ``lax.scan``; XLA compiles anew for each new shape of `order`."""
+        """Compile a run of steps with ``lax.scan``; XLA compiles again for each new shape of `order`."""
         return _compiled(step)
 
     def scope(self, dtype: str) -> AbstractContextManager[Any]:
-        """Allow 64-bit types when `dtype` needs them, here only and not for the user's other code.
+        """Return a context that allows 64-bit types if `dtype` needs them, and sets the precision of products.
 
-        On GPUs JAX by itself takes TF32 for products in float32.
+        The settings do not change outside the context. JAX's default for float32 products on GPUs is TF32.
         """
         stack = ExitStack()
         if self.device.platform == "cpu":
@@ -55,7 +55,7 @@ class JaxBackend(Backend):
         return known["bytes_limit"] - known["bytes_in_use"] if "bytes_limit" in known else None
 
     def set_precision(self, precision: str) -> None:
-        """Take bf16, or on a GPU TF32."""
+        """Use bf16, or TF32 on a GPU."""
         if precision == "bf16":
             self.xp = XP_BF16
         elif self.device.platform == "cpu":
@@ -64,10 +64,10 @@ class JaxBackend(Backend):
 
 @lru_cache(maxsize=16)
 def _compiled(step: Step) -> RunSteps:
-    """Return the same function for the same step, so that a second fit need not compile."""
+    """Return the compiled run of a step; a second fit with the same step reuses it."""
 
     def run(params: Array, state: Any, data: tuple[Array, ...], order: Array) -> tuple[Array, Any, Array]:
-        # Indices are in range by construction; the default mode would fill in NaN for others, at a cost.
+        # The indices are in range, so the cheapest mode suffices; the default mode checks each of them.
         def gather(row: Array) -> tuple[Array, ...]:
             return tuple(jnp.take(array, row, axis=0, mode="clip") for array in data)
 
@@ -75,7 +75,7 @@ def _compiled(step: Step) -> RunSteps:
             params, state, loss = step(*carry, gather(row))
             return _like((params, state), carry), loss
 
-        # What the step makes of vectors tells how they are cut.
+        # The step may return vectors in pieces. The carry of the scan needs the same pieces from the start.
         after = jax.eval_shape(lambda row: step(params, state, gather(row))[:2], order[0, :])
         carry, losses = jax.lax.scan(body, _like((params, state), after), order)
         return *_like(carry, (params, state)), losses
@@ -85,7 +85,7 @@ def _compiled(step: Step) -> RunSteps:
 
 
 def _like(tree: Any, model: Any) -> Any:
-    """Return a tree of arrays whose vectors are cut as those of another one are."""
+    """Return a tree of arrays whose vectors have the same pieces as those of another tree."""
     leaves, structure = jax.tree.flatten(tree, is_leaf=_is_in_pieces)
     models = jax.tree.leaves(model, is_leaf=_is_in_pieces)
     return jax.tree.unflatten(structure, map(like, leaves, models))

@@ -1,9 +1,9 @@
-"""Vectors kept in pieces while XLA compiles, so that gradients need not be joined, nor weights cut out, in each step.
+"""Vectors in pieces: compiled steps keep parameters and gradients of each layer apart instead of in one vector.
 
-XLA computes a joined vector element by element, choosing the piece each time, and copies the slices that a product
-reads; on a CPU with AMD's cores the first costs up to ten times the whole step. As long as a function is traced,
-`Namespace.concat` therefore only notes what is to be joined. What is elementwise is done piece by piece, sums and
-maxima piece by piece and then over these; anything else joins.
+XLA computes a concatenated vector element by element and selects the piece for each element, and it copies the slices
+that a matrix product reads. On AMD's processors the concatenation can take ten times as long as the rest of the step.
+While JAX traces a function, `Namespace.concat` therefore returns a vector in pieces. Elementwise functions work on each
+piece, and sums and maxima combine the results of the pieces. Everything else joins the pieces into one array.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _ELEMENTWISE = ("abs", "maximum", "minimum", "sign", "sqrt", "zeros_like")
 
 @jax.tree_util.register_pytree_node_class
 class Pieces:
-    """A vector of which each piece is an array of its own."""
+    """A vector that consists of several arrays."""
 
     ndim = 1
 
@@ -36,21 +36,21 @@ class Pieces:
 
     @property
     def shape(self) -> tuple[int]:
-        """Of the vector."""
+        """Shape of the whole vector."""
         return (sum(self.sizes),)
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Lengths of the pieces."""
+        """Length of each piece."""
         return tuple(piece.shape[0] for piece in self.pieces)
 
     @property
     def dtype(self) -> Any:
-        """Of all pieces."""
+        """The common dtype of the pieces."""
         return self.pieces[0].dtype
 
     def joined(self) -> Array:
-        """Return the vector as one array, written piece by piece."""
+        """Return the vector as one array, into which the pieces are written."""
         vector = jax.lax.empty(self.shape, self.dtype)
         for start, piece in zip(itertools.accumulate(self.sizes, initial=0), self.pieces, strict=False):
             vector = jax.lax.dynamic_update_slice(vector, piece, (start,))
@@ -71,17 +71,17 @@ class Pieces:
         return XP
 
     def tree_flatten(self) -> tuple[tuple[Array, ...], None]:
-        """Return the pieces, as JAX asks for them."""
+        """Return the pieces, for JAX."""
         return self.pieces, None
 
     @classmethod
     def tree_unflatten(cls, _: None, pieces: tuple[Array, ...]) -> Pieces:
-        """Return the vector of these pieces."""
+        """Return a vector of these pieces, for JAX."""
         return cls(pieces)
 
 
 def like(value: Array | Pieces, model: Array | Pieces) -> Array | Pieces:
-    """Return a vector cut as another one is, or joined as it is."""
+    """Return a vector with the pieces of `model`, or as one array if `model` is one."""
     if not isinstance(model, Pieces):
         return value.joined() if isinstance(value, Pieces) else value
     if isinstance(value, Pieces):
@@ -93,7 +93,7 @@ def like(value: Array | Pieces, model: Array | Pieces) -> Array | Pieces:
 
 
 def _by_piece(function: Callable[..., Array]) -> Callable[..., Any]:
-    """Let an elementwise function take vectors in pieces, beside arrays of their shape and scalars."""
+    """Return an elementwise function that also takes vectors in pieces, with arrays of their shape and scalars."""
 
     @functools.wraps(function)
     def apply(*args: Any, **options: Any) -> Any:
@@ -110,6 +110,8 @@ def _by_piece(function: Callable[..., Array]) -> Callable[..., Any]:
 
 
 def _over_pieces(function: Callable[..., Array], join: Callable[[Array, Array], Array]) -> Callable[..., Array]:
+    """Return a reduction that also takes vectors in pieces; `join` combines the results of two pieces."""
+
     @functools.wraps(function)
     def reduce(x: Array | Pieces, **options: Any) -> Array:
         if isinstance(x, Pieces):
@@ -126,7 +128,7 @@ for _name in ("add", "sub", "mul", "truediv"):
 
 
 class Namespace:
-    """``jax.numpy``, whose functions take vectors in pieces where that can be."""
+    """``jax.numpy``, with functions that also take vectors in pieces."""
 
     def __init__(self) -> None:
         for name in _ELEMENTWISE:
@@ -137,7 +139,7 @@ class Namespace:
         return getattr(jnp, name)
 
     def concat(self, arrays: Sequence[Array | Pieces], /, *, axis: int | None = 0) -> Array | Pieces:
-        """Join arrays; vectors that are being traced stay in pieces."""
+        """Concatenate arrays; vectors that are being traced stay in pieces."""
         flat = [piece for array in arrays for piece in (array.pieces if isinstance(array, Pieces) else (array,))]
         if all(isinstance(piece, jax.core.Tracer) and piece.ndim == 1 for piece in flat):
             return Pieces(flat)
@@ -145,7 +147,7 @@ class Namespace:
 
 
 class NamespaceBF16(Namespace):
-    """The same, whose products take their float32 factors as bfloat16 and give sums in float32."""
+    """The same namespace, whose matrix products round float32 factors to bfloat16 and sum in float32."""
 
     def matmul(self, x1: Array, x2: Array) -> Array:
         """Multiply two matrices."""

@@ -9,9 +9,9 @@ import array_api_compat.numpy as xp
 import numpy as np
 
 from xpnet.backend import Backend, RunSteps, Step, check_index
-from xpnet.memory import memory_errors
 from xpnet_backends.compiler.numpy_codegen import NumpyProgram
 from xpnet_backends.compiler.program_cache import WORTH_COMPILING, ProgramCache, on_host
+from xpnet_backends.memory_errors import memory_errors
 
 __all__ = ["NumpyBackend", "create"]
 

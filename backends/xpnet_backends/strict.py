@@ -1,6 +1,6 @@
-"""array-api-strict: the standard and nothing else, to prove that the mathematics keeps to it.
+"""array-api-strict, a minimal implementation of the array API standard, for tests that the code uses nothing else.
 
-Its devices are pretences that the tests use: index 0 is its CPU, and the others refuse to mix with it or lack types.
+Its devices are simulated: index 0 is its CPU, and the others refuse to be mixed with it or lack some types.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ class StrictBackend(Backend):
         self.device = device
 
     def scope(self, dtype: str) -> AbstractContextManager[Any]:
-        """Silence NumPy's floating-point warnings, as on its own backend."""
+        """Return a context without floating-point warnings, as for the NumPy backend."""
         return np.errstate(all="ignore")
 
     def to_numpy(self, array: Array) -> np.ndarray:
-        """Bring an array to the host, by way of the device that shares memory with it."""
+        """Copy an array to the host, by way of the CPU device."""
         return np.asarray(xp.asarray(array, device=xp.Device("CPU_DEVICE")))
 
 

@@ -12,9 +12,9 @@ import torch
 
 from xpnet.backend import Array, Backend, RunSteps, Step, check_index
 from xpnet.errors import DeviceUnavailableError
-from xpnet.memory import memory_errors
 from xpnet_backends.compiler.program_cache import WORTH_COMPILING
 from xpnet_backends.cuda.torch_graph import captured_runs
+from xpnet_backends.memory_errors import memory_errors
 
 __all__ = ["create"]
 

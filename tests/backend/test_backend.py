@@ -1,4 +1,4 @@
-"""Backends: the device grammar, the four errors, the registry, lazy imports, the adapters, and their kernels."""
+"""Backends: the device grammar, the four errors, the registry, lazy imports, and the adapters."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ import pytest
 
 from xpnet.backend import Backend, backend_of, devices, get_backend, registry, usable_devices
 from xpnet.backend.registry import list_backends
-from xpnet.backend.steps import REFERENCE, Kernels
 from xpnet.errors import (
     BackendNotInstalledError,
     DeviceIndexError,
@@ -24,7 +23,6 @@ from xpnet.errors import (
     UnknownBackendError,
     XpnetError,
 )
-from xpnet.nn.activations import ACTIVATIONS, get_activation
 from xpnet.nn.network import Network
 from xpnet.nn.optimizers import get_optimizer
 from xpnet.nn.step import init_state, make_step
@@ -335,10 +333,10 @@ def test_importing_xpnet_imports_no_array_library(environment: dict[str, str]) -
     assert "xpnet_backends" not in imported
 
 
-def test_the_protocol_has_at_most_ten_members() -> None:
+def test_the_protocol_has_at_most_nine_members() -> None:
     members = {name for name in {*vars(Backend), *Backend.__annotations__} if not name.startswith("_")}
-    assert {"name", "xp", "device", "kernels", "asarray", "to_numpy", "compile", "scope"} <= members
-    assert len(members) <= 10
+    assert {"name", "xp", "device", "precision", "asarray", "to_numpy", "compile", "scope", "set_precision"} <= members
+    assert len(members) <= 9
 
 
 # The adapters, each on each device.
@@ -515,69 +513,3 @@ def test_cupy_whose_driver_fails_keeps_the_cause(fake_cupy: Any) -> None:
 def test_cupy_beyond_its_last_gpu(fake_cupy: Any) -> None:
     with pytest.raises(DeviceIndexError, match="no device cupy:gpu:2: expected an index below 2"):
         get_backend("gpu:2")
-
-
-# Every operation of every backend, overridden or not, against the reference in float64 on the host.
-
-_rng = np.random.default_rng(6)
-
-
-def _normal(*shape: int) -> np.ndarray:
-    return _rng.standard_normal(shape).astype("float32").astype("float64")
-
-
-def _slope(name: str, batch: int, units: int) -> Any:
-    f = get_activation(name)
-    if f.slope is None:
-        return None
-    return np.abs(_normal(units)) if f.learned else np.abs(_normal(batch, units)) if f.slope_range else f.slope
-
-
-def _dense_inputs(batch: int, n_in: int, units: int) -> Iterator[tuple[Any, ...]]:
-    for name in ACTIVATIONS:
-        yield (
-            get_activation(name),
-            _normal(batch, n_in),
-            _normal(n_in, units),
-            _normal(units),
-            _slope(name, batch, units),
-        )
-
-
-def _dense_backward_inputs(batch: int, n_in: int, units: int) -> Iterator[tuple[Any, ...]]:
-    for name in ACTIVATIONS:
-        f, slope, z = get_activation(name), _slope(name, batch, units), _normal(batch, units)
-        saved = f.function(np, z, slope).astype("float32").astype("float64") if f.from_output else z
-        yield f, _normal(batch, n_in), saved, slope, _normal(batch, units)
-
-
-def _softmax_inputs(batch: int, n_in: int, units: int) -> Iterator[tuple[Any, ...]]:
-    yield _normal(batch, units), np.eye(units)[_rng.integers(0, units, batch)]
-    yield 100 * _normal(batch, units), np.full((batch, units), 1 / units).astype("float32").astype("float64")
-
-
-INPUTS: dict[str, Callable[[int, int, int], Iterator[tuple[Any, ...]]]] = {
-    "dense": _dense_inputs,
-    "dense_backward": _dense_backward_inputs,
-    "softmax_cross_entropy": _softmax_inputs,
-}
-
-
-def test_every_operation_has_inputs() -> None:
-    assert set(INPUTS) == set(Kernels._fields)
-
-
-@pytest.mark.parametrize("shape", [(5, 7, 3), (1, 1, 2), (64, 33, 17)], ids=str)
-@pytest.mark.parametrize("operation", Kernels._fields)
-def test_operations_agree_with_the_reference(operation: str, shape: Any, backend: Any, put: Any, close: Any) -> None:
-    for arguments in INPUTS[operation](*shape):
-        expected = getattr(REFERENCE, operation)(np, *arguments)
-        on_device = [put(a) if isinstance(a, np.ndarray) else a for a in arguments]
-        actual = getattr(backend.kernels, operation)(backend.xp, *on_device)
-        assert len(actual) == len(expected)
-        for one, other in zip(actual, expected, strict=True):
-            scale = max(1.0, float(np.max(np.abs(other))))
-            close(one / scale, other / scale, terms=4 * max(shape))
-        for argument, array in zip(arguments, on_device, strict=True):
-            if isinstance(argument, np.ndarray):  # none of its arguments is written
-                np.testing.assert_array_equal(backend.to_numpy(array), argument.astype(backend.to_numpy(array).dtype))

@@ -84,7 +84,7 @@ def watch(backend: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watch]:
 
 
 def _targets(loss: str) -> np.ndarray:
-    return CLASSES if get_loss(loss).output == "softmax" else np.eye(K, dtype=np.float32)[CLASSES]
+    return CLASSES if get_loss(loss).targets.sum_to_one else np.eye(K, dtype=np.float32)[CLASSES]
 
 
 def _fit(backend: Any, watch: Watch, *, loss: str = "cross_entropy", validation: bool = True, **options: Any) -> None:

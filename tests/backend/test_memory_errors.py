@@ -11,9 +11,9 @@ import pytest
 from tests.command_line import xpnet
 from xpnet.backend import get_backend
 from xpnet.errors import InvalidParameterError, OutOfMemoryError
-from xpnet.memory import memory_errors
 from xpnet.nn.network import Network
 from xpnet.training.trainer import Trainer
+from xpnet_backends.memory_errors import memory_errors
 
 _MESSAGES = {
     "Unable to allocate 1.50 TiB for an array with shape (9,) and data type float32": int(1.5 * 2**40),

@@ -1,4 +1,4 @@
-"""The scripts in benchmarks/: what they compute, and that the libraries that they compare do the same; never a time."""
+"""The scripts in benchmarks/: their computations, and that all libraries train the same. No test depends on a time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FOLDER = Path(__file__).parents[2] / "benchmarks"
 
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Any:
-    """Import a script as Python runs it: with its own folder in front."""
+    """Import a script with its folder first in the path, as Python does when it runs it."""
     if not FOLDER.is_dir():
         pytest.skip("no benchmarks beside the tests")
     monkeypatch.syspath_prepend(str(FOLDER))
@@ -30,7 +30,7 @@ def script(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> A
 
 
 def task(module: ModuleType, accuracy: float = 2.0, rule: tuple[str, float] = ("adam", 0.01)) -> Any:
-    """Make a task of 700 samples, so that the last batch is short, in three classes of ten that can be told apart."""
+    """Return a task of 700 samples, so that the last batch is short, in three separable classes of ten."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((900, 8)).astype(np.float32)
     y = np.argmax(x[:, :3] + 0.3 * rng.standard_normal((900, 3)), axis=1)
@@ -46,7 +46,7 @@ def test_the_libraries_do_the_same_work(script: Any, monkeypatch: pytest.MonkeyP
     assert len(ours.accuracies) == len(ours.seconds) == 4
     assert ours.accuracies[-1] > 0.6  # of three classes
     theirs = module.train_sklearn(given)
-    np.testing.assert_allclose(theirs.accuracies, ours.accuracies, atol=0.011)  # its epsilon stands elsewhere
+    np.testing.assert_allclose(theirs.accuracies, ours.accuracies, atol=0.011)  # its Adam adds epsilon at another place
     pytest.importorskip("torch")
     theirs = module.train_torch(given)
     np.testing.assert_allclose(theirs.accuracies, ours.accuracies, atol=0.006)  # one sample in 200, by rounding
@@ -98,12 +98,12 @@ def test_the_power_of_a_growth(script: Any) -> None:
 
 def test_a_table_is_written(script: Any, tmp_path: Path) -> None:
     module = script("writing")
-    grid = module.Grid("a title", ("a", "b"), [("1", "2")])
-    module.show(grid)
-    module.write(tmp_path / "out", "name", [grid], ["a remark"], {"x": 1}, lambda figure: figure.subplots())
+    table = module.TextTable("a title", ("a", "b"), [("1", "2")])
+    module.show(table)
+    module.write(tmp_path / "out", "name", [table], ["a remark"], {"x": 1}, lambda figure: figure.subplots())
     assert "| 1 | 2 |" in (tmp_path / "out" / "name.md").read_text()
     assert '"x": 1' in (tmp_path / "out" / "name.json").read_text()
-    module.write(None, "name", [grid], [], {})
+    module.write(None, "name", [table], [], {})
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in FOLDER.glob("*.py")))

@@ -1,4 +1,4 @@
-"""``xpnet bench``: tables, files, refusals."""
+"""``xpnet bench``: tables, files and errors."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ def run(*arguments):
     return outcome
 
 
+@pytest.mark.slow
 def test_quick_run_from_end_to_end(folder):
     out = run(
         "tiny", "--quick", "--device", "cpu", "--device", "cupy:gpu:99", "--peers", "sklearn", "--out", "first"
@@ -45,15 +46,19 @@ def test_quick_run_from_end_to_end(folder):
     row, missing, _ = values["rungs"][0]["rows"]
     assert len(row["seconds"]) == 3
     assert row["figures"]["speed_up"] == 1
+    assert len(row["floor"]) == 3  # the keys of the file stay as they were
+    assert 0 < row["outside"] < 1
     assert row["peak"] >= 0
     assert missing["reason"]
     assert missing["loss"] is None
     assert values["machine"]["versions"]["numpy"]
     assert "| numpy:cpu |" in (folder / "first" / "bench.md").read_text()
 
-    # The file goes through `compare`.
+    # `compare` reads the file.
     loaded = results.load(folder / "first" / "bench.json")
     assert loaded[0].rows[0].seconds == tuple(row["seconds"])
+    assert loaded[0].rows[0].matmul_bound == tuple(row["floor"])
+    assert loaded[0].rows[0].overhead == row["outside"]
     compared = run("compare", "first/bench.json", "first/bench.json").out
     assert "1.000" in compared
     assert "no clear difference" in compared
@@ -72,12 +77,12 @@ def test_threads_hold_while_it_runs(monkeypatch):
 
     seen = []
 
-    def measure(rung, found, settings):
+    def measure(workload, found, settings):
         seen.append({pool["num_threads"] for pool in threadpool_info()})
-        return results.Table(rung, ())
+        return results.WorkloadResults(workload, ())
 
     monkeypatch.setattr(bench, "measure", measure)
-    # As a library that is loaded only then and starts as many threads as it likes.
+    # A library that is loaded now and starts as many threads as it likes.
     monkeypatch.setattr(bench, "resolve", lambda *_: threadpool_limits(2) and [])
     run("tiny", "--threads", 1)
     assert seen == [{1}]
@@ -85,18 +90,24 @@ def test_threads_hold_while_it_runs(monkeypatch):
 
 def test_rounds_and_quick(monkeypatch):
     seen = []
-    monkeypatch.setattr(bench, "measure", lambda rung, _, s: seen.append((rung, s.rounds)) or results.Table(rung, ()))
+    monkeypatch.setattr(
+        bench,
+        "measure",
+        lambda workload, _, s: seen.append((workload, s.rounds)) or results.WorkloadResults(workload, ()),
+    )
     run("tiny")
     run("tiny", "--quick")
     run("tiny", "--quick", "--rounds", 5)
-    assert [(rung.steps, rounds) for rung, rounds in seen] == [(180, 9), (20, 3), (20, 5)]
+    assert [(workload.steps, rounds) for workload, rounds in seen] == [(180, 9), (20, 3), (20, 5)]
     seen.clear()
     run()
-    assert [rung.name for rung, _ in seen] == ["tiny", "digits", "mnist-small", "mnist-large", "wide"]
+    assert [workload.name for workload, _ in seen] == ["tiny", "digits", "mnist-small", "mnist-large", "wide"]
 
 
 def test_memory(monkeypatch, folder):
-    monkeypatch.setattr(bench, "peak_bytes", lambda rung, contender: None if contender.kind == "gpu" else 2**20)
+    monkeypatch.setattr(
+        bench, "peak_bytes", lambda workload, implementation: None if implementation.kind == "gpu" else 2**20
+    )
     out = run("tiny", "digits", "--memory", "--out", "m").out
     assert "1.0 MiB" in out
     rows = json.loads((folder / "m" / "bench.json").read_text())["memory"]
@@ -105,6 +116,7 @@ def test_memory(monkeypatch, folder):
     assert f"{2**20 / rows[0]['expected']:.2f}" in out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("axis", ["batch-size", "width"])
 def test_sweep(monkeypatch, folder, axis):
     change, values = sweep.SWEEPS[axis]

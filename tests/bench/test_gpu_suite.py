@@ -1,4 +1,4 @@
-"""``benchmarks/gpu_suite.sh`` from end to end: with a GPU or without one it runs through, and says what there was."""
+"""``benchmarks/gpu_suite.sh`` from end to end: it finishes with or without a GPU, and reports what it found."""
 
 from __future__ import annotations
 
@@ -35,9 +35,10 @@ def has(device: str) -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_it_runs_through(tmp_path: Path, environment: dict[str, str]) -> None:
     out = tmp_path / "suite"
-    done = run(out, environment, RUNGS="tiny unknown", DEVICES="gpu cpu", PEERS="torch-graph:gpu")
+    done = run(out, environment, WORKLOADS="tiny unknown", DEVICES="gpu cpu", PEERS="torch-graph:gpu")
     assert done.returncode == 0, done.stderr
     sections: dict[str, Any] = json.loads((out / "summary.json").read_text())["sections"]
     assert list(sections) == ["devices", "parity", "tests", "bench-tiny", "bench-unknown"]
@@ -62,9 +63,9 @@ def test_it_runs_through(tmp_path: Path, environment: dict[str, str]) -> None:
         assert rows["gpu"]["reason"].startswith("no device: ")
         assert "no device: " in text
 
-    # What fails is recorded, and the rest goes on.
+    # A failed section is recorded, and the others run.
     assert sections["bench-unknown"]["exit_code"] == 2
-    assert "unknown rung" in "".join(sections["bench-unknown"]["output"])
+    assert "unknown workload" in "".join(sections["bench-unknown"]["output"])
     assert "| bench-unknown | exit code 2 |" in text
     assert "| bench-tiny | well |" in text
 

@@ -1,4 +1,4 @@
-"""Parity: what is compared, what counts as different, and ``xpnet parity``."""
+"""Parity: the comparison, its tolerances, and ``xpnet parity``."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def _off_by(relative: float, name: str = "off:cpu") -> Any:
-    """NumPy, but each run of steps ends a little beside where it should."""
+    """Return NumPy with a small error after each run of steps."""
     numpy = get_backend("cpu")
 
     class Off(type(numpy)):  # type: ignore[misc]
@@ -60,7 +60,7 @@ def _off_by(relative: float, name: str = "off:cpu") -> Any:
     [
         ([1.0, 2.0], [1.0, 2.0], 0.0),
         ([1.0, 2.5], [1.0, 2.0], 0.25),
-        ([1e-9, 2.0], [-1e-9, 2.0], 1e-9),  # of the largest, not of its own size
+        ([1e-9, 2.0], [-1e-9, 2.0], 1e-9),  # relative to the largest entry
         ([1.0, -4.0], [1.0, -2.0], 1.0),
         ([0.0], [0.0], 0.0),
         ([1e-300], [0.0], math.inf),
@@ -91,7 +91,7 @@ def test_the_sweep_is_in_parity_with_numpy(case: Case, backend: Any, dtype: str)
 def test_the_sweep_covers_everything() -> None:
     seen = {part for case in SWEEP for part in case.name.split(", ")}
     assert seen == {*ACTIVATIONS, *LOSSES, *OPTIMIZERS, "dropout"}
-    for case in SWEEP:  # the name is what is trained
+    for case in SWEEP:  # the name says what is trained
         trainer, network = case.trainer, case.trainer.network
         parts = [network.activation, network.loss, trainer.optimizer]
         assert case.name.split(", ") == parts + (["dropout"] if network.dropout else [])
@@ -117,7 +117,7 @@ def test_a_difference_is_found_and_grows() -> None:
     sizes = [each.params for each in found.differences]
     assert sizes[0] == pytest.approx(1e-7, rel=0.01)
     assert sizes == sorted(sizes)
-    assert found.differences[0].loss == 0  # which was taken before
+    assert found.differences[0].loss == 0  # it was computed before the error
     assert found.differences[0].predictions > 1e-10
     assert found.differences[1].loss > 1e-10
     (found,) = compare(MAIN, [numpy, _off_by(1e-7)], "float32")
@@ -150,7 +150,7 @@ def test_one_that_diverges_does_not_agree() -> None:
     assert not found.agrees
     assert "diverged" in found.reason
     assert found.differences == ()
-    assert after.agrees  # and the others go on
+    assert after.agrees  # the other backends are still compared
 
 
 # The command.
@@ -178,7 +178,7 @@ def test_command(other, folder) -> None:
     code, out, err = xpnet("parity", "iris", "--devices", "cpu,off:cpu,cupy:gpu:99", "--epochs", 2, "--out", "p")
     assert code == 0, err
     runs = 2 * (1 + len(SWEEP))
-    assert f"{runs} of {runs} runs agree with the first device to 1e-10 in float64, 0.0001 in float32" in out
+    assert f"{runs} of {runs} runs agree with the first device within 1e-10 in float64, 0.0001 in float32" in out
     assert sum(line.split()[:1] == ["off:cpu"] and line.split()[-1] == "ok" for line in out.splitlines()) == 4
     assert out.count("\n  cupy:gpu:99: ") == 2
     assert "FAILED" not in out

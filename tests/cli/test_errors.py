@@ -155,6 +155,7 @@ def test_any_value_gives_one_line_of_moderate_length(option, value):
     assert message[:-1].isprintable()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [

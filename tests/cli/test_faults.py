@@ -28,6 +28,7 @@ from xpnet.training.state_file import load_state
 pytestmark = [
     pytest.mark.skipif(os.name != "posix", reason="signals and limits of POSIX"),
     pytest.mark.timeout(240),
+    pytest.mark.slow,
 ]
 
 _PATIENCE = 120  # seconds; the machine may be busy

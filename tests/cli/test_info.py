@@ -41,6 +41,7 @@ def test_gradcheck():
     assert max(map(len, out.splitlines())) <= 80
 
 
+@pytest.mark.slow
 def test_gradcheck_of_another_seed():
     assert xpnet("gradcheck", "--seed", 0).out != xpnet("gradcheck", "--seed", 1).out
 
@@ -117,5 +118,5 @@ def test_datasets():
         size = [f"{info.samples:,}", str(info.features), str(info.classes or "-")]
         assert table[info.name][:3] == size
         assert info.licence in out
-        assert info.source in out
+        assert info.origin in out
     assert "--data-dir" in out

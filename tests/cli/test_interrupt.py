@@ -96,6 +96,7 @@ def test_interrupt_saves_the_model(start):
     assert scores["loss"] < 1.2
 
 
+@pytest.mark.slow
 def test_interrupt_does_not_wait_for_the_epoch(start):
     size = ("--hidden", "512,512", "--batch-size", 1, "--val-fraction", 0, "--quiet", "--json")
     process = start("train", "digits", *size, "--epochs", 1, "--out", "run")
@@ -110,6 +111,7 @@ def test_interrupt_does_not_wait_for_the_epoch(start):
     assert summary["train"]["accuracy"] > 0.2  # some batches were trained
 
 
+@pytest.mark.slow
 def test_interrupts_in_haste(start):
     process = start("train", "iris", "--epochs", 10**7, "--hidden", "8", "--out", "run")
     process.stderr.readline()
@@ -188,6 +190,7 @@ for i in range(10):
 """
 
 
+@pytest.mark.slow
 def test_a_kill_leaves_no_half_file(environment, folder):
     environment["OMP_NUM_THREADS"] = environment["OPENBLAS_NUM_THREADS"] = "1"  # a fork takes no threads along
     done = subprocess.run(
@@ -209,6 +212,7 @@ def test_a_kill_leaves_no_half_file(environment, folder):
 # Divergence
 
 
+@pytest.mark.slow
 def test_divergence_at_once(start):
     process = start("train", "digits", "--optimizer", "sgd", "--lr", "1e30", "--out", "run")
     out, err = process.communicate(timeout=_PATIENCE)
@@ -237,6 +241,7 @@ def test_divergence_keeps_the_last_good_epoch():
 # A terminal
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", [80, 120])
 def test_the_bar_in_a_terminal(environment, folder, columns):
     import fcntl

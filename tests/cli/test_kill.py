@@ -1,6 +1,6 @@
 """Runs that are killed with SIGKILL, and resumed, come to the bits of a run that was not.
 
-Fifty random kills, and one at every stage of a write. `benchmarks/kill.py` does more of them.
+Twenty random kills, and one at every stage of a write. `benchmarks/kill.py` does more of them.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")]
 
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))
 def test_ten_kills_at_random_moments(environment: dict[str, str], seed: int) -> None:
     script = ROOT / "benchmarks" / "kill.py"
     command = [sys.executable, str(script), "--kills", "10", "--seed", str(seed)]

@@ -29,6 +29,7 @@ FIGURES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FIGURES)
 def test_it_reaches_its_figure(name: str) -> None:
     data, expected = FIGURES[name]
@@ -42,6 +43,7 @@ def test_every_preset_has_a_figure() -> None:
     assert {name.partition(" ")[0] for name in FIGURES} == set(PRESETS)
 
 
+@pytest.mark.slow
 def test_digits_15_with_the_mean_in_place_of_the_sum() -> None:
     assert score("--preset", "digits-15", "--reduction", "mean", seeds=9) == pytest.approx(0.68, abs=0.04)
 

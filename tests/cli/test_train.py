@@ -255,6 +255,7 @@ def test_the_summary(monkeypatch):
     assert max(map(len, outcome.out.splitlines())) <= 80
 
 
+@pytest.mark.slow
 def test_as_a_program(environment, tmp_path):
     command = [sys.executable, "-m", "xpnet", "train", "iris", "--epochs", "2", "--hidden", "8", "--json"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)

@@ -46,6 +46,7 @@ def data_of(network: Network) -> tuple[np.ndarray, np.ndarray]:
     return x, rng.integers(0, n_out, 90) if network.loss == "cross_entropy" else rng.integers(0, 2, (90, n_out))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("case", "dtype"), [*itertools.product(CASES, ["float64"]), ("classes", "float32")])
 def test_a_compiled_run_is_the_run_on_numpy(case: str, dtype: str) -> None:
     network = Network(**CASES[case])
@@ -120,6 +121,7 @@ def trained_by_a_process(**environment: str) -> tuple[str, str]:
     return compiled, result
 
 
+@pytest.mark.slow
 def test_what_is_compiled_is_kept_for_the_next_process(tmp_path: Path) -> None:
     environment = {"XDG_CACHE_HOME": str(tmp_path)}
     first, result = trained_by_a_process(**environment)
@@ -128,6 +130,7 @@ def test_what_is_compiled_is_kept_for_the_next_process(tmp_path: Path) -> None:
     assert same == result
 
 
+@pytest.mark.slow
 def test_without_a_folder_it_compiles_each_time(tmp_path: Path) -> None:
     (tmp_path / "xpnet").write_text("no folder")
     for _ in range(2):

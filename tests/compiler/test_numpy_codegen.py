@@ -93,7 +93,10 @@ def written_out(program: Program, state: list[np.ndarray]) -> Any:
         return numba.NumbaProgram(program, state)
 
 
-@pytest.fixture(params=["calls", "calls on blocks of 64 bytes", "loops"])
+LOOPS = pytest.param("loops", marks=pytest.mark.needs("numba"))
+
+
+@pytest.fixture(params=["calls", "calls on blocks of 64 bytes", LOOPS])
 def make(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Make:
     if request.param == "loops":
         pytest.importorskip("numba")
@@ -139,6 +142,7 @@ def test_every_kind_of_network(case: str, weighted: bool, dtype: str, make: Make
 
 
 # RMSprop divides by the root of a square that may be nothing but rounding.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [

@@ -1,4 +1,4 @@
-"""The named data sets, where they are looked for, and the fetch from a server on loopback."""
+"""The named data sets, the folders that are searched, and downloads from a local server."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from tests.runs import fashion_mnist_folder
-from xpnet.data.dataset import check_data, encode_targets, infer_task
-from xpnet.data.dataset import downloads as remote
+from xpnet.data import downloads
+from xpnet.data.checks import check_data
 from xpnet.data.named import DATASETS, load_dataset
 from xpnet.data.readers.idx import IDX_NAMES
+from xpnet.data.targets import encode_targets, infer_task
 from xpnet.errors import DataError, InvalidParameterError, UnknownNameError
 
-SMALL = [name for name in DATASETS if name not in remote.REMOTES]
+SMALL = [name for name in DATASETS if name not in downloads.REMOTES]
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -41,7 +42,7 @@ def test_small_data_sets_are_as_the_table_says(name):
         assert encode_targets(dataset.y, "classification")[1].tolist() == list(range(info.classes))
     assert len(dataset.feature_names) == info.features
     assert np.array_equal(load_dataset(name).x, dataset.x)
-    assert all((info.source, info.licence, info.description))
+    assert all((info.origin, info.licence, info.description))
 
 
 def test_digits_are_raw():
@@ -97,7 +98,7 @@ def test_importing_is_cheap():
     assert done.stdout.strip() == "[]"
 
 
-# IDX: where the files are looked for
+# The folders that are searched
 
 
 def idx_files(offset: int = 0) -> dict[str, bytes]:
@@ -119,16 +120,16 @@ def write_idx(folder: Path, offset: int = 0) -> Path:
 
 @pytest.fixture(autouse=True)
 def _nowhere_else(tmp_path, monkeypatch):
-    """No files of this machine's, and a cache of this test's."""
+    """Hide the data sets of this machine, and use an empty cache."""
     monkeypatch.delenv("XPNET_DATA", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(remote, "_SYSTEM_FOLDER", tmp_path / "system")
-    monkeypatch.setattr(remote, "_TIMEOUT", 2.0)
+    monkeypatch.setattr(downloads, "_SYSTEM_FOLDER", tmp_path / "system")
+    monkeypatch.setattr(downloads, "_TIMEOUT", 2.0)
 
 
 @pytest.fixture
 def server(tmp_path):
-    """A server on loopback: its base URL and the folder that it serves."""
+    """Start a local server; return its base URL and the folder that it serves."""
 
     class Quiet(SimpleHTTPRequestHandler):
         def log_message(self, *_):
@@ -146,7 +147,7 @@ def server(tmp_path):
 
 def point_to(monkeypatch, base_url: str, name: str = "mnist") -> None:
     hashes = {file: hashlib.sha256(content).hexdigest() for file, content in idx_files().items()}
-    monkeypatch.setitem(remote.REMOTES, name, remote.Remote(base_url, hashes))
+    monkeypatch.setitem(downloads.REMOTES, name, downloads.Remote(base_url, hashes))
 
 
 def test_the_places_are_tried_in_order(tmp_path, monkeypatch):
@@ -175,7 +176,7 @@ def test_a_folder_of_the_name_goes_before_the_folder_itself(tmp_path):
 def test_the_files_of_another_set_are_not_taken(tmp_path, monkeypatch):
     point_to(monkeypatch, "http://127.0.0.1:9/", "fashion-mnist")
     monkeypatch.setitem(
-        remote.REMOTES, "mnist", dataclasses.replace(remote.REMOTES["mnist"], base_url="http://127.0.0.1:9/")
+        downloads.REMOTES, "mnist", dataclasses.replace(downloads.REMOTES["mnist"], base_url="http://127.0.0.1:9/")
     )
     folder = write_idx(tmp_path / "fashion-mnist")
     assert load_dataset("fashion-mnist", data_dir=folder).x.shape == (6, 4)
@@ -196,7 +197,7 @@ def test_half_a_set_is_an_error_not_a_fetch(tmp_path):
         load_dataset("mnist", data_dir=folder)
 
 
-# IDX: the fetch
+# Downloads
 
 
 def test_fetch_and_then_the_cache(tmp_path, monkeypatch, server, capsys):
@@ -269,7 +270,7 @@ def test_no_pooch(monkeypatch):
 
 def test_the_hashes_are_those_of_the_real_files():
     folder = fashion_mnist_folder()
-    files = remote.REMOTES["fashion-mnist"].files
+    files = downloads.REMOTES["fashion-mnist"].files
     assert {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in files} == files
 
 
@@ -286,7 +287,7 @@ def test_fashion_mnist():
 
 def test_the_table_is_well_formed():
     assert all(name == info.name for name, info in DATASETS.items())
-    for entry in remote.REMOTES.values():
+    for entry in downloads.REMOTES.values():
         assert entry.base_url.endswith("/")
         assert set(entry.files) == {f"{name}.gz" for name in IDX_NAMES}
         assert all(len(digest) == 64 for digest in entry.files.values())

@@ -1,4 +1,4 @@
-"""Data at the edge: each trains to finite numbers, or is refused in one line that says why."""
+"""Unusual data: training gives finite numbers, or an error of one line says what is wrong."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def trained(network: Network, x: np.ndarray, y: np.ndarray, **options: Any) -> None:
-    """Train from memory and from a source, on each optimizer that divides by what it has seen."""
+    """Train from memory and from a source, with each optimizer that divides by past gradients."""
     for optimizer in ("adam", "rmsprop", "adagrad"):
         trainer = Trainer(network, optimizer=optimizer, epochs=3, **options)
         for data in ((x, y), (ArraySource(x, y),)):
@@ -58,7 +58,7 @@ def test_subnormal_features(dtype: str) -> None:
 
 def test_constant_features() -> None:
     x = np.full((20, 3), 1e30)
-    x[:, 1] = 0.1  # whose mean rounds
+    x[:, 1] = 0.1  # its mean is rounded
     for spec in ("standard", "minmax"):
         moments = Moments(3)
         for block in np.array_split(x, 7):
@@ -94,6 +94,7 @@ def test_a_million_features() -> None:
     trained(Network([10**6, 2, 2]), RNG.random((4, 10**6), dtype=np.float32), np.asarray([0, 1, 1, 0]))
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_classes() -> None:
     y = RNG.integers(0, 10**5, 40)
     y[0] = 10**5 - 1
@@ -136,10 +137,11 @@ def _npz_bomb(path: Path, size: int) -> None:
             stream.write(bytes(10**6))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("kind", ["gzip", "zip"])
 def test_a_bomb_is_refused_before_it_goes_off(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(common, "memory_limit", lambda: 20 * 10**6)
+    monkeypatch.setattr(common, "max_array_bytes", lambda: 20 * 10**6)
     if kind == "gzip":
         folder = Path("bomb")
         folder.mkdir()

@@ -1,4 +1,4 @@
-"""Each format: what it reads, and each kind of bad file."""
+"""Readers: for each format, valid files and each kind of invalid file."""
 
 from __future__ import annotations
 
@@ -109,7 +109,10 @@ BAD_IDX = {
     "short header": ({TRAIN_IMAGES: idx(IMAGES)[:9]}, ["truncated", "header ends after 5 bytes"]),
     "truncated": ({TRAIN_IMAGES: idx(IMAGES)[:-1]}, ["truncated", "expected 60 bytes", "received 59"]),
     "oversized": ({TRAIN_IMAGES: idx(IMAGES) + b"x"}, ["oversized", "expected 60 bytes"]),
-    "absurd": ({TRAIN_IMAGES: idx_header(8, 2**32 - 1, 2**32 - 1) + bytes(60)}, ["truncated", "its 72 hold less"]),
+    "absurd": (
+        {TRAIN_IMAGES: idx_header(8, 2**32 - 1, 2**32 - 1) + bytes(60)},
+        ["truncated", "received a file of 72 bytes"],
+    ),
     "no samples": ({TRAIN_IMAGES: idx(IMAGES[:0])}, ["no samples", "received shape (0, 3, 4)"]),
     "vector": ({TRAIN_IMAGES: idx(LABELS)}, ["expected images", "received shape (5,)"]),
     "label matrix": ({TRAIN_LABELS: idx(IMAGES)}, ["expected labels", "received shape (5, 3, 4)"]),
@@ -336,7 +339,7 @@ def test_an_npz_bomb_and_its_like(tmp_path):
     assert "truncated or oversized" in message(read_features, path, feature_names=None, target_name=None)
     assert tracemalloc.get_traced_memory()[1] < 5 << 20
     tracemalloc.stop()
-    # The size in the archive's directory: 4 GiB in a file of some hundred bytes.
+    # The archive's directory declares 4 GiB in a file of some hundred bytes.
     small = io.BytesIO()
     with zipfile.ZipFile(small, "w") as archive:
         archive.writestr("x.npy", _npy((5, 2), bytes(80)))
@@ -490,7 +493,7 @@ def test_broken_parquet(tmp_path, pa, monkeypatch):
     whole = write_parquet(tmp_path, pa, a=[1.0], target=[1]).read_bytes()
     for content in (b"", b"nothing", whole[:-5], whole[:20] + bytes(20) + whole[40:]):
         assert "expected a Parquet file" in message(read_dataset, write(tmp_path, "broken.parquet", content))
-    monkeypatch.setattr(common, "memory_limit", lambda: 8)
+    monkeypatch.setattr(common, "max_array_bytes", lambda: 8)
     assert "too large" in message(read_dataset, tmp_path / "table.parquet")
 
 
@@ -537,7 +540,7 @@ def test_libsvm_regression(tmp_path):
     ],
 )
 def test_bad_libsvm(tmp_path, content, words, monkeypatch):
-    monkeypatch.setattr(common, "memory_limit", lambda: 1 << 30)
+    monkeypatch.setattr(common, "max_array_bytes", lambda: 1 << 30)
     error = message(read_dataset, write(tmp_path, "a.svm", content))
     assert all(word in error for word in words), error
 
@@ -646,6 +649,6 @@ def test_a_folder_to_predict_needs_neither_labels_nor_a_training_part(tmp_path):
 
 
 def test_memory_has_a_limit(monkeypatch):
-    assert common.memory_limit() > 1 << 28
+    assert common.max_array_bytes() > 1 << 28
     monkeypatch.delattr(os, "sysconf", raising=False)
-    assert common.memory_limit() == 8 << 30
+    assert common.max_array_bytes() == 8 << 30

@@ -1,4 +1,4 @@
-"""Any bytes give a clean error or a data set that passes the checks."""
+"""Reading arbitrary bytes gives an error of one line or a data set that passes the checks."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from xpnet.data.dataset import Dataset, check_data, encode_targets, infer_task
+from xpnet.data.checks import check_data
+from xpnet.data.dataset import Dataset
 from xpnet.data.readers import SUFFIXES, common, read_dataset, read_features
 from xpnet.data.readers.idx import IDX_NAMES
+from xpnet.data.targets import encode_targets, infer_task
 from xpnet.errors import DataError
 
 FEW = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -27,11 +29,11 @@ FEW = settings(deadline=None, max_examples=60, suppress_health_check=[HealthChec
 
 @pytest.fixture(autouse=True)
 def _little_memory(monkeypatch):
-    monkeypatch.setattr(common, "memory_limit", lambda: 64 << 20)
+    monkeypatch.setattr(common, "max_array_bytes", lambda: 64 << 20)
 
 
 def attempt(use: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
-    """Call; None after a `DataError` of one line. Any other exception is what this file looks for."""
+    """Call a function; return None after a `DataError` of one line. Any other exception is a bug."""
     try:
         return use(*arguments, **keywords)
     except DataError as exc:
@@ -42,7 +44,7 @@ def attempt(use: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
 
 
 def outcome(path: Path, target: str | None = None) -> Dataset | None:
-    """Read for prediction and for training: a result that passes the checks, or None after an error."""
+    """Read for prediction and for training; return data that pass the checks, or None after an error."""
     attempt(read_features, path, feature_names=None, target_name=target)
     dataset: Dataset | None = attempt(read_dataset, path, target=target)
     if dataset is not None:
@@ -101,7 +103,7 @@ TARGETS = {"b.csv": "3"}
 
 @st.composite
 def mutated(draw, valid: bytes) -> bytes:
-    """Overwrite, insert, delete, cut or repeat a few pieces."""
+    """Return a copy in which a few pieces are overwritten, inserted, deleted, cut or repeated."""
     data = bytearray(valid)
     for _ in range(draw(st.integers(1, 4))):
         start = draw(st.integers(0, len(data)))

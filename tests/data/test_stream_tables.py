@@ -1,4 +1,4 @@
-"""Tables and iterables in pieces: the same samples as from memory, and the place of what is wrong."""
+"""Tables and iterables read in pieces: the samples are those in memory, and errors name the place."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from tests.command_line import refused, xpnet
 from tests.data.test_streams import NETWORK, X, Y, all_of, buffered, feed_of, seen
 from xpnet.data.readers import read_dataset
-from xpnet.data.streams import IterableSource, iterables, open_source, tables
+from xpnet.data.streams import IterableSource, csv, iterables, open_source
 from xpnet.data.streams.source import Source
 from xpnet.errors import DataError, InvalidParameterError
 from xpnet.training.trainer import Trainer
@@ -26,7 +26,7 @@ LABELS = {"text": np.asarray(["no", "yes", "may be, or not"])[Y], "whole": Y - 1
 @pytest.fixture(autouse=True)
 def _small_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(tables, "BLOCK_BYTES", 2000)
+    monkeypatch.setattr(csv, "BLOCK_BYTES", 2000)
     monkeypatch.setattr(iterables, "BLOCK_BYTES", 2000)
 
 
@@ -134,7 +134,7 @@ def test_what_is_wrong_in_parquet_is_told_by_its_row_group() -> None:
     x[700] = np.nan
     pa.parquet.write_table(pa.table({"x": x, "label": Y}), "data.parquet", row_group_size=100)
     message = refused("train", "data.parquet", "--memory-limit", "60GB")
-    assert "column 'x', row 701" in message  # small, and so read as a whole
+    assert "column 'x', row 701" in message  # small files are read into memory
     source = buffered(open_source("data.parquet"), 40)
     with pytest.raises(
         DataError, match=r"^data.parquet, row group 8: in epoch 1: features: .* nan in column 1, row 1;"
@@ -155,7 +155,7 @@ def test_row_groups_beyond_the_buffer_are_refused() -> None:
 
 
 class Blocks:
-    """Blocks of changing sizes, the same in every epoch."""
+    """Blocks of different sizes, the same in every epoch."""
 
     def __init__(self, n: int = 1003) -> None:
         self.n, self.epochs = n, 0
@@ -207,7 +207,7 @@ def test_iterables_that_change_or_are_none() -> None:
     source = buffered(IterableSource(blocks), 100)
     for n, received in ((900, 900), (1002, 1002)):
         blocks.n = n
-        with pytest.raises(DataError, match=f"expected 1003 samples, as at first; received {received}"):
+        with pytest.raises(DataError, match=f"expected 1003 samples in each epoch; received {received};"):
             Trainer(NETWORK, batch_size=20).fit(source)
     blocks = Blocks(500)
     source = buffered(IterableSource(blocks), 100)

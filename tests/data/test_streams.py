@@ -1,7 +1,8 @@
-"""Data read in pieces: what a source gives, and that training from it is training on the same samples."""
+"""Data read in pieces: what a source returns, and that training from it uses the same samples."""
 
 from __future__ import annotations
 
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import xpnet.training.streaming
 from tests.command_line import idx_folder
 from tests.runs import StopAt
 from xpnet.backend import get_backend
+from xpnet.data.readers import read_dataset
 from xpnet.data.scaling import Moments, fit_scaler, scaler_from_moments
 from xpnet.data.streams import ArraySource, Source, open_source, open_sources, split_source
 from xpnet.errors import DataError, InvalidParameterError
@@ -31,7 +33,7 @@ NETWORK = Network([6, 8, 3], dropout=0.2)
 
 
 def buffered(source: Source, samples: int, network: Network = NETWORK) -> Source:
-    """Give a source a buffer that holds a window of so many samples."""
+    """Give a source a buffer for a window of that many samples."""
     window = samples * 4 * (network.layer_sizes[0] + network.layer_sizes[-1] + 2)
     source.buffer_bytes = 3 * window + 2 * int(source.sizes.max()) * source.row_bytes
     return source
@@ -49,7 +51,7 @@ def all_of(source: Source) -> tuple[np.ndarray, np.ndarray]:
 
 
 def seen(feed: StreamFeed, epoch: int, position: int = 0) -> tuple[np.ndarray, list[int]]:
-    """Return the inputs of the batches in their order, and the batches' sizes."""
+    """Return the inputs of the batches in order, and the sizes of the batches."""
     rows, sizes = [X[:0]], []
     for (x, *_), order in feed.batches(epoch, position):
         for batch in order:
@@ -96,7 +98,7 @@ def test_every_sample_comes_once_an_epoch(window: int, batch_size: int) -> None:
         np.testing.assert_array_equal(rows[np.lexsort(rows.T)], X[np.lexsort(X.T)])
         orders.append(rows)
     assert not np.array_equal(*orders)
-    # Nor are neighbours left together.
+    # Neighbours do not stay together either.
     at = {row.tobytes(): i for i, row in enumerate(X)}
     moved = np.diff([at[row.tobytes()] for row in orders[0]])
     assert np.mean(moved == 1) < 0.05
@@ -157,7 +159,7 @@ def test_other_devices_train_on_the_same_batches() -> None:
 
 
 def test_sorted_data_train_to_the_same_accuracy() -> None:
-    """Label-sorted digits, of which a window holds a fourteenth, over three seeds."""
+    """Digits sorted by label, with windows of a fourteenth of them, over three seeds."""
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
@@ -178,13 +180,13 @@ def test_sorted_data_train_to_the_same_accuracy() -> None:
 
 
 def test_each_window_has_the_classes_in_proportion() -> None:
-    """Sorted data of ten classes, of which a window holds a twentieth."""
+    """Sorted data of ten classes, with windows of a twentieth of them."""
     y = np.sort(np.arange(20_000) % 10)
     source = ArraySource(np.zeros((20_000, 6), np.float32), y)
     feed = StreamFeed(Network([6, 10]), get_backend("cpu"), "float32", buffered(source, 1000, Network([6, 10])), 100)
     for samples in feed.windows():
         counts = np.bincount(samples.y, minlength=10)
-        np.testing.assert_allclose(counts, 100, atol=len(samples.y) * 0.12)  # blocks are of 78 samples
+        np.testing.assert_allclose(counts, 100, atol=len(samples.y) * 0.12)  # blocks have 78 samples
 
 
 @pytest.mark.parametrize(
@@ -193,7 +195,7 @@ def test_each_window_has_the_classes_in_proportion() -> None:
 def test_scores_of_a_source_are_those_of_its_samples(network: Network) -> None:
     y = Y if network.loss == "cross_entropy" else np.stack([Y > 0, Y == 1], axis=1).astype(np.float32)
     if network.loss == "squared_error":
-        y[:, 1] = 0.25  # of no variance
+        y[:, 1] = 0.25  # without variance
     backend, params = get_backend("cpu"), network.init(1, dtype="float32")
     held = place(network, backend, "float32", X, y)
     expected = evaluate(network, params, held.x, held.y, backend)
@@ -210,6 +212,11 @@ def test_scaling_in_one_pass_is_that_of_the_whole(spec: str) -> None:
     one, whole = scaler_from_moments(spec, moments), fit_scaler(spec, x)
     np.testing.assert_allclose(one.shift, whole.shift, rtol=1e-14, atol=1e-14)
     np.testing.assert_allclose(one.scale, whole.scale, rtol=1e-7)  # a column's mean is 1e9 times its deviation
+    deviation, span = (np.where(size > 0, size, 1) for size in (x.std(axis=0), np.ptp(x, axis=0)))
+    expected = {"standard": (x.mean(axis=0), deviation), "minmax": (x.min(axis=0), span), "divide:16": (0, 16)}
+    shift, scale = expected.get(spec, (0, 1))
+    np.testing.assert_allclose(whole.shift, shift, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(whole.scale, scale, rtol=1e-7)
 
 
 def test_parts_are_of_every_stretch_and_do_not_overlap() -> None:
@@ -286,6 +293,25 @@ def test_an_exception_in_the_worker_reaches_the_trainer() -> None:
     with pytest.raises(ZeroDivisionError, match="user's function"):
         Trainer(NETWORK, epochs=1).fit(ArraySource(X, Y).map(function))
     assert _no_thread_is_left()
+
+
+@pytest.mark.parametrize("name", ["x.npy", "a.npz", "a.csv", "idx", "zipped"])
+def test_an_unreadable_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    saved(tmp_path, X, Y)
+    np.savez(tmp_path / "a.npz", x=X, y=Y)
+    (tmp_path / "a.csv").write_text("a,target\n1,0\n2,1\n")
+    idx_folder(tmp_path / "idx")
+    idx_folder(tmp_path / "zipped", zipped=True)
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("io.open", refuse)
+    monkeypatch.setattr("builtins.open", refuse)
+    said = rf"^{re.escape(str(tmp_path / name))}.*: cannot be read: Permission denied$"
+    for read in (open_source, read_dataset):
+        with pytest.raises(DataError, match=said):
+            read(tmp_path / name)
 
 
 def test_what_cannot_be_read_in_pieces_is_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Any bytes give a `DataError` of one line or the samples that the readers give; any sizes give each sample once."""
+"""Arbitrary bytes give a `DataError` of one line or the samples of the readers; any sizes give each sample once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NETWORK = Network([1, 2])
 
 @pytest.fixture(autouse=True)
 def _little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(common, "memory_limit", lambda: 64 << 20)
+    monkeypatch.setattr(common, "max_array_bytes", lambda: 64 << 20)
 
 
 def read(path: Path, target: str | None) -> tuple[np.ndarray, np.ndarray]:
@@ -34,7 +34,7 @@ def read(path: Path, target: str | None) -> tuple[np.ndarray, np.ndarray]:
 
 
 def check(path: Path, target: str | None = None) -> None:
-    """Read in pieces and as a whole: what both give is the same."""
+    """Read in pieces and into memory; where both work they give the same."""
     pieces = attempt(read, path, target)
     whole = attempt(read_dataset, path, target=target)
     if pieces is not None and whole is not None:

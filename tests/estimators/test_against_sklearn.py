@@ -64,7 +64,8 @@ def call(method: Any, *args: Any, **options: Any) -> list[tuple[type, str]]:
 
 def fit(pair: tuple[Any, Any], *args: Any, method: str = "fit", **options: Any) -> None:
     ours, theirs = (call(getattr(estimator, method), *args, **options) for estimator in pair)
-    assert ours == theirs
+    # NumPy's product raises floating-point flags for finite numbers on some processors; ours are to stay silent then.
+    assert ours == [warning for warning in theirs if warning[0] is not RuntimeWarning]
 
 
 def assert_close(actual: Any, expected: Any, tolerance: float) -> None:

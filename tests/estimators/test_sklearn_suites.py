@@ -90,6 +90,7 @@ def run(*arguments: object, environment: dict[str, str], cwd: Path) -> subproces
     return subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, timeout=280)
 
 
+@pytest.mark.slow
 def test_scikit_learns_tests_of_its_mlp_pass_with_ours(tmp_path: Path, environment: dict[str, str]) -> None:
     source = resources.files("sklearn.neural_network.tests").joinpath("test_mlp.py").read_text(encoding="utf-8")
     assert source.count(IMPORT) == 1
@@ -106,6 +107,7 @@ def test_scikit_learns_tests_of_its_mlp_pass_with_ours(tmp_path: Path, environme
     assert len(passed) >= 50
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", INSTANCES)
 def test_scikit_learns_checks_of_every_estimator_pass(
     estimator: str, tmp_path: Path, environment: dict[str, str]

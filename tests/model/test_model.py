@@ -11,7 +11,7 @@ from sklearn.metrics import accuracy_score, r2_score
 
 from tests.models import CASES, VALUES, X, make
 from xpnet.backend import Backend
-from xpnet.data.dataset import fit_scaler
+from xpnet.data.scaling import fit_scaler
 from xpnet.errors import DataError, ModelFormatError
 from xpnet.model.model import Model
 from xpnet.nn.network import Network

@@ -58,7 +58,7 @@ def test_round_trip(name: str, dtype: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("classes", [np.asarray(["a", "b", "c"], dtype=object), np.asarray([b"a", b"b", b"c"])])
 def test_labels_of_other_text_types(classes: np.ndarray, tmp_path: Path) -> None:
-    from xpnet.data.dataset import encode_targets
+    from xpnet.data.targets import encode_targets
 
     _, known = encode_targets(np.resize(classes, 30), "classification")
     network = Network([4, 3])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from xpnet.backend.steps import REFERENCE
+from xpnet.nn.backprop import value_and_gradient
 from xpnet.nn.counter_rng import advance, uniform_bits, uniform_floats
 from xpnet.nn.network import Network
 
@@ -117,7 +117,7 @@ UNITS, BATCH = 500, 20
 def _mask(xp: Any, put: Any, backend: Any, dropout: float, counter: int = 0, units: int = UNITS) -> np.ndarray:
     network = Network([1, units, 1], "identity", loss="squared_error", dropout=dropout)
     vector = put([1.0] * units + [1.0] * units + [0.0] * (units + 1))
-    _, gradient = network.value_and_gradient(xp, REFERENCE, vector, (put([[1.0]]), put([[0.25]])), put([3, counter]))
+    _, gradient = value_and_gradient(network, xp, vector, (put([[1.0]]), put([[0.25]])), put([3, counter]))
     host = backend.to_numpy(gradient)
     return host[units : 2 * units] / host[-1]
 
@@ -145,7 +145,7 @@ def test_without_a_key_nothing_is_dropped(dropout: float) -> None:
     network = Network([1, 3, 1], "identity", loss="squared_error", dropout=dropout)
     vector = np.asarray([1.0] * 6 + [0.0] * 4)
     batch = np.asarray([[1.0]]), np.asarray([[0.0]])
-    value, _ = network.value_and_gradient(np, REFERENCE, vector, batch, None)
+    value, _ = value_and_gradient(network, np, vector, batch, None)
     assert value == 0.5 * 3**2
     assert (
         network.predict(network.pack([(vector[None, :3], vector[6:9]), (vector[3:6, None], vector[9:])]), batch[0]) == 3

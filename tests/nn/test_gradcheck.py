@@ -73,8 +73,8 @@ def test_a_wrong_derivative_is_caught_in_the_layers_below_it(monkeypatch: pytest
 
 
 def test_a_wrong_loss_gradient_is_caught_in_every_layer(monkeypatch: pytest.MonkeyPatch) -> None:
-    def wrong(xp, kernels, z, t):  # the gradient forgets the target's scale
-        value, gradient = losses._squared_error(xp, kernels, z, t)
+    def wrong(xp, z, t):  # the gradient forgets the target's scale
+        value, gradient = losses._squared_error(xp, z, t)
         return value, gradient + 0.01 * t
 
     monkeypatch.setitem(LOSSES, "squared_error", lambda: Loss(wrong))

@@ -9,7 +9,8 @@ import pytest
 
 from xpnet.errors import UnknownNameError
 from xpnet.nn.activations import ACTIVATIONS
-from xpnet.nn.initializers import INITIALIZERS, default_initializer, get_initializer
+from xpnet.nn.initializers import INITIALIZERS, get_initializer
+from xpnet.nn.losses import OUTPUTS
 from xpnet.nn.network import Network, Parameters
 
 FAN_IN, FAN_OUT = 300, 200
@@ -33,7 +34,7 @@ def test_the_table_of_moments_is_complete() -> None:
 @pytest.mark.parametrize("name", INITIALIZERS)
 def test_moments_and_limits(name: str) -> None:
     deviation, limit = MOMENTS[name]
-    W = get_initializer(name)(np.random.default_rng(0), FAN_IN, FAN_OUT)
+    W = get_initializer(name).weights(np.random.default_rng(0), FAN_IN, FAN_OUT)
     assert W.shape == (FAN_IN, FAN_OUT)
     assert W.dtype == np.float64
     n = W.size
@@ -63,17 +64,26 @@ def test_unknown_name() -> None:
         ("tanh", "glorot_uniform"),
         ("sigmoid", "glorot_uniform"),
         ("identity", "glorot_uniform"),
-        ("softmax", "glorot_uniform"),
-        ("exp", "glorot_uniform"),
         ("selu", "lecun_normal"),
     ],
 )
 def test_the_default_suits_the_activation(activation: str, expected: str) -> None:
-    assert default_initializer(activation) == expected
+    network = Network([2, 3, 2], activation, activation, "squared_error")
+    assert network.initializers == (expected, expected)
 
 
-def test_every_activation_has_a_default() -> None:
-    assert {default_initializer(name) for name in ACTIVATIONS} <= set(INITIALIZERS)
+@pytest.mark.parametrize("loss", ["cross_entropy", "binary_cross_entropy", "poisson"])
+def test_the_default_suits_the_output_that_a_loss_needs(loss: str) -> None:
+    assert Network([2, 3, 2], "selu", loss=loss).initializers == ("lecun_normal", "glorot_uniform")
+
+
+def test_a_given_initializer_is_for_every_layer() -> None:
+    assert Network([2, 3, 2], "selu", initializer="normal").initializers == ("normal", "normal")
+
+
+def test_every_default_is_known() -> None:
+    defaults = {make().initializer for make in ACTIVATIONS.values()} | {each.initializer for each in OUTPUTS.values()}
+    assert defaults <= set(INITIALIZERS)
 
 
 def test_each_layer_is_drawn_for_its_own_activation() -> None:

@@ -14,10 +14,10 @@ from safetensors.numpy import load_file, save_file
 from scipy import special
 from sklearn.neural_network import MLPClassifier
 
-from xpnet.backend.steps import REFERENCE
 from xpnet.errors import InvalidParameterError, UnknownNameError
 from xpnet.model.model import Model
 from xpnet.model.model_file import load_model, save_model
+from xpnet.nn.backprop import value_and_gradient
 from xpnet.nn.counter_rng import uniform_bits, uniform_floats
 from xpnet.nn.network import Network, Parameters
 
@@ -132,6 +132,7 @@ def _torch_gradient(
     return float(value.detach()), gradient.numpy()
 
 
+@pytest.mark.needs("torch")
 @pytest.mark.parametrize("key", [None, [3, 17]], ids=["prediction", "training"])
 @pytest.mark.parametrize("weight", [None, WEIGHT], ids=["unweighted", "weighted"])
 @pytest.mark.parametrize("penalty_reduction", ["none", "mean"])
@@ -152,7 +153,7 @@ def test_a_deep_mixed_network_with_every_regularisation_agrees_with_autograd(
     vector = np.random.default_rng(1).standard_normal(network.n_parameters).astype("float32").astype("float64") * 0.5
     expected = _torch_gradient(network, vector, weight, None if key is None else np.asarray(key, dtype=np.int32))
     batch = (put(X), put(Y)) if weight is None else (put(X), put(Y), put(weight))
-    value, gradient = network.value_and_gradient(xp, REFERENCE, put(vector), batch, None if key is None else put(key))
+    value, gradient = value_and_gradient(network, xp, put(vector), batch, None if key is None else put(key))
     close(value, expected[0], terms=20)
     close(gradient, expected[1], terms=20)
 
@@ -268,8 +269,8 @@ def test_nothing_is_written(loss: str) -> None:
     for array in (vector, x, y, weight, key):
         array.flags.writeable = False
     network.loss_and_grads(Parameters(vector, network), x, y, weight)
-    network.value_and_gradient(np, REFERENCE, vector, (x, y, weight), key)
-    network.value_and_gradient(np, REFERENCE, vector, (x, Y, weight), key)
+    value_and_gradient(network, np, vector, (x, y, weight), key)
+    value_and_gradient(network, np, vector, (x, Y, weight), key)
     network.predict(Parameters(vector, network), x)
 
 

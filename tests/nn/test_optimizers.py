@@ -100,6 +100,7 @@ def test_the_cases_cover_every_optimizer() -> None:
     assert {name.partition(":")[0] for name, _, _ in CASES} == set(OPTIMIZERS)
 
 
+@pytest.mark.needs("torch")
 @pytest.mark.parametrize("name", [name for name, _, _ in CASES])
 def test_every_step_is_pytorchs(name: str, xp: Any, put: Any, backend: Any, dtype: str) -> None:
     _assert_steps(name, _reference(name), xp, put, backend, dtype)

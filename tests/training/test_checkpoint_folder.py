@@ -361,6 +361,7 @@ def test_it_goes_on_from_the_epoch_of_the_lowest_loss() -> None:
     np.testing.assert_array_equal(rest.state.params, run.state.params)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [1, "3steps"])
 def test_a_halved_run_goes_on_to_the_same(every: Any, tmp_path: Path) -> None:
     with pytest.warns(XpnetWarning):

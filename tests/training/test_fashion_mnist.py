@@ -1,4 +1,4 @@
-"""The main job on real images, in its short version; the README has the command that reaches the published figure."""
+"""A short run on real images; docs/results.md has the command of the full run and its accuracy."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from xpnet.cli import main
 from xpnet.data.named import load_dataset
 
 
+@pytest.mark.slow
 def test_two_epochs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder, out = fashion_mnist_folder(), tmp_path / "run"
     command = f"train fashion-mnist --data-dir {folder} --hidden 256,128,100 --batch-size 128 --epochs 2 --device cpu"

@@ -49,6 +49,7 @@ def run(*arguments: object) -> dict[str, Any]:
     return summary
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["classification", "regression"])
 def test_pieces_train_as_well_as_the_whole(streamed: str, task: str) -> None:
     write(task=task)
@@ -106,7 +107,7 @@ def test_the_peak_is_told_at_the_end(streamed: str) -> None:
 
 def test_limits_that_cannot_be(streamed: str) -> None:
     write()
-    assert "--memory-limit: expected a size, as 512MB or 2GB; received 'much'" in refused(
+    assert "--memory-limit: expected a size such as 512MB or 2GB; received 'much'" in refused(
         "train", "x.npy", "--memory-limit", "much"
     )
     assert "--memory-limit: expected more than 2" in refused("train", "x.npy", "--memory-limit", "1MB")
@@ -126,6 +127,7 @@ def test_bad_numbers_are_told_with_their_place(streamed: str) -> None:
     assert f"column 8, row {3211 - first + 1};" in message
 
 
+@pytest.mark.slow
 def test_memory_stays_below_the_limit_on_data_five_times_as_large(environment: dict[str, str]) -> None:
     """In a process that could not hold the data, were it to try; zeros take no place on the disk."""
     limit, n_features = 300_000_000, 1000

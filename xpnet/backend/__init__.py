@@ -1,6 +1,14 @@
 """Backends: array libraries on devices, what the trainer asks of them, and how they are found."""
 
-from xpnet.backend.devices import PRECISIONS, backend_of, dtype_name, get_backend, to_host, usable_devices
+from xpnet.backend.devices import (
+    PRECISIONS,
+    backend_of,
+    dtype_name,
+    get_backend,
+    to_host,
+    usable_devices,
+    without_float_warnings,
+)
 from xpnet.backend.nested import arrays_in, map_arrays
 from xpnet.backend.protocol import Backend, check_index
 from xpnet.backend.registry import list_backends
@@ -22,4 +30,5 @@ __all__ = [
     "run_steps",
     "to_host",
     "usable_devices",
+    "without_float_warnings",
 ]

@@ -33,9 +33,16 @@ __all__ = [
     "get_backend",
     "to_host",
     "usable_devices",
+    "without_float_warnings",
 ]
 
 PRECISIONS = ("float32", "tf32", "bf16")
+
+without_float_warnings = np.errstate(all="ignore")
+"""Decorator of functions that users call outside `Backend.scope`.
+
+On some processors NumPy's matrix product sets floating-point flags for finite numbers, which would warn of nothing.
+"""
 
 _KINDS = ("cpu", "gpu", "auto")
 _DEFAULT_BACKEND = {"cpu": "numpy", "gpu": "cupy"}
@@ -136,10 +143,9 @@ def backend_of(array: Array) -> Backend:
     InvalidParameterError
         The array's library or device has no backend.
     """
-    library = type(array).__module__.partition(".")[0]
-    library = {"jaxlib": "jax"}.get(library, library)
+    module = type(array).__module__.partition(".")[0]
     for name, entry in BUILTIN.items():
-        if entry.library == library:
+        if module in (entry.library, *entry.array_modules):
             where = array_api_compat.device(array)
             for _, backend in usable_devices(name):
                 if not isinstance(backend, Exception) and backend.device == where:

@@ -24,9 +24,24 @@ Factory = Callable[[str, int], Any]
 
 
 class _Builtin(NamedTuple):
+    """An adapter of this project.
+
+    Attributes
+    ----------
+    library : str
+        The package that the adapter imports.
+    module : str
+        The adapter's module.
+    install : str
+        The command that installs the library.
+    array_modules : tuple of str
+        Further packages that define the types of the library's arrays.
+    """
+
     library: str
     module: str
     install: str
+    array_modules: tuple[str, ...] = ()
 
 
 BUILTIN = {
@@ -34,7 +49,7 @@ BUILTIN = {
     "numba": _Builtin("numba", "xpnet_backends.numba", "pip install 'xpnet[fast]'"),
     "cupy": _Builtin("cupy", "xpnet_backends.cupy", "pip install 'cupy-cuda13x[ctk]' (CUDA 12: 'cupy-cuda12x[ctk]')"),
     "torch": _Builtin("torch", "xpnet_backends.torch", "pip install torch"),
-    "jax": _Builtin("jax", "xpnet_backends.jax", "pip install jax"),
+    "jax": _Builtin("jax", "xpnet_backends.jax", "pip install jax", ("jaxlib",)),
     "strict": _Builtin("array_api_strict", "xpnet_backends.strict", "pip install array-api-strict"),
 }
 

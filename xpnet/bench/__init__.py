@@ -1,5 +1,5 @@
-"""An honest comparison of devices and libraries: the same training, timed in interleaved rounds."""
+"""Comparison of devices and libraries: all do the same training, and are timed in interleaved rounds."""
 
-from xpnet.bench.workloads import LADDER, Rung
+from xpnet.bench.workloads import WORKLOADS, Workload
 
-__all__ = ["LADDER", "Rung"]
+__all__ = ["WORKLOADS", "Workload"]

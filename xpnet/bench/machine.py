@@ -1,4 +1,4 @@
-"""What a figure depends on beside the code: processor, GPU, threads, versions, and the kernels of the BLAS."""
+"""What a result depends on besides the code: processor, GPU, threads, versions, and the BLAS."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from xpnet.threads import VARIABLES, processors
+from xpnet.threads import THREAD_VARIABLES, process_cpu_count
 
 __all__ = ["machine"]
 
@@ -19,17 +19,17 @@ _PACKAGES = (
     "numpy", "scikit-learn", "scipy", "threadpoolctl", "array-api-compat", "numba",
     "torch", "jax", "jaxlib", "cupy-cuda12x", "cupy-cuda13x",
 )  # fmt: skip
-_VARIABLES = ("OPENBLAS_CORETYPE", *VARIABLES, "XLA_FLAGS")
+_VARIABLES = ("OPENBLAS_CORETYPE", *THREAD_VARIABLES, "XLA_FLAGS")
 
 
 def machine() -> dict[str, Any]:
-    """Describe this machine and what is installed; the libraries that are loaded tell their threads."""
+    """Describe this machine, the installed packages, and the threads of the libraries that are loaded."""
     from threadpoolctl import threadpool_info
 
     return {
         "processor": _processor(),
         "cpus": os.cpu_count(),
-        "usable cpus": processors(),
+        "usable cpus": process_cpu_count(),
         "gpus": _gpus(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
@@ -57,7 +57,7 @@ def _processor() -> str:
 
 
 def _gpus() -> list[str]:
-    """Return the names that NVIDIA's driver lists; without it there are none."""
+    """Return the names and driver versions of the GPUs that NVIDIA's driver lists, or nothing without the driver."""
     command = shutil.which("nvidia-smi")
     if command is None:
         return []

@@ -1,4 +1,4 @@
-"""The floors: a step's matrix products alone, and its least traffic at the speed of a copy."""
+"""Lower bounds on the time of a step: its matrix products alone, and its memory traffic at the speed of a copy."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 
 from xpnet.backend import Backend
-from xpnet.bench.workloads import Rung
+from xpnet.bench.workloads import Workload
 
-__all__ = ["copy_bandwidth", "device_floor", "numpy_floor"]
+__all__ = ["copy_bandwidth", "device_products", "numpy_products"]
 
-_COPIED = {"cpu": 1 << 24, "gpu": 1 << 27}  # numbers: more than caches hold
+_COPIED = {"cpu": 1 << 24, "gpu": 1 << 27}  # float32 values in the copied array: more than the caches hold
 _COPIES = 5
 
 
-def _factors(rung: Rung) -> Iterator[tuple[np.ndarray, np.ndarray, bool, bool]]:
-    """Yield what is multiplied, and whether each is taken transposed, as the gradient of the weights has its input."""
+def _factors(workload: Workload) -> Iterator[tuple[np.ndarray, np.ndarray, bool, bool]]:
+    """Yield the factors of each product, and whether each factor is transposed, as in the backward pass."""
     rng = np.random.default_rng(0)
-    n_layers = len(rung.sizes) - 1
-    for i, (m, k, n) in enumerate(rung.products):
+    n_layers = len(workload.sizes) - 1
+    for i, (m, k, n) in enumerate(workload.products):
         flips = (n_layers <= i < 2 * n_layers, i >= 2 * n_layers)
         shapes = ((m, k), (k, n))
         a, b = (
@@ -32,34 +32,34 @@ def _factors(rung: Rung) -> Iterator[tuple[np.ndarray, np.ndarray, bool, bool]]:
         yield a, b, *flips
 
 
-def numpy_floor(rung: Rung) -> Callable[[int], None]:
-    """Return what does the products of some steps with NumPy, into outputs that are there already."""
+def numpy_products(workload: Workload) -> Callable[[int], None]:
+    """Return a function that does the matrix products of `n` steps with NumPy, into existing arrays."""
     factors = []
-    for a, b, flip_a, flip_b in _factors(rung):
+    for a, b, flip_a, flip_b in _factors(workload):
         a, b = (a.T if flip_a else a), (b.T if flip_b else b)
         factors.append((a, b, np.empty((a.shape[0], b.shape[1]), np.float32)))
 
-    def run(steps: int) -> None:
-        for _ in range(steps):
+    def run(n: int) -> None:
+        for _ in range(n):
             for a, b, out in factors:
                 np.matmul(a, b, out=out)
 
     return run
 
 
-def device_floor(rung: Rung, backend: Backend) -> Callable[[int], None]:
-    """Return the same by a backend's own product, in its precision, for devices that NumPy does not reach."""
+def device_products(workload: Workload, backend: Backend) -> Callable[[int], None]:
+    """Return a function that does the matrix products of `n` steps on a backend's device, in its precision."""
     xp: Any = backend.xp
     with backend.scope("float32"):
         factors = [
             tuple(x.T if flip else x for x, flip in ((backend.asarray(a), flip_a), (backend.asarray(b), flip_b)))
-            for a, b, flip_a, flip_b in _factors(rung)
+            for a, b, flip_a, flip_b in _factors(workload)
         ]
 
-    def run(steps: int) -> None:
+    def run(n: int) -> None:
         with backend.scope("float32"):
             results = []
-            for _ in range(steps):
+            for _ in range(n):
                 results = [xp.matmul(a, b) for a, b in factors]
             for result in results:
                 backend.to_numpy(result[0, 0])  # waits for the device
@@ -69,18 +69,18 @@ def device_floor(rung: Rung, backend: Backend) -> Callable[[int], None]:
 
 @lru_cache
 def copy_bandwidth(kind: str, backend: Backend) -> float:
-    """Return the bytes a second, read and written, of the fastest copy of a large array: on the CPU NumPy's."""
+    """Return the bytes read and written in a second by the fastest copy of a large array; on the CPU with NumPy."""
     host = np.ones(_COPIED[kind], np.float32)
     best = np.inf
     with backend.scope("float32"):
         xp: Any = np if kind == "cpu" else backend.xp
-        source = host if kind == "cpu" else backend.asarray(host)
-        target = np.empty_like(host)
+        original = host if kind == "cpu" else backend.asarray(host)
+        copy = np.empty_like(host)
         for _ in range(_COPIES):
             started = time.perf_counter()
             if kind == "cpu":
-                np.copyto(target, source)
+                np.copyto(copy, original)
             else:
-                backend.to_numpy(xp.asarray(source, copy=True)[:1])  # waits for the device
+                backend.to_numpy(xp.asarray(original, copy=True)[:1])  # waits for the device
             best = min(best, time.perf_counter() - started)
     return float(2 * host.nbytes / best)

@@ -1,4 +1,4 @@
-"""The share of a fit's time that passes outside its steps."""
+"""The overhead of a fit: the share of its time that is not spent in training steps."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ import numpy as np
 
 from xpnet.backend import Array, Backend
 from xpnet.backend.steps import RunSteps, Step
-from xpnet.bench.workloads import Rung, make_work
+from xpnet.bench.workloads import Workload, make_data
 from xpnet.nn.network import Parameters
 from xpnet.training.evaluation import evaluate
 from xpnet.training.progress import Progress
 from xpnet.training.samples import place
 from xpnet.training.trainer import Trainer
 
-__all__ = ["Outside", "clocked", "outside"]
+__all__ = ["Overhead", "measure_overhead", "timed_backend"]
 
-_VALIDATION = 1 / 9  # beside the training part: a tenth of all samples, as `xpnet train` holds out
+_VALIDATION = 1 / 9  # of the training part: a tenth of all samples, as in `xpnet train`
 
 
-class Outside(NamedTuple):
+class Overhead(NamedTuple):
     """Shares of a fit's time.
 
     Attributes
     ----------
     total : float
-        Outside its steps: validation, shuffling, copying, checks, progress.
+        Everything but the steps: validation, shuffling, copying, checks, progress.
     validation : float
-        Of these, validation.
+        Validation alone.
     """
 
     total: float
     validation: float
 
 
-def clocked(backend: Backend, spent: list[float]) -> Backend:
-    """Return a backend that adds the seconds in its compiled steps, until the device is done, to a list."""
+def timed_backend(backend: Backend, seconds: list[float]) -> Backend:
+    """Return a copy of a backend that appends the seconds of each run of steps, with the wait for the device."""
 
     def compile_(self: Any, step: Step, n_steps: int = 1) -> RunSteps:
         run = type(backend).compile(self, step, n_steps)
@@ -49,63 +49,69 @@ def clocked(backend: Backend, spent: list[float]) -> Backend:
             started = time.perf_counter()
             params, state, losses = run(params, state, data, order)
             backend.to_numpy(losses)
-            spent.append(time.perf_counter() - started)
+            seconds.append(time.perf_counter() - started)
             return params, state, losses
 
         return timed
 
-    derived: Any = type("Clocked", (type(backend),), {"compile": compile_})
-    twin: Backend = derived.__new__(derived)
-    twin.__dict__.update(backend.__dict__)
-    return twin
+    derived: Any = type("TimedBackend", (type(backend),), {"compile": compile_})
+    copy: Backend = derived.__new__(derived)
+    copy.__dict__.update(backend.__dict__)
+    return copy
 
 
-def outside(rung: Rung, backend: Backend, epoch: float, rounds: int, *, least: float = 0.5) -> Outside:
-    """Fit with validation and progress, and return the medians of the shares outside the steps.
+def measure_overhead(
+    workload: Workload, backend: Backend, epoch: float, rounds: int, *, min_seconds: float = 0.5
+) -> Overhead:
+    """Fit with validation and progress bar, and return the medians of the overhead over the rounds.
 
-    Initial weights are given, for drawing them is no part of a long fit, and the first fit, which compiles, is not
+    The initial weights are given, because a long fit draws them only once. The first fit, which compiles, is not
     counted.
 
     Parameters
     ----------
+    workload : Workload
+    backend : Backend
     epoch : float
-        Seconds of an epoch's steps, which tell how many epochs to fit.
-    least : float
-        Seconds that a fit should take, within 2 to 20 epochs.
+        Seconds of the steps of an epoch. The number of epochs follows from it.
+    rounds : int
+        Number of fits.
+    min_seconds : float
+        How long a fit should take; it has 2 to 20 epochs in any case.
     """
-    spent: list[float] = []
-    validating: list[float] = []
-    twin = clocked(backend, spent)
-    work = make_work(rung)
-    network = rung.network
-    params = work.layers()
+    in_steps: list[float] = []
+    in_validation: list[float] = []
+    timed = timed_backend(backend, in_steps)
+    data = make_data(workload)
+    network = workload.network
+    params = data.layers()
     with backend.scope("float32"):
         held_out = place(
-            network, backend, "float32", *(part[: math.ceil(len(part) * _VALIDATION)] for part in work[1:])
+            network, backend, "float32", *(array[: math.ceil(len(array) * _VALIDATION)] for array in (data.x, data.y))
         )
 
-    def scores(parameters: Parameters) -> dict[str, float]:
+    def validate(parameters: Parameters) -> dict[str, float]:
         started = time.perf_counter()
-        found = evaluate(network, parameters, held_out.x, held_out.y, backend)
-        validating.append(time.perf_counter() - started)
-        return found
+        scores = evaluate(network, parameters, held_out.x, held_out.y, backend)
+        in_validation.append(time.perf_counter() - started)
+        return scores
 
     trainer = Trainer(
         network,
-        optimizer=rung.optimizer,
-        learning_rate=rung.learning_rate,
-        batch_size=rung.batch,
-        epochs=min(20, max(2, math.ceil(least / epoch))),
-        device=twin,
-        callbacks=(Progress(rung.n_samples),),
+        optimizer=workload.optimizer,
+        learning_rate=workload.learning_rate,
+        batch_size=workload.batch,
+        epochs=min(20, max(2, math.ceil(min_seconds / epoch))),
+        device=timed,
+        callbacks=(Progress(workload.n_samples),),
     )
     shares = []
     for _ in range(1 + rounds):
-        spent.clear()
-        validating.clear()
+        in_steps.clear()
+        in_validation.clear()
         started = time.perf_counter()
         with redirect_stderr(io.StringIO()):
-            trainer.fit(work.x, work.y, validation=scores, params=params)
+            trainer.fit(data.x, data.y, validation=validate, params=params)
         whole = time.perf_counter() - started
-        shares.append((1 - sum(spent) / whole, sum(validating) / whole))
-    return Outside(*(float(share) for share in np.median(shares[1:], axis=0)))
+        shares.append((1 - sum(in_steps) / whole, sum(in_validation) / whole))
+    return Overhead(*(float(share) for share in np.median(shares[1:], axis=0)))

@@ -1,4 +1,4 @@
-"""Parity: the same run from the same seed on several devices, compared with the first epoch by epoch."""
+"""Parity: the same run from the same seed on several devices, compared with the first device after each epoch."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from xpnet.training.trainer import Run, Trainer
 __all__ = ["TOLERANCES", "Case", "Comparison", "Difference", "compare", "relative_difference", "sweep_cases"]
 
 TOLERANCES = {"float64": 1e-10, "float32": 1e-4}
-"""Largest relative difference after each epoch, by dtype."""
+"""Largest allowed relative difference after each epoch, by dtype."""
 
-_MOST_PREDICTIONS = 1000  # samples: enough to see a difference, and little to keep after each epoch
+_MAX_PREDICTIONS = 1000  # samples whose outputs are kept and compared after each epoch
 _SWEEP_SAMPLES, _SWEEP_BATCH, _SWEEP_HIDDEN, _SWEEP_DROPOUT = 256, 32, (16, 12), 0.25
 
 
 class Case(NamedTuple):
-    """A run to train on each device; the trainer's own device and dtype are replaced."""
+    """A run that is trained on each device, in place of the device and dtype of `trainer`."""
 
     name: str
     trainer: Trainer
@@ -38,14 +38,14 @@ class Case(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """Relative differences after an epoch, see `relative_difference`.
+    """The relative differences after an epoch, see `relative_difference`.
 
     Attributes
     ----------
     loss : float
-        Of the loss curve up to this epoch.
+        Difference of the loss curves up to this epoch.
     params, predictions : float
-        Of the parameter vector, and of the network's outputs on (at most 1,000) training samples.
+        Difference of the parameter vectors, and of the outputs for at most 1,000 training samples.
     """
 
     loss: float
@@ -54,17 +54,17 @@ class Difference(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """What a device's run differs by from the first device's.
+    """The differences of a run from the same run on the first device.
 
     Attributes
     ----------
     case, device, reference, dtype : str
     tolerance : float
-        For each difference. Training may amplify rounding without bound, so it is meant for few epochs.
+        Limit for each difference. It is meant for a few epochs, because training can amplify rounding without bound.
     differences : tuple of Difference
-        One an epoch.
+        One for each epoch.
     reason : str
-        Why there are none or fewer; else empty.
+        Why the run failed; empty if it did not.
     """
 
     case: str
@@ -77,25 +77,24 @@ class Comparison(NamedTuple):
 
     @property
     def agrees(self) -> bool:
-        """Whether the run went through, and every epoch of it is within the tolerance."""
+        """Whether the run finished and every difference is within the tolerance."""
         return not self.reason and self.worst <= self.tolerance
 
     @property
     def worst(self) -> float:
-        """The largest difference of all; 0 where there is none."""
+        """The largest difference, or 0 if there are none."""
         return max((max(each) for each in self.differences), default=0.0)
 
 
-class _Trace(Callback):
-    """Keeps what a run came to after each epoch, on the host in float64."""
+class _Recorder(Callback):
+    """Keeps loss, parameters and outputs after each epoch, on the host in float64."""
 
     def __init__(self, case: Case, backend: Backend) -> None:
         self.losses: list[float] = []
         self.params: list[np.ndarray] = []
         self.predictions: list[np.ndarray] = []
-        self.failure = ""
         self._backend = backend
-        self._x = case.x[:_MOST_PREDICTIONS]
+        self._x = case.x[:_MAX_PREDICTIONS]
 
     def on_epoch(self, record: EpochRecord, run: Run) -> None:
         backend = self._backend
@@ -106,11 +105,11 @@ class _Trace(Callback):
 
 
 def _host(backend: Backend, array: Any) -> np.ndarray:
-    return backend.to_numpy(array).astype(np.float64)  # a copy: the library may use its memory again
+    return backend.to_numpy(array).astype(np.float64)  # a copy, because the library may reuse the memory
 
 
 def compare(case: Case, backends: Sequence[Backend], dtype: str) -> Iterator[Comparison]:
-    """Train a case on each backend, and yield how each but the first differs from the first.
+    """Train a case on each backend, and yield the comparison of each further backend with the first.
 
     Parameters
     ----------
@@ -121,27 +120,27 @@ def compare(case: Case, backends: Sequence[Backend], dtype: str) -> Iterator[Com
     Raises
     ------
     DivergenceError
-        On the first backend; on another it is the reason why that one does not agree.
+        The run diverged on the first backend. On another backend this is the `reason` of its comparison.
     """
     reference, *others = backends
     expected = _train(case, reference, dtype)
     for backend in others:
-        reason, trace = "", _Trace(case, backend)
+        reason, recorder = "", _Recorder(case, backend)
         try:
-            _train(case, backend, dtype, trace)
+            _train(case, backend, dtype, recorder)
         except DivergenceError as exc:
             reason = str(exc)
-        differences = tuple(_differences(trace, expected))
+        differences = tuple(_differences(recorder, expected))
         yield Comparison(case.name, backend.name, reference.name, dtype, TOLERANCES[dtype], differences, reason)
 
 
-def _train(case: Case, backend: Backend, dtype: str, trace: _Trace | None = None) -> _Trace:
-    trace = trace or _Trace(case, backend)
-    replace(case.trainer, device=backend, dtype=dtype, callbacks=(trace,)).fit(case.x, case.y)
-    return trace
+def _train(case: Case, backend: Backend, dtype: str, recorder: _Recorder | None = None) -> _Recorder:
+    recorder = recorder or _Recorder(case, backend)
+    replace(case.trainer, device=backend, dtype=dtype, callbacks=(recorder,)).fit(case.x, case.y)
+    return recorder
 
 
-def _differences(actual: _Trace, expected: _Trace) -> Iterator[Difference]:
+def _differences(actual: _Recorder, expected: _Recorder) -> Iterator[Difference]:
     for epoch in range(len(actual.losses)):
         yield Difference(
             relative_difference(actual.losses[: epoch + 1], expected.losses[: epoch + 1]),
@@ -151,10 +150,10 @@ def _differences(actual: _Trace, expected: _Trace) -> Iterator[Difference]:
 
 
 def relative_difference(actual: Any, expected: Any) -> float:
-    """``max|actual - expected| / max|expected|``: the normwise relative error in the maximum norm.
+    """Return ``max|actual - expected| / max|expected|``, the relative error in the maximum norm.
 
-    Higham, *Accuracy and Stability of Numerical Algorithms* (2002), section 6.2. An entry by itself has no bounded one:
-    where an exact result is zero, or nearly so by cancellation, rounding is all that is left of it.
+    See Higham, *Accuracy and Stability of Numerical Algorithms* (2002), section 6.2. The relative error of a single
+    entry has no bound: where the exact result is zero, or close to it by cancellation, only rounding is left.
 
     Parameters
     ----------
@@ -168,20 +167,20 @@ def relative_difference(actual: Any, expected: Any) -> float:
     a, b = (np.asarray(each, dtype=np.float64) for each in (actual, expected))
     difference, size = float(np.max(np.abs(a - b))), float(np.max(np.abs(b)))
     if math.isnan(difference):
-        return math.inf  # which no tolerance takes for a small one
+        return math.inf  # exceeds every tolerance, which NaN would not
     return difference / size if size else (math.inf if difference else 0.0)
 
 
 def sweep_cases(x: np.ndarray, y: np.ndarray, seed: int = 0) -> Iterator[Case]:
-    """Yield small runs, an epoch each, that cover every activation, loss and optimizer, and dropout with half of them.
+    """Yield small runs of one epoch that cover every activation, loss and optimizer; half of them use dropout.
 
     Parameters
     ----------
     x : (n_samples, n_in)
-        Scaled features; the first 256 are taken.
+        Scaled features; the first 256 samples are used.
     y : (n_samples,) integers or (n_samples, n_out)
-        Class indices, or targets: those of several columns become the class of the largest, a single column's values
-        two classes, below and above the median.
+        Class indices, or targets, which are converted to classes: the largest of several columns gives the class, and
+        a single column is cut into two classes at the median.
     """
     x, y = x[:_SWEEP_SAMPLES], y[:_SWEEP_SAMPLES]
     if y.ndim == 1 and y.dtype.kind in "iu":
@@ -196,7 +195,7 @@ def sweep_cases(x: np.ndarray, y: np.ndarray, seed: int = 0) -> Iterator[Case]:
         dropout = _SWEEP_DROPOUT * (i % 2)
         network = Network((x.shape[1], *_SWEEP_HIDDEN, n_out), activation, loss=loss, dropout=dropout)
         trainer = Trainer(network, optimizer=optimizer, batch_size=min(_SWEEP_BATCH, len(x)), epochs=1, seed=seed)
-        targets = labels.astype(np.int32) if get_loss(loss).output == "softmax" else one_hot
+        targets = labels.astype(np.int32) if get_loss(loss).targets.sum_to_one else one_hot
         name = ", ".join(filter(None, (activation, loss, optimizer, "dropout" if dropout else "")))
         yield Case(name, trainer, x, targets)
 

@@ -1,53 +1,75 @@
-"""Results as text: the cells of the tables, which the terminal and Markdown share."""
+"""Results as tables of text, which the terminal and Markdown share."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from xpnet.bench.results import Row, Table
+from xpnet.bench.results import Row, WorkloadResults
 from xpnet.bench.sweep import Sweep
 from xpnet.bench.timing import Spread, ratio
-from xpnet.bench.workloads import Rung
+from xpnet.bench.workloads import Workload
 
-__all__ = ["Grid", "comparison", "crossing_lines", "describe", "ladder_grid", "markdown", "memory_grid", "sweep_grid"]
+__all__ = [
+    "COLUMN_MEANINGS",
+    "TextTable",
+    "comparison_table",
+    "crossing_lines",
+    "describe",
+    "markdown",
+    "memory_table",
+    "sweep_table",
+    "workload_table",
+]
 
-_COLUMNS = (
-    "device", "us a step", "quartiles", "samples/s", "GFLOP/s", "of the floor", "traffic", "speed-up", "first step",
-    "peak memory", "outside steps", "loss",
-)  # fmt: skip
+COLUMN_MEANINGS = (
+    "- us per step: median time of a training step, in microseconds (lower is faster)",
+    "- matmul share: time of the step's matrix products alone, the lower bound, divided by the time of the step "
+    "(higher is better; a compiled step may exceed 100%, because it saves the library's calls around the products)",
+    "- traffic: time to move the least bytes that a step needs, at the bandwidth of a large copy",
+    "- speed-up: step time of the first device divided by the step time of the row (higher is faster)",
+    "- first step: time from the data on the host to the end of the first step, with transfer and compilation",
+    "- overhead: share of a fit's time that is not spent in training steps",
+    "- loss: mean loss of the second epoch; it must be that of the first row",
+)
+"""What the columns of `workload_table` mean, as lines of Markdown."""
 
 
-class Grid(NamedTuple):
-    """A table as text; a row with one cell after its name is a remark."""
+class TextTable(NamedTuple):
+    """A table of text. A row with only one cell after its name has no values but a reason."""
 
     title: str
     columns: tuple[str, ...]
     rows: list[tuple[str, ...]]
 
 
-def describe(rung: Rung) -> str:
-    """Return the rung in a line."""
-    sizes = "-".join(map(str, rung.sizes))
+def describe(workload: Workload) -> str:
+    """Describe a workload in one line."""
+    sizes = "-".join(map(str, workload.sizes))
     return (
-        f"{rung.name}: {sizes} {rung.activation}, batch {rung.batch}, {rung.optimizer} {rung.learning_rate:g}, "
-        f"{rung.flops / 1e6:,.3g} MFLOP a step"
+        f"{workload.name}: {sizes} {workload.activation}, batch {workload.batch}, {workload.optimizer} "
+        f"{workload.learning_rate:g}, {workload.flops / 1e6:,.3g} MFLOP per step"
     )
 
 
-def ladder_grid(table: Table) -> Grid:
-    """Return a rung's table."""
-    return Grid(describe(table.rung), _COLUMNS, [_cells(table, row) for row in table.rows])
+def workload_table(results: WorkloadResults) -> TextTable:
+    """Return the table of a workload."""
+    base = results.base
+    columns = (
+        "device", "us per step", "quartiles", "samples/s", "GFLOP/s", "matmul share", "traffic",
+        "speed-up" if base is None else f"speed-up over {base.name}", "first step", "peak memory", "overhead", "loss",
+    )  # fmt: skip
+    return TextTable(describe(results.workload), columns, [_cells(results, row) for row in results.rows])
 
 
-def _cells(table: Table, row: Row) -> tuple[str, ...]:
+def _cells(results: WorkloadResults, row: Row) -> tuple[str, ...]:
     if row.reason:
         return row.name, row.reason
-    figures = {name: value for name, value in table.figures(row).items() if value is not None}
-    inner = "-"
-    if row.outside is not None and row.validation is not None:
-        inner = f"{row.outside:.1%} ({row.validation:.1%} validation)"
-    share = figures.get("share_of_floor")
+    figures = {name: value for name, value in results.figures(row).items() if value is not None}
+    overhead = "-"
+    if row.overhead is not None and row.validation is not None:
+        overhead = f"{row.overhead:.1%} ({row.validation:.1%} validation)"
+    share = row.matmul_share
     return (
         row.name,
         _number(figures["microseconds"]),
@@ -59,36 +81,36 @@ def _cells(table: Table, row: Row) -> tuple[str, ...]:
         f"{figures['speed_up']:.2f}x",
         f"{row.first * 1e3:,.1f} ms",
         "-" if row.peak is None else _mebibytes(row.peak),
-        inner,
+        overhead,
         f"{row.loss:.5f}" + ("" if row.agrees else " DIFFERS"),
     )
 
 
-def memory_grid(rows: Sequence[tuple[Rung, str, int | None, int]]) -> Grid:
-    """Return the table of measured against expected bytes."""
+def memory_table(rows: Sequence[tuple[Workload, str, int | None, int]]) -> TextTable:
+    """Return the table of measured and expected bytes; each row has workload, device, measured and expected."""
     cells: list[tuple[str, ...]] = []
-    for rung, name, measured, expected in rows:
+    for workload, name, measured, expected in rows:
         share = "-" if measured is None else f"{measured / expected:.2f}"
         figure = "-" if measured is None else _mebibytes(measured)
-        cells.append((rung.name, name, figure, _mebibytes(expected), share))
-    return Grid(
-        "peak memory, beside parameters x (2 + optimizer slots) + activations of one batch + the data once",
-        ("rung", "device", "measured", "expected", "ratio"),
+        cells.append((workload.name, name, figure, _mebibytes(expected), share))
+    return TextTable(
+        "peak memory; expected: parameters x (2 + optimizer slots) + activations of one batch + the data once",
+        ("workload", "device", "measured", "expected", "measured / expected"),
         cells,
     )
 
 
-def sweep_grid(found: Sweep) -> Grid:
-    """Return a sweep's table, with remarks on where one overtakes another."""
+def sweep_table(found: Sweep) -> TextTable:
+    """Return the table of a sweep: samples per second with quartiles."""
     rows: list[tuple[str, ...]] = []
     for i, value in enumerate(found.values):
         speeds = (row[i] for row in found.speeds.values())
         rows.append((f"{value:,}", *(f"{s.median:,.0f} ({s.low:,.0f} to {s.high:,.0f})" for s in speeds)))
-    return Grid(f"{found.rung}: samples/s by {found.axis}", (found.axis, *found.speeds), rows)
+    return TextTable(f"{found.workload}: samples/s by {found.axis}", (found.axis, *found.speeds), rows)
 
 
 def crossing_lines(found: Sweep) -> Iterator[str]:
-    """Yield a line for each contender that may overtake the first."""
+    """Yield a line for each implementation that says from where on it is faster than the first."""
     for first, other, at in found.crossings():
         if at is None:
             yield f"{other} does not overtake {first}"
@@ -96,32 +118,33 @@ def crossing_lines(found: Sweep) -> Iterator[str]:
             yield f"{other} is faster than {first} from a {found.axis.replace('-', ' ')} of about {at:,.0f} on"
 
 
-def comparison(a: Sequence[Table], b: Sequence[Table]) -> Grid:
-    """Return the ratios of the times of b to those of a, where both have them."""
-    before = {(table.rung.name, row.name): (table.rung, row) for table in a for row in table.rows}
+def comparison_table(a: Sequence[WorkloadResults], b: Sequence[WorkloadResults]) -> TextTable:
+    """Return the ratios of the step times in `b` to those in `a`, for the rows that both have."""
+    before = {(results.workload.name, row.name): (results.workload, row) for results in a for row in results.rows}
     rows: list[tuple[str, ...]] = []
-    for table in b:
-        for row in table.rows:
-            rung, earlier = before.get((table.rung.name, row.name), (None, None))
-            reason = _incomparable(table.rung, row, rung, earlier)
+    for results in b:
+        for row in results.rows:
+            workload, earlier = before.get((results.workload.name, row.name), (None, None))
+            reason = _reason_not_to_compare(results.workload, row, workload, earlier)
             if reason or earlier is None:
-                rows.append((table.rung.name, row.name, reason))
+                rows.append((results.workload.name, row.name, reason))
                 continue
             found = ratio(earlier.seconds, row.seconds)
             times = (f"{_number(each.step.median * 1e6)}" for each in (earlier, row))
-            rows.append((table.rung.name, row.name, *times, f"{found.median:.3f}", _range(found), _verdict(found)))
-    return Grid(
-        "time of B over time of A, by pairs of rounds",
-        ("rung", "device", "A, us", "B, us", "ratio", "quartiles", ""),
+            cells = (*times, f"{found.median:.3f}", _range(found), _verdict(found))
+            rows.append((results.workload.name, row.name, *cells))
+    return TextTable(
+        "step time of B relative to A, over all pairs of rounds (below 1: B is faster)",
+        ("workload", "device", "A, us", "B, us", "B / A", "quartiles", ""),
         rows,
     )
 
 
-def _incomparable(rung: Rung, row: Row, other_rung: Rung | None, other: Row | None) -> str:
+def _reason_not_to_compare(workload: Workload, row: Row, other_workload: Workload | None, other: Row | None) -> str:
     if other is None:
         return "only in B"
-    if rung != other_rung:
-        return "another rung of that name in A"
+    if workload != other_workload:
+        return "A has another workload of this name"
     return row.reason or other.reason
 
 
@@ -143,8 +166,8 @@ def _mebibytes(n: int) -> str:
     return f"{n / 2**20:,.1f} MiB"
 
 
-def markdown(title: str, machine: dict[str, Any], grids: Sequence[Grid], remarks: Sequence[str]) -> str:
-    """Return the report as Markdown."""
+def markdown(title: str, machine: dict[str, Any], tables: Sequence[TextTable], remarks: Sequence[str]) -> str:
+    """Return a report as Markdown: the machine, the tables, and lines of remarks."""
     blas = {f"{pool.get('internal_api')} {pool.get('version')} {pool.get('architecture', '')}".strip()
             for pool in machine["threads"] if pool.get("user_api") == "blas"}  # fmt: skip
     lines = [
@@ -157,12 +180,12 @@ def markdown(title: str, machine: dict[str, Any], grids: Sequence[Grid], remarks
         "Environment: "
         + (", ".join(f"{name}={value}" for name, value in machine["environment"].items() if value) or "nothing set")
         + ".",
-        "Products in float32, but where a device is named with another precision, as gpu@tf32.",
+        "Matrix products are in float32 unless the name of the device gives another precision, such as gpu@tf32.",
     ]  # fmt: skip
-    for grid in grids:
-        lines += ["", f"## {grid.title}", "", _line(grid.columns), _line(["---"] * len(grid.columns))]
-        for row in grid.rows:
-            lines.append(_line([*row, *[""] * (len(grid.columns) - len(row))]))
+    for table in tables:
+        lines += ["", f"## {table.title}", "", _line(table.columns), _line(["---"] * len(table.columns))]
+        for row in table.rows:
+            lines.append(_line([*row, *[""] * (len(table.columns) - len(row))]))
     if remarks:
         lines += ["", *remarks]
     return "\n".join(lines) + "\n"

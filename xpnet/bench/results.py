@@ -1,4 +1,4 @@
-"""Results: a row for each contender, the figures made of it, and the JSON file that keeps them."""
+"""Results of the bench: a row for each implementation, figures derived from it, and the JSON file that keeps them."""
 
 from __future__ import annotations
 
@@ -9,26 +9,28 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from xpnet.bench.contenders import Contender, Missing
+from xpnet.bench.implementations import Implementation, Unavailable
 from xpnet.bench.matmul_bound import copy_bandwidth
-from xpnet.bench.memory import n_slots, peak_bytes
-from xpnet.bench.overhead import outside
-from xpnet.bench.race import Settings, race
+from xpnet.bench.overhead import measure_overhead
+from xpnet.bench.peak_memory import n_slots, peak_bytes
+from xpnet.bench.step_times import Settings, measure_step_times
 from xpnet.bench.timing import Spread, spread
-from xpnet.bench.workloads import Rung
+from xpnet.bench.workloads import Workload
 from xpnet.errors import DataError
 
-__all__ = ["Row", "Table", "agrees", "load", "measure", "to_json"]
+__all__ = ["Row", "WorkloadResults", "agrees", "load", "measure", "to_json"]
 
 _VERSION = 1
-# Relative, for the loss of two epochs: rounding was seen to make 6e-4 of it (mnist-large, whose Adam is the most
-# sensitive), a learning rate that is wrong by a tenth 2e-3 and more.
+# Attributes of a row that have other names in files of version 1.
+_KEYS = {"matmul_bound": "floor", "overhead": "outside"}
+# Relative tolerance for the loss of the second epoch. The largest difference by rounding that was seen is 6e-4 (on
+# mnist-large, where Adam is most sensitive); a learning rate that is wrong by a tenth makes at least 2e-3.
 _TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured of a contender, in seconds and bytes; see `xpnet.bench.race.Lane`.
+    """The measurements of one implementation, in seconds and bytes; see also `xpnet.bench.step_times.StepTimes`.
 
     Attributes
     ----------
@@ -36,56 +38,56 @@ class Row:
     reason : str
         Why nothing was measured; else empty.
     is_device : bool
-        xpnet's own, not a peer.
+        Whether it is xpnet and not a peer.
     agrees : bool
-        The loss is that of the first row.
+        Whether the loss is that of the first row.
     peak : int or None
-        Bytes.
-    outside, validation : float or None
-        Shares of a fit's time outside its steps, and in validation; of xpnet's own.
+        Peak memory in bytes.
+    overhead, validation : float or None
+        Shares of a fit's time that are not spent in steps, and in validation; for xpnet only.
     copied : float or None
-        Seconds that the least traffic of a step takes at the bandwidth of a large copy; of xpnet's own.
+        Seconds for the least memory traffic of a step at the bandwidth of a large copy; for xpnet only.
     """
 
     name: str
     reason: str = ""
     is_device: bool = True
     seconds: tuple[float, ...] = ()
-    floor: tuple[float, ...] = ()
+    matmul_bound: tuple[float, ...] = ()
     first: float = math.nan
     loss: float = math.nan
     agrees: bool = True
     peak: int | None = None
-    outside: float | None = None
+    overhead: float | None = None
     validation: float | None = None
     copied: float | None = None
 
     @property
     def step(self) -> Spread:
-        """Seconds a step."""
+        """Seconds per step."""
         return spread(self.seconds)
 
     @property
-    def share_of_floor(self) -> float | None:
-        """The time of the products alone over that of the step: 1 is as fast as they can be."""
-        return spread(self.floor).median / self.step.median if self.floor else None
+    def matmul_share(self) -> float | None:
+        """Time of the matrix products alone divided by the time of a step. It is 1 for the fastest possible step."""
+        return spread(self.matmul_bound).median / self.step.median if self.matmul_bound else None
 
 
 @dataclass(frozen=True)
-class Table:
-    """The rows of a rung."""
+class WorkloadResults:
+    """The rows of one workload."""
 
-    rung: Rung
+    workload: Workload
     rows: tuple[Row, ...]
 
     @property
     def base(self) -> Row | None:
-        """The first device that ran, to which the others are compared."""
+        """The row to which the others are compared: the first device of xpnet that ran, or else the first row."""
         ran = [row for row in self.rows if row.seconds]
         return next((row for row in ran if row.is_device), ran[0] if ran else None)
 
     def figures(self, row: Row) -> dict[str, float | None]:
-        """Return what follows from a row's times."""
+        """Return the figures that follow from a row, by their keys in the file."""
         if not row.seconds or self.base is None:
             return {}
         step = row.step
@@ -93,89 +95,108 @@ class Table:
             "microseconds": step.median * 1e6,
             "lower_quartile": step.low * 1e6,
             "upper_quartile": step.high * 1e6,
-            "samples_per_second": self.rung.batch / step.median,
-            "gflops": self.rung.flops / step.median / 1e9,
-            "share_of_floor": row.share_of_floor,
-            "microseconds_of_floor": spread(row.floor).median * 1e6 if row.floor else None,
+            "samples_per_second": self.workload.batch / step.median,
+            "gflops": self.workload.flops / step.median / 1e9,
+            "share_of_floor": row.matmul_share,
+            "microseconds_of_floor": spread(row.matmul_bound).median * 1e6 if row.matmul_bound else None,
             "microseconds_of_traffic": None if row.copied is None else row.copied * 1e6,
             "speed_up": self.base.step.median / step.median,
         }
 
 
 def agrees(loss: float, reference: float, precision: str = "float32") -> bool:
-    """Whether a loss is the reference's, but for rounding: more of it where products have fewer bits."""
+    """Return whether two losses are equal up to rounding; products with fewer bits than float32 round more."""
     return math.isclose(loss, reference, rel_tol=_TOLERANCE if precision == "float32" else 10 * _TOLERANCE)
 
 
-def measure(rung: Rung, found: Sequence[Contender | Missing], settings: Settings) -> Table:
-    """Measure a rung: the race, then memory and the rest of a fit, each on its own."""
-    contenders = [each for each in found if isinstance(each, Contender)]
-    lanes = dict(zip(contenders, race(rung, contenders, settings), strict=True)) if contenders else {}
+def measure(workload: Workload, found: Sequence[Implementation | Unavailable], settings: Settings) -> WorkloadResults:
+    """Measure step times, and then memory and overhead of each implementation alone."""
+    available = [each for each in found if isinstance(each, Implementation)]
+    times = dict(zip(available, measure_step_times(workload, available, settings), strict=True)) if available else {}
     rows = []
     for each in found:
-        if isinstance(each, Missing):
+        if isinstance(each, Unavailable):
             rows.append(Row(each.name, each.reason))
             continue
-        lane = lanes[each]
-        rest = copied = None
+        own = times[each]
+        overhead = copied = None
         if each.backend is not None:
-            copied = rung.traffic(n_slots(rung)) / copy_bandwidth(each.kind, each.backend)
-            rest = outside(rung, each.backend, lane.epoch, max(1, settings.rounds // 3), least=25 * settings.least)
+            copied = workload.traffic(n_slots(workload)) / copy_bandwidth(each.kind, each.backend)
+            overhead = measure_overhead(
+                workload,
+                each.backend,
+                own.epoch,
+                max(1, settings.rounds // 3),
+                min_seconds=25 * settings.min_seconds,
+            )
         rows.append(
             Row(
                 each.name,
                 is_device=each.backend is not None,
-                seconds=lane.seconds,
-                floor=lane.floor,
-                first=lane.first,
-                loss=lane.loss,
+                seconds=own.seconds,
+                matmul_bound=own.matmul_bound,
+                first=own.first,
+                loss=own.loss,
                 agrees=agrees(
-                    lane.loss, lanes[contenders[0]].loss, each.backend.precision if each.backend else "float32"
+                    own.loss, times[available[0]].loss, each.backend.precision if each.backend else "float32"
                 ),
-                peak=peak_bytes(rung, each),
-                outside=rest.total if rest else None,
-                validation=rest.validation if rest else None,
+                peak=peak_bytes(workload, each),
+                overhead=overhead.total if overhead else None,
+                validation=overhead.validation if overhead else None,
                 copied=copied,
             )
         )
-    return Table(rung, tuple(rows))
+    return WorkloadResults(workload, tuple(rows))
 
 
-def to_json(tables: Sequence[Table], settings: Settings) -> dict[str, Any]:
-    """Return what the file holds: what was measured, and the figures beside it for other programs."""
-    rungs = [
-        {
-            "rung": table.rung._asdict(),
-            "rows": [{**asdict(row), "figures": table.figures(row)} for row in table.rows],
-        }
-        for table in tables
-    ]
-    whole: dict[str, Any] = _finite({"version": _VERSION, "settings": settings._asdict(), "rungs": rungs})
-    return whole
+def to_json(results: Sequence[WorkloadResults], settings: Settings) -> dict[str, Any]:
+    """Return the content of the file: the measurements, and derived figures for other programs."""
+    values = {
+        "version": _VERSION,
+        "settings": {"rounds": settings.rounds, "least": settings.min_seconds},
+        "rungs": [
+            {
+                "rung": each.workload._asdict(),
+                "rows": [
+                    {
+                        **{_KEYS.get(name, name): value for name, value in asdict(row).items()},
+                        "figures": each.figures(row),
+                    }
+                    for row in each.rows
+                ],
+            }
+            for each in results
+        ],
+    }
+    finite: dict[str, Any] = _replace_nan(values)
+    return finite
 
 
-def _finite(value: Any) -> Any:
-    """Write what is not finite as null: JSON has no NaN."""
+def _replace_nan(value: Any) -> Any:
+    """Replace NaN and infinity by None, because JSON has neither."""
     if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
+        return {key: _replace_nan(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]
+        return [_replace_nan(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def load(path: Path) -> list[Table]:
-    """Read a file of `to_json`.
+def load(path: Path) -> list[WorkloadResults]:
+    """Read a file that holds the values of `to_json`.
 
     Raises
     ------
     DataError
-        It is no such file.
+        The file holds something else.
     """
     try:
-        whole = json.loads(path.read_bytes())
-        if whole["version"] != _VERSION:
-            raise DataError(f"{path}: expected results of version {_VERSION}; received {whole['version']!r}.")
-        return [Table(_rung(each["rung"]), tuple(_row(row) for row in each["rows"])) for each in whole["rungs"]]
+        values = json.loads(path.read_bytes())
+        if values["version"] != _VERSION:
+            raise DataError(f"{path}: expected results of version {_VERSION}; received {values['version']!r}.")
+        return [
+            WorkloadResults(_workload(each["rung"]), tuple(_row(row) for row in each["rows"]))
+            for each in values["rungs"]
+        ]
     except (ValueError, KeyError, TypeError, AttributeError) as exc:
         if isinstance(exc, DataError):
             raise
@@ -184,12 +205,13 @@ def load(path: Path) -> list[Table]:
         ) from exc
 
 
-def _rung(values: dict[str, Any]) -> Rung:
-    return Rung(**{**values, "sizes": tuple(values["sizes"])})
+def _workload(values: dict[str, Any]) -> Workload:
+    return Workload(**{**values, "sizes": tuple(values["sizes"])})
 
 
 def _row(values: dict[str, Any]) -> Row:
-    numbers = {name: math.nan if values[name] is None else values[name] for name in ("first", "loss")}
-    times = {name: tuple(map(float, values[name])) for name in ("seconds", "floor")}
-    rest = {name: value for name, value in values.items() if name != "figures"}
-    return Row(**{**rest, **numbers, **times})
+    names = {key: name for name, key in _KEYS.items()}
+    row = {names.get(key, key): value for key, value in values.items() if key != "figures"}
+    numbers = {name: math.nan if row[name] is None else row[name] for name in ("first", "loss")}
+    times = {name: tuple(map(float, row[name])) for name in ("seconds", "matmul_bound")}
+    return Row(**{**row, **numbers, **times})

@@ -1,9 +1,9 @@
-"""scikit-learn's MLPClassifier as a peer, and xpnet's own in its place.
+"""Peers: scikit-learn's MLPClassifier, and xpnet's estimator of that name.
 
-Each is timed through its public `fit`, for as many epochs as one timed call has. That is how its users train it:
-`partial_fit` would validate the data and binarize the labels anew for each epoch, a quarter of the time on small data.
-What `fit` does once is so spread over the epochs of the call. No loss is compared after the first call, for each
-`fit` begins with a fresh optimizer.
+Each timed call is one call of the public method `fit`, as users train them. The work that `fit` does once is spread
+over the epochs of the call. With `partial_fit` each epoch would validate the data and binarize the labels again, a
+quarter of the time on small data. Only the loss of the first call is compared, because each `fit` starts with a new
+optimizer.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from xpnet.errors import DeviceUnavailableError
 
 __all__ = ["create_estimator", "create_sklearn"]
 
-_NAMES = {"sigmoid": "logistic"}
+# The library's optimizers as scikit-learn's solver and momentum.
+_SOLVERS = {"sgd": ("sgd", 0.0), "momentum": ("sgd", 0.9), "adam": ("adam", 0.0)}
 Run = Callable[[np.ndarray, int], float]
 
 
 def create_sklearn(kind: str) -> Callable[..., Run]:
-    """Return what starts scikit-learn's."""
+    """Return a function that starts scikit-learn's MLPClassifier; see `xpnet_backends.peers`."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.neural_network import MLPClassifier
 
@@ -32,7 +33,7 @@ def create_sklearn(kind: str) -> Callable[..., Run]:
 
     def start(*, x: np.ndarray, y: np.ndarray, layers: list[tuple[np.ndarray, np.ndarray]], **settings: Any) -> Run:
         model = MLPClassifier(**_parameters(layers, **settings))
-        # It takes no initial weights; a first step makes the arrays that they are written to.
+        # It accepts no initial weights. A first step creates its arrays, and the weights are written into them.
         model.partial_fit(x[: settings["batch"]], y[: settings["batch"]], classes=np.arange(layers[-1][1].size))
         for i, (W, b) in enumerate(layers):
             model.coefs_[i][...], model.intercepts_[i][...] = W, b
@@ -40,7 +41,7 @@ def create_sklearn(kind: str) -> Callable[..., Run]:
         def run(order: np.ndarray, seed: int) -> float:
             model.set_params(max_iter=len(order), random_state=seed, warm_start=True)
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ConvergenceWarning)  # it runs all its epochs, as it should
+                warnings.simplefilter("ignore", ConvergenceWarning)  # all epochs are run, as intended
                 model.fit(x, y)
             return float(model.loss_curve_[-1])
 
@@ -50,7 +51,7 @@ def create_sklearn(kind: str) -> Callable[..., Run]:
 
 
 def create_estimator(kind: str) -> Callable[..., Run]:
-    """Return what starts xpnet's own `MLPClassifier`, in place of scikit-learn's."""
+    """Return a function that starts xpnet's `MLPClassifier`; see `xpnet_backends.peers`."""
     from xpnet.backend import get_backend
     from xpnet.estimators import MLPClassifier
 
@@ -58,7 +59,7 @@ def create_estimator(kind: str) -> Callable[..., Run]:
 
     def start(*, x: np.ndarray, y: np.ndarray, layers: list[tuple[np.ndarray, np.ndarray]], **settings: Any) -> Run:
         model = MLPClassifier(**_parameters(layers, **settings), device=device)
-        # A first step, as above: what it draws for weights of its own must not move the shuffles of the first fit.
+        # A first step draws the weights, as above, so that the first timed fit draws only the order of the samples.
         model.partial_fit(x[: settings["batch"]], y[: settings["batch"]], classes=np.arange(layers[-1][1].size))
         initial: dict[str, Any] = {"coefs_init": [W for W, _ in layers], "intercepts_init": [b for _, b in layers]}
 
@@ -78,15 +79,18 @@ def create_estimator(kind: str) -> Callable[..., Run]:
 def _parameters(
     layers: list[tuple[np.ndarray, np.ndarray]], *, activation: str, optimizer: str, learning_rate: float, batch: int
 ) -> dict[str, Any]:
+    from xpnet.estimators.solvers import scikit_learns_name
+
+    solver, momentum = _SOLVERS[optimizer]
     return {
         "hidden_layer_sizes": tuple(b.size for _, b in layers[:-1]),
-        "activation": _NAMES.get(activation, activation),
-        "solver": optimizer if optimizer == "adam" else "sgd",
-        "momentum": 0.9 if optimizer == "momentum" else 0.0,
+        "activation": scikit_learns_name(activation),
+        "solver": solver,
+        "momentum": momentum,
         "nesterovs_momentum": False,
         "learning_rate_init": learning_rate,
         "batch_size": batch,
         "alpha": 0.0,
         "tol": 0.0,
-        "n_iter_no_change": np.inf,  # never stops early
+        "n_iter_no_change": np.inf,  # no early stopping
     }

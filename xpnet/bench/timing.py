@@ -1,4 +1,4 @@
-"""The clock: rounds interleaved over the rows, so that a drift of the machine's speed meets all of them alike."""
+"""Timing in interleaved rounds, so that changes in the machine's speed affect all rows equally."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import numpy as np
 __all__ = ["Spread", "interleave", "ratio", "seconds", "spread"]
 
 
-# Seconds after which the idle threads of a pool sleep. OpenBLAS lets its own spin for 2^26 cycles, and they would take
-# a processor from the next call, of another library.
+# Seconds until the idle threads of a thread pool sleep. OpenBLAS's threads spin for 2^26 cycles; until then they would
+# take processor time from the next call, which may use another library.
 _REST = 0.15
 
 
 class Spread(NamedTuple):
-    """Median and quartiles."""
+    """Median, lower and upper quartile."""
 
     median: float
     low: float
@@ -25,28 +25,34 @@ class Spread(NamedTuple):
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Return the median and the quartiles of a row's rounds."""
+    """Return the median and the quartiles of some values."""
     low, median, high = np.percentile(values, [25, 50, 75])
     return Spread(float(median), float(low), float(high))
 
 
 def ratio(a: Sequence[float], b: Sequence[float]) -> Spread:
-    """Return how many times b is a, over all pairs of their rounds: of two runs, whose rounds have no partners."""
+    """Return median and quartiles of ``b[j] / a[i]`` over all pairs i, j, for rounds of two separate runs."""
     return spread(np.divide.outer(np.asarray(b), np.asarray(a)).ravel().tolist())
 
 
 def seconds(call: Callable[[], object]) -> float:
-    """Time one call."""
+    """Return the seconds that a call takes."""
     started = time.perf_counter()
     call()
     return time.perf_counter() - started
 
 
 def interleave(calls: Sequence[Callable[[int], object]], rounds: int) -> list[list[float]]:
-    """Time each call, which is told the round, once in each round, and return the seconds of each.
+    """Make each call once in each round, and return the seconds of each call by round.
 
-    Each round begins with another call: one that always followed the same neighbour would find its caches. Between two
-    calls there is a rest.
+    The order rotates from round to round, because a call that always follows the same one would always find the same
+    data in the caches. There is a pause before each call.
+
+    Parameters
+    ----------
+    calls : sequence of callable
+        Each takes the number of the round, from 0.
+    rounds : int
     """
     taken: list[list[float]] = [[] for _ in calls]
     for turn in range(rounds):

@@ -7,31 +7,38 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from xpnet.bench.contenders import Contender, Missing, resolve
-from xpnet.bench.memory import expected_bytes, peak_bytes
-from xpnet.bench.race import Settings
-from xpnet.bench.report import comparison, crossing_lines, ladder_grid, memory_grid, sweep_grid
-from xpnet.bench.results import Table, load, measure, to_json
+from xpnet.bench.implementations import Implementation, Unavailable, resolve
+from xpnet.bench.peak_memory import expected_bytes, peak_bytes
+from xpnet.bench.report import (
+    COLUMN_MEANINGS,
+    comparison_table,
+    crossing_lines,
+    memory_table,
+    sweep_table,
+    workload_table,
+)
+from xpnet.bench.results import WorkloadResults, load, measure, to_json
+from xpnet.bench.step_times import Settings
 from xpnet.bench.sweep import Sweep, sweep
-from xpnet.bench.workloads import Rung, get_rungs
+from xpnet.bench.workloads import Workload, get_workloads
 from xpnet.cli import plots
 from xpnet.cli.options import whole
 from xpnet.cli.tables import open_results, say, show, write_results
 from xpnet.constraints import integer
 from xpnet.errors import InvalidParameterError
-from xpnet.threads import threads_limited
+from xpnet.threads import limit_threads
 
 __all__ = ["app"]
 
-app = App(name="bench", help="Time training on each device, beside other libraries, and what the products alone take.")
+app = App(name="bench", help="Compare the speed of training on devices and with other libraries.")
 
-_QUICK = Settings(rounds=3, least=0.005)
+_QUICK = Settings(rounds=3, min_seconds=0.005)
 _DISAGREES = 1
 
 
 @app.default
 def bench(
-    *rungs: str,
+    *workloads: str,
     device: Annotated[tuple[str, ...], Parameter(show_default=", ".join)] = ("cpu",),
     peers: Annotated[str, Parameter(show_default=False)] = "",
     sweep_: Annotated[Literal["batch-size", "width"] | None, Parameter(name="--sweep")] = None,
@@ -41,104 +48,125 @@ def bench(
     quick: Annotated[bool, Parameter(show_default=False)] = False,
     out: Path | None = None,
 ) -> int:
-    """Train the rungs of the ladder on each device and print a table for each; exit 1 where a loss disagrees.
+    """Train each workload on each device and print a table of step times.
+
+    All rows train the same network on the same batches. The exit code is 1 if a loss differs from the first row's. The
+    column "matmul share" compares a step with its lower bound, the time of its matrix products alone.
 
     Parameters
     ----------
-    rungs : str
+    workloads : str
         tiny, digits, mnist-small, mnist-large, wide [default: all of these]; narrow-1k, narrow-64k
     device : str
-        [backend:]cpu|gpu|auto[:index][@precision]; repeat it to compare. Speed-ups are those over the first.
+        [backend:]cpu|gpu|auto[:index][@precision]; repeat the option to compare devices with the first one.
     peers : str
-        sklearn, torch, torch-compile, torch-graph (GPU only), jax, jax-jit, estimator for xpnet's own MLPClassifier, or
-        eager:DEVICE for xpnet with its steps done as they are, joined by commas; torch:gpu on a GPU
+        Other implementations, joined by commas: sklearn, torch, torch-compile, torch-graph (GPU only), jax, jax-jit;
+        estimator for xpnet's own MLPClassifier; eager:DEVICE for xpnet without compiled steps. Append :gpu for a GPU,
+        as in torch:gpu.
     sweep_ : str
-        Samples/s by the batch size or the width of the rungs [default: mnist-large], and who overtakes whom.
+        Measure samples per second for a range of batch sizes or widths, and show from where on a device is faster than
+        the first [default workload: mnist-large].
     memory : bool
-        Only peak memory, beside what the parameters, activations and data come to.
+        Measure only the peak memory, beside its expected value.
     threads : int
-        Of BLAS and of all else; the process is bound to as many processors.
+        Limit BLAS and all other libraries to this number of threads, on as many processors.
     rounds : int
-        Interleaved rounds of timing [default: 9; 3 with --quick]
+        Number of interleaved rounds of timing [default: 9; 3 with --quick]
     quick : bool
-        Short epochs and few rounds: to see that it works, not to quote.
+        Use short epochs and few rounds: for a test, not for results.
     out : Path
         Folder for bench.json, bench.md and, with the extra plot, bench.png
     """
     if rounds is not None and not integer(1).holds(rounds):
         raise InvalidParameterError(f"--rounds: expected an integer of at least 1; received {rounds}.")
     if memory and sweep_:
-        raise InvalidParameterError("--memory: expected it without --sweep; received both. Choose one.")
-    chosen = get_rungs(rungs or (("mnist-large",) if sweep_ else ()))
-    chosen = [rung.quick() for rung in chosen] if quick else chosen
+        raise InvalidParameterError("--memory: must be omitted when --sweep is given; received both. Choose one.")
+    chosen = get_workloads(workloads or (("mnist-large",) if sweep_ else ()))
+    chosen = [workload.quick() for workload in chosen] if quick else chosen
     settings = (_QUICK if quick else Settings())._replace(**({"rounds": rounds} if rounds else {}))
     names = tuple(filter(None, peers.split(",")))
-    # The first limit stands before libraries are loaded that count the processors then, the second reaches their pools.
-    with threads_limited(threads):
+    # Some libraries count the processors when they are loaded, so the limit is set before. The second one then reaches
+    # the thread pools of the loaded libraries.
+    with limit_threads(threads):
         found = resolve(device, names)
         open_results(out, "bench")
-        with threads_limited(threads):
-            return _run(chosen, found, settings, sweep_=sweep_, memory=memory, quick=quick, out=out)
+        with limit_threads(threads):
+            if memory:
+                return _run_memory(chosen, found, out)
+            if sweep_:
+                return _run_sweep(chosen, found, settings, sweep_, quick, out)
+            return _run_workloads(chosen, found, settings, out)
 
 
-def _run(
-    rungs: list[Rung],
-    found: list[Contender | Missing],
+def _run_workloads(
+    workloads: list[Workload], found: list[Implementation | Unavailable], settings: Settings, out: Path | None
+) -> int:
+    results: list[WorkloadResults] = []
+    for workload in workloads:
+        results.append(measure(workload, found, settings))
+        show(workload_table(results[-1]))
+    drawn = out and plots.is_available() and any(row.seconds for each in results for row in each.rows)
+    picture = plots.workloads_png(results) if drawn else None
+    tables = [workload_table(each) for each in results]
+    write_results(out, "bench", to_json(results, settings), tables, COLUMN_MEANINGS, picture)
+    return 0 if all(row.agrees for each in results for row in each.rows) else _DISAGREES
+
+
+def _run_memory(workloads: list[Workload], found: list[Implementation | Unavailable], out: Path | None) -> int:
+    available, reasons = _split(found)
+    rows = [
+        (workload, each.name, peak_bytes(workload, each), expected_bytes(workload))
+        for workload in workloads
+        for each in available
+    ]
+    show(memory_table(rows))
+    say(reasons)
+    values = [{"rung": w.name, "device": n, "measured": m, "expected": e} for w, n, m, e in rows]
+    write_results(out, "bench", {"memory": values}, [memory_table(rows)], reasons, None)
+    return 0
+
+
+def _run_sweep(
+    workloads: list[Workload],
+    found: list[Implementation | Unavailable],
     settings: Settings,
-    *,
-    sweep_: str | None,
-    memory: bool,
+    axis: str,
     quick: bool,
     out: Path | None,
 ) -> int:
-    ready = [each for each in found if isinstance(each, Contender)]
-    missing = [f"{each.name}: {each.reason}" for each in found if isinstance(each, Missing)]
-    if memory:
-        rows = [(rung, each.name, peak_bytes(rung, each), expected_bytes(rung)) for rung in rungs for each in ready]
-        show(memory_grid(rows))
-        say(missing)
-        values = [{"rung": r.name, "device": n, "measured": m, "expected": e} for r, n, m, e in rows]
-        write_results(out, "bench", {"memory": values}, [memory_grid(rows)], missing, None)
+    available, reasons = _split(found)
+    sweeps: list[Sweep] = []
+    for workload in workloads if available else ():
+        sweeps.append(sweep(workload, axis, available, settings, quick=quick))
+        show(sweep_table(sweeps[-1]))
+        say([*crossing_lines(sweeps[-1])])
+    say(reasons)
+    if not available:
         return 0
-    if sweep_:
-        if not ready:
-            say(missing)
-            return 0
-        sweeps: list[Sweep] = []
-        for rung in rungs:
-            sweeps.append(sweep(rung, sweep_, ready, settings, quick=quick))
-            show(sweep_grid(sweeps[-1]))
-            say([*crossing_lines(sweeps[-1])])
-        say(missing)
-        remarks = [line for each in sweeps for line in crossing_lines(each)] + missing
-        picture = plots.sweeps_png(sweeps) if out and plots.is_available() else None
-        write_results(
-            out,
-            "bench",
-            {"sweeps": [each.as_json() for each in sweeps]},
-            [sweep_grid(s) for s in sweeps],
-            remarks,
-            picture,
-        )
-        return 0
-    tables: list[Table] = []
-    for rung in rungs:
-        tables.append(measure(rung, found, settings))
-        show(ladder_grid(tables[-1]))
-    picture = plots.ladder_png(tables) if out and plots.is_available() and ready else None
-    write_results(out, "bench", to_json(tables, settings), [ladder_grid(table) for table in tables], [], picture)
-    return 0 if all(row.agrees for table in tables for row in table.rows) else _DISAGREES
+    remarks = [line for each in sweeps for line in crossing_lines(each)] + reasons
+    picture = plots.sweeps_png(sweeps) if out and plots.is_available() else None
+    values = {"sweeps": [each.as_json() for each in sweeps]}
+    write_results(out, "bench", values, [sweep_table(each) for each in sweeps], remarks, picture)
+    return 0
+
+
+def _split(found: list[Implementation | Unavailable]) -> tuple[list[Implementation], list[str]]:
+    """Return the implementations that can run, and a line for each of the others."""
+    available = [each for each in found if isinstance(each, Implementation)]
+    return available, [f"{each.name}: {each.reason}" for each in found if isinstance(each, Unavailable)]
 
 
 def compare(a: Path, b: Path) -> int:
-    """Print how many times the time of A the time of B is, row by row, with the quartiles over all pairs of rounds.
+    """Print the step time of B relative to A for each row, with quartiles over all pairs of rounds.
 
     Parameters
     ----------
-    a, b : Path
-        Two files bench.json.
+    a : Path
+        A file bench.json
+    b : Path
+        The file bench.json to compare with it
     """
-    show(comparison(load(a), load(b)))
+    show(comparison_table(load(a), load(b)))
     return 0
 
 

@@ -1,46 +1,46 @@
-"""What the options of `xpnet train` come to: device, network, trainer, scaling."""
+"""From the options of `xpnet train` to device, network, trainer and scaling."""
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import numpy as np
 
 from xpnet.backend import Backend
 from xpnet.cli.options import TrainOptions
-from xpnet.data.dataset import Task
+from xpnet.data.targets import Task
 from xpnet.errors import InvalidParameterError
-from xpnet.nn.losses import get_loss
+from xpnet.nn.losses import fitting_losses, get_loss
 from xpnet.nn.network import Network
 from xpnet.nn.optimizers import OPTIMIZERS
+from xpnet.specs import options_of
 from xpnet.training.trainer import Trainer
 
 __all__ = ["choose_device", "choose_scale", "make_network", "make_trainer", "scales_target"]
 
-_ELEMENTWISE = ("squared_error", "huber", "poisson")
-# Those that make sense for a task, the default first.
-_LOSSES: dict[Task, tuple[str, ...]] = {
-    "classification": ("cross_entropy", "binary_cross_entropy", *_ELEMENTWISE),
-    "multilabel": ("binary_cross_entropy", *_ELEMENTWISE),
-    "regression": _ELEMENTWISE,
-}
-
-# What the trainer calls otherwise.
+_MOMENTUM = "momentum"  # the option of an optimizer that --momentum sets
+# The trainer's names of batch sizes, where they differ from the command line's.
 _BATCH_SIZES: dict[int | str | None, int | str | None] = {None: "auto", "all": None}
 
 
 def make_network(
     options: TrainOptions, task: Task, n_features: int, classes: np.ndarray | None, n_outputs: int
 ) -> tuple[str, Network]:
-    """Return the loss and the network for a task; `n_outputs` is that of targets that are no classes."""
+    """Return the loss and the network for a task.
+
+    Parameters
+    ----------
+    classes : (n_classes,) ndarray or None
+    n_outputs : int
+        Number of targets of a sample; used if there are no classes.
+    """
     loss = _loss(options.loss, task)
     if options.label_smoothing and task != "classification":
         raise InvalidParameterError(f"label_smoothing: expected 0 for a {task}; received {options.label_smoothing!r}.")
     if classes is None:
         n_out = n_outputs
     else:
-        n_out = 1 if len(classes) == 2 and loss == "binary_cross_entropy" else len(classes)
+        n_out = 1 if len(classes) == 2 and get_loss(loss).targets.are_labels else len(classes)
     return loss, Network(
         (n_features, *_hidden(options.hidden), n_out),
         activation=options.activation[0] if len(options.activation) == 1 else options.activation,
@@ -56,20 +56,20 @@ def make_network(
 
 
 def choose_scale(options: TrainOptions, dtype: np.dtype[Any]) -> str:
-    """Return the scaling of the features."""
+    """Return the kind of scaling of the features; `dtype` is the dtype of the raw features."""
     return options.scale or ("divide:255" if dtype == np.uint8 else "standard")
 
 
 def scales_target(task: Task, loss: str, scale: str) -> bool:
-    """Return whether targets are scaled; a count or a rate has a zero that scaling would move."""
-    return task == "regression" and loss != "poisson" and scale != "none"
+    """Return whether targets are scaled: those of a regression, if features are scaled and the loss allows it."""
+    return task == "regression" and get_loss(loss).targets.may_be_scaled and scale != "none"
 
 
 def _loss(loss: str | None, task: Task) -> str:
-    fitting = _LOSSES[task]
+    fitting = fitting_losses(task)
     if loss is None:
         return fitting[0]
-    get_loss(loss)  # an unknown one is refused with all that there are
+    get_loss(loss)  # refuses an unknown name with the list of all losses
     if loss.partition(":")[0] not in fitting:
         raise InvalidParameterError(
             f"--loss: expected one of {', '.join(fitting)} for a {task}; received {loss!r}. "
@@ -83,12 +83,12 @@ def make_trainer(network: Network, backend: Backend, options: TrainOptions) -> T
     optimizer = options.optimizer
     if options.momentum is not None:
         name = optimizer.partition(":")[0]
-        with_momentum = [n for n, f in OPTIMIZERS.items() if "momentum" in inspect.signature(f).parameters]
+        with_momentum = [n for n, factory in OPTIMIZERS.items() if _MOMENTUM in options_of(factory)]
         if name in OPTIMIZERS and name not in with_momentum:
             raise InvalidParameterError(
-                f"--momentum: expected --optimizer {' or '.join(with_momentum)}; received {name!r}, which has none."
+                f"--momentum: expected --optimizer {' or '.join(with_momentum)}; received {name!r}."
             )
-        optimizer += f"{',' if ':' in optimizer else ':'}momentum={options.momentum!r}"
+        optimizer += f"{',' if ':' in optimizer else ':'}{_MOMENTUM}={options.momentum!r}"
     return Trainer(
         network,
         optimizer=optimizer,
@@ -108,12 +108,12 @@ def make_trainer(network: Network, backend: Backend, options: TrainOptions) -> T
 
 
 def choose_device(options: TrainOptions) -> str:
-    """Join ``--backend torch --device gpu:1 --precision tf32`` to ``torch:gpu:1@tf32``."""
+    """Return the device of ``--backend torch --device gpu:1 --precision tf32``: ``"torch:gpu:1@tf32"``."""
     device, at, precision = options.device.partition("@")
     if options.precision is not None:
         if at and precision != options.precision:
             raise InvalidParameterError(
-                f"precision: expected {precision!r}, that of --device {options.device}; received {options.precision!r}."
+                f"precision: expected {precision!r}, as in --device {options.device}; received {options.precision!r}."
             )
         at, precision = "@", options.precision
     if at and precision != "float32" and options.dtype == "float64":
@@ -135,5 +135,5 @@ def _hidden(text: str) -> tuple[int, ...]:
         return tuple(int(size) for size in text.split(","))
     except ValueError as exc:
         raise InvalidParameterError(
-            f"--hidden: expected the sizes of the hidden layers, as 256,128, or none; received {text!r}."
+            f"--hidden: expected the sizes of the hidden layers, such as 256,128, or none; received {text!r}."
         ) from exc

@@ -11,7 +11,7 @@ from typing import Any, Self
 from filelock import FileLock, Timeout
 
 from xpnet.errors import InvalidParameterError, XpnetError
-from xpnet.files import remove_parts, write_atomically, writing
+from xpnet.files import remove_temporary_files, write_atomically, writing
 from xpnet.training.callbacks import Callback
 
 __all__ = ["RunFolder", "choose_folder"]
@@ -86,7 +86,7 @@ class RunFolder(Callback):
             raise _cannot_make(self.path, exc) from exc
         self.lock()
         with writing(self.path):
-            remove_parts(self.path)
+            remove_temporary_files(self.path)
         write_atomically(self.path / "config.toml", self._config)
         self._begun = False
 

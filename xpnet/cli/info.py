@@ -58,7 +58,7 @@ def datasets() -> int:
     addresses = {}
     for info in DATASETS.values():
         size = (f"{info.samples:,}", str(info.features), str(info.classes or "-"))
-        source = info.source
+        source = info.origin
         if "://" in source:  # too long for a column
             addresses[info.name], source = source, "download"
         table.add_row(info.name, *size, info.licence, source)

@@ -11,8 +11,11 @@ import numpy as np
 from xpnet.backend import Backend, get_backend
 from xpnet.cli.choices import choose_device, choose_scale, make_network, make_trainer, scales_target
 from xpnet.cli.options import TrainOptions
-from xpnet.data.dataset import Dataset, Split, encode_targets, fit_scaler, infer_task, split
+from xpnet.data.dataset import Dataset
 from xpnet.data.named import load_dataset
+from xpnet.data.scaling import fit_scaler
+from xpnet.data.split import Split, split
+from xpnet.data.targets import encode_targets, infer_task
 from xpnet.model.model import Model
 from xpnet.training.callbacks import Callback
 from xpnet.training.early_stopping import get_early_stopping

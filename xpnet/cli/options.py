@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,9 +13,16 @@ import tomli_w
 from cyclopts import App, ArgumentCollection, Group, Parameter, Token
 from cyclopts.config import Dict
 
+from xpnet.backend.registry import list_backends
 from xpnet.cli.presets import PRESETS
 from xpnet.data.named import DATASETS
 from xpnet.errors import InvalidParameterError, UnknownNameError
+from xpnet.nn.activations import ACTIVATIONS
+from xpnet.nn.initializers import INITIALIZERS
+from xpnet.nn.losses import LOSSES
+from xpnet.nn.optimizers import OPTIMIZERS
+from xpnet.training.early_stopping import EARLY_STOPPING
+from xpnet.training.schedules import SCHEDULES
 
 __all__ = ["ResumeOptions", "TrainOptions", "fill_options", "name_option", "read_config", "whole", "write_config"]
 
@@ -25,13 +32,15 @@ _NETWORK = Group("Network", sort_key=3)
 _TRAINING = Group("Training", sort_key=4)
 _RUN = Group("Run", sort_key=5)
 
+_THREADS = "threads of BLAS and of all else [default: all processors]"
+
 
 def _option(group: Group, help_: str, **keywords: Any) -> Parameter:
     return Parameter(group=group, help=help_, **keywords)
 
 
 def whole(_: Any, tokens: Sequence[Token]) -> int:
-    """Convert to an integer; by itself the library would round 1.5 epochs to 2."""
+    """Convert to an integer; cyclopts by itself would round 1.5 epochs to 2."""
     text = tokens[0].value
     if not re.fullmatch(r"[+-]?[0-9]{1,18}", text):
         raise ValueError(f"expected a whole number; received {text!r}.")
@@ -42,98 +51,117 @@ def _whole_or_all(hint: Any, tokens: Sequence[Token]) -> int | str:
     return "all" if tokens[0].value == "all" else whole(hint, tokens)
 
 
+def _one_of(names: Iterable[str | None]) -> str:
+    """Return names as a help text lists them, each once."""
+    return ", ".join(dict.fromkeys(filter(None, names)))
+
+
+# The annotations below are evaluated when a command line is parsed, not at import (PEP 563): every help text lists what
+# is in the tables by then, and the registry of backends is read only when it is needed.
+
+
 @Parameter(name="*")
 @dataclass(frozen=True)
 class TrainOptions:
     """Options of a training run; None leaves the choice to the task, the data or the optimizer."""
 
     device: Annotated[str, _option(_WHERE, "[backend:]cpu|gpu|auto[:index][@precision]")] = "auto"
-    backend: Annotated[str | None, _option(_WHERE, "numpy, cupy, torch, jax, strict, or an installed one")] = None
-    dtype: Annotated[Literal["float32", "float64"], _option(_WHERE, "of parameters and computation")] = "float32"
+    backend: Annotated[str | None, _option(_WHERE, f"{_one_of(list_backends())} [default: by --device]")] = None
+    dtype: Annotated[Literal["float32", "float64"], _option(_WHERE, "dtype of parameters and computation")] = "float32"
     precision: Annotated[
         Literal["float32", "tf32", "bf16"] | None,
-        _option(_WHERE, "of the factors of float32 products, as in gpu@tf32 [default: float32]"),
+        _option(_WHERE, "precision of the factors of float32 matrix products, as in gpu@tf32 [default: float32]"),
     ] = None
-    seed: Annotated[int, _option(_WHERE, "of weights, parts, shuffles and dropout", converter=whole)] = 0
-    threads: Annotated[
-        int | None, _option(_WHERE, "of BLAS and all else [default: all processors]", converter=whole)
-    ] = None
+    seed: Annotated[int, _option(_WHERE, "random seed for weights, splits, shuffling and dropout", converter=whole)] = 0
+    threads: Annotated[int | None, _option(_WHERE, _THREADS, converter=whole)] = None
 
     data_dir: Annotated[Path | None, _option(_DATA, "folder with the IDX files of mnist or fashion-mnist")] = None
     target: Annotated[str | None, _option(_DATA, "target column, key or file")] = None
     task: Annotated[
         Literal["classification", "regression", "multilabel"] | None,
-        _option(_DATA, "[default: told from the target's type]"),
+        _option(_DATA, "[default: from the type of the target]"),
     ] = None
     scale: Annotated[
         str | None,
         _option(_DATA, "standard, minmax, divide:NUMBER or none [default: standard; divide:255 for bytes]"),
     ] = None
-    val_fraction: Annotated[float, _option(_DATA, "validation part of all samples")] = 0.1
-    test_fraction: Annotated[float, _option(_DATA, "test part, where the data have none of their own")] = 0.2
+    val_fraction: Annotated[float, _option(_DATA, "share of all samples for validation")] = 0.1
+    test_fraction: Annotated[
+        float, _option(_DATA, "share of all samples for testing, if the data have no test part")
+    ] = 0.2
 
     memory_limit: Annotated[
-        str | None, _option(_DATA, "read data in pieces where memory would exceed this: 512MB, 2GB")
+        str | None, _option(_DATA, "read the data in pieces if training would need more memory: 512MB, 2GB")
     ] = None
 
-    hidden: Annotated[str, _option(_NETWORK, "hidden layers: 256,128 or none")] = "128,64"
+    hidden: Annotated[str, _option(_NETWORK, "sizes of the hidden layers: 256,128 or none")] = "128,64"
     activation: Annotated[
         tuple[str, ...],
-        _option(_NETWORK, "of the hidden layers; repeat it to give each its own", show_default=", ".join),
+        _option(
+            _NETWORK,
+            f"{_one_of(ACTIVATIONS)}; repeat the option to give each hidden layer its own",
+            show_default=", ".join,
+        ),
     ] = ("relu",)
-    output: Annotated[str | None, _option(_NETWORK, "output function [default: by the loss]")] = None
-    init: Annotated[str | None, _option(_NETWORK, "initial weights [default: by the activation]")] = None
-    dropout: Annotated[float, _option(_NETWORK, "probability for hidden units")] = 0.0
-
-    loss: Annotated[
+    output: Annotated[
         str | None,
         _option(
-            _TRAINING,
-            "cross_entropy, binary_cross_entropy, squared_error, huber, poisson [default: by the task]",
+            _NETWORK,
+            f"output function: {_one_of(factory().output for factory in LOSSES.values())} where the loss needs it, "
+            "else any activation [default: by the loss]",
         ),
     ] = None
+    init: Annotated[str | None, _option(_NETWORK, f"{_one_of(INITIALIZERS)} [default: by the activation]")] = None
+    dropout: Annotated[float, _option(_NETWORK, "probability that a hidden unit is dropped")] = 0.0
+
+    loss: Annotated[str | None, _option(_TRAINING, f"{_one_of(LOSSES)} [default: by the task]")] = None
     reduction: Annotated[Literal["mean", "sum"], _option(_TRAINING, "of the loss over a batch")] = "mean"
-    label_smoothing: Annotated[float, _option(_TRAINING, "share of a target spread over all classes")] = 0.0
-    class_weight: Annotated[Literal["balanced"] | None, _option(_TRAINING, "[default: every sample weighs 1]")] = None
-    optimizer: Annotated[
-        str,
-        _option(_TRAINING, "sgd, momentum, nesterov, adam, adamw, rmsprop, adagrad; adam:beta_1=0.8"),
-    ] = "adam"
+    label_smoothing: Annotated[
+        float, _option(_TRAINING, "share of a target that is spread evenly over all classes")
+    ] = 0.0
+    class_weight: Annotated[Literal["balanced"] | None, _option(_TRAINING, "[default: every sample has weight 1]")] = (
+        None
+    )
+    optimizer: Annotated[str, _option(_TRAINING, f"{_one_of(OPTIMIZERS)}; with options: adam:beta_1=0.8")] = "adam"
     lr: Annotated[float | None, _option(_TRAINING, "learning rate [default: by the optimizer]")] = None
-    momentum: Annotated[float | None, _option(_TRAINING, "of momentum and nesterov [default: 0.9]")] = None
+    momentum: Annotated[
+        float | None, _option(_TRAINING, "momentum of the optimizers that have it [default: by the optimizer]")
+    ] = None
     schedule: Annotated[
         str,
-        _option(
-            _TRAINING,
-            "constant, inverse_scaling, adaptive, step, cosine, warmup; step:every=5,factor=0.5",
-        ),
+        _option(_TRAINING, f"of the learning rate: {_one_of(SCHEDULES)}; with options: step:every=5,factor=0.5"),
     ] = "constant"
     l2: Annotated[float, _option(_TRAINING, "penalty l2/2 sum W^2")] = 0.0
     l1: Annotated[float, _option(_TRAINING, "penalty l1 sum |W|")] = 0.0
     clip_norm: Annotated[float | None, _option(_TRAINING, "largest norm of the gradient")] = None
     batch_size: Annotated[
         int | Literal["all"] | None,
-        _option(_TRAINING, "samples a step [default: 32, or all if there are fewer]", converter=_whole_or_all),
+        _option(_TRAINING, "samples in a step [default: 32, or all if there are fewer]", converter=_whole_or_all),
     ] = None
     micro_batch: Annotated[
-        int | None, _option(_TRAINING, "samples of a batch held at once: less memory, same result", converter=whole)
+        int | None,
+        _option(_TRAINING, "samples of a batch that are processed at once: less memory, same result", converter=whole),
     ] = None
     epochs: Annotated[int, _option(_TRAINING, "passes over the training part", converter=whole)] = 20
     early_stopping: Annotated[
-        str | None, _option(_TRAINING, "loss, accuracy or r2 of the validation part; loss:patience=5")
+        str | None,
+        _option(
+            _TRAINING,
+            f"stop when this no longer improves: {_one_of(EARLY_STOPPING)}; with options: loss:patience=5",
+        ),
     ] = None
     on_divergence: Annotated[
         Literal["stop", "halve"],
         _option(_TRAINING, "stop, or halve: go back and halve the learning rate, at most 5 times"),
     ] = "stop"
 
-    preset: Annotated[str | None, _option(_RUN, f"{', '.join(PRESETS)}")] = None
+    preset: Annotated[str | None, _option(_RUN, _one_of(PRESETS))] = None
     config: Annotated[Path | None, _option(_RUN, "config.toml of a run, to repeat it")] = None
-    out: Annotated[Path | None, _option(_RUN, "folder for what the run leaves [default: runs/DATA-TIME]")] = None
+    out: Annotated[Path | None, _option(_RUN, "folder for the results [default: runs/DATA-TIME]")] = None
     checkpoint_every: Annotated[
-        str | None, _option(_RUN, "epochs, or 500steps, or 10min: write what xpnet resume goes on from")
+        str | None, _option(_RUN, "interval between checkpoints for xpnet resume: 1 (epoch), 500steps or 10min")
     ] = None
-    keep: Annotated[int, _option(_RUN, "checkpoints, the newest", converter=whole)] = 3
+    keep: Annotated[int, _option(_RUN, "number of newest checkpoints to keep", converter=whole)] = 3
     quiet: Annotated[bool, _option(_RUN, "no progress, no summary", show_default=False)] = False
     json: Annotated[bool, _option(_RUN, "one JSON object on stdout", show_default=False)] = False
 
@@ -141,24 +169,21 @@ class TrainOptions:
 @Parameter(name="*")
 @dataclass(frozen=True)
 class ResumeOptions:
-    """Options of a run that goes on; None leaves what it began with."""
+    """Options of a resumed run; None keeps the value that the run began with."""
 
-    device: Annotated[str | None, _option(_WHERE, "another one: [backend:]cpu|gpu|auto[:index]")] = None
-    epochs: Annotated[int | None, _option(_TRAINING, "another number to go on to", converter=whole)] = None
-    threads: Annotated[
-        int | None, _option(_WHERE, "of BLAS and all else [default: all processors]", converter=whole)
-    ] = None
+    device: Annotated[str | None, _option(_WHERE, "another device: [backend:]cpu|gpu|auto[:index]")] = None
+    epochs: Annotated[int | None, _option(_TRAINING, "another number of epochs", converter=whole)] = None
+    threads: Annotated[int | None, _option(_WHERE, _THREADS, converter=whole)] = None
     quiet: Annotated[bool, _option(_RUN, "no progress, no summary", show_default=False)] = False
     json: Annotated[bool, _option(_RUN, "one JSON object on stdout", show_default=False)] = False
 
 
-# Options that say where from, how to report and what one machine has, not what to compute: they are no part of a run's
-# configuration.
+# Options that do not change what is computed; they are not part of a run's configuration.
 _NOT_CONFIGURED = ("preset", "config", "out", "quiet", "json", "threads")
 
 
 _OPTIONS = {field.name: f"--{field.name.replace('_', '-')}" for field in fields(TrainOptions)}
-# What the library calls otherwise than the command line.
+# Options by the library's names of parameters, where these differ.
 _OPTIONS_BY_PARAMETER = {
     **_OPTIONS,
     "every": "--checkpoint-every",
@@ -173,7 +198,7 @@ _OPTIONS_BY_PARAMETER = {
 
 
 def name_option(message: str) -> str:
-    """Begin an error message with the option that the user typed, where it begins with the library's parameter."""
+    """Replace the library's parameter at the start of an error message by the option that the user typed."""
     parameter, _, rest = message.partition(": ")
     if parameter not in _OPTIONS_BY_PARAMETER:
         return message
@@ -181,7 +206,7 @@ def name_option(message: str) -> str:
 
 
 def fill_options(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-    """Fill the options that were not given from the configuration file, then from the preset (a hook of cyclopts)."""
+    """Fill options that were not given from the configuration file, then from the preset (a hook of cyclopts)."""
 
     def given(name: str) -> str | None:
         argument = arguments.get(f"--{name}", default=None)
@@ -219,14 +244,14 @@ def write_config(data: str, options: TrainOptions) -> bytes:
         if field.name in _NOT_CONFIGURED or value is None:
             continue
         name = field.name.replace("_", "-")
-        # The target of an .npy file is another file, which may be named from here.
+        # The target of an .npy file is another file, whose path may be relative.
         is_path = isinstance(value, Path) or (name == "target" and value.endswith(".npy") and Path(value).exists())
         values[name] = str(Path(value).resolve()) if is_path else value
     return tomli_w.dumps(values).encode()
 
 
 def read_config(path: Path) -> tuple[str, TrainOptions]:
-    """Return the data and the options of a configuration file, held to what the command line asks of them."""
+    """Return the data and the options of a configuration file, checked as on the command line."""
     app = App(config=fill_options, default_parameter=Parameter(negative=()), result_action="return_value")
     defaults = TrainOptions()
 

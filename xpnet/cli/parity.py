@@ -10,9 +10,9 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from xpnet.backend import Backend, get_backend
-from xpnet.bench.contenders import Missing, resolve
+from xpnet.bench.implementations import Unavailable, resolve
 from xpnet.bench.parity import TOLERANCES, Case, Comparison, compare, sweep_cases
-from xpnet.bench.report import Grid
+from xpnet.bench.report import TextTable
 from xpnet.cli import plots
 from xpnet.cli.job import prepare
 from xpnet.cli.options import TrainOptions, whole
@@ -22,7 +22,7 @@ from xpnet.errors import DeviceUnavailableError, InvalidParameterError
 __all__ = ["parity"]
 
 _DISAGREES = 1
-_WHAT = "max |a - b| / max |b|, b being"
+_MEASURE = "max |a - b| / max |b|, where b is"
 
 
 def parity(
@@ -35,46 +35,49 @@ def parity(
     json: Annotated[bool, Parameter(show_default=False)] = False,
     out: Path | None = None,
 ) -> int:
-    """Train the same run on each device, and show how far each differs from the first; exit 1 where one does not agree.
+    """Train the same run on each device, and show how much each result differs from the first device's.
 
-    A run of several epochs, then small ones that cover every activation, loss and optimizer, and dropout; each in
-    float64 and float32.
+    The command trains one run of several epochs, and small runs that cover every activation, loss and optimizer, and
+    dropout. All of them are trained in float64 and in float32. The exit code is 1 if a difference exceeds its
+    tolerance.
 
     Parameters
     ----------
     data : str
-        A name that `xpnet datasets` lists, or a file or folder.
+        A name that `xpnet datasets` lists, or a file or folder
     devices : str
-        [backend:]cpu|gpu|auto[:index], joined by commas; the others are held to the first.
+        [backend:]cpu|gpu|auto[:index], joined by commas; the others are compared with the first.
     epochs : int
-        Of the longer run. Training amplifies rounding, and the tolerances are meant for few.
+        Epochs of the longer run. The tolerances are meant for a few epochs, because training amplifies rounding.
     seed : int
-        Of weights, shuffles and dropout masks
+        Random seed for weights, shuffling and dropout
     data_dir : Path
         Folder with the IDX files of mnist or fashion-mnist
     json : bool
-        One JSON object on stdout.
+        Print one JSON object instead of tables.
     out : Path
         Folder for parity.json, parity.md and, with the extra plot, parity.png
     """
     names = list(filter(None, devices.split(",")))
     if not names:
-        raise InvalidParameterError(f"--devices: expected devices joined by commas, as cpu,gpu; received {devices!r}.")
+        raise InvalidParameterError(
+            f"--devices: expected devices joined by commas, such as cpu,gpu; received {devices!r}."
+        )
     first, *others = names
-    reference = get_backend(first)  # without which there is nothing to compare with
+    reference = get_backend(first)  # without it there is nothing to compare with, so its errors are raised
     found = resolve(others, ())
-    missing = [each for each in found if isinstance(each, Missing)]
-    backends = [reference, *(each.backend for each in found if not isinstance(each, Missing) and each.backend)]
+    missing = [each for each in found if isinstance(each, Unavailable)]
+    backends = [reference, *(each.backend for each in found if not isinstance(each, Unavailable) and each.backend)]
     job = prepare(data, TrainOptions(device=first, epochs=epochs, seed=seed, data_dir=data_dir))
     open_results(out, "parity")
     x, y = job.model.features(job.parts.x_train), job.model.targets(job.parts.y_train)
     main = Case(job.dataset.name, replace(job.trainer, batch_size="auto"), x, y)
     cases = list(sweep_cases(x, y, seed))
-    # A long row by itself: how the difference grows from epoch to epoch. One of the sweep is a figure a device.
+    # The longer run shows how the differences grow from epoch to epoch; a small run gives one number for each device.
     by_dtype = {dtype: list(compare(main, backends, dtype)) for dtype in TOLERANCES}
     swept = {dtype: [[*compare(case, backends, dtype)] for case in cases] for dtype in TOLERANCES}
-    grids = [_main_grid(main, reference, dtype, rows, missing) for dtype, rows in by_dtype.items()]
-    grids += [_sweep_grid(reference, backends[1:], dtype, rows) for dtype, rows in swept.items()]
+    tables = [_main_table(main, reference, dtype, rows, missing) for dtype, rows in by_dtype.items()]
+    tables += [_sweep_table(reference, backends[1:], dtype, rows) for dtype, rows in swept.items()]
     compared = [row for rows in by_dtype.values() for row in rows]
     compared += [row for rows in swept.values() for each in rows for row in each]
     verdict = _verdict(compared, missing)
@@ -82,26 +85,28 @@ def parity(
     if json:
         print(json_.dumps(values))
     else:
-        for grid in grids:
-            if grid.rows:
-                show(grid)
+        for table in tables:
+            if table.rows:
+                show(table)
         say([verdict])
     png = plots.parity_png(by_dtype) if out and plots.is_available() and len(backends) > 1 else None
-    write_results(out, "parity", values, [grid for grid in grids if grid.rows], [verdict], png)
+    write_results(out, "parity", values, [table for table in tables if table.rows], [verdict], png)
     if not compared:
         raise DeviceUnavailableError(
-            f"nothing was compared: expected another usable device than {reference.name}; received --devices "
-            f"{devices}. Run `xpnet devices` to see what there is."
+            f"nothing was compared: expected a usable device besides {reference.name}; received --devices {devices}. "
+            "Run `xpnet devices` to list the devices."
         )
     return 0 if all(row.agrees for row in compared) else _DISAGREES
 
 
-def _main_grid(main: Case, reference: Backend, dtype: str, rows: list[Comparison], missing: list[Missing]) -> Grid:
+def _main_table(
+    main: Case, reference: Backend, dtype: str, rows: list[Comparison], missing: list[Unavailable]
+) -> TextTable:
     network, trainer = main.trainer.network, main.trainer
     sizes = "-".join(map(str, network.layer_sizes))
     title = (
         f"{main.name}: {sizes} {network.activation}, {network.loss}, {trainer.optimizer}, seed {trainer.seed}, "
-        f"{dtype}, {_WHAT} {reference.name}; tolerance {TOLERANCES[dtype]:g}"
+        f"{dtype}, {_MEASURE} {reference.name}; tolerance {TOLERANCES[dtype]:g}"
     )
     cells: list[tuple[str, ...]] = []
     for row in rows:
@@ -111,26 +116,28 @@ def _main_grid(main: Case, reference: Backend, dtype: str, rows: list[Comparison
             verdict = "ok" if max(each) <= row.tolerance else "FAILED"
             cells.append((row.device, str(epoch), *(f"{value:.1e}" for value in each), verdict))
     cells += [(each.name, each.reason) for each in missing]
-    return Grid(title, ("device", "epoch", "loss curve", "parameters", "predictions", ""), cells)
+    return TextTable(title, ("device", "epoch", "loss curve", "parameters", "predictions", ""), cells)
 
 
-def _sweep_grid(reference: Backend, others: list[Backend], dtype: str, cases: list[list[Comparison]]) -> Grid:
-    title = f"one epoch of each, {dtype}, the largest of the three, {_WHAT} {reference.name}"
+def _sweep_table(reference: Backend, others: list[Backend], dtype: str, cases: list[list[Comparison]]) -> TextTable:
+    title = (
+        f"one epoch each, {dtype}, largest difference of loss, parameters and predictions, {_MEASURE} {reference.name}"
+    )
     cells: list[tuple[str, ...]] = []
     for rows in cases if others else ():
         found = (row.reason or f"{row.worst:.1e}" + ("" if row.agrees else " FAILED") for row in rows)
         cells.append((rows[0].case, *found))
-    return Grid(title, ("run", *(backend.name for backend in others)), cells)
+    return TextTable(title, ("run", *(backend.name for backend in others)), cells)
 
 
-def _verdict(compared: list[Comparison], missing: list[Missing]) -> str:
+def _verdict(compared: list[Comparison], missing: list[Unavailable]) -> str:
     agree = sum(row.agrees for row in compared)
     limits = ", ".join(f"{limit:g} in {dtype}" for dtype, limit in TOLERANCES.items())
-    absent = f"; {len(missing)} devices are missing" if missing else ""
-    return f"{agree} of {len(compared)} runs agree with the first device to {limits}{absent}"
+    absent = f"; {len(missing)} devices are not available" if missing else ""
+    return f"{agree} of {len(compared)} runs agree with the first device within {limits}{absent}"
 
 
-def _as_json(main: Case, reference: Backend, compared: list[Comparison], missing: list[Missing]) -> dict[str, Any]:
+def _as_json(main: Case, reference: Backend, compared: list[Comparison], missing: list[Unavailable]) -> dict[str, Any]:
     def plain(value: float) -> float | str:
         return value if value < float("inf") else "inf"  # JSON has no infinity
 
@@ -148,7 +155,7 @@ def _as_json(main: Case, reference: Backend, compared: list[Comparison], missing
         "epochs": trainer.epochs,
         "seed": trainer.seed,
         "reference": reference.name,
-        "definition": f"{_WHAT} the reference",
+        "definition": f"{_MEASURE} the reference",
         "comparisons": rows,
         "missing": [each._asdict() for each in missing],
     }

@@ -1,4 +1,4 @@
-"""Pictures of a run, with the extra ``plot``."""
+"""Pictures of runs and of results, drawn with Matplotlib (the extra ``plot``)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from xpnet.bench.parity import Comparison
-from xpnet.bench.results import Table
+from xpnet.bench.results import WorkloadResults
 from xpnet.bench.sweep import Sweep
 from xpnet.training.callbacks import EpochRecord
 
-__all__ = ["confusion_matrix_png", "curves_png", "is_available", "ladder_png", "parity_png", "sweeps_png"]
+__all__ = ["confusion_matrix_png", "curves_png", "is_available", "parity_png", "sweeps_png", "workloads_png"]
 
 _MOST_CLASSES_WITH_NUMBERS = 20
 _MOST_EPOCHS_WITH_POINTS = 30
@@ -22,18 +22,18 @@ _LONGEST_NAME = 12
 
 
 def is_available() -> bool:
-    """Whether the extra is installed."""
+    """Return whether Matplotlib is installed."""
     from importlib.util import find_spec
 
     return find_spec("matplotlib") is not None
 
 
 def curves_png(history: Sequence[EpochRecord], metric: str) -> bytes:
-    """Draw loss and, where there is a validation part, its loss and score by epoch."""
+    """Draw the training loss and, if there is a validation part, its loss and score by epoch."""
     figure = _figure(8, 3.2)
     epochs = [record.epoch for record in history]
     validation = [record.validation for record in history if record.validation]
-    style = {"marker": "."} if len(epochs) < _MOST_EPOCHS_WITH_POINTS else {}  # one point makes no line
+    style = {"marker": "."} if len(epochs) < _MOST_EPOCHS_WITH_POINTS else {}  # a single point makes no line
     left, *right = figure.subplots(1, 2 if validation else 1, squeeze=False)[0]
     left.plot(epochs, [record.loss for record in history], label="training", **style)
     left.set(xlabel="epoch", ylabel="loss")
@@ -49,7 +49,7 @@ def curves_png(history: Sequence[EpochRecord], metric: str) -> bytes:
 
 
 def confusion_matrix_png(true: np.ndarray, predicted: np.ndarray, labels: np.ndarray, part: str) -> bytes:
-    """Draw the confusion matrix of class labels: rows are true, columns predicted."""
+    """Draw the confusion matrix of class labels; rows are true classes, columns predicted ones."""
     from sklearn.metrics import confusion_matrix
 
     matrix = confusion_matrix(true, predicted, labels=labels)
@@ -62,7 +62,7 @@ def confusion_matrix_png(true: np.ndarray, predicted: np.ndarray, labels: np.nda
     if len(labels) <= _MOST_CLASSES_WITH_NUMBERS:
         ticks = np.arange(len(labels))
         names = [name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}..." for name in map(str, labels)]
-        # Labels are text as it is: a dollar sign begins no formula.
+        # Labels are plain text, so a dollar sign must not start a formula.
         axes.set_xticks(ticks, names, rotation=45 if max(map(len, names)) > 2 else 0, parse_math=False)
         axes.set_yticks(ticks, names, parse_math=False)
         for (row, column), count in np.ndenumerate(matrix):
@@ -72,34 +72,34 @@ def confusion_matrix_png(true: np.ndarray, predicted: np.ndarray, labels: np.nda
     return _png(figure)
 
 
-def ladder_png(tables: Sequence[Table]) -> bytes:
-    """Draw the time of a step by rung, with its quartiles, and the products alone as a line below them."""
-    figure = _figure(3 + 1.2 * len(tables), 4)
+def workloads_png(results: Sequence[WorkloadResults]) -> bytes:
+    """Draw the step times of each workload with quartiles, and the matrix products alone as a dotted line."""
+    figure = _figure(3 + 1.2 * len(results), 4)
     axes = figure.subplots()
-    names = list(dict.fromkeys(row.name for table in tables for row in table.rows if row.seconds))
+    names = list(dict.fromkeys(row.name for each in results for row in each.rows if row.seconds))
     width = 0.8 / len(names)
     for i, name in enumerate(names):
         places, steps = [], []
-        for place, table in enumerate(tables):
-            for row in table.rows:
+        for place, each in enumerate(results):
+            for row in each.rows:
                 if row.name == name and row.seconds:
                     places.append(place - 0.4 + (i + 0.5) * width)
                     steps.append([seconds * 1e6 for seconds in row.step])
         medians, lows, highs = np.asarray(steps).T
         axes.bar(places, medians, width, yerr=(medians - lows, highs - medians), label=name)
-    for place, table in enumerate(tables):
-        floors = [np.median(row.floor) * 1e6 for row in table.rows if row.floor]
-        label = {"label": "products alone"} if place == 0 else {}
-        axes.hlines(floors[:1], place - 0.45, place + 0.45, color="black", linestyle="dotted", **label)
-    axes.set(ylabel="µs a step", yscale="log")
-    axes.set_xticks(range(len(tables)), [table.rung.name for table in tables])
+    for place, each in enumerate(results):
+        bounds = [np.median(row.matmul_bound) * 1e6 for row in each.rows if row.matmul_bound]
+        label = {"label": "matrix products alone"} if place == 0 else {}
+        axes.hlines(bounds[:1], place - 0.45, place + 0.45, color="black", linestyle="dotted", **label)
+    axes.set(ylabel="µs per step", yscale="log")
+    axes.set_xticks(range(len(results)), [each.workload.name for each in results])
     axes.grid(axis="y", alpha=0.3)
     axes.legend()
     return _png(figure)
 
 
 def sweeps_png(sweeps: Sequence[Sweep]) -> bytes:
-    """Draw samples a second by the swept value, and mark where another overtakes the first."""
+    """Draw samples per second by the swept size, and mark where a device becomes faster than the first."""
     figure = _figure(6, 4 * len(sweeps))
     for axes, sweep in zip(figure.subplots(len(sweeps), squeeze=False)[:, 0], sweeps, strict=True):
         for name, speeds in sweep.speeds.items():
@@ -109,17 +109,19 @@ def sweeps_png(sweeps: Sequence[Sweep]) -> bytes:
         for first, other, at in sweep.crossings():
             if at is not None:
                 axes.axvline(at, color="gray", linestyle="dashed", label=f"{other} over {first}: {at:,.0f}")
-        axes.set(xlabel=sweep.axis.replace("-", " "), ylabel="samples/s", xscale="log", yscale="log", title=sweep.rung)
+        axes.set(
+            xlabel=sweep.axis.replace("-", " "), ylabel="samples/s", xscale="log", yscale="log", title=sweep.workload
+        )
         axes.grid(alpha=0.3)
         axes.legend()
     return _png(figure)
 
 
 def parity_png(by_dtype: Mapping[str, Sequence[Comparison]]) -> bytes:
-    """Draw the largest difference of each device by epoch, with the tolerance as a line: a panel a dtype."""
+    """Draw the largest difference of each device by epoch, with the tolerance as a line; one panel for each dtype."""
     figure = _figure(4.5 * len(by_dtype), 3.5)
     for axes, (dtype, rows) in zip(figure.subplots(1, len(by_dtype), squeeze=False)[0], by_dtype.items(), strict=True):
-        least = np.finfo(dtype).eps / 8  # equal bits have no place on a logarithmic axis
+        least = np.finfo(dtype).eps / 8  # a logarithmic axis has no place for 0
         for row in rows:
             worst = [max(*each, least) for each in row.differences]
             axes.plot(range(1, 1 + len(worst)), worst, marker=".", label=row.device)
@@ -133,7 +135,7 @@ def parity_png(by_dtype: Mapping[str, Sequence[Comparison]]) -> bytes:
 
 
 def _figure(width: float, height: float) -> Any:
-    # A figure of its own, without pyplot: no global state, no window, no choice of a display.
+    # Without pyplot there is no global state, no window, and no need for a display.
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), dpi=120, layout="constrained")
@@ -142,6 +144,6 @@ def _figure(width: float, height: float) -> Any:
 def _png(figure: Any) -> bytes:
     stream = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # a label in a script without a font
+        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # no font has the glyphs of this label
         figure.savefig(stream, format="png")
     return stream.getvalue()

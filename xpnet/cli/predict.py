@@ -21,7 +21,7 @@ from xpnet.errors import DataError
 from xpnet.files import write_atomically
 from xpnet.model.model import Model
 from xpnet.model.model_file import load_model
-from xpnet.threads import threads_limited
+from xpnet.threads import limit_threads
 from xpnet.training.progress import METRIC_NAMES
 
 __all__ = ["evaluate", "predict"]
@@ -56,7 +56,7 @@ def predict(
     data_dir : Path
         Folder with the IDX files of mnist or fashion-mnist.
     """
-    with threads_limited(threads):
+    with limit_threads(threads):
         loaded = load_model(model)
         backend = get_backend(device)
         x, _, _ = _read(loaded, data, data_dir)
@@ -103,7 +103,7 @@ def evaluate(
     json : bool
         One JSON object on stdout.
     """
-    with threads_limited(threads):
+    with limit_threads(threads):
         loaded = load_model(model)
         backend = get_backend(device)
         x, y, part = _read(loaded, data, data_dir)

@@ -1,4 +1,4 @@
-"""Textbook networks: options of `xpnet train`, each with the figure that it is known to reach."""
+"""Presets: options of `xpnet train` for textbook networks, each with the score that it reaches."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ __all__ = ["PRESETS", "Preset"]
 
 
 class Preset(NamedTuple):
-    """Options, and what the test part is expected to give: accuracy, or R2 for house-price."""
+    """Options of `xpnet train`, and the expected score on the test part: accuracy, or R2 for house-price."""
 
     expected: float
     options: dict[str, Any]
 
 
 PRESETS: dict[str, Preset] = {
-    # Nielsen, Neural Networks and Deep Learning (2015), chapter 1, on digits of 8 x 8 pixels. With some seeds an
-    # output starts so saturated that squared error hardly moves it, and that class stays unlearned.
+    # Nielsen, Neural Networks and Deep Learning (2015), chapter 1, on digits of 8 x 8 pixels. With some seeds an output
+    # is saturated at the start, squared error hardly changes it, and its class is not learned.
     "sigmoid-mse": Preset(
         0.96,
         {
@@ -34,7 +34,7 @@ PRESETS: dict[str, Preset] = {
             "test-fraction": 297 / 1797,
         },
     ),
-    # The reduction matters: with the mean in place of the sum the same run ends near 68 %.
+    # The reduction matters: with the mean instead of the sum the same run reaches only about 68 %.
     "digits-15": Preset(
         0.88,
         {

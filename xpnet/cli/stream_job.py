@@ -13,12 +13,20 @@ from xpnet.backend import Backend, get_backend
 from xpnet.cli.choices import choose_device, choose_scale, make_network, make_trainer, scales_target
 from xpnet.cli.job import PARTS, Job, Scores, prepare, train
 from xpnet.cli.options import TrainOptions
-from xpnet.data.dataset import check_data, encode_targets
+from xpnet.data.checks import check_data
 from xpnet.data.downloads import REMOTES, locate
 from xpnet.data.named import DATASETS
 from xpnet.data.scaling import Moments, scaler_from_moments
-from xpnet.data.streams import BUFFER_BYTES, Part, Parts, Source, is_folder_of_files, open_sources, split_source
-from xpnet.data.targets import TargetSummary
+from xpnet.data.streams import (
+    BUFFER_BYTES,
+    Source,
+    SourceSplit,
+    SourceSubset,
+    is_folder_of_files,
+    open_sources,
+    split_source,
+)
+from xpnet.data.targets import TargetSummary, encode_targets
 from xpnet.errors import DataError, InvalidParameterError, size_text
 from xpnet.memory import current_bytes, parse_size
 from xpnet.model.model import Model
@@ -43,7 +51,7 @@ class StreamJob:
     Attributes
     ----------
     name : str
-    parts : Parts
+    parts : SourceSplit
         Raw features and raw targets.
     model : Model
     trainer : Trainer
@@ -51,7 +59,7 @@ class StreamJob:
     """
 
     name: str
-    parts: Parts
+    parts: SourceSplit
     model: Model
     trainer: Trainer
     backend: Backend
@@ -155,14 +163,14 @@ def _of_training(trainer: Trainer, n_samples: int, *, checkpoints: bool) -> int:
     To go back to after a divergence there is a state more, two while it is taken; a checkpoint is a state once more.
     """
     network = trainer.network
-    slots = len(get_optimizer(trainer.optimizer).init(np, np.zeros(1, np.float32), 1).slots)
+    slots = len(get_optimizer(trainer.optimizer).slots)
     batch = int({"auto": 32, None: n_samples}.get(trainer.batch_size, trainer.batch_size))  # type: ignore[arg-type]
     copies = 6 + slots + 2 * (1 + slots) * (trainer.on_divergence == "halve") + (4 + 2 * slots) * checkpoints
     parameters = network.n_parameters * copies * np.dtype(trainer.dtype).itemsize
     return parameters + step_bytes(network, min(trainer.micro_batch or batch, batch, n_samples), trainer.dtype)
 
 
-def _make_model(training: Part, source: Source, options: TrainOptions) -> Model:
+def _make_model(training: SourceSubset, source: Source, options: TrainOptions) -> Model:
     """Look at all the data once: the task, the classes, and the scaling of the training part."""
     targets = TargetSummary()
     moments, of_targets, scale = Moments(source.n_features), Moments(0), ""

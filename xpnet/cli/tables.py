@@ -1,4 +1,4 @@
-"""Tables of results in the terminal, and the files that keep them."""
+"""Tables of results on the terminal, and files of results."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from rich.text import Text
 
 import xpnet
 from xpnet.bench.machine import machine
-from xpnet.bench.report import Grid, markdown
+from xpnet.bench.report import TextTable, markdown
 from xpnet.errors import InvalidParameterError
 from xpnet.files import write_atomically, writing
 
 __all__ = ["open_results", "say", "show", "write_results"]
 
-_WIDE = 240  # columns, where no terminal says how many: a file or a pipe has no edge
+_WIDE = 240  # columns of a file or a pipe, which have no width
 
 
-def show(grid: Grid) -> None:
-    """Print a table, plain and as wide as it is where there is no terminal."""
+def show(text: TextTable) -> None:
+    """Print a table; without a terminal it is plain and as wide as needed."""
     console = _console()
-    table = Table(*grid.columns, box=box.SIMPLE_HEAD)
+    table = Table(*text.columns, box=box.SIMPLE_HEAD)
     for column in table.columns[1:]:
         column.justify = "right"
-    for row in grid.rows:
-        if len(row) == len(grid.columns):
+    for row in text.rows:
+        if len(row) == len(text.columns):
             table.add_row(*map(Text, row))
-    console.print(Text(grid.title))
+    console.print(Text(text.title))
     console.print(table)
-    for row in grid.rows:  # a reason would make a column as wide as itself
-        if len(row) < len(grid.columns):
+    for row in text.rows:  # a long reason in a column would make the table too wide
+        if len(row) < len(text.columns):
             console.print(Text("  " + ": ".join(row)), soft_wrap=True)
 
 
 def say(lines: Sequence[str]) -> None:
-    """Print lines, which wrap nowhere."""
+    """Print lines without wrapping them."""
     for line in lines:
         _console().print(Text(line), soft_wrap=True)
 
@@ -52,12 +52,12 @@ def _console() -> Console:
 
 
 def open_results(out: Path | None, name: str) -> None:
-    """Make the folder of the results: before the work, not after it.
+    """Create the folder of the results, before the work starts.
 
     Raises
     ------
     InvalidParameterError
-        It has results of that name already.
+        The folder already has results of this name.
     """
     if out is None:
         return
@@ -71,17 +71,17 @@ def write_results(
     out: Path | None,
     name: str,
     values: dict[str, Any],
-    grids: Sequence[Grid],
+    tables: Sequence[TextTable],
     remarks: Sequence[str],
     png: bytes | None,
 ) -> None:
-    """Write ``NAME.json``, ``NAME.md`` and, where it is given, ``NAME.png``, each with what the machine is."""
+    """Write ``NAME.json``, ``NAME.md`` and, if there is a picture, ``NAME.png``; the first two describe the machine."""
     if out is None:
         return
     about = machine()
     files = {
         f"{name}.json": json.dumps({**values, "xpnet": xpnet.__version__, "machine": about}, indent=1).encode(),
-        f"{name}.md": markdown(f"xpnet {name}", about, grids, remarks).encode(),
+        f"{name}.md": markdown(f"xpnet {name}", about, tables, remarks).encode(),
     }
     if png is not None:
         files[f"{name}.png"] = png

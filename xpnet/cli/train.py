@@ -21,7 +21,7 @@ from xpnet.files import write_atomically
 from xpnet.memory import peak_bytes
 from xpnet.model.model import Model
 from xpnet.model.model_file import save_model
-from xpnet.threads import threads_limited
+from xpnet.threads import limit_threads
 from xpnet.training.callbacks import Callback, Interrupt
 from xpnet.training.checkpoint import Checkpoint
 from xpnet.training.metrics_file import MetricsFile
@@ -45,7 +45,7 @@ def train(data: str = "digits", *, options: TrainOptions = _DEFAULTS) -> int:
         A name that `xpnet datasets` lists; a .csv, .npz, .npy, .parquet, .arrow or .libsvm file; a folder of IDX
         files, or of files of one of these kinds, which are read in pieces.
     """
-    with threads_limited(options.threads):
+    with limit_threads(options.threads):
         job = prepare_within(data, options)
         with RunFolder(choose_folder(options.out, job.name), _config(data, job, options)) as folder:
             return _run(job, options, folder)
@@ -71,7 +71,7 @@ def resume(run: Path, *, options: ResumeOptions = _RESUME_DEFAULTS) -> int:
         raise InvalidParameterError(
             f"{run}: expected a run with checkpoints; received one without. Train with --checkpoint-every."
         )
-    with threads_limited(options.threads):
+    with limit_threads(options.threads):
         job = prepare_within(data, configured)
         with RunFolder(run, _config(data, job, configured)) as folder:
             folder.lock()

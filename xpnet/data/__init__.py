@@ -1,1 +1,1 @@
-"""Tables and arrays: reading, encoding, scaling, splitting, named data sets, and streams of blocks."""
+"""Tables and arrays: reading, checking, encoding, scaling, splitting, named data sets, and streams of blocks."""

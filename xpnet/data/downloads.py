@@ -1,4 +1,4 @@
-"""Where the files of MNIST and Fashion-MNIST are: in a folder of the user's or the system's, or fetched."""
+"""The files of MNIST and Fashion-MNIST: found in a local folder, or downloaded."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from xpnet.errors import DataError
 
 __all__ = ["REMOTES", "Remote", "locate"]
 
-_SYSTEM_FOLDER = Path("/usr/share/datasets")  # where Debian's dataset-fashion-mnist puts its files
+_SYSTEM_FOLDER = Path("/usr/share/datasets")  # the folder of Debian's package dataset-fashion-mnist
 _TIMEOUT = 10.0  # seconds without an answer
 _LABELS = IDX_NAMES[3]  # the smallest of the four files
 
 
 @dataclass(frozen=True)
 class Remote:
-    """Files to be had from a server.
+    """Files on a server.
 
     Attributes
     ----------
     base_url : str
-        Ends in a slash.
+        The address of their folder, with a slash at the end.
     files : dict of str to str
-        The SHA-256 of each file.
+        The SHA-256 hash of each file, by name.
     """
 
     base_url: str
@@ -57,10 +57,10 @@ REMOTES: dict[str, Remote] = {
 
 
 def locate(name: str, data_dir: Path | None) -> Path:
-    """Return the folder that holds the files of that data set, fetching them where no folder does.
+    """Return the folder that holds the files of a data set; download them if there is no such folder.
 
-    Looked for in `data_dir`, ``$XPNET_DATA`` and Debian's folder, each in a subfolder of the set's name and then
-    directly; fetched into the user's cache folder.
+    The function searches `data_dir`, ``$XPNET_DATA`` and Debian's folder, in each first the subfolder `name` and then
+    the folder itself. Downloads go to the user's cache folder.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def locate(name: str, data_dir: Path | None) -> Path:
     Raises
     ------
     DataError
-        `data_dir` is no folder; or the files are nowhere and cannot be fetched.
+        `data_dir` is not a folder, or the files are not found and cannot be downloaded.
     """
     if data_dir is not None and not data_dir.is_dir():
         raise DataError(f"{data_dir}: no such folder: expected one that holds the files of {name}")
@@ -79,13 +79,13 @@ def locate(name: str, data_dir: Path | None) -> Path:
     roots = [data_dir, Path(variable) if variable else None, _SYSTEM_FOLDER]
     folders = [folder for root in roots if root is not None for folder in (root / name, root)]
     for folder in folders:
-        if any(find_idx(folder, file) for file in IDX_NAMES) and not _is_another(name, folder):
+        if any(find_idx(folder, file) for file in IDX_NAMES) and not _is_other_dataset(name, folder):
             return folder
     return _fetch(name, folders)
 
 
-def _is_another(name: str, folder: Path) -> bool:
-    """Tell whether the files, whose names are the same for every set, are those of another set in the table."""
+def _is_other_dataset(name: str, folder: Path) -> bool:
+    """Return whether a folder holds another data set of the table, whose files have the same names."""
     path = folder / f"{_LABELS}.gz"
     if not path.is_file():
         return False
@@ -96,33 +96,33 @@ def _is_another(name: str, folder: Path) -> bool:
 def _fetch(name: str, folders: list[Path]) -> Path:
     remote = REMOTES[name]
     by_hand = f"put {', '.join(remote.files)} from {remote.base_url} in a folder and give it as data_dir or $XPNET_DATA"
-    looked = f"{name} is in none of {', '.join(map(str, folders))}"
+    searched = f"{name} is in none of {', '.join(map(str, folders))}"
     try:
         import pooch
     except ImportError as exc:
-        raise DataError(f"{looked}, and fetching needs pooch: pip install pooch; or {by_hand}") from exc
-    # Its lines on stderr would tell what the progress bar tells.
+        raise DataError(f"{searched}, and the download needs pooch: pip install pooch; or {by_hand}") from exc
+    # Its messages on stderr would repeat what the progress bar shows.
     pooch.get_logger().setLevel("WARNING")
     folder = Path(pooch.os_cache("xpnet")) / name
     fetcher = pooch.create(path=folder, base_url=remote.base_url, registry=remote.files)
     for file in remote.files:
-        bar: Any = _DownloadBar(f"{name} {file}")  # pooch's annotations know neither its own bars nor downloaders
+        bar: Any = _DownloadBar(f"{name} {file}")  # pooch's annotations lack these types
         downloader: Any = pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 16, timeout=_TIMEOUT)
         try:
             fetcher.fetch(file, downloader=downloader)
-        except (OSError, ValueError) as exc:  # the network's errors are OSErrors; a wrong hash is a ValueError
+        except (OSError, ValueError) as exc:  # network errors are OSErrors, a wrong hash is a ValueError
             response = getattr(exc, "response", None)
             if response is not None:
-                response.close()  # pooch leaves a refused one open
+                response.close()  # pooch does not close it
             reason = " ".join(str(exc).split())
-            raise DataError(f"{looked}, and fetching {file} failed ({reason:.500}); {by_hand}") from exc
+            raise DataError(f"{searched}, and the download of {file} failed ({reason:.500}); {by_hand}") from exc
         finally:
             bar.close()
     return folder
 
 
 class _DownloadBar:
-    """What pooch asks of a progress bar: total, update, reset, close; shown on a terminal only."""
+    """A progress bar with the interface that pooch expects; it is shown on a terminal only."""
 
     def __init__(self, label: str) -> None:
         from rich.console import Console

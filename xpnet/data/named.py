@@ -28,45 +28,46 @@ class DatasetInfo:
     ----------
     name : str
     samples, features : int
-        The test part, where there is one of its own, is not counted.
+        Without the test part that comes with some data sets.
     classes : int
         0 for regression.
-    source, licence, description : str
+    origin, licence, description : str
+        `origin` is a name or the address of the files.
     load : callable
-        Takes the folder given by the user, or None, and returns the `Dataset`.
+        Takes the user's data folder, or None, and returns the `Dataset`.
     """
 
     name: str
     samples: int
     features: int
     classes: int
-    source: str
+    origin: str
     licence: str
     description: str
     load: Callable[[Path | None], Dataset]
 
 
 def load_dataset(name_or_path: str, *, data_dir: str | Path | None = None, target: str | None = None) -> Dataset:
-    """Load a named data set, or read the file or folder of that path.
+    """Load a named data set, or read a file or folder.
 
-    A name goes before a path: for a folder called ``digits`` write ``./digits``.
+    A name takes precedence over a path: for a folder called ``digits`` write ``./digits``.
 
     Parameters
     ----------
     name_or_path : str
     data_dir : str or Path, optional
-        Where mnist and fashion-mnist are looked for first: in that folder or in one of the set's name in it.
+        The first folder in which mnist and fashion-mnist are searched, either directly or in a subfolder of that name.
     target : str, optional
-        The target of a file, see `xpnet.data.readers.read_dataset`; a named data set has its own.
+        The target of a file, see `xpnet.data.readers.read_dataset`. It must be omitted for a named data set.
 
     Raises
     ------
     UnknownNameError
-        Neither a name nor a path.
+        `name_or_path` is neither a known name nor a path.
     InvalidParameterError
-        A target for a named data set.
+        `target` is given for a named data set.
     DataError
-        As `read_dataset`; or the files are nowhere and cannot be fetched.
+        As for `read_dataset`; or the files are not found and cannot be downloaded.
 
     Examples
     --------
@@ -77,13 +78,15 @@ def load_dataset(name_or_path: str, *, data_dir: str | Path | None = None, targe
     info = DATASETS.get(name_or_path)
     if info is not None:
         if target is not None:
-            raise InvalidParameterError(f"target: {info.name} has a target of its own; received {target!r}")
+            raise InvalidParameterError(
+                f"target: must be omitted for {info.name}, which has a fixed target; received {target!r}"
+            )
         return info.load(None if data_dir is None else Path(data_dir))
     separators = {os.sep, os.altsep or os.sep, "/"}
     known_form = any(separator in name_or_path for separator in separators) or name_or_path.lower().endswith(SUFFIXES)
     try:
         is_path = known_form or Path(name_or_path).exists()
-    except OSError:  # too long for a file name, and so no path
+    except OSError:  # too long for a file name
         is_path = False
     if not is_path:
         raise UnknownNameError.among("data", name_or_path, DATASETS)
@@ -164,4 +167,4 @@ DATASETS: dict[str, DatasetInfo] = {
         ),
     )
 }  # fmt: skip
-"""The named data sets; adding one is adding one entry."""
+"""The named data sets by name; to add one, add an entry."""

@@ -1,11 +1,11 @@
-"""Scaling of features and targets: fitted on the training part, saved with the model."""
+"""Scaling of features and targets; it is fitted on the training part and saved with the model."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, cast, get_args
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -17,13 +17,14 @@ __all__ = ["Moments", "Scaler", "ScalerKind", "fit_scaler", "row_blocks", "scale
 Array: TypeAlias = NDArray[Any]
 ScalerKind: TypeAlias = Literal["none", "standard", "minmax", "divide"]
 
-_BLOCK_VALUES = 1 << 20  # values worked on at a time: 8 MiB in float64
-_CACHED_VALUES = 1 << 17  # where nothing is summed over the rows: 1 MiB, which stays in the cache
+_FROM_DATA = ("standard", "minmax")  # kinds that depend on the data
+_BLOCK_VALUES = 1 << 20  # values processed at a time: 8 MiB in float64
+_CACHED_VALUES = 1 << 17  # for elementwise work: 1 MiB, which stays in the cache
 
 
 @dataclass(frozen=True, eq=False)
 class Scaler:
-    """``x_scaled = (x - shift) / scale``, column by column.
+    """Scale each column: ``x_scaled = (x - shift) / scale``.
 
     Attributes
     ----------
@@ -36,10 +37,10 @@ class Scaler:
     scale: Array
 
     def transform(self, x: Array, dtype: DTypeLike) -> Array:
-        """Return the scaled copy of `x` in `dtype`.
+        """Return a scaled copy of `x` in `dtype`.
 
-        The arithmetic is float64, a block of rows at a time, so that neither large offsets lose digits nor a large
-        uint8 array is ever held in float64.
+        The arithmetic is in float64, so that values with a large offset keep their digits. It processes a block of
+        rows at a time, so that a large uint8 array is never copied to float64 as a whole.
 
         Parameters
         ----------
@@ -50,7 +51,7 @@ class Scaler:
         Raises
         ------
         DataError
-            `x` has another number of features, or a value that `dtype` cannot hold.
+            `x` has another number of features, or a scaled value is too large for `dtype`.
         """
         self._check_width(x)
         scaled = np.empty(x.shape, dtype=dtype)
@@ -76,6 +77,11 @@ class Scaler:
         Parameters
         ----------
         x : ndarray, shape (n_samples, n_features)
+
+        Raises
+        ------
+        DataError
+            `x` has another number of features.
         """
         self._check_width(x)
         return np.asarray(x, dtype=np.float64) * self.scale + self.shift
@@ -85,62 +91,17 @@ class Scaler:
             raise DataError(f"scaling: expected shape (n_samples, {self.scale.size}); received {x.shape}")
 
 
-def fit_scaler(spec: str, x: Array) -> Scaler:
-    """Fit the scaling that `spec` names; a constant column is only shifted.
-
-    Parameters
-    ----------
-    spec : str
-        ``"none"``; ``"standard"``: mean 0 and standard deviation 1; ``"minmax"``: to [0, 1]; ``"divide:16"``: by a
-        positive constant.
-    x : ndarray, shape (n_samples, n_features)
-
-    Raises
-    ------
-    InvalidParameterError
-        `spec` is none of these.
-    DataError
-        `x` is no matrix with samples, or its values are too large to scale.
-
-    Examples
-    --------
-    >>> scaler = fit_scaler("minmax", np.array([[0.0, 7.0], [4.0, 7.0]]))
-    >>> scaler.transform(np.array([[1.0, 7.0]]), "float32").tolist()
-    [[0.25, 0.0]]
-    """
-    kind, constant = _parse(spec)
-    if x.ndim != 2 or len(x) == 0:
-        raise DataError(f"scaling: expected samples of shape (n_samples, n_features); received {x.shape}")
-    with np.errstate(over="ignore", invalid="ignore"):
-        shift, scale = _FITS[kind](x, constant)
-    return _usable(kind, shift, scale)
-
-
-def _parse(spec: str) -> tuple[ScalerKind, float]:
-    kind, colon, argument = spec.partition(":")
-    if kind not in _FITS or bool(colon) != (kind == "divide"):
-        raise UnknownNameError.among("scaling", spec, [*(name for name in _FITS if name != "divide"), "divide:NUMBER"])
-    return cast(ScalerKind, kind), _divisor(spec, argument) if colon else 1.0
-
-
-def _usable(kind: ScalerKind, shift: Array, scale: Array) -> Scaler:
-    usable = np.isfinite(shift) & np.isfinite(scale)
-    if not usable.all():
-        raise DataError(f"scaling: expected values of ordinary size; column {int(np.argmin(usable)) + 1} is too large")
-    return Scaler(kind, shift, scale)
-
-
 class Moments:
-    """Mean, deviation and range of columns, from blocks of rows in one pass.
+    """Mean, sum of squared deviations and range of each column, computed block by block in one pass.
 
-    The sums of squares of two parts, each about its own mean, make that of both: Chan, Golub, LeVeque (1983), The
+    The sums of squares of two blocks, each about its own mean, are combined as in Chan, Golub, LeVeque (1983), The
     American Statistician 37, 242-247, eq. 2.1.
 
     Attributes
     ----------
     n : int
-        Rows seen.
-    mean, squares, low, high : (n_columns,) float64
+        Number of rows so far.
+    mean, squares, low, high : ndarray of float64, shape (n_columns,)
         `squares` is the sum of squared deviations from the mean.
     """
 
@@ -150,12 +111,17 @@ class Moments:
         self.low, self.high = np.full(n_columns, np.inf), np.full(n_columns, -np.inf)
 
     def add(self, x: Array) -> None:
-        """Take rows in, (n, n_columns)."""
+        """Include the rows of an array.
+
+        Parameters
+        ----------
+        x : ndarray, shape (n_rows, n_columns)
+        """
         for rows in row_blocks(x):
+            self.low = np.minimum(self.low, x[rows].min(axis=0))
+            self.high = np.maximum(self.high, x[rows].max(axis=0))
             block = x[rows].astype(np.float64)
             n = self.n + len(block)
-            self.low = np.minimum(self.low, block.min(axis=0))
-            self.high = np.maximum(self.high, block.max(axis=0))
             with np.errstate(over="ignore", invalid="ignore"):
                 mean = block.mean(axis=0)
                 block -= mean
@@ -166,27 +132,70 @@ class Moments:
 
     @property
     def is_constant(self) -> Array:
-        """Whether a column has one value only, told by its range: rounding leaves it a tiny deviation."""
+        """Whether each column has one value only. The range tells it, because a rounded mean leaves small squares."""
         return np.asarray((self.low == self.high) | (self.squares == 0))
 
 
+def fit_scaler(spec: str, x: Array) -> Scaler:
+    """Fit a scaling to the columns of an array; a constant column is shifted but not scaled.
+
+    Parameters
+    ----------
+    spec : str
+        ``"none"``; ``"standard"``: to mean 0 and standard deviation 1; ``"minmax"``: to the range [0, 1];
+        ``"divide:16"``: divide by a positive constant.
+    x : ndarray, shape (n_samples, n_features)
+
+    Raises
+    ------
+    InvalidParameterError
+        `spec` is none of these.
+    DataError
+        `x` is not a matrix or has no samples, or its values are too large to scale.
+
+    Examples
+    --------
+    >>> scaler = fit_scaler("minmax", np.array([[0.0, 7.0], [4.0, 7.0]]))
+    >>> scaler.transform(np.array([[1.0, 7.0]]), "float32").tolist()
+    [[0.25, 0.0]]
+    """
+    kind, _ = _parse(spec)
+    if x.ndim != 2 or len(x) == 0:
+        raise DataError(f"scaling: expected samples of shape (n_samples, n_features); received {x.shape}")
+    moments = Moments(x.shape[1])
+    if kind in _FROM_DATA:
+        moments.add(x)
+    return scaler_from_moments(spec, moments)
+
+
 def scaler_from_moments(spec: str, moments: Moments) -> Scaler:
-    """Return the scaling that `fit_scaler` fits to the rows which `moments` has seen, to rounding."""
+    """Return the scaling of the rows that `moments` has seen; see `fit_scaler`."""
     kind, constant = _parse(spec)
     shift, scale = np.zeros_like(moments.mean), np.full_like(moments.mean, constant)
     with np.errstate(over="ignore", invalid="ignore"):
         if kind == "standard":
-            shift, scale = moments.mean, np.where(moments.is_constant, 1.0, np.sqrt(moments.squares / moments.n))
+            shift, scale = moments.mean.copy(), np.sqrt(moments.squares / moments.n)
+            scale[moments.is_constant | (scale == 0)] = 1.0
         elif kind == "minmax":
-            shift, scale = moments.low, np.where(moments.is_constant, 1.0, moments.high - moments.low)
-    return _usable(kind, shift, scale)
+            shift = moments.low
+            scale = np.where(moments.high > shift, moments.high - shift, 1.0)
+    usable = np.isfinite(shift) & np.isfinite(scale)
+    if not usable.all():
+        column = int(np.argmin(usable)) + 1
+        raise DataError(
+            f"scaling: column {column} is too large: expected values whose range and squares float64 can hold; rescale "
+            "the column or leave it out"
+        )
+    return Scaler(kind, shift, scale)
 
 
-def row_blocks(x: Array, values: int = _BLOCK_VALUES) -> Iterator[slice]:
-    """Yield slices over the rows of `x`, each a block of at most so many values, or one row."""
-    step = max(1, values // max(1, math.prod(x.shape[1:])))
-    for start in range(0, len(x), step):
-        yield slice(start, min(start + step, len(x)))
+def _parse(spec: str) -> tuple[ScalerKind, float]:
+    """Return the kind and, for ``"divide"``, the constant, else 1."""
+    kind, colon, argument = spec.partition(":")
+    kinds = get_args(ScalerKind)
+    if kind not in kinds or bool(colon) != (kind == "divide"):
+        raise UnknownNameError.among("scaling", spec, [*(name for name in kinds if name != "divide"), "divide:NUMBER"])
+    return cast(ScalerKind, kind), _divisor(spec, argument) if colon else 1.0
 
 
 def _divisor(spec: str, argument: str) -> float:
@@ -199,29 +208,8 @@ def _divisor(spec: str, argument: str) -> float:
     return constant
 
 
-def _fit_constant(x: Array, constant: float) -> tuple[Array, Array]:
-    return np.zeros(x.shape[1]), np.full(x.shape[1], constant)
-
-
-def _fit_standard(x: Array, _: float) -> tuple[Array, Array]:
-    mean = x.mean(axis=0, dtype=np.float64)
-    squares = np.zeros(x.shape[1])
-    for rows in row_blocks(x):
-        squares += np.square(np.subtract(x[rows], mean, dtype=np.float64)).sum(axis=0)
-    scale = np.sqrt(squares / len(x))
-    # The rounding of the mean leaves a constant column a tiny deviation, so it is told by its range.
-    scale[(x.min(axis=0) == x.max(axis=0)) | (scale == 0)] = 1.0
-    return mean, scale
-
-
-def _fit_minmax(x: Array, _: float) -> tuple[Array, Array]:
-    low, high = x.min(axis=0).astype(np.float64), x.max(axis=0).astype(np.float64)
-    return low, np.where(high > low, high - low, 1.0)
-
-
-_FITS: dict[str, Callable[[Array, float], tuple[Array, Array]]] = {
-    "none": _fit_constant,
-    "standard": _fit_standard,
-    "minmax": _fit_minmax,
-    "divide": _fit_constant,
-}
+def row_blocks(x: Array, values: int = _BLOCK_VALUES) -> Iterator[slice]:
+    """Yield slices over the rows of `x`, each a block of at most `values` values, or a single row."""
+    step = max(1, values // max(1, math.prod(x.shape[1:])))
+    for start in range(0, len(x), step):
+        yield slice(start, min(start + step, len(x)))

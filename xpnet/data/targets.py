@@ -1,34 +1,33 @@
-"""Targets: which task they make, and what a loss takes in their place."""
+"""Targets: the task that they define, and their encoding for a loss."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xpnet.data.scaling import row_blocks
+from xpnet.data.checks import check_finite, target_array
 from xpnet.errors import DataError, UnknownNameError
 
-__all__ = ["TargetSummary", "Task", "check_finite", "encode_targets", "infer_task", "target_array"]
+__all__ = ["TargetSummary", "Task", "encode_targets", "infer_task"]
 
 Array: TypeAlias = NDArray[Any]
 Task: TypeAlias = Literal["classification", "regression", "multilabel"]
 
-# Integer targets with more distinct values than both of these are counts or prices, not classes.
+# Integer targets with more distinct values than both limits are quantities, such as counts or prices, not classes.
 _MANY_VALUES = 20
 _MANY_VALUES_FRACTION = 0.1
-_MANY_LABELS = 1 << 16  # gathered before they are counted
+_PENDING_LABELS = 1 << 16  # labels collected before duplicates are removed
 
 
 def infer_task(y: ArrayLike) -> Task:
-    """Tell the task from the type and the values of the targets.
+    """Infer the task from the type and the values of the targets.
 
-    Strings and booleans are classes. Whole numbers (also when stored as floats) are classes, unless there are more
-    than 20 distinct values and they are more than 10 % of the samples, or no two of three or more samples share one:
-    then they are a quantity, as are all other floats. A matrix of two columns or more is multilabel when it is boolean
-    or holds integers 0 and 1 only, else regression with several outputs.
+    Strings and booleans are classes. Whole numbers, also when stored as floats, are classes too, with two exceptions:
+    if there are more than 20 distinct values and their number exceeds 10 % of the samples, or if at least three samples
+    all have different values, the task is regression. Other floats mean regression. A matrix with at least two columns
+    is multilabel if it is boolean or holds only the integers 0 and 1, else regression with several outputs.
 
     Parameters
     ----------
@@ -37,7 +36,7 @@ def infer_task(y: ArrayLike) -> Task:
     Raises
     ------
     DataError
-        When `y` is empty, has more than two dimensions, or mixes types.
+        `y` is empty, has more than two dimensions, or mixes types.
 
     Examples
     --------
@@ -62,30 +61,29 @@ def infer_task(y: ArrayLike) -> Task:
 
 
 def _whole_task(distinct: int, n: int) -> Task:
-    """Tell the task of `n` whole numbers."""
-    # Nor are they classes where no two samples share one.
+    """Return the task of `n` whole numbers with that many distinct values."""
     many = (distinct > _MANY_VALUES and distinct > _MANY_VALUES_FRACTION * n) or 2 < distinct == n
     return "regression" if many else "classification"
 
 
 class TargetSummary:
-    """What targets are, told from some at a time, as `infer_task` tells it from all of them.
+    """Task and labels of targets that arrive in blocks; the result is that of `infer_task` for all of them.
 
     Attributes
     ----------
     n_outputs : int
-        Columns, 1 for a vector.
+        Number of columns, 1 for a vector.
     """
 
     def __init__(self) -> None:
         self.n_outputs = 0
         self._n = 0
-        self._kinds: set[str] = set()  # of the pieces: tasks, where that follows from a piece alone
+        self._kinds: set[str] = set()  # of the blocks: a task, where one block decides it, else "text" or "whole"
         self._labels: Array | None = None
         self._pending: list[Array] = []
 
     def add(self, y: Array) -> None:
-        """Take targets in."""
+        """Include a block of targets, of shape (n,) or (n, n_outputs)."""
         values = target_array(y)
         self.n_outputs = 1 if values.ndim == 1 else values.shape[1]
         self._n += len(values)
@@ -94,7 +92,7 @@ class TargetSummary:
         elif "regression" not in self._kinds:
             self._kinds.add("text" if values.dtype.kind in "USTOb" else "whole")
             self._pending.append(values)
-            if sum(map(len, self._pending)) >= _MANY_LABELS:
+            if sum(map(len, self._pending)) >= _PENDING_LABELS:
                 self._merge()
 
     def _merge(self) -> None:
@@ -104,7 +102,7 @@ class TargetSummary:
 
     @property
     def task(self) -> Task:
-        """The task that these targets make."""
+        """The task of the targets so far."""
         if "regression" in self._kinds or "multilabel" in self._kinds:
             return "regression" if "regression" in self._kinds else "multilabel"
         labels = self.labels
@@ -112,21 +110,21 @@ class TargetSummary:
 
     @property
     def labels(self) -> Array:
-        """The distinct values, sorted."""
+        """The distinct values so far, sorted."""
         if self._pending:
             self._merge()
         return np.empty(0) if self._labels is None else self._labels
 
 
 def encode_targets(y: ArrayLike, task: Task, classes: ArrayLike | None = None) -> tuple[Array, Array | None]:
-    """Turn raw targets into what a loss takes.
+    """Encode raw targets for a loss.
 
     Parameters
     ----------
     y : array_like, shape (n_samples,) or (n_samples, n_outputs)
     task : {"classification", "regression", "multilabel"}
     classes : array_like, shape (n_classes,), optional
-        The sorted labels of a trained model; without them they are taken from `y`.
+        The sorted labels of a trained model; by default those of `y`.
 
     Returns
     -------
@@ -138,7 +136,7 @@ def encode_targets(y: ArrayLike, task: Task, classes: ArrayLike | None = None) -
     Raises
     ------
     DataError
-        One class only; a label that is not in `classes`; targets that do not fit the task.
+        There is only one class, a label is not in `classes`, or the targets do not fit the task.
 
     Examples
     --------
@@ -161,50 +159,11 @@ def encode_targets(y: ArrayLike, task: Task, classes: ArrayLike | None = None) -
     return matrix, None
 
 
-def target_array(y: ArrayLike) -> Array:
-    """Return `y` as an array of shape (n,) or (n, k > 1), objects turned into the type that they are."""
-    try:
-        values = np.asarray(y)
-        if values.dtype.kind == "O" and not all(isinstance(value, str) for value in values.flat):
-            values = np.asarray(values.tolist())
-            if values.dtype.kind in "SU":
-                raise DataError("targets: expected text or numbers; received both in one column")
-    except (ValueError, OverflowError) as exc:
-        if isinstance(exc, DataError):
-            raise
-        raise DataError("targets: expected one value a sample; received sequences of unequal length") from exc
-    if values.ndim not in (1, 2) or (values.ndim == 2 and values.shape[1] == 0):
-        raise DataError(f"targets: expected shape (n_samples,) or (n_samples, n_outputs); received {values.shape}")
-    if len(values) == 0:
-        raise DataError("no samples: expected at least one target; received none")
-    if values.dtype.kind == "S":
-        values = np.char.decode(values, "utf-8", "backslashreplace")
-    if values.dtype.kind not in "biufUST" and not isinstance(values.flat[0], str):
-        raise DataError(f"targets: expected numbers or text; received {values.flat[0]!r:.60} (dtype {values.dtype})")
-    return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
-
-
-def check_finite(values: Array, what: str, names: Sequence[str] | None) -> None:
-    """Name the first NaN or infinity, by row and then by column."""
-    if values.dtype.kind != "f":
-        return
-    for rows in row_blocks(values):
-        finite = np.isfinite(values[rows])
-        if not finite.all():
-            row, *column = (int(i) for i in np.argwhere(~finite)[0])
-            value = values[rows][(row, *column)]
-            where = ""
-            if column:
-                where = f"column {names[column[0]]!r:.60}, " if names is not None else f"column {column[0] + 1}, "
-            raise DataError(
-                f"{what}: expected finite numbers; received {value} in {where}row {rows.start + row + 1}; "
-                f"remove the row or fill in the value"
-            )
-
-
 def _encode_labels(values: Array, classes: Array | None) -> tuple[Array, Array]:
     if values.ndim == 2:
-        raise DataError(f"class labels: expected one column; received {values.shape[1]}; is the task multilabel?")
+        raise DataError(
+            f"class labels: expected one column; received {values.shape[1]} columns; is the task multilabel?"
+        )
     check_finite(values, "targets", None)
     if values.dtype.kind == "f" and not _all_whole(values):
         row = int(np.argmax(values != np.floor(values)))
@@ -215,9 +174,9 @@ def _encode_labels(values: Array, classes: Array | None) -> tuple[Array, Array]:
     if classes is None:
         classes = np.unique(values)
         if classes.size < 2:
-            raise DataError(f"one class: expected at least two classes to tell apart; received only {classes[0]!r:.60}")
+            raise DataError(f"one class: expected at least two classes; received only {classes[0]!r:.60}")
     if _is_text(classes) and not _is_text(values):
-        # A file whose labels happen to be all numbers, for a model whose labels were not.
+        # The model has text labels, and this file happens to hold only those that look like numbers.
         values = (values.astype(np.int64) if np.abs(values).max() < 2**53 else values).astype(str)
     if _is_text(classes) != _is_text(values):
         known, indices = np.zeros(len(values), dtype=bool), np.zeros(len(values), dtype=np.int64)

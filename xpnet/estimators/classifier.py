@@ -237,7 +237,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                 "warm_start can only be used where `y` has the same classes as in the previous call to fit. "
                 f"Previously got {self.classes_}, `y` has {unique_labels(y)}"
             )
-        two = len(self.classes_) <= 2 and self._loss() == "binary_cross_entropy"
+        two = len(self.classes_) <= 2 and get_loss(self._loss()).targets.are_labels
         self.n_outputs_ = 1 if two and not self._multilabel else len(self.classes_)
 
     def _encode(self, y: Any) -> np.ndarray:
@@ -284,7 +284,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def _probabilities(self, X: Any, method: str) -> tuple[Array, Backend]:
         output, home = self._output(X, method)
-        if self._multilabel or self.network_.output == "softmax":
+        if self._multilabel or self.network_.loss_function.targets.sum_to_one:
             return output, home
         with home.scope(dtype_name(output)):
             return labels.normalised(output, home), home

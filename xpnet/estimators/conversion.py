@@ -8,12 +8,13 @@ import numpy as np
 from sklearn import neural_network
 from sklearn.preprocessing import LabelBinarizer
 
-from xpnet.backend import to_host
-from xpnet.data.dataset import Task
+from xpnet.backend import to_host, without_float_warnings
 from xpnet.data.scaling import Scaler
+from xpnet.data.targets import Task
 from xpnet.errors import InvalidParameterError
 from xpnet.estimators.solvers import scikit_learns_name
 from xpnet.model.model import Model
+from xpnet.nn.activations import IDENTITY
 from xpnet.nn.parameters import Parameters
 
 __all__ = ["from_model", "from_sklearn", "to_model", "to_sklearn"]
@@ -134,7 +135,7 @@ def from_model(cls: type, model: Model) -> Any:
     classifies = cls.__name__ == "MLPClassifier"
     if classifies != (model.task != "regression"):
         raise InvalidParameterError(f"from_model: expected a model for {cls.__name__}; received a {model.task}.")
-    if model.target_scaler is not None and network.names[-1] != "identity":
+    if model.target_scaler is not None and network.functions[-1] != IDENTITY:
         raise InvalidParameterError(
             f"from_model: expected the output identity where targets are scaled; received {network.output!r}."
         )
@@ -163,6 +164,7 @@ def from_model(cls: type, model: Model) -> Any:
     return estimator
 
 
+@without_float_warnings
 def _folded(params: Parameters, scaler: Scaler | None, target_scaler: Scaler | None) -> Parameters:
     """Take ``(x - shift) / scale`` into the first layer, and ``y scale + shift`` into the last."""
     layers = [(W.astype(np.float64), b.astype(np.float64)) for W, b in params]

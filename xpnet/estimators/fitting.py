@@ -10,6 +10,7 @@ import numpy as np
 
 from xpnet.backend import Backend
 from xpnet.estimators.monitoring import Part
+from xpnet.estimators.solvers import MEAN_OVER_OUTPUTS
 from xpnet.nn.network import Network
 from xpnet.training.callbacks import Callback
 
@@ -60,5 +61,5 @@ class Fit:
 
     @property
     def scale(self) -> float:
-        """Factor on losses: scikit-learn takes the mean of the squared errors over outputs, the library their sum."""
-        return 1 / self.network.layer_sizes[-1] if self.network.loss == "squared_error" else 1.0
+        """Factor from the library's losses, which are sums over outputs, to scikit-learn's."""
+        return 1 / self.network.layer_sizes[-1] if self.network.loss in MEAN_OVER_OUTPUTS else 1.0

@@ -17,6 +17,7 @@ from xpnet.backend import Backend
 from xpnet.errors import InvalidParameterError
 from xpnet.estimators.fitting import NOT_FINITE, Fit
 from xpnet.estimators.monitoring import Verbose
+from xpnet.nn.backprop import penalty, value_and_gradient
 from xpnet.nn.network import Network, Parameters
 from xpnet.training.callbacks import Callback, EpochRecord, Interrupt, StopTraining
 from xpnet.training.evaluation import chunks
@@ -110,11 +111,11 @@ def objective(
 
     def evaluate(vector: np.ndarray) -> tuple[float, np.ndarray]:
         params = backend.asarray(vector.astype(dtype))
-        value, gradient = network.penalty(xp, params)
+        value, gradient = penalty(network, xp, params)
         for rows in chunks(network, n_samples):
             batch = tuple(array[rows, ...] for array in samples.arrays[1:])
-            part, slope = summed.value_and_gradient(xp, backend.kernels, params, (samples.x[rows, :], *batch))
-            value, gradient = value + part, gradient + slope
+            more_value, more_gradient = value_and_gradient(summed, xp, params, (samples.x[rows, :], *batch))
+            value, gradient = value + more_value, gradient + more_gradient
         return float(backend.to_numpy(value)) / weight, backend.to_numpy(gradient).astype(np.float64) / weight
 
     return evaluate

@@ -10,6 +10,7 @@ from sklearn.callback import FitCallback
 from sklearn.metrics import get_scorer
 
 from xpnet.backend import Backend, to_host
+from xpnet.estimators.solvers import rate_rule
 from xpnet.nn.network import Network, Parameters
 from xpnet.training.callbacks import Callback, EpochRecord, StopTraining
 from xpnet.training.early_stopping import EarlyStopping
@@ -132,7 +133,7 @@ class Verbose(Callback):
     def __init__(self, estimator: Any, metric: str | None, scale: float, stopping: EarlyStopping | None = None) -> None:
         self._metric, self._scale, self._stopping = metric, scale, stopping
         self._initial_rate = float(estimator.learning_rate_init)
-        self._adaptive = estimator.solver == "sgd" and estimator.learning_rate == "adaptive"
+        self._adaptive = rate_rule(vars(estimator)) == "adaptive"
         watched = "Training loss" if metric is None else "Validation score"
         self._stale = (
             f"{watched} did not improve more than tol={estimator.tol:f} for {estimator.n_iter_no_change} consecutive "

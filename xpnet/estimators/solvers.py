@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -15,18 +15,23 @@ from xpnet.training.schedules import Memory, Schedule
 
 __all__ = [
     "ACTIVATIONS",
+    "MEAN_OVER_OUTPUTS",
     "AdaptivePlateau",
     "Plateau",
     "adaptive",
     "draw_weights",
     "inverse_scaling",
-    "optimizer_name",
+    "optimizer_spec",
+    "rate_rule",
     "scikit_learns_name",
     "shuffled",
 ]
 
-# Names that scikit-learn has and the library has not; all others are the library's.
+# scikit-learn's names of activations, where the library has another.
 ACTIVATIONS = {"logistic": "sigmoid"}
+
+# Losses of which scikit-learn takes the mean over outputs; the library's losses are sums.
+MEAN_OVER_OUTPUTS = ("squared_error",)
 
 _SMALLEST_RATE = 1e-6  # at which "adaptive" gives up
 _ADAPTIVE_FACTOR = 5.0
@@ -37,19 +42,33 @@ def scikit_learns_name(activation: str) -> str:
     return next((theirs for theirs, ours in ACTIVATIONS.items() if ours == activation), activation)
 
 
-def optimizer_name(params: dict[str, Any]) -> str:
-    """Return the library's name of a solver, options included, from an estimator's parameters.
+def _sgd(params: Mapping[str, Any]) -> str:
+    if not params["momentum"]:
+        return "sgd"
+    kind = "nesterov" if params["nesterovs_momentum"] else "momentum"
+    return f"{kind}:momentum={float(params['momentum'])!r},classical=1"
 
-    ``"sgd"`` and ``"adam"`` are scikit-learn's and take its parameters; any other name is the library's.
-    """
+
+def _adam(params: Mapping[str, Any]) -> str:
+    beta_1, beta_2, epsilon = (float(params[name]) for name in ("beta_1", "beta_2", "epsilon"))
+    return f"adam:beta_1={beta_1!r},beta_2={beta_2!r},epsilon_hat={epsilon!r}"
+
+
+_SGD = "sgd"
+# scikit-learn's solvers that work by mini-batches: from an estimator's parameters to the spec of an optimizer.
+_SOLVERS: dict[str, Callable[[Mapping[str, Any]], str]] = {_SGD: _sgd, "adam": _adam}
+
+
+def optimizer_spec(params: Mapping[str, Any]) -> str:
+    """Return the spec of the optimizer that an estimator's parameters describe; any other solver is a spec already."""
     solver: str = params["solver"]
-    if solver == "sgd" and params["momentum"]:
-        kind = "nesterov" if params["nesterovs_momentum"] else "momentum"
-        return f"{kind}:momentum={float(params['momentum'])!r},classical=1"
-    if solver == "adam":
-        beta_1, beta_2, epsilon = (float(params[name]) for name in ("beta_1", "beta_2", "epsilon"))
-        return f"adam:beta_1={beta_1!r},beta_2={beta_2!r},epsilon_hat={epsilon!r}"
-    return solver
+    return _SOLVERS[solver](params) if solver in _SOLVERS else solver
+
+
+def rate_rule(params: Mapping[str, Any]) -> Any:
+    """Return an estimator's `learning_rate`; scikit-learn's own rules have an effect with its solver "sgd" only."""
+    rule = params["learning_rate"]
+    return "constant" if rule in ("invscaling", "adaptive") and params["solver"] != _SGD else rule
 
 
 class Plateau(EarlyStopping):
@@ -115,9 +134,10 @@ def draw_weights(
     rng: np.random.RandomState, layer_sizes: Sequence[int], activation: str | Sequence[str], dtype: str
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Draw ``(W, b)`` of each layer as scikit-learn does, uniformly: Glorot, Bengio (2010), AISTATS."""
+    factor = 2 if activation == ACTIVATIONS["logistic"] else 6
     layers = []
     for fan_in, fan_out in pairwise(layer_sizes):
-        bound = math.sqrt((2 if activation == "sigmoid" else 6) / (fan_in + fan_out))
+        bound = math.sqrt(factor / (fan_in + fan_out))
         weights = rng.uniform(-bound, bound, (fan_in, fan_out))
         layers.append((weights.astype(dtype), rng.uniform(-bound, bound, fan_out).astype(dtype)))
     return layers

@@ -6,17 +6,23 @@ import math
 import warnings
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
-import numpy as np
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import train_test_split
 
+from xpnet.data.split import draw_rows
 from xpnet.errors import DivergenceError
 from xpnet.estimators.fitting import NOT_FINITE, Fit
 from xpnet.estimators.inputs import take_rows
 from xpnet.estimators.monitoring import Monitor, Part, Verbose, history_of, named_scorers
-from xpnet.estimators.solvers import AdaptivePlateau, Plateau, adaptive, inverse_scaling, optimizer_name, shuffled
+from xpnet.estimators.solvers import (
+    AdaptivePlateau,
+    Plateau,
+    adaptive,
+    inverse_scaling,
+    optimizer_spec,
+    rate_rule,
+    shuffled,
+)
 from xpnet.training.callbacks import Interrupt
 from xpnet.training.early_stopping import StoppingMemory
 from xpnet.training.evaluation import metric_name
@@ -48,7 +54,7 @@ def by_steps(fit: Fit) -> None:
         watching = [Verbose(est, metric if est.early_stopping else None, fit.scale, stopping)] if est.verbose else []
         trainer = Trainer(
             fit.network,
-            optimizer=optimizer_name(vars(est)),
+            optimizer=optimizer_spec(vars(est)),
             learning_rate=float(est.learning_rate_init),
             schedule=_schedule(fit, stopping, memory, fresh=fresh),
             clip_norm=est.clip_norm,
@@ -101,12 +107,7 @@ def _split(fit: Fit) -> Fit:
     """Set a validation part aside, drawn as scikit-learn draws it: stratified for two classes only."""
     est, (x, y, labels, weight) = fit.estimator, fit.training
     binary = y.ndim == 1 and y.dtype.kind == "i" and est.n_outputs_ == 1
-    rows: list[Any] = train_test_split(
-        np.arange(x.shape[0]),
-        random_state=fit.rng,
-        test_size=est.validation_fraction,
-        stratify=y.astype(bool)[:, None] if binary else None,
-    )
+    rows = draw_rows(x.shape[0], est.validation_fraction, y.astype(bool)[:, None] if binary else None, fit.rng)
     if len(rows[1]) < 2:
         raise ValueError("The validation set is too small. Increase 'validation_fraction' or the size of your dataset.")
     training, held_out = (
@@ -127,7 +128,7 @@ def _batch_size(batch_size: int | str, n_samples: int) -> int:
 
 def _stopping(fit: Fit, metric: str) -> Plateau:
     est = fit.estimator
-    kind = AdaptivePlateau if est.solver == "sgd" and est.learning_rate == "adaptive" else Plateau
+    kind = AdaptivePlateau if rate_rule(vars(est)) == "adaptive" else Plateau
     patience = est.n_iter_no_change + 1  # scikit-learn stops when there have been more
     if est.early_stopping:
         return kind(metric, patience, est.tol)
@@ -143,15 +144,12 @@ def _memory(fit: Fit, stopping: Plateau) -> StoppingMemory:
 
 
 def _schedule(fit: Fit, stopping: Plateau, memory: StoppingMemory, *, fresh: bool) -> Schedule:
-    """Return the schedule; ``"invscaling"`` and ``"adaptive"`` are scikit-learn's, for ``"sgd"`` alone."""
+    """Return the schedule: scikit-learn's ``"invscaling"`` and ``"adaptive"``, or one of the library's."""
     est = fit.estimator
-    if est.learning_rate not in ("invscaling", "adaptive"):
-        return get_schedule(est.learning_rate)
-    if est.solver != "sgd":
-        return get_schedule("constant")
-    if est.learning_rate == "invscaling":
+    rule = rate_rule(vars(est))
+    if rule == "invscaling":
         return inverse_scaling(est.power_t, est.t_, fit.training.x.shape[0], fresh=fresh)
-    return adaptive(stopping, memory)
+    return adaptive(stopping, memory) if rule == "adaptive" else get_schedule(rule)
 
 
 def _record(fit: Fit, run: Run, metric: str) -> None:

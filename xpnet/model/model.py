@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from xpnet.backend import Backend, get_backend, to_host
-from xpnet.data.dataset import Scaler, Task, encode_targets
+from xpnet.data.scaling import Scaler
+from xpnet.data.targets import Task, encode_targets
 from xpnet.errors import InvalidParameterError, ModelFormatError
 from xpnet.nn.network import Network, Parameters
 from xpnet.training.evaluation import assess, metric_name, outputs
@@ -115,9 +116,9 @@ class Model:
         InvalidParameterError
             The network's outputs are no probabilities.
         """
-        if self.task == "regression" or self.network.output not in ("softmax", "sigmoid"):
+        if self.task == "regression" or not self.network.gives_probabilities:
             raise InvalidParameterError(
-                f"probabilities: expected a model of classes or labels with the output softmax or sigmoid; "
+                f"probabilities: expected a model of classes or labels with an output that gives probabilities; "
                 f"received a {self.task} with the output {self.network.output}."
             )
         return self._by_class(self.outputs(x, device))

@@ -10,7 +10,8 @@ from typing import Any, get_args
 
 import numpy as np
 
-from xpnet.data.dataset import Scaler, ScalerKind, Task
+from xpnet.data.scaling import Scaler, ScalerKind
+from xpnet.data.targets import Task
 from xpnet.errors import ModelFormatError
 from xpnet.model.model import Model
 from xpnet.nn.network import Network

@@ -1,7 +1,7 @@
 """Activation functions, each with its backward pass directly below it: the incoming gradient times the derivative.
 
-The derivative is written in the function's output where that is possible (sigmoid: ``a (1 - a)``), so that the
-forward pass need not keep the input. Every formula is stable for large ``|z|``: no exponential of a positive number.
+Where possible, a derivative is a function of the output (sigmoid: ``a (1 - a)``), so that the forward pass need not
+keep the input. Every formula is stable for large ``|z|``: it takes no exponential of a positive number.
 """
 
 from __future__ import annotations
@@ -12,34 +12,42 @@ from typing import Any, NamedTuple
 
 from xpnet.backend.steps import Array
 from xpnet.constraints import real
-from xpnet.specs import lookup
+from xpnet.specs import from_spec
 
-__all__ = ["ACTIVATIONS", "Activation", "bounded", "get_activation", "sigmoid", "softplus"]
+__all__ = ["ACTIVATIONS", "IDENTITY", "Activation", "clip", "get_activation", "sigmoid", "softplus"]
 
 
 class Activation(NamedTuple):
-    """An elementwise function and its derivative.
+    """An elementwise function, its derivative, and everything else that is known about it.
 
     Attributes
     ----------
     function : (xp, z, slope) -> a
     backward : (xp, grad, saved, slope) -> grad * da/dz
-        `saved` is the output `a` if `from_output`, else the input `z`.
+        `saved` is the output `a` if `from_output` is set, else the input `z`.
     from_output : bool
+    initializer : str
+        Default initializer of the layer in front of it, in `xpnet.nn.initializers.INITIALIZERS`.
     slope : float or None
-        Slope for negative input, of the functions that have one: its value, or where it starts if it is learned.
-    learned : bool
-        The slope is a parameter, one for each unit.
+        Slope for negative input, for the functions that have one; the initial value if the slope is learned.
+    slope_gradient : (xp, grad, z) -> (n_out,), or None
+        Gradient with respect to a learned slope, one for each unit; None if the slope is not learned.
     slope_range : (float, float) or None
-        In training the slope is drawn uniformly from this range for every element; at prediction it is `slope`.
+        In training, the slope is drawn uniformly from this range for every element; at prediction it is `slope`.
     """
 
     function: Callable[[Any, Array, Array | None], Array]
     backward: Callable[[Any, Array, Array, Array | None], Array]
     from_output: bool = False
+    initializer: str = "he_normal"
     slope: float | None = None
-    learned: bool = False
+    slope_gradient: Callable[[Any, Array, Array], Array] | None = None
     slope_range: tuple[float, float] | None = None
+
+    @property
+    def learned(self) -> bool:
+        """The slope is a parameter."""
+        return self.slope_gradient is not None
 
 
 def _identity(xp: Any, z: Array, _: Array | None) -> Array:
@@ -51,7 +59,7 @@ def _identity_backward(xp: Any, grad: Array, a: Array, _: Array | None) -> Array
 
 
 def sigmoid(xp: Any, z: Array, _: Array | None = None) -> Array:
-    """Logistic function, through tanh, which cannot overflow."""
+    """Return the logistic function, computed by tanh, which cannot overflow."""
     return 0.5 * xp.tanh(0.5 * z) + 0.5
 
 
@@ -84,8 +92,12 @@ def _rectifier_backward(xp: Any, grad: Array, z: Array, slope: Array | None) -> 
     return grad * (positive + slope * (1 - positive))
 
 
+def _rectifier_slope_gradient(xp: Any, grad: Array, z: Array) -> Array:
+    return xp.sum(grad * xp.minimum(z, 0.0), axis=0)
+
+
 def softplus(xp: Any, z: Array, _: Array | None = None) -> Array:
-    """``log(1 + exp(z))``."""
+    """Return ``log(1 + exp(z))``."""
     return xp.maximum(z, 0.0) + xp.log1p(xp.exp(-xp.abs(z)))
 
 
@@ -116,7 +128,7 @@ def _gelu(xp: Any, z: Array, _: Array | None) -> Array:
 
 
 def _gelu_backward(xp: Any, grad: Array, z: Array, _: Array | None) -> Array:
-    z = bounded(xp, z, -_FAR, _FAR)  # beyond, the density is zero and z * z might overflow
+    z = clip(xp, z, -_FAR, _FAR)  # beyond, the density is zero and z * z might overflow
     return grad * (_normal_cdf(xp, z) + z * xp.exp(-0.5 * z * z) / math.sqrt(2 * math.pi))
 
 
@@ -126,12 +138,12 @@ def _gelu_tanh(xp: Any, z: Array, _: Array | None) -> Array:
 
 def _gelu_tanh_backward(xp: Any, grad: Array, z: Array, _: Array | None) -> Array:
     s = sigmoid(xp, _gelu_inner(xp, z))
-    z = bounded(xp, z, -_FAR, _FAR)
+    z = clip(xp, z, -_FAR, _FAR)
     return grad * (s + z * s * (1 - s) * 2 * math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * z * z))
 
 
-def bounded(xp: Any, z: Array, low: float, high: float) -> Array:
-    """Return z held between two numbers; ``clip`` may index by a mask, which would wait for the device."""
+def clip(xp: Any, z: Array, low: float, high: float) -> Array:
+    """Return z limited to [low, high]. A library's own ``clip`` may index by a mask, which waits for the device."""
     return xp.minimum(xp.maximum(z, low), high)
 
 
@@ -140,7 +152,7 @@ _FAR = 40.0  # sigmoid and the normal distribution are flat in every dtype long 
 
 def _gelu_inner(xp: Any, z: Array) -> Array:
     """Return ``2 sqrt(2 / pi) (z + 0.044715 z^3)``: GELU's tanh form is z times the sigmoid of it."""
-    z = bounded(xp, z, -_FAR, _FAR)
+    z = clip(xp, z, -_FAR, _FAR)
     return 2 * math.sqrt(2 / math.pi) * (z + 0.044715 * z * z * z)
 
 
@@ -201,7 +213,7 @@ _ERFC_FAR = (
 
 
 def _ratio(x: Array, coefficients: tuple[tuple[float, ...], tuple[float, ...]]) -> Array:
-    """Ratio of two polynomials by Horner's rule."""
+    """Return the ratio of two polynomials, by Horner's rule."""
     numerator, denominator = (x * 0 + c[0] for c in coefficients)
     for p, q in zip(coefficients[0][1:], coefficients[1][1:], strict=True):
         numerator = numerator * x + p
@@ -211,12 +223,12 @@ def _ratio(x: Array, coefficients: tuple[tuple[float, ...], tuple[float, ...]]) 
 
 def _normal_cdf(xp: Any, z: Array) -> Array:
     """Return the standard normal distribution function, ``(1 + erf(z / sqrt 2)) / 2``; the standard has no erf."""
-    x = bounded(xp, z, -_FAR, _FAR) / math.sqrt(2)
+    x = clip(xp, z, -_FAR, _FAR) / math.sqrt(2)
     y = xp.abs(x)
     # Each form is evaluated everywhere and chosen by where, so each gets an argument from its own range.
     near = xp.minimum(y, 0.46875)
     erf = near * _ratio(near * near, _ERF_NEAR)
-    middle = bounded(xp, y, 0.46875, 4.0)
+    middle = clip(xp, y, 0.46875, 4.0)
     far = xp.maximum(y, 4.0)
     inverse_square = 1 / (far * far)
     tail = (1 / math.sqrt(math.pi) - inverse_square * _ratio(inverse_square, _ERFC_FAR)) / far
@@ -225,8 +237,7 @@ def _normal_cdf(xp: Any, z: Array) -> Array:
     return xp.where(x > 0, 1 - upper, upper)
 
 
-def _scaled_elu(alpha: float, scale: float) -> Activation:
-
+def _scaled_elu(alpha: float, scale: float, initializer: str = "he_normal") -> Activation:
     def function(xp: Any, z: Array, _: Array | None) -> Array:
         return scale * (xp.maximum(z, 0.0) + alpha * xp.expm1(xp.minimum(z, 0.0)))
 
@@ -234,7 +245,7 @@ def _scaled_elu(alpha: float, scale: float) -> Activation:
         positive = xp.astype(a > 0, a.dtype)
         return grad * (scale * positive + (1 - positive) * (a + scale * alpha))
 
-    return Activation(function, backward, from_output=True)
+    return Activation(function, backward, from_output=True, initializer=initializer)
 
 
 def _elu(alpha: float = 1.0) -> Activation:
@@ -244,7 +255,7 @@ def _elu(alpha: float = 1.0) -> Activation:
 
 def _selu() -> Activation:
     """Scaled exponential linear unit: Klambauer et al. (2017), arXiv:1706.02515."""
-    return _scaled_elu(alpha=1.6732632423543772, scale=1.0507009873554805)
+    return _scaled_elu(alpha=1.6732632423543772, scale=1.0507009873554805, initializer="lecun_normal")
 
 
 def _leaky_relu(slope: float = 0.01) -> Activation:
@@ -254,7 +265,7 @@ def _leaky_relu(slope: float = 0.01) -> Activation:
 
 def _prelu(slope: float = 0.25) -> Activation:
     """ReLU with a learned slope for each unit: He et al. (2015), arXiv:1502.01852."""
-    return Activation(_rectifier, _rectifier_backward, slope=slope, learned=True)
+    return Activation(_rectifier, _rectifier_backward, slope=slope, slope_gradient=_rectifier_slope_gradient)
 
 
 def _rrelu(lower: float = 1 / 8, upper: float = 1 / 3) -> Activation:
@@ -262,10 +273,13 @@ def _rrelu(lower: float = 1 / 8, upper: float = 1 / 3) -> Activation:
     return Activation(_rectifier, _rectifier_backward, slope=(lower + upper) / 2, slope_range=(lower, upper))
 
 
+_GLOROT = "glorot_uniform"  # for functions that are linear around 0
+IDENTITY = Activation(_identity, _identity_backward, from_output=True, initializer=_GLOROT)
+
 ACTIVATIONS: dict[str, Callable[..., Activation]] = {
-    "identity": lambda: Activation(_identity, _identity_backward, from_output=True),
-    "sigmoid": lambda: Activation(sigmoid, _sigmoid_backward, from_output=True),
-    "tanh": lambda: Activation(_tanh, _tanh_backward, from_output=True),
+    "identity": lambda: IDENTITY,
+    "sigmoid": lambda: Activation(sigmoid, _sigmoid_backward, from_output=True, initializer=_GLOROT),
+    "tanh": lambda: Activation(_tanh, _tanh_backward, from_output=True, initializer=_GLOROT),
     "relu": lambda: Activation(_relu, _relu_backward, from_output=True),
     "leaky_relu": _leaky_relu,
     "prelu": _prelu,
@@ -280,7 +294,7 @@ ACTIVATIONS: dict[str, Callable[..., Activation]] = {
 }
 
 
-def get_activation(name: str) -> Activation:
-    """Return the activation of a name, with options after a colon: ``"leaky_relu:slope=0.1"``."""
-    activation: Activation = lookup("activation", name, ACTIVATIONS, {"alpha": real(0)})
+def get_activation(spec: str) -> Activation:
+    """Return the activation of a spec: ``"leaky_relu:slope=0.1"``."""
+    activation: Activation = from_spec("activation", spec, ACTIVATIONS, {"alpha": real(0)})
     return activation

@@ -1,16 +1,16 @@
-"""The gradient check: backpropagation beside central differences of the objective, in float64 on the host."""
+"""The gradient check: backpropagation against central differences of the objective, in float64 on the host."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from xpnet.backend import Array, to_host
 from xpnet.nn.activations import ACTIVATIONS
-from xpnet.nn.losses import LOSSES
+from xpnet.nn.losses import LOSSES, Targets
 from xpnet.nn.network import Network
 from xpnet.nn.parameters import Parameters
 
@@ -18,7 +18,7 @@ __all__ = ["Entry", "GradientCheck", "Row", "check_gradients", "gradcheck_table"
 
 
 class Entry(NamedTuple):
-    """One parameter's derivative.
+    """The derivative with respect to one parameter.
 
     Attributes
     ----------
@@ -34,13 +34,13 @@ class Entry(NamedTuple):
 
 
 class GradientCheck(NamedTuple):
-    """How far the gradient is from central differences.
+    """Result of a gradient check.
 
     Attributes
     ----------
     relative_error : float
-        ``||numeric - analytic|| / (||numeric|| + ||analytic||)`` over all parameters that were checked; right
-        formulas give about 1e-9, wrong ones seldom less than 1e-3.
+        ``||numeric - analytic|| / (||numeric|| + ||analytic||)`` over all parameters that were checked. Correct
+        formulas give about 1e-9, wrong ones rarely less than 1e-3.
     layers : tuple of float
         The same for each layer's parameters.
     worst : Entry
@@ -66,13 +66,6 @@ def relative_error(analytic: np.ndarray, numeric: np.ndarray) -> float:
     return float(np.linalg.norm(numeric - analytic) / scale) if scale > 0 else 0.0
 
 
-# Random targets (batch, n_out) or class indices (batch,), by the output function that the loss demands.
-_TARGETS: dict[str | None, Callable[[np.random.Generator, int, int], np.ndarray]] = {
-    "softmax": lambda rng, batch, n_out: rng.integers(0, n_out, batch),
-    "sigmoid": lambda rng, batch, n_out: rng.integers(0, 2, (batch, n_out)).astype(np.float64),
-    "exp": lambda rng, batch, n_out: rng.poisson(2.0, (batch, n_out)).astype(np.float64),
-    None: lambda rng, batch, n_out: rng.standard_normal((batch, n_out)),
-}
 _BATCH = 7
 
 
@@ -88,26 +81,27 @@ def check_gradients(
 ) -> GradientCheck:
     """Compare a network's gradient with central differences of its objective.
 
-    Central differences err by about ``epsilon**2`` and by the rounding of the loss over `epsilon`: 1e-6 balances
-    the two. Where an activation has a kink (ReLU at 0), the comparison holds on either side of it but not across;
-    random numbers come within `epsilon` of a kink about once in a million, inputs or biases of exactly 0 may sit on it.
+    The error of central differences is about ``epsilon**2`` plus the rounding of the loss divided by `epsilon`; 1e-6
+    balances the two. At the kink of an activation (ReLU at 0) the comparison fails. Random numbers come within
+    `epsilon` of a kink about once in a million; inputs or biases of exactly 0 may lie on it.
 
     Parameters
     ----------
     network : Network
-        Its penalties are part of the objective; nothing is dropped or drawn.
+        The objective includes the penalties, but no dropout and no random slopes.
     params : Parameters or sequence of (W, b), optional
-        From any backend; random ones (biases and slopes too) by default.
+        Arrays of any backend; by default random, biases and slopes too.
     x : (batch, n_in), optional
         Standard normal by default.
     y : (batch,) or (batch, n_out), optional
-        As the loss takes it, at random by default.
+        As the loss takes it; by default random.
     epsilon : float
         Half the difference between the two values of a parameter.
     seed : int
-        For everything that is random.
+        Random seed for parameters, batch and choice of entries.
     entries : int
-        Of each array (a layer's W, b or slope) that has more, so many entries are checked, drawn at random.
+        Most entries that are checked of each array (a layer's W, b or slope); of a larger array they are drawn at
+        random.
 
     Returns
     -------
@@ -137,7 +131,7 @@ def check_gradients(
         x = rng.standard_normal((_BATCH if y is None else y.shape[0], network.layer_sizes[0]))
     x = np.asarray(to_host(x), dtype=np.float64)
     if y is None:
-        y = _TARGETS[network.loss_function.output](rng, x.shape[0], network.layer_sizes[-1])
+        y = _draw_targets(network.loss_function.targets, rng, x.shape[0], network.layer_sizes[-1])
     y = to_host(y)
 
     def objective(vector: np.ndarray) -> tuple[float, np.ndarray]:
@@ -170,6 +164,17 @@ def check_gradients(
         tuple(error([entry for layer, entry in found if layer == k]) for k in range(network.n_layers)),
         max((entry for _, entry in found), key=lambda entry: abs(entry.numeric - entry.analytic)),
     )
+
+
+def _draw_targets(kind: Targets, rng: np.random.Generator, batch: int, n_out: int) -> np.ndarray:
+    """Draw targets of a kind: class indices, (batch,), or numbers, (batch, n_out)."""
+    if kind.sum_to_one:
+        return rng.integers(0, n_out, batch)
+    if math.isinf(kind.lowest):
+        return rng.standard_normal((batch, n_out))
+    if math.isinf(kind.highest):
+        return kind.lowest + rng.poisson(2.0, (batch, n_out)).astype(np.float64)
+    return rng.integers(int(kind.lowest), int(kind.highest) + 1, (batch, n_out)).astype(np.float64)
 
 
 def gradcheck_table(*, seed: int = 0) -> list[Row]:

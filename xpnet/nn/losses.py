@@ -1,8 +1,9 @@
-"""Losses, each beside its gradient with respect to what the network's last affine map gives, in fused form.
+"""Losses, each with its gradient directly below it, and the output functions.
 
-A loss sums over a sample's outputs; the network takes the mean (or the sum) over the batch. Where a loss owns the
-output function (softmax, sigmoid, exp), it works from the logits and is stable for large ones; where it does not,
-its gradient is with respect to the network's output, and the output activation's backward pass follows.
+The network sums a loss over the outputs of a sample, and takes the mean (or the sum) over the batch. A loss with an
+output function of its own (softmax, sigmoid, exp) is computed from the logits, which is stable for large ones; its
+gradient is with respect to the logits. Any other loss is computed from the network's output; the backward pass of the
+output activation follows.
 """
 
 from __future__ import annotations
@@ -15,33 +16,85 @@ from array_api_compat import device
 
 from xpnet.backend.steps import Array
 from xpnet.constraints import real
-from xpnet.nn.activations import bounded, sigmoid, softplus
-from xpnet.specs import lookup
+from xpnet.data.targets import Task
+from xpnet.nn.activations import clip, sigmoid, softplus
+from xpnet.specs import from_spec
 
-__all__ = ["LOSSES", "OUTPUTS", "Loss", "get_loss", "hardmax", "one_hot"]
+__all__ = [
+    "COUNTS",
+    "LABELS",
+    "LOSSES",
+    "OUTPUTS",
+    "PROBABILITIES",
+    "VALUES",
+    "Loss",
+    "Output",
+    "Targets",
+    "fitting_losses",
+    "get_loss",
+    "hardmax",
+    "one_hot",
+]
 
 
-class Loss(NamedTuple):
-    """A loss with its gradient.
+class Targets(NamedTuple):
+    """Kind of the targets that a loss takes, each sample's (n_out,). Any loss takes class indices as one-hot rows.
 
     Attributes
     ----------
-    value_and_gradient : (xp, kernels, z, t) -> (value, gradient)
-        From logits or outputs and targets, both (batch, n_out), to (batch,) and (batch, n_out).
-    output : str or None
-        The output function that belongs to the logits, in `OUTPUTS`; None where any elementwise activation may stand.
     lowest, highest : float
-        Range of the targets for which the loss is bounded from below.
+        Range of each target.
+    sum_to_one : bool
+        The targets of a sample are the probabilities of the classes.
     """
 
-    value_and_gradient: Callable[[Any, Any, Array, Array], tuple[Array, Array]]
-    output: str | None = None
     lowest: float = -math.inf
     highest: float = math.inf
+    sum_to_one: bool = False
+
+    @property
+    def are_labels(self) -> bool:
+        """Each target is a yes or no, so that one output tells two classes apart."""
+        return (self.lowest, self.highest) == (0, 1) and not self.sum_to_one
+
+    @property
+    def may_be_scaled(self) -> bool:
+        """The loss takes any number, so targets may be shifted and scaled."""
+        return (self.lowest, self.highest) == (-math.inf, math.inf)
 
 
-def _squared_error(xp: Any, kernels: Any, a: Array, t: Array) -> tuple[Array, Array]:
-    """``1/2 sum (a - t)^2`` and ``a - t``."""
+PROBABILITIES = Targets(0, 1, sum_to_one=True)
+LABELS = Targets(0, 1)
+COUNTS = Targets(0)
+VALUES = Targets()
+
+
+class Loss(NamedTuple):
+    """A loss, its gradient, and everything else that is known about it.
+
+    Attributes
+    ----------
+    value_and_gradient : (xp, z, t) -> (value, gradient)
+        From logits or outputs and targets, both (batch, n_out), to (batch,) and (batch, n_out).
+    targets : Targets
+    tasks : tuple of str
+        Tasks that the loss fits; the first is the one that it is made for.
+    output : str or None
+        The output function that the loss applies to the logits, in `OUTPUTS`; None where the output function may be any
+        elementwise activation.
+    metric : str
+        Default metric, ``"accuracy"`` or ``"r2"``. Class indices have the accuracy, whatever the loss.
+    """
+
+    value_and_gradient: Callable[[Any, Array, Array], tuple[Array, Array]]
+    targets: Targets = VALUES
+    tasks: tuple[Task, ...] = ("regression", "classification", "multilabel")
+    output: str | None = None
+    metric: str = "r2"
+
+
+def _squared_error(xp: Any, a: Array, t: Array) -> tuple[Array, Array]:
+    """Return ``1/2 sum (a - t)^2`` and ``a - t``."""
     residual = a - t
     return 0.5 * xp.sum(residual * residual, axis=1), residual
 
@@ -49,27 +102,35 @@ def _squared_error(xp: Any, kernels: Any, a: Array, t: Array) -> tuple[Array, Ar
 def _huber(delta: float = 1.0) -> Loss:
     """Quadratic within `delta`, linear beyond: Huber (1964), Ann. Math. Statist. 35, 73-101."""
 
-    def value_and_gradient(xp: Any, kernels: Any, a: Array, t: Array) -> tuple[Array, Array]:
+    def value_and_gradient(xp: Any, a: Array, t: Array) -> tuple[Array, Array]:
         residual = a - t
-        clipped = bounded(xp, residual, -delta, delta)
+        clipped = clip(xp, residual, -delta, delta)
         return xp.sum(clipped * (residual - 0.5 * clipped), axis=1), clipped
 
     return Loss(value_and_gradient)
 
 
-def _cross_entropy(xp: Any, kernels: Any, z: Array, t: Array) -> tuple[Array, Array]:
-    """``-sum t log softmax(z)`` and ``softmax(z) - t``."""
-    value, gradient = kernels.softmax_cross_entropy(xp, z, t)
-    return value, gradient
+def _cross_entropy(xp: Any, z: Array, t: Array) -> tuple[Array, Array]:
+    """Return ``-sum t log softmax(z)``, in the log-sum-exp form, and ``softmax(z) - t``.
+
+    Bishop, *Pattern Recognition and Machine Learning* (2006), eq. 4.108 and 4.109; each row of `t` sums to one.
+    """
+    z = z - xp.max(z, axis=1, keepdims=True)
+    a = xp.exp(z)
+    total = xp.sum(a, axis=1, keepdims=True)
+    value = xp.log(total[:, 0]) - xp.sum(t * z, axis=1)
+    a /= total
+    a -= t
+    return value, a
 
 
-def _binary_cross_entropy(xp: Any, kernels: Any, z: Array, t: Array) -> tuple[Array, Array]:
-    """``-sum t log s(z) + (1 - t) log(1 - s(z))``, written as softplus(z) - t z, and ``s(z) - t``."""
+def _binary_cross_entropy(xp: Any, z: Array, t: Array) -> tuple[Array, Array]:
+    """Return ``-sum t log s(z) + (1 - t) log(1 - s(z))``, written as ``softplus(z) - t z``, and ``s(z) - t``."""
     return xp.sum(softplus(xp, z) - t * z, axis=1), sigmoid(xp, z) - t
 
 
-def _poisson(xp: Any, kernels: Any, z: Array, t: Array) -> tuple[Array, Array]:
-    """Half the Poisson deviance, ``sum exp(z) - t + t log(t / exp(z))``, and ``exp(z) - t``."""
+def _poisson(xp: Any, z: Array, t: Array) -> tuple[Array, Array]:
+    """Return half the Poisson deviance, ``sum exp(z) - t + t log(t / exp(z))``, and ``exp(z) - t``."""
     rate = _exp(xp, z)
     t_log_t = t * xp.log(xp.maximum(t, xp.finfo(t.dtype).smallest_normal))  # 0 log 0 = 0
     return xp.sum(rate - t + t_log_t - t * z, axis=1), rate - t
@@ -77,17 +138,43 @@ def _poisson(xp: Any, kernels: Any, z: Array, t: Array) -> tuple[Array, Array]:
 
 LOSSES: dict[str, Callable[..., Loss]] = {
     "squared_error": lambda: Loss(_squared_error),
-    "cross_entropy": lambda: Loss(_cross_entropy, "softmax", 0, 1),
-    "binary_cross_entropy": lambda: Loss(_binary_cross_entropy, "sigmoid", 0, 1),
-    "poisson": lambda: Loss(_poisson, "exp", 0),
+    "cross_entropy": lambda: Loss(_cross_entropy, PROBABILITIES, ("classification",), "softmax"),
+    "binary_cross_entropy": lambda: Loss(
+        _binary_cross_entropy, LABELS, ("multilabel", "classification"), "sigmoid", "accuracy"
+    ),
+    "poisson": lambda: Loss(_poisson, COUNTS, output="exp"),
     "huber": _huber,
 }
 
 
-def get_loss(name: str) -> Loss:
-    """Return the loss of a name, with options after a colon: ``"huber:delta=2"``."""
-    loss: Loss = lookup("loss", name, LOSSES, {"delta": real(0, closed=False)})
+def get_loss(spec: str) -> Loss:
+    """Return the loss of a spec: ``"huber:delta=2"``."""
+    loss: Loss = from_spec("loss", spec, LOSSES, {"delta": real(0, closed=False)})
     return loss
+
+
+def fitting_losses(task: Task) -> list[str]:
+    """Return the names of the losses that fit a task, those that are made for it first; the first is its default."""
+    tasks = {name: factory().tasks for name, factory in LOSSES.items()}
+    return sorted((name for name in tasks if task in tasks[name]), key=lambda name: tasks[name].index(task) > 0)
+
+
+class Output(NamedTuple):
+    """An output function.
+
+    Attributes
+    ----------
+    function : (xp, z) -> a
+        From logits to outputs, both (batch, n_out).
+    probabilities : bool
+        The outputs are probabilities.
+    initializer : str
+        Default initializer of the output layer, in `xpnet.nn.initializers.INITIALIZERS`.
+    """
+
+    function: Callable[[Any, Array], Array]
+    probabilities: bool = False
+    initializer: str = "glorot_uniform"
 
 
 def _softmax(xp: Any, z: Array) -> Array:
@@ -96,27 +183,27 @@ def _softmax(xp: Any, z: Array) -> Array:
 
 
 def _exp(xp: Any, z: Array) -> Array:
-    """Exponential that stays finite: a diverging rate is reported by its size, not by an overflow."""
+    """Return ``exp(z)``, limited to finite numbers, so that a diverging rate shows by its size, not by an overflow."""
     return xp.exp(xp.minimum(z, math.log(xp.finfo(z.dtype).max) - 1))
 
 
 def hardmax(xp: Any, a: Array) -> Array:
-    """One-hot rows (batch, n_out) of each row's largest entry, the first where several are equal."""
+    """Return one-hot rows, (batch, n_out), of the largest entry of each row; the first where several are equal."""
     return one_hot(xp, xp.argmax(a, axis=1), a.shape[1], a.dtype)
 
 
 def one_hot(xp: Any, labels: Array, n_out: int, dtype: Any) -> Array:
-    """Rows (batch, n_out) from class indices (batch,); with one output, the index itself, 0 or 1."""
+    """Return one-hot rows, (batch, n_out), of class indices, (batch,); with one output, the index itself, 0 or 1."""
     if n_out == 1:
         return xp.astype(labels[:, None], dtype)
     classes = xp.arange(n_out, dtype=labels.dtype, device=device(labels))
     return xp.astype(labels[:, None] == classes[None, :], dtype)
 
 
-# Output functions, from logits (batch, n_out); the loss demands one for training, hardmax is for decisions.
-OUTPUTS: dict[str, Callable[[Any, Array], Array]] = {
-    "softmax": _softmax,
-    "sigmoid": sigmoid,
-    "exp": _exp,
-    "hardmax": hardmax,
+# A loss names the output function that it needs for training; hardmax gives decisions.
+OUTPUTS: dict[str, Output] = {
+    "softmax": Output(_softmax, probabilities=True),
+    "sigmoid": Output(sigmoid, probabilities=True),
+    "exp": Output(_exp),
+    "hardmax": Output(hardmax),
 }

@@ -1,25 +1,40 @@
-"""The network: forward and backward in matrix form over a mini-batch."""
+"""The network: its specification, its forward pass, and the objective that it is trained on, with the gradient."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 from array_api_compat import array_namespace
 
-from xpnet.backend import Array, Backend, get_backend
-from xpnet.backend.steps import REFERENCE, Kernels
+from xpnet.backend import Array, Backend, get_backend, without_float_warnings
+from xpnet.constraints import check_constraints, integer, one_of, real
 from xpnet.errors import InvalidParameterError
-from xpnet.nn.counter_rng import uniform_bits, uniform_floats
-from xpnet.nn.losses import OUTPUTS, one_hot
+from xpnet.nn.activations import ACTIVATIONS, Activation, get_activation
+from xpnet.nn.backprop import dense, value_and_gradient
+from xpnet.nn.initializers import get_initializer
+from xpnet.nn.losses import OUTPUTS, Loss, get_loss, one_hot
 from xpnet.nn.parameters import Parameters, draw, pack
-from xpnet.nn.specification import Specification
 
 __all__ = ["Network", "Parameters"]
 
+_CONSTRAINTS = {
+    "layer_sizes": integer(1),
+    "dropout": real(0, 1),
+    "l2": real(0),
+    "l1": real(0),
+    "label_smoothing": real(0, 1),
+    "reduction": one_of("mean", "sum"),
+    "penalty_reduction": one_of("none", "mean"),
+}
 
-class Network(Specification):
-    """A multilayer perceptron and the objective it is trained on: the whole specification, without the parameters.
+
+@dataclass(frozen=True)
+class Network:
+    """A multilayer perceptron and the objective that it is trained on: a full specification, without parameters.
 
     Parameters
     ----------
@@ -28,25 +43,25 @@ class Network(Specification):
     activation : str or sequence of str
         Activation of the hidden layers, one for all or one for each, in `xpnet.nn.activations.ACTIVATIONS`.
     output : str or None
-        Output function: what the loss demands (``"softmax"`` for cross_entropy, ``"sigmoid"`` for
+        Output function: the one that the loss needs (``"softmax"`` for cross_entropy, ``"sigmoid"`` for
         binary_cross_entropy, ``"exp"`` for poisson) or, for squared_error and huber, any elementwise activation.
-        None takes what the loss demands, else ``"identity"``.
+        None takes the one that the loss needs, else ``"identity"``.
     loss : str
         In `xpnet.nn.losses.LOSSES`.
     initializer : str or None
-        In `xpnet.nn.initializers.INITIALIZERS`; None takes the one that suits each layer's activation.
+        In `xpnet.nn.initializers.INITIALIZERS`; None takes the default of each layer's activation.
         ``"normal"`` draws the biases too; with the others they start at zero.
     dropout : float or sequence of float
         Probability that a hidden unit is dropped in training, one for all hidden layers or one for each.
     l2, l1 : float
         Penalties ``l2/2 sum W^2`` and ``l1 sum |W|`` over weights, not biases, added to the objective.
     label_smoothing : float
-        Share of a one-hot target's mass that is spread evenly over the classes.
+        Share of a one-hot target that is spread evenly over the classes.
     reduction : {"mean", "sum"}
         Over the batch; the mean is weighted by the sample weights.
     penalty_reduction : {"none", "mean"}
-        With ``"mean"`` the penalties are divided by the batch's size, or its weight, as scikit-learn has them: what
-        they weigh then depends on the batch size.
+        ``"mean"`` divides the penalties by the batch's size, or its weight, as scikit-learn does. Their effect then
+        depends on the batch size.
 
     Examples
     --------
@@ -60,6 +75,132 @@ class Network(Specification):
     0.693
     """
 
+    layer_sizes: Sequence[int]
+    activation: str | Sequence[str] = "relu"
+    output: str | None = None
+    loss: str = "cross_entropy"
+    initializer: str | None = None
+    dropout: float | Sequence[float] = 0.0
+    l2: float = 0.0
+    l1: float = 0.0
+    label_smoothing: float = 0.0
+    reduction: str = "mean"
+    penalty_reduction: str = "none"
+
+    def __post_init__(self) -> None:
+        set_ = object.__setattr__  # how a frozen dataclass normalises its fields
+        set_(self, "layer_sizes", tuple(self.layer_sizes))
+        if len(self.layer_sizes) < 2:
+            raise InvalidParameterError(
+                f"layer_sizes: expected the sizes of input, hidden layers and output; received {self.layer_sizes}."
+            )
+        hidden = self.n_layers - 1
+        for name in ("activation", "dropout"):
+            value = getattr(self, name)
+            if isinstance(value, Iterable) and not isinstance(value, str):
+                value = tuple(value)
+                if len(value) != hidden:
+                    raise InvalidParameterError(
+                        f"{name}: expected one value, or one for each of the {hidden} hidden layers; "
+                        f"received {len(value)}: {list(value)}."
+                    )
+            set_(self, name, value)
+        check_constraints(self, _CONSTRAINTS)
+        for name in _CONSTRAINTS:
+            set_(self, name, _plain(getattr(self, name)))
+        own = self.loss_function.output
+        set_(self, "output", self.output or own or "identity")
+        if own and self.output != own:
+            raise InvalidParameterError(
+                f"output: expected {own!r}, which the loss {self.loss!r} demands; received {self.output!r}."
+            )
+        if not own and self.output in OUTPUTS and self.output not in ACTIVATIONS:
+            raise InvalidParameterError(
+                f"output: expected an elementwise activation for the loss {self.loss!r}; received {self.output!r}."
+            )
+        if self.loss_function.targets.sum_to_one and self.layer_sizes[-1] < 2:
+            raise InvalidParameterError(
+                f"layer_sizes: expected at least 2 outputs for the loss {self.loss!r}; received "
+                f"{self.layer_sizes[-1]}. For two classes in one output use binary_cross_entropy."
+            )
+        if self.initializer:
+            get_initializer(self.initializer)
+        _ = self.functions
+
+    # What follows from the fields.
+
+    @property
+    def n_layers(self) -> int:
+        """Number of layers with weights."""
+        return len(self.layer_sizes) - 1
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Name of each layer's activation; the last is the output function, or identity if the loss takes logits."""
+        hidden = self.n_layers - 1
+        names = (self.activation,) * hidden if isinstance(self.activation, str) else tuple(self.activation)
+        return (*names, "identity" if self.loss_function.output else str(self.output))
+
+    @cached_property
+    def functions(self) -> tuple[Activation, ...]:
+        """Each layer's activation."""
+        return tuple(get_activation(name) for name in self.names)
+
+    @cached_property
+    def loss_function(self) -> Loss:
+        """The loss."""
+        return get_loss(self.loss)
+
+    @property
+    def gives_probabilities(self) -> bool:
+        """The outputs are probabilities of classes or labels."""
+        return self.output in OUTPUTS and OUTPUTS[self.output].probabilities
+
+    @cached_property
+    def initializers(self) -> tuple[str, ...]:
+        """Name of each layer's initializer."""
+        if self.initializer:
+            return (self.initializer,) * self.n_layers
+        own = self.loss_function.output
+        last = OUTPUTS[own].initializer if own else self.functions[-1].initializer
+        return (*(f.initializer for f in self.functions[:-1]), last)
+
+    @cached_property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Shapes of the pieces of the parameter vector, in their order: weights, biases, learned slopes."""
+        weights = tuple(zip(self.layer_sizes[:-1], self.layer_sizes[1:], strict=True))
+        biases = tuple((n,) for n in self.layer_sizes[1:])
+        slopes = tuple(b for f, b in zip(self.functions, biases, strict=True) if f.learned)
+        return (*weights, *biases, *slopes)
+
+    @cached_property
+    def n_weights(self) -> int:
+        """Number of weights; they come first in the parameter vector, so that penalties take a slice of it."""
+        return sum(math.prod(shape) for shape in self.shapes[: self.n_layers])
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of parameters: weights, biases and learned slopes."""
+        return sum(math.prod(shape) for shape in self.shapes)
+
+    @cached_property
+    def keep_probabilities(self) -> tuple[float, ...]:
+        """One minus the dropout of each layer's output; the last layer's output is never dropped."""
+        hidden = self.n_layers - 1
+        dropout = (self.dropout,) * hidden if isinstance(self.dropout, int | float) else self.dropout
+        return (*(1.0 - p for p in dropout), 1.0)
+
+    @property
+    def is_random(self) -> bool:
+        """Training draws random numbers, for dropout or for slopes."""
+        return any(keep < 1 for keep in self.keep_probabilities) or any(f.slope_range for f in self.functions)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the specification as plain values: ``Network(**d)`` gives an equal network."""
+        return asdict(self)
+
+    # Parameters and targets.
+
     def init(self, seed: int = 0, device: str | Backend = "cpu", dtype: str = "float64") -> Parameters:
         """Draw the initial parameters on a device; a seed gives the same bits on every backend."""
         backend = get_backend(device)
@@ -71,7 +212,7 @@ class Network(Specification):
         return pack(self, layers)
 
     def targets(self, xp: Any, y: Array, dtype: Any, *, smooth: bool = True) -> Array:
-        """Return targets as the loss takes them, (batch, n_out), from class indices (batch,) or values."""
+        """Return targets as the loss takes them, (batch, n_out), from class indices, (batch,), or values."""
         n_out = self.layer_sizes[-1]
         if not xp.isdtype(y.dtype, "integral") or y.ndim > 1:
             t = xp.astype(y, dtype, copy=False)
@@ -85,23 +226,19 @@ class Network(Specification):
             t += self.label_smoothing / max(n_out, 2)
         return t
 
-    def forward(self, params: Sequence[tuple[Array, Array]], x: Array, kernels: Kernels = REFERENCE) -> Array:
-        """Return the logits or, where the loss does not own the output function, the output: (batch, n_out)."""
+    # Forward and backward.
+
+    @without_float_warnings
+    def forward(self, params: Sequence[tuple[Array, Array]], x: Array) -> Array:
+        """Return the logits or, where the loss has no output function of its own, the output: (batch, n_out)."""
         params = self.pack(params)
         xp = array_namespace(params[0][0])
         a = x
         for (W, b), f, slope in zip(params, self.functions, params.slopes, strict=True):
-            _, a = kernels.dense(xp, f, a, W, b, f.slope if slope is None else slope)
+            _, a = dense(xp, f, a, W, b, f.slope if slope is None else slope)
         return a
 
-    def predict(
-        self,
-        params: Sequence[tuple[Array, Array]],
-        x: Array,
-        *,
-        output: str | None = None,
-        kernels: Kernels = REFERENCE,
-    ) -> Array:
+    def predict(self, params: Sequence[tuple[Array, Array]], x: Array, *, output: str | None = None) -> Array:
         """Return the output: probabilities, rates or values, (batch, n_out).
 
         Parameters
@@ -109,17 +246,17 @@ class Network(Specification):
         params : Parameters, or a sequence of (W, b)
         x : (batch, n_in)
         output : str, optional
-            Another output function than the loss demands: ``"hardmax"`` gives each sample's class as a one-hot row.
-        kernels : Kernels
+            Output function in place of the loss's own: ``"hardmax"`` gives each sample's class as a one-hot row.
         """
-        a = self.forward(params, x, kernels)
+        a = self.forward(params, x)
         name = output or self.loss_function.output
-        return OUTPUTS[name](array_namespace(a), a) if name else a
+        return OUTPUTS[name].function(array_namespace(a), a) if name else a
 
+    @without_float_warnings
     def loss_and_grads(
         self, params: Sequence[tuple[Array, Array]], x: Array, y: Array, sample_weight: Array | None = None
     ) -> tuple[Array, Parameters]:
-        """Objective of a batch and its gradient with respect to every parameter; nothing is dropped or drawn.
+        """Return the objective of a batch and its gradient with respect to every parameter, without random numbers.
 
         The values of the targets are not checked. JAX's arrays in float64 need ``jax.enable_x64``, or the backend's
         `scope`.
@@ -143,129 +280,12 @@ class Network(Specification):
         batch: tuple[Array, ...] = (x, y)
         if sample_weight is not None:
             batch = (x, y, xp.astype(sample_weight, params.vector.dtype, copy=False))
-        loss, gradient = self.value_and_gradient(xp, REFERENCE, params.vector, batch)
+        loss, gradient = value_and_gradient(self, xp, params.vector, batch)
         return loss, Parameters(gradient, self)
 
-    def value_and_gradient(
-        self,
-        xp: Any,
-        kernels: Kernels,
-        vector: Array,
-        batch: tuple[Array, ...],
-        key: Array | None = None,
-        micro_batch: int | None = None,
-    ) -> tuple[Array, Array]:
-        """Objective and its gradient over the parameter vector, by backpropagation.
 
-        Parameters
-        ----------
-        vector : (n_parameters,)
-        batch : (x, y) or (x, y, sample_weight)
-        key : (2,) int32 or None
-            Seed and counter of the generator for dropout and random slopes; None leaves both out.
-        micro_batch : int, optional
-            Samples taken at once: the gradients of pieces of so many are summed, each with the mean's divisor of the
-            whole batch and its samples' own dropout masks, so that the result is that of the whole to rounding.
-
-        Returns
-        -------
-        value : scalar array
-        gradient : (n_parameters,)
-        """
-        n = batch[0].shape[0]
-        size = min(micro_batch or n, n)
-        share = _reciprocal(xp, xp.sum(batch[2])) if len(batch) > 2 else 1 / n
-        value, gradient = self._backpropagate(xp, kernels, vector, batch, key, slice(0, size), share)
-        for first in range(size, n, size):
-            rows = slice(first, min(first + size, n))
-            more, slope = self._backpropagate(xp, kernels, vector, batch, key, rows, share)
-            value, gradient = value + more, gradient + slope
-        if not (self.l2 or self.l1):
-            return value, gradient
-        penalty, slope = self.penalty(xp, vector)
-        if self.penalty_reduction == "mean":
-            penalty, slope = penalty * share, slope * share
-        return value + penalty, gradient + slope
-
-    def _backpropagate(
-        self,
-        xp: Any,
-        kernels: Kernels,
-        vector: Array,
-        batch: tuple[Array, ...],
-        key: Array | None,
-        rows: slice,
-        share: Array | float,
-    ) -> tuple[Array, Array]:
-        """Return what some rows of a batch add to the objective without penalties, and to its gradient.
-
-        The last layer's delta is the loss's fused gradient, then ``delta_l = (delta_{l+1} W_{l+1}^T) * f'(z_l)``,
-        ``grad W_l = a_{l-1}^T delta_l``: Rumelhart, Hinton, Williams (1986), Nature 323, 533-536.
-        """
-        if rows.stop - rows.start < batch[0].shape[0]:
-            batch = tuple(array[rows, ...] for array in batch)
-        x, y, *weight = batch
-        params = Parameters(vector, self)
-        a = x
-        trace = []
-        for i, ((W, b), f) in enumerate(zip(params, self.functions, strict=True)):
-            slope = self._slope(xp, params, i, rows, key)
-            saved, out = kernels.dense(xp, f, a, W, b, slope)
-            mask = self._dropout_mask(xp, i, out, rows, key)
-            trace.append((a, saved, slope, mask))
-            a = out if mask is None else out * mask
-
-        t = self.targets(xp, y, vector.dtype)
-        value, grad = self.loss_function.value_and_gradient(xp, kernels, a, t)
-        if weight:
-            value = value * weight[0]
-            grad = grad * weight[0][:, None]
-        value = xp.sum(value)
-        if self.reduction == "mean":
-            value = value * share
-            grad = grad * share
-
-        grads_W, grads_b, grads_slope = [], [], []
-        for i in reversed(range(self.n_layers)):
-            a, saved, slope, mask = trace[i]
-            f, W = self.functions[i], params[i][0]
-            if mask is not None:
-                grad = grad * mask
-            if f.learned:
-                grads_slope.append(xp.sum(grad * xp.minimum(saved, 0.0), axis=0))
-            delta, grad_W, grad_b = kernels.dense_backward(xp, f, a, saved, slope, grad)
-            grads_W.append(grad_W)
-            grads_b.append(grad_b)
-            if i:
-                grad = xp.matmul(delta, W.T)
-
-        pieces = [xp.reshape(g, (-1,)) for g in reversed(grads_W)]
-        return value, xp.concat([*pieces, *reversed(grads_b), *reversed(grads_slope)])
-
-    def penalty(self, xp: Any, vector: Array) -> tuple[Array, Array]:
-        """``l2/2 sum W^2 + l1 sum |W|`` over the weights, and its gradient over the parameter vector."""
-        weights, rest = vector[: self.n_weights], vector[self.n_weights :]
-        value = 0.5 * self.l2 * xp.sum(weights * weights) + self.l1 * xp.sum(xp.abs(weights))
-        return value, xp.concat([self.l2 * weights + self.l1 * xp.sign(weights), xp.zeros_like(rest)])
-
-    def _slope(self, xp: Any, params: Parameters, i: int, rows: slice, key: Array | None) -> Array | float | None:
-        f = self.functions[i]
-        if f.slope_range is None or key is None:
-            return f.slope if params.slopes[i] is None else params.slopes[i]
-        lower, upper = f.slope_range
-        units = self.layer_sizes[i + 1]
-        bits = uniform_bits(xp, key, 2 * i + 1, (rows.stop - rows.start, units), rows.start * units)
-        return lower + (upper - lower) * uniform_floats(xp, bits, params.vector.dtype)
-
-    def _dropout_mask(self, xp: Any, i: int, out: Array, rows: slice, key: Array | None) -> Array | None:
-        """Return 0 for a dropped unit, 1/keep for another: Srivastava et al. (2014), JMLR 15, 1929-1958, inverted."""
-        keep = self.keep_probabilities[i]
-        if keep == 1 or key is None:
-            return None
-        bits = uniform_bits(xp, key, 2 * i, tuple(out.shape), rows.start * out.shape[1])
-        return xp.astype(bits < min(round(keep * 2**32), 2**32 - 1) - 2**31, out.dtype) * (1 / keep)
-
-
-def _reciprocal(xp: Any, total: Array) -> Array:
-    """Return ``1 / total``, and 0 for a batch of nothing but zero weights, which has no gradient."""
-    return xp.astype(total > 0, total.dtype) / xp.maximum(total, xp.finfo(total.dtype).smallest_normal)
+def _plain(value: Any) -> Any:
+    """Return Python's own number for NumPy's, so that a network is equal to itself after a round trip through JSON."""
+    if isinstance(value, tuple):
+        return tuple(map(_plain, value))
+    return value.item() if hasattr(value, "item") else value

@@ -1,7 +1,7 @@
-"""Optimizers: pairs of pure functions over the flat parameter vector.
+"""Optimizers: pure functions from gradient, state and parameters to new parameters and state.
 
-The state's learning rate and counters are arrays, for a Python scalar would be baked into a captured or compiled step.
-`update` consumes the state and the parameters: where a library has arrays that can be written, it writes in place.
+The learning rate and the counter in the state are arrays: a compiled step would bake in a Python scalar.
+`update` consumes the state and the parameters: where a library's arrays can be written, it updates them in place.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from array_api_compat import device
 
 from xpnet.backend.steps import Array
 from xpnet.constraints import fraction, real
-from xpnet.specs import lookup
+from xpnet.specs import from_spec
 
 __all__ = ["OPTIMIZERS", "Optimizer", "OptimizerState", "get_optimizer"]
 
@@ -26,9 +26,9 @@ class OptimizerState(NamedTuple):
     ----------
     learning_rate : scalar, the parameters' dtype
     count : scalar int32
-        Updates done.
+        Number of updates so far.
     slots : tuple of (n,) arrays, the parameters' dtype
-        Velocity, or moments; what they are is the optimizer's affair.
+        Velocity or moments, in the optimizer's own order.
     """
 
     learning_rate: Array
@@ -36,39 +36,49 @@ class OptimizerState(NamedTuple):
     slots: tuple[Array, ...]
 
 
+# (xp, params, n_weights) -> the initial value of a slot, (n,).
+InitSlot = Callable[[Any, Array, int], Array]
+
+
 class Optimizer(NamedTuple):
-    """A pair of pure functions.
+    """An update rule, and the vectors that it keeps.
 
     Attributes
     ----------
-    init : (xp, params, n_weights) -> OptimizerState
-        State before the first update; the first `n_weights` parameters are weights, the rest biases and slopes.
     update : (xp, gradient, state, params) -> (params, state)
     learning_rate : float
         Default learning rate.
+    slots : tuple of (xp, params, n_weights) -> (n,) array
+        Initial value of each slot. The first `n_weights` parameters are weights, the rest are biases and slopes.
     """
 
-    init: Callable[[Any, Array, int], OptimizerState]
     update: Callable[[Any, Array, OptimizerState, Array], tuple[Array, OptimizerState]]
     learning_rate: float
+    slots: tuple[InitSlot, ...] = ()
 
-
-def _init(n_slots: int, value: float = 0.0) -> Callable[[Any, Array, int], OptimizerState]:
-    def init(xp: Any, params: Array, n_weights: int) -> OptimizerState:
-        slots = tuple(xp.full_like(params, value) for _ in range(n_slots))
+    def init(self, xp: Any, params: Array, n_weights: int) -> OptimizerState:
+        """Return the state before the first update."""
         where = device(params)
         return OptimizerState(
-            xp.zeros((), dtype=params.dtype, device=where), xp.zeros((), dtype=xp.int32, device=where), slots
+            xp.zeros((), dtype=params.dtype, device=where),
+            xp.zeros((), dtype=xp.int32, device=where),
+            tuple(init_slot(xp, params, n_weights) for init_slot in self.slots),
         )
 
-    return init
+
+def _full(value: float) -> InitSlot:
+    return lambda xp, params, n_weights: xp.full_like(params, value)
+
+
+def _zeros(xp: Any, params: Array, n_weights: int) -> Array:
+    return xp.full_like(params, 0.0)
 
 
 def _sgd(momentum: float = 0.0, nesterov: bool = False, classical: float = 0.0) -> Optimizer:
-    """Stochastic gradient descent, with momentum and Nesterov's: Sutskever et al. (2013), ICML.
+    """Stochastic gradient descent, with momentum or Nesterov's momentum: Sutskever et al. (2013), ICML.
 
-    The velocity gathers gradients, as in PyTorch, or with `classical` steps, learning rate included, as in the paper,
-    eq. 1 and 3, and in scikit-learn; the two differ where the learning rate changes.
+    The velocity sums gradients, as in PyTorch. With `classical` it sums steps, which include the learning rate, as in
+    the paper (eq. 1 and 3) and in scikit-learn. The two differ where the learning rate changes.
     """
 
     def update(xp: Any, gradient: Array, state: OptimizerState, params: Array) -> tuple[Array, OptimizerState]:
@@ -85,7 +95,7 @@ def _sgd(momentum: float = 0.0, nesterov: bool = False, classical: float = 0.0) 
         params -= gradient if classical else learning_rate * gradient
         return params, OptimizerState(learning_rate, count, slots)
 
-    return Optimizer(_init(1 if momentum else 0), update, 0.01 if momentum else 0.1)
+    return Optimizer(update, 0.01, (_zeros,)) if momentum else Optimizer(update, 0.1)
 
 
 def _adam(
@@ -97,17 +107,14 @@ def _adam(
 ) -> Optimizer:
     """Adam: Kingma, Ba (2015), arXiv:1412.6980; decoupled decay: Loshchilov, Hutter (2019), arXiv:1711.05101.
 
-    `epsilon_hat` above 0 stands in place of ``epsilon sqrt(1 - beta_2^t)``: the end of the paper's section 2, and
+    An `epsilon_hat` above 0 replaces ``epsilon sqrt(1 - beta_2^t)``, as at the end of the paper's section 2 and in
     scikit-learn.
     """
     log_beta_1, log_beta_2 = (math.log(beta) if beta else -math.inf for beta in (beta_1, beta_2))
 
-    def init(xp: Any, params: Array, n_weights: int) -> OptimizerState:
-        state = _init(2)(xp, params, n_weights)
-        if not weight_decay:
-            return state
+    def decay_of_weights(xp: Any, params: Array, n_weights: int) -> Array:
         weights = xp.arange(params.shape[0], device=device(params)) < n_weights
-        return state._replace(slots=(*state.slots, weight_decay * xp.astype(weights, params.dtype)))
+        return weight_decay * xp.astype(weights, params.dtype)
 
     def update(xp: Any, gradient: Array, state: OptimizerState, params: Array) -> tuple[Array, OptimizerState]:
         learning_rate, count, (mean, square, *decay) = state
@@ -127,7 +134,7 @@ def _adam(
         params -= rate * mean / deviation
         return params, OptimizerState(learning_rate, count, (mean, square, *decay))
 
-    return Optimizer(init, update, 0.001)
+    return Optimizer(update, 0.001, (_zeros, _zeros, decay_of_weights) if weight_decay else (_zeros, _zeros))
 
 
 def _rmsprop(rho: float = 0.99, epsilon: float = 1e-8) -> Optimizer:
@@ -141,7 +148,7 @@ def _rmsprop(rho: float = 0.99, epsilon: float = 1e-8) -> Optimizer:
         params -= learning_rate * gradient / (xp.sqrt(square) + epsilon)
         return params, OptimizerState(learning_rate, count, (square,))
 
-    return Optimizer(_init(1), update, 0.001)
+    return Optimizer(update, 0.001, (_zeros,))
 
 
 def _adagrad(initial_accumulator: float = 0.0, epsilon: float = 1e-10) -> Optimizer:
@@ -154,7 +161,7 @@ def _adagrad(initial_accumulator: float = 0.0, epsilon: float = 1e-10) -> Optimi
         params -= learning_rate * gradient / (xp.sqrt(total) + epsilon)
         return params, OptimizerState(learning_rate, count, (total,))
 
-    return Optimizer(_init(1, initial_accumulator), update, 0.01)
+    return Optimizer(update, 0.01, (_full(initial_accumulator),))
 
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
@@ -180,9 +187,9 @@ _RANGES = {
 }
 
 
-def get_optimizer(name: str | Optimizer) -> Optimizer:
-    """Return the optimizer of a name, with options after a colon: ``"adam:beta_1=0.8"``; one itself as it is."""
-    if isinstance(name, Optimizer):
-        return name
-    optimizer: Optimizer = lookup("optimizer", name, OPTIMIZERS, _RANGES)
+def get_optimizer(spec: str | Optimizer) -> Optimizer:
+    """Return the optimizer of a spec: ``"adam:beta_1=0.8"``; an `Optimizer` is returned as it is."""
+    if isinstance(spec, Optimizer):
+        return spec
+    optimizer: Optimizer = from_spec("optimizer", spec, OPTIMIZERS, _RANGES)
     return optimizer

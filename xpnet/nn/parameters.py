@@ -1,36 +1,38 @@
-"""Parameters: one flat vector, seen as one ``(W, b)`` a layer; and how they are drawn."""
+"""Parameters: one flat vector with one ``(W, b)`` a layer as views of it, and how they are drawn."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from array_api_compat import array_namespace
 
 from xpnet.backend import Array
 from xpnet.errors import InvalidParameterError
-from xpnet.nn.initializers import default_initializer, get_initializer
-from xpnet.nn.specification import Specification
+from xpnet.nn.initializers import get_initializer
 from xpnet.seeds import Purpose, stream
+
+if TYPE_CHECKING:
+    from xpnet.nn.network import Network
 
 __all__ = ["Parameters", "draw", "pack"]
 
 
 class Parameters(Sequence[tuple[Array, Array]]):
-    """One ``(W, b)`` a layer, cut from one flat vector, which is what the optimizers see.
+    """One ``(W, b)`` a layer, cut from one flat vector; the optimizers see the vector.
 
     Attributes
     ----------
     vector : (n_parameters,)
         All weights, then all biases, then the learned slopes.
     slopes : tuple of (n_out,) arrays or None
-        The learned slopes of each layer's activation, where it has them.
+        The learned slopes of each layer's activation; None where it has none.
     """
 
-    def __init__(self, vector: Array, network: Specification) -> None:
+    def __init__(self, vector: Array, network: Network) -> None:
         self.vector = vector
         xp = array_namespace(vector)
         pieces = []
@@ -47,14 +49,14 @@ class Parameters(Sequence[tuple[Array, Array]]):
 
     @classmethod
     def of(cls, layers: Iterable[tuple[Array, Array]], slopes: Iterable[Array | None]) -> Parameters:
-        """Return the parameters of arrays as they are; they are joined to a vector when that is asked for."""
+        """Return the parameters made of these arrays; they are joined to a vector when `vector` is read."""
         parameters = cls.__new__(cls)
         parameters._layers, parameters.slopes = tuple(layers), tuple(slopes)
         return parameters
 
     @cached_property
     def vector(self) -> Array:
-        """All of them, joined."""
+        """All parameters, joined: (n_parameters,)."""
         weights, biases = zip(*self._layers, strict=True)
         slopes = [slope for slope in self.slopes if slope is not None]
         xp = array_namespace(*weights, *biases, *slopes)
@@ -75,24 +77,22 @@ class Parameters(Sequence[tuple[Array, Array]]):
         return iter(self._layers)
 
 
-def draw(network: Specification, seed: int, dtype: str = "float64") -> np.ndarray:
-    """Draw the initial parameter vector on the host, (n_parameters,), in float64 a layer at a time, then rounded."""
+def draw(network: Network, seed: int, dtype: str = "float64") -> np.ndarray:
+    """Draw the initial parameter vector, (n_parameters,), on the host: each layer in float64, then rounded."""
     rng = np.random.default_rng(stream(seed, Purpose.WEIGHTS))
     vector = np.zeros(network.n_parameters, dtype)
     params = Parameters(vector, network)
-    for i, (f, (W, b), slope) in enumerate(zip(network.functions, params, params.slopes, strict=True)):
-        # The output function matters here even where the loss has it fused in.
-        name = str(network.output) if i == network.n_layers - 1 else network.names[i]
-        chosen = network.initializer or default_initializer(name)
-        W[...] = get_initializer(chosen)(rng, *W.shape)
-        if chosen == "normal":
-            b[...] = rng.standard_normal(b.size)
+    drawn = zip(params, params.slopes, network.functions, network.initializers, strict=True)
+    for (W, b), slope, f, name in drawn:
+        initializer = get_initializer(name)
+        W[...] = initializer.weights(rng, *W.shape)
+        b[...] = initializer.biases(rng, b.size)
         if slope is not None:
             slope[...] = f.slope
     return vector
 
 
-def pack(network: Specification, layers: Sequence[tuple[Array, Array]]) -> Parameters:
+def pack(network: Network, layers: Sequence[tuple[Array, Array]]) -> Parameters:
     """Make `Parameters` from one ``(W, b)`` a layer; learned slopes start at their initial value.
 
     Raises

@@ -10,6 +10,7 @@ import numpy as np
 
 from xpnet.backend import Array, Backend
 from xpnet.backend.steps import RunSteps, Step
+from xpnet.nn.backprop import value_and_gradient
 from xpnet.nn.counter_rng import advance
 from xpnet.nn.network import Network
 from xpnet.nn.optimizers import Optimizer, OptimizerState, get_optimizer
@@ -66,7 +67,7 @@ def make_step(
     clip_norm : float, optional
         Largest Euclidean norm of the gradient; a longer one is scaled down.
     micro_batch : int, optional
-        Samples whose activations are held at once; see `Network.value_and_gradient`.
+        Samples whose activations are held at once; see `xpnet.nn.backprop.value_and_gradient`.
     transform : callable, optional
         Between the gradient and the update, e.g. a sum over ranks.
 
@@ -76,14 +77,13 @@ def make_step(
         It consumes `params` and `state`, never writes to the batch, and leaves the loss on the device. A backend that
         records it gives it another namespace than its own, as `xp`.
     """
-    kernels = backend.kernels
     random = network.is_random
 
     def step(
         params: Array, state: StepState, batch: tuple[Array, ...], xp: Any = backend.xp
     ) -> tuple[Array, StepState, Array]:
         optimizer_state, key = state
-        loss, gradient = network.value_and_gradient(xp, kernels, params, batch, key if random else None, micro_batch)
+        loss, gradient = value_and_gradient(network, xp, params, batch, key if random else None, micro_batch)
         if transform is not None:
             gradient = transform(gradient)
         if clip_norm is not None:

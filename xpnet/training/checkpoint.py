@@ -15,7 +15,7 @@ import numpy as np
 from xpnet.backend import to_host
 from xpnet.constraints import Constraint, check_constraints, integer
 from xpnet.errors import InvalidParameterError, ModelFormatError, XpnetWarning
-from xpnet.files import remove_parts, writing
+from xpnet.files import remove_temporary_files, writing
 from xpnet.nn.network import Network
 from xpnet.training.callbacks import Callback
 from xpnet.training.state import Run, RunState
@@ -126,7 +126,7 @@ class Checkpoint(Callback):
         """Make the folder, so that one that cannot be written does not cost an epoch."""
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            remove_parts(self.folder)
+            remove_temporary_files(self.folder)
         self._n_steps = n_steps
         self._last: tuple[tuple[int, int], float] | None = None  # epoch and position, and time
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from xpnet.constraints import real
 from xpnet.errors import InvalidParameterError
-from xpnet.specs import lookup
+from xpnet.specs import from_spec
 from xpnet.training.callbacks import EpochRecord
 
 __all__ = ["EARLY_STOPPING", "EarlyStopping", "StoppingMemory", "get_early_stopping"]
@@ -80,5 +80,5 @@ def get_early_stopping(name: str | EarlyStopping) -> EarlyStopping:
     """Return the early stopping of a metric, with options after a colon: ``"loss:patience=5"``; one itself as it is."""
     if isinstance(name, EarlyStopping):
         return name
-    stopping: EarlyStopping = lookup("metric for early stopping", name, EARLY_STOPPING, _RANGES)
+    stopping: EarlyStopping = from_spec("metric for early stopping", name, EARLY_STOPPING, _RANGES)
     return stopping

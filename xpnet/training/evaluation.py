@@ -26,7 +26,7 @@ def chunks(network: Network, n_samples: int) -> Iterator[slice]:
 
 def outputs(network: Network, params: Parameters, x: Array, backend: Backend) -> Array:
     """Return the network's output on the device, (n_samples, n_out): probabilities, rates or values."""
-    results = [network.predict(params, x[rows, :], kernels=backend.kernels) for rows in chunks(network, x.shape[0])]
+    results = [network.predict(params, x[rows, :]) for rows in chunks(network, x.shape[0])]
     return _joined(backend.xp, results)
 
 
@@ -85,9 +85,7 @@ def evaluate_parts(
             targets.add(true)
     if name == "accuracy":
         return {"loss": loss / n, name: correct / n}
-    constant = targets.is_constant
-    score = 1 - squares / np.where(constant, 1, targets.squares)
-    return {"loss": loss / n, name: float(np.mean(np.where(constant, squares == 0, score)))}
+    return {"loss": loss / n, name: _r2(squares, targets.squares, targets.is_constant)}
 
 
 def _forward(
@@ -101,10 +99,10 @@ def _forward(
     loss = network.loss_function
     pieces, results = [], []
     for rows in chunks(network, x.shape[0]):
-        a = network.forward(params, x[rows, :], backend.kernels)
+        a = network.forward(params, x[rows, :])
         true = y[rows, ...]
-        value, _ = loss.value_and_gradient(xp, backend.kernels, a, network.targets(xp, true, a.dtype, smooth=False))
-        result = OUTPUTS[loss.output](xp, a) if loss.output else a
+        value, _ = loss.value_and_gradient(xp, a, network.targets(xp, true, a.dtype, smooth=False))
+        result = OUTPUTS[loss.output].function(xp, a) if loss.output else a
         results.append(result)
         if metric_name(network, y.ndim) == "accuracy":
             scored = [xp.astype(_is_correct(xp, result, true), a.dtype)[:, None]]
@@ -121,8 +119,8 @@ def _joined(xp: Any, pieces: list[Array]) -> Array:
 
 
 def metric_name(network: Network, y_ndim: int) -> str:
-    """Return ``"accuracy"`` for class indices and label matrices, ``"r2"`` for values."""
-    return "accuracy" if y_ndim == 1 or network.loss_function.output == "sigmoid" else "r2"
+    """Return the metric of a network's targets: ``"accuracy"`` for class indices, else the default of the loss."""
+    return "accuracy" if y_ndim == 1 else network.loss_function.metric
 
 
 def accuracy(output: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None) -> float:
@@ -142,6 +140,17 @@ def r2(output: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None) -> f
     residual = np.average((y - output) ** 2, axis=0, weights=weight)
     total = np.average((y - np.average(y, axis=0, weights=weight)) ** 2, axis=0, weights=weight)
     # The rounding of the mean leaves a constant column a tiny deviation, so it is told by its range.
-    constant = (y.min(axis=0) == y.max(axis=0)) | (total == 0)
+    return _r2(residual, total, (y.min(axis=0) == y.max(axis=0)) | (total == 0))
+
+
+def _r2(residual: np.ndarray, total: np.ndarray, constant: np.ndarray) -> float:
+    """Return the mean of ``1 - residual / total`` over outputs; see `r2` for constant targets.
+
+    Parameters
+    ----------
+    residual, total : (n_out,)
+        Squared deviations of the targets from the outputs and from their mean, both summed or both averaged.
+    constant : (n_out,) bool
+    """
     score = 1 - residual / np.where(constant, 1, total)
     return float(np.mean(np.where(constant, residual == 0, score)))

@@ -9,7 +9,7 @@ import numpy as np
 from array_api_compat import array_namespace, is_array_api_obj
 
 from xpnet.backend import Array, Backend, backend_of, to_host
-from xpnet.data.dataset import check_data
+from xpnet.data.checks import check_data
 from xpnet.errors import DataError, InvalidParameterError
 from xpnet.nn.network import Network
 from xpnet.seeds import Purpose, stream
@@ -106,7 +106,7 @@ def place(network: Network, backend: Backend, dtype: str, x: Any, y: Any) -> Sam
         raise InvalidParameterError(f"x: expected the shape (n_samples, {n_in}); received {tuple(x.shape)}.")
     _check(x, y)
     # With one output a whole number is a class only where the output is a probability; elsewhere it is a quantity.
-    has_classes = n_out > 1 or network.loss_function.output == "sigmoid"
+    has_classes = n_out > 1 or network.loss_function.targets.are_labels
     if y.ndim == 1 and has_classes and array_namespace(y).isdtype(y.dtype, "integral"):
         low, high = (int(extreme(y)) for extreme in (array_namespace(y).min, array_namespace(y).max))
         if low < 0 or high >= max(n_out, 2):
@@ -119,14 +119,14 @@ def place(network: Network, backend: Backend, dtype: str, x: Any, y: Any) -> Sam
             f"y: expected integers of shape ({x.shape[0]},) or numbers of shape ({x.shape[0]}, {n_out}); "
             f"received {y.dtype} of shape {tuple(y.shape)}."
         )
-    loss = network.loss_function
+    kind = network.loss_function.targets
     least, most = (float(extreme(y)) for extreme in (array_namespace(y).min, array_namespace(y).max))
-    if least < loss.lowest or most > loss.highest:
+    if least < kind.lowest or most > kind.highest:
         raise InvalidParameterError(
-            f"y: expected numbers from {loss.lowest:g} to {loss.highest:g} for the loss {network.loss!r}; "
+            f"y: expected numbers from {kind.lowest:g} to {kind.highest:g} for the loss {network.loss!r}; "
             f"received {least:g} to {most:g}."
         )
-    if loss.output == "softmax":
+    if kind.sum_to_one:
         sums = array_namespace(y).sum(y, axis=1)
         if not bool(array_namespace(y).all(abs(sums - 1) < _SUM_TOLERANCE)):
             raise InvalidParameterError(

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from xpnet.constraints import real
-from xpnet.specs import lookup
+from xpnet.specs import from_spec
 from xpnet.training.callbacks import EpochRecord
 
 __all__ = ["SCHEDULES", "Memory", "Schedule", "get_schedule"]
@@ -94,5 +94,5 @@ def get_schedule(name: str | Schedule) -> Schedule:
     """Return the schedule of a name, with options after a colon: ``"step:every=5,factor=0.5"``; one itself as it is."""
     if isinstance(name, Schedule):
         return name
-    schedule: Schedule = lookup("schedule", name, SCHEDULES, _RANGES)
+    schedule: Schedule = from_spec("schedule", name, SCHEDULES, _RANGES)
     return schedule

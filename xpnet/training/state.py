@@ -110,7 +110,7 @@ def adopt(state: RunState, network: Network, optimizer: Optimizer, backend: Back
 
     n = (network.n_parameters,)
     params = move(state.params, n, "parameters")
-    n_slots = len(optimizer.init(backend.xp, params, network.n_weights).slots)
+    n_slots = len(optimizer.slots)
 
     def move_step(step: StepState) -> StepState:
         given = step.optimizer

@@ -1,6 +1,7 @@
-"""Peers of `xpnet bench`: the same training, written as well as its own library lets one, without xpnet.
+"""Peers of `xpnet bench`: the same training in the best code of another library, without xpnet.
 
-``create_NAME(kind)`` returns ``start(x, y, layers, activation, optimizer, learning_rate, batch)``, which returns
-``run(order, seed)``: it trains the epochs of `order`, (epochs, steps, batch), from where the last call ended, waits for
-the device, and returns the mean loss of the last epoch.
+``create_NAME(kind)`` takes ``"cpu"`` or ``"gpu"`` and returns a function ``start(x, y, layers, activation, optimizer,
+learning_rate, batch)``. That returns a function ``run(order, seed)``, which trains the epochs of `order`, an array of
+shape (epochs, steps, batch), waits for the device, and returns the mean loss of the last epoch. Each call of `run`
+continues where the last one ended.
 """

@@ -1,4 +1,4 @@
-"""JAX as its users write it by hand: one compiled scan over the steps of an epoch, or one compiled step."""
+"""Peers: JAX with one compiled scan over the steps of an epoch, and JAX with one compiled step."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ Start = Callable[..., Callable[[np.ndarray, int], float]]
 
 
 def create_jax(kind: str) -> Start:
-    """Return what starts it on a kind of device, with a scan over the steps of an epoch."""
+    """Return a function that starts JAX with a compiled scan over the steps of an epoch."""
     return _create(kind, scanned=True)
 
 
 def create_jax_jit(kind: str) -> Start:
-    """Return what starts it on a kind of device, with a call for each step."""
+    """Return a function that starts JAX with one call of a compiled function for each step."""
     return _create(kind, scanned=False)
 
 
@@ -36,7 +36,10 @@ def _create(kind: str, scanned: bool) -> Start:
     try:
         device = jax.devices(kind)[0]
     except RuntimeError as exc:
-        raise DeviceUnavailableError(f"JAX finds no {kind}: expected at least one; received: {exc}.") from exc
+        raise DeviceUnavailableError(
+            f"JAX finds no {kind}: expected at least one; received: {exc}. "
+            "Install a CUDA build: pip install 'jax[cuda13]'."
+        ) from exc
 
     def start(
         *,
@@ -82,7 +85,7 @@ def _create(kind: str, scanned: bool) -> Start:
         def run(order: np.ndarray, seed: int) -> float:
             nonlocal carry
             total = None
-            with jax.default_matmul_precision("highest"):  # on GPUs it would take TF32
+            with jax.default_matmul_precision("highest"):  # on GPUs the default is TF32
                 for rows in order:
                     if scanned:
                         carry, losses = epoch(carry, data, put(rows))

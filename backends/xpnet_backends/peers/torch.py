@@ -1,6 +1,6 @@
-"""PyTorch as its users write it: modules, autograd, a fused optimizer; the data stay on the device.
+"""Peers: PyTorch eager, with `torch.compile`, and with the whole step captured as a CUDA graph.
 
-Eager, with `torch.compile`, and with the whole step captured as a CUDA graph.
+Each uses modules, autograd and a fused optimizer, and keeps the data on the device.
 """
 
 from __future__ import annotations
@@ -22,12 +22,14 @@ _OPTIMIZERS: dict[str, tuple[Any, dict[str, float]]] = {
     "momentum": (torch.optim.SGD, {"momentum": 0.9}),
     "adam": (torch.optim.Adam, {}),
 }
-_WARM_UP = 3  # steps before a capture: libraries make their workspaces
+_WARM_UP = 3  # steps before a capture, in which libraries allocate their workspaces
 
 Start = Callable[..., Callable[[np.ndarray, int], float]]
 
 
 class _Setup(NamedTuple):
+    """A model on a device, with its optimizer and the data."""
+
     model: Any
     update: Any
     inputs: Any
@@ -35,7 +37,7 @@ class _Setup(NamedTuple):
     device: Any
 
     def step(self, row: Any, loss_of: Any) -> Any:
-        """Do one step, and return the loss, which stays on the device."""
+        """Do one step and return the loss, which stays on the device."""
         self.update.zero_grad(set_to_none=True)
         loss = loss_of(self.inputs.index_select(0, row), self.targets.index_select(0, row))
         loss.backward()
@@ -69,7 +71,7 @@ def _set_up(
     rule, settings = _OPTIMIZERS[optimizer]
     if capturable and optimizer == "adam":
         settings = {**settings, "capturable": True}
-    # Fused: one kernel for the whole update, on the CPU and on GPUs.
+    # Fused: one kernel does the whole update, on the CPU and on GPUs.
     update = rule(model.parameters(), lr=learning_rate, fused=True, **settings)
     inputs = torch.from_numpy(x).to(device)
     targets = torch.from_numpy(y).to(device, torch.int64)
@@ -78,12 +80,15 @@ def _set_up(
 
 def _device(kind: str) -> Any:
     if kind == "gpu" and not torch.cuda.is_available():
-        raise DeviceUnavailableError(f"PyTorch finds no CUDA GPU: expected one; received {torch.__version__} without.")
+        raise DeviceUnavailableError(
+            f"PyTorch finds no CUDA GPU: expected at least one; received {torch.__version__} with a count of 0. "
+            "Install a CUDA build of PyTorch and NVIDIA's driver."
+        )
     return torch.device("cuda" if kind == "gpu" else "cpu")
 
 
 def create_torch(kind: str) -> Start:
-    """Return what starts it on a kind of device, eager."""
+    """Return a function that starts PyTorch eager."""
     device = _device(kind)
 
     def start(**work: Any) -> Callable[[np.ndarray, int], float]:
@@ -94,12 +99,12 @@ def create_torch(kind: str) -> Start:
 
 
 def create_torch_compile(kind: str) -> Start:
-    """Return what starts it with forward and backward pass compiled; on GPUs they are replayed as CUDA graphs."""
+    """Return a function that starts PyTorch with compiled forward and backward passes, on GPUs as CUDA graphs."""
     device = _device(kind)
     mode = "reduce-overhead" if kind == "gpu" else "default"
     try:
         torch.compile(torch.sin, mode=mode)(torch.ones(8, device=device))
-    except (RuntimeError, ImportError, OSError) as exc:  # those of its compilers are the first
+    except (RuntimeError, ImportError, OSError) as exc:  # its compilers raise RuntimeErrors
         reason = " ".join(str(exc).split())[:300]
         raise DeviceUnavailableError(
             f"torch.compile does not work here: expected a compiler for the {kind}; received "
@@ -128,7 +133,7 @@ def _loop(setup: _Setup, loss_of: Any) -> Callable[[np.ndarray, int], float]:
 
 
 def create_torch_graph(kind: str) -> Start:
-    """Return what starts it with the whole step, gather and update too, captured as a CUDA graph."""
+    """Return a function that starts PyTorch with the whole step, from gather to update, captured as a CUDA graph."""
     if kind == "cpu":
         raise DeviceUnavailableError("CUDA graphs need a GPU: expected torch-graph:gpu; received torch-graph:cpu.")
     device = _device(kind)
@@ -155,7 +160,7 @@ def create_torch_graph(kind: str) -> Start:
             setup.update.zero_grad(set_to_none=True)
             with torch.cuda.graph(graph):
                 one(rows)
-            # The warm-up trained: all is as it was before. A velocity of zeros is what the first step begins with.
+            # The warm-up changed the state, so it is restored. The first step starts from a velocity of zeros.
             with torch.no_grad():
                 for p, value in zip(setup.model.parameters(), before, strict=True):
                     p.copy_(value)

@@ -1,9 +1,10 @@
-"""What the readers share: the request, the result, bounded reading, the choice of columns."""
+"""What all readers share: the request, the result, errors, limits on sizes, and the choice of columns."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeAlias
@@ -17,23 +18,24 @@ __all__ = [
     "MAX_RATIO",
     "Array",
     "Columns",
+    "RawData",
     "Readable",
     "Request",
-    "Table",
     "as_features",
-    "check_declared",
-    "check_memory",
+    "check_array_bytes",
+    "check_matrix_shape",
     "choose_columns",
-    "listed",
-    "memory_limit",
+    "join_names",
+    "max_array_bytes",
     "read_bounded",
     "read_error",
+    "reading",
 ]
 
 Array: TypeAlias = NDArray[Any]
 
 MAX_RATIO = 1032
-"""No deflate stream expands further than this (zlib's technical details)."""
+"""The largest ratio by which deflate can compress (zlib's technical details)."""
 
 _CHUNK = 1 << 20
 _TARGET_NAMES = ("target", "label", "class", "y")
@@ -41,7 +43,7 @@ _TARGET_NAMES = ("target", "label", "class", "y")
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked of a reader.
+    """What a reader should return.
 
     Attributes
     ----------
@@ -50,9 +52,9 @@ class Request:
     target : str or None
         The name of the target; None for the usual names of the format.
     feature_names : tuple of str or None
-        The model's columns in its order; None in training, or where it has no names.
+        The model's columns in its order; None in training, or if the model has no names.
     n_features : int or None
-        How many features the model takes.
+        The number of features that the model takes.
     """
 
     training: bool
@@ -61,8 +63,8 @@ class Request:
     n_features: int | None = None
 
 
-class Table(NamedTuple):
-    """What a reader returns; nothing is checked yet but what the format itself demands."""
+class RawData(NamedTuple):
+    """The content of a file or folder, before the checks that all formats share; the attributes are `Dataset`'s."""
 
     x: Array
     y: Array | None
@@ -73,45 +75,97 @@ class Table(NamedTuple):
 
 
 class Columns(NamedTuple):
-    """Which columns of a table are the features, in order, and which is the target."""
+    """Indices of the feature columns, in order, and of the target column."""
 
     features: list[int]
     target: int | None
 
 
 class Readable(Protocol):
-    """The part of a binary stream that bounded reading needs."""
+    """A binary file, as far as `read_bounded` needs it."""
 
     def read(self, size: int, /) -> bytes: ...  # noqa: D102
 
 
 def read_error(path: Path, message: str) -> DataError:
-    """Make a `DataError` about one file: a single line that begins with its path."""
+    """Return a `DataError` about a file, whose message is one line that begins with the path."""
     return DataError(f"{_one_line(str(path), 300)}: {_one_line(message, 1000)}")
 
 
-def read_bounded(stream: Readable, size: int) -> bytearray:
-    """Read at most `size` bytes, without reserving memory that the stream may not fill."""
+@contextmanager
+def reading(
+    path: Path, damage: tuple[type[BaseException], ...] = (), message: str = "damaged file ({})"
+) -> Iterator[None]:
+    """Convert errors raised while a file is read into a `DataError` about the file.
+
+    Parameters
+    ----------
+    path : Path
+    damage : tuple of exception types
+        What the reader of a format raises where the content of the file is damaged.
+    message : str
+        The message for these, with ``{}`` in place of the exception's own text.
+
+    Raises
+    ------
+    DataError
+        The code inside the context raised an OSError or an exception of `damage`.
+    """
+    try:
+        yield
+    except DataError:
+        raise
+    except damage as exc:
+        reason = (str(exc).strip() or type(exc).__name__).partition("\n")[0]
+        raise read_error(path, message.format(reason)) from exc
+    except OSError as exc:
+        raise read_error(path, f"cannot be read: {exc.strerror or exc}") from exc
+
+
+def read_bounded(file: Readable, size: int) -> bytearray:
+    """Read at most `size` bytes; memory is allocated only for bytes that the file has."""
     data = bytearray()
     while len(data) < size:
-        chunk = stream.read(min(_CHUNK, size - len(data)))
+        chunk = file.read(min(_CHUNK, size - len(data)))
         if not chunk:
             break
         data += chunk
     return data
 
 
-def memory_limit() -> int:
-    """Return the bytes that one array may take: half of the machine's memory, or 8 GiB where that is not told."""
+def max_array_bytes() -> int:
+    """Return the largest size that one array may have: half of the machine's memory, or 8 GiB if that is unknown."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
     except (AttributeError, ValueError, OSError):
         return 8 << 30
 
 
-def check_memory(path: Path, rows: int, columns: int) -> None:
-    """Raise where a float64 matrix of this shape would not fit."""
-    size, limit = rows * columns * 8, memory_limit()
+def check_array_bytes(path: Path, size: int) -> None:
+    """Check the number of bytes that a header declares: a small compressed file can declare a huge array.
+
+    Raises
+    ------
+    DataError
+        The size exceeds `max_array_bytes`.
+    """
+    if size > (limit := max_array_bytes()):
+        raise read_error(
+            path,
+            f"too large: expected at most {limit / 2**30:.3g} GiB of data; received {size / 2**30:.3g} GiB by its "
+            "header; if this size is right, store the data uncompressed and read it in pieces (--memory-limit)",
+        )
+
+
+def check_matrix_shape(path: Path, rows: int, columns: int) -> None:
+    """Check that a float64 matrix of this shape fits into memory.
+
+    Raises
+    ------
+    DataError
+        Its size exceeds `max_array_bytes`.
+    """
+    size, limit = rows * columns * 8, max_array_bytes()
     if size > limit:
         raise read_error(
             path,
@@ -121,49 +175,47 @@ def check_memory(path: Path, rows: int, columns: int) -> None:
 
 
 def as_features(x: Array) -> Array:
-    """Keep uint8 and float32; turn every other kind of number into float64; flatten images."""
+    """Keep uint8 and float32, convert other numbers to float64, and flatten images to (n_samples, n_features)."""
     if x.dtype.kind not in "biuf":
         return x  # refused later, with the other checks
     x = x.reshape(len(x), -1) if x.ndim > 2 and len(x) else x
     kept = x.dtype == np.uint8 or x.dtype == np.float32
-    with np.errstate(over="ignore"):  # a long double beyond float64 becomes infinity, which is refused later
+    with np.errstate(over="ignore"):  # a long double beyond float64 becomes infinite, which is refused later
         return x.astype(x.dtype.newbyteorder("=") if kept else np.float64, copy=False)
 
 
-def check_declared(path: Path, size: int) -> None:
-    """Raise where the bytes that a header declares would not fit: compressed, they are cheap to declare and to hold."""
-    if size > (limit := memory_limit()):
-        raise read_error(
-            path,
-            f"too large: expected at most {limit / 2**30:.3g} GiB of data; received {size / 2**30:.3g} GiB by its "
-            "header; if it is what it should be, store it uncompressed and read it in pieces (--memory-limit)",
-        )
-
-
-def listed(names: Iterable[object], limit: int = 20) -> str:
-    """Join names for a message, the first `limit` of them."""
+def join_names(names: Iterable[object], limit: int = 20) -> str:
+    """Join names for a message, at most `limit` of them."""
     texts = [_one_line(str(name), 60) for name in names]
     more = f", ... ({len(texts)} in all)" if len(texts) > limit else ""
     return ", ".join(texts[:limit]) + more
 
 
 def choose_columns(path: Path, names: Sequence[str], header: bool, request: Request) -> Columns:
-    """Find the features and the target among the columns of a table.
+    """Choose the features and the target among the columns of a table.
 
-    Without a header the columns are called 1, 2, ...; features are then taken by position.
+    Without a header the columns are called 1, 2, ... and the features of a model are chosen by position.
+
+    Raises
+    ------
+    DataError
+        A name occurs twice, a requested column is missing, or no features are left.
     """
     duplicates = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
     if duplicates:
         raise read_error(
-            path, f"duplicate columns: expected each name once; received {listed(duplicates)} more than once"
+            path, f"duplicate columns: expected each name once; received {join_names(duplicates)} more than once"
         )
-    chosen = (_for_training if request.training else _for_model if header else _by_position)(path, names, request)
+    choose = _columns_for_training if request.training else _columns_by_name if header else _columns_by_position
+    chosen = choose(path, names, request)
     if not chosen.features:
-        raise read_error(path, f"no features: expected a column beside the target; received only {listed(names)}")
+        raise read_error(
+            path, f"no features: expected at least one column beside the target; received only {join_names(names)}"
+        )
     return chosen
 
 
-def _for_training(path: Path, names: Sequence[str], request: Request) -> Columns:
+def _columns_for_training(path: Path, names: Sequence[str], request: Request) -> Columns:
     if request.target is None:
         lowered = [name.strip().lower() for name in names]
         target = next((lowered.index(name) for name in _TARGET_NAMES if name in lowered), None)
@@ -174,32 +226,35 @@ def _for_training(path: Path, names: Sequence[str], request: Request) -> Columns
     if target is None:
         raise read_error(
             path,
-            f"no target: expected {wanted}, separated by commas; received the columns {listed(names)}; "
+            f"no target: expected {wanted}, separated by commas; received the columns {join_names(names)}; "
             "name one of them as the target",
         )
     return Columns([i for i in range(len(names)) if i != target], target)
 
 
-def _for_model(path: Path, names: Sequence[str], request: Request) -> Columns:
+def _columns_by_name(path: Path, names: Sequence[str], request: Request) -> Columns:
+    """Choose the model's columns by their names."""
     target = names.index(request.target) if request.target is not None and request.target in names else None
     if request.feature_names is None:
-        return _by_position(path, names, request)
+        return _columns_by_position(path, names, request)
     missing = [name for name in request.feature_names if name not in names]
     known = set(request.feature_names) | {request.target}
     extra = [name for name in names if name not in known]
     if missing or extra:
-        parts = [f"{what} {listed(columns)}" for what, columns in (("missing", missing), ("extra", extra)) if columns]
+        wrong = [
+            f"{what} {join_names(columns)}" for what, columns in (("missing", missing), ("extra", extra)) if columns
+        ]
         raise read_error(
             path,
-            f"columns: expected the model's features {listed(request.feature_names)}; received a table with "
-            f"{' and '.join(parts)}; rename, add or remove columns",
+            f"columns: expected the model's features {join_names(request.feature_names)}; received a table with "
+            f"{' and '.join(wrong)}; rename, add or remove columns",
         )
     position = {name: i for i, name in enumerate(names)}
     return Columns([position[name] for name in request.feature_names], target)
 
 
-def _by_position(path: Path, names: Sequence[str], request: Request) -> Columns:
-    """Take the features as they stand: all the columns, or all but the target if there is one column more."""
+def _columns_by_position(path: Path, names: Sequence[str], request: Request) -> Columns:
+    """Choose all columns as features, or all but the target if there is one column more than the model has features."""
     wanted = len(request.feature_names) if request.feature_names is not None else request.n_features
     target = names.index(request.target) if request.target is not None and request.target in names else None
     if wanted is not None and len(names) == wanted:
@@ -207,15 +262,15 @@ def _by_position(path: Path, names: Sequence[str], request: Request) -> Columns:
     features = [i for i in range(len(names)) if i != target]
     if wanted is not None and len(features) != wanted:
         raise read_error(
-            path, f"features: expected {wanted}, as in training; received {len(features)} columns: {listed(names)}"
+            path, f"features: expected {wanted}, as in training; received {len(features)} columns: {join_names(names)}"
         )
     return Columns(features, target)
 
 
 def _one_line(text: str, limit: int) -> str:
-    """Escape what would break a line or cannot be printed, and cut what is too long."""
+    """Escape line breaks and characters that cannot be printed, and shorten a long text."""
     text = "".join(char if char.isprintable() else repr(char)[1:-1] for char in text[: limit + 1])
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
-Reader: TypeAlias = Callable[[Path, Request], Table]
+Reader: TypeAlias = Callable[[Path, Request], RawData]

@@ -1,4 +1,4 @@
-"""Parquet and Arrow, by pyarrow (the extra ``data``)."""
+"""Parquet and Arrow, read with pyarrow (the extra ``data``)."""
 
 from __future__ import annotations
 
@@ -9,57 +9,67 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.data.readers.common import Array, Request, Table, check_memory, choose_columns, listed, read_error
-from xpnet.errors import DataError
+from xpnet.data.readers.common import (
+    Array,
+    RawData,
+    Request,
+    check_matrix_shape,
+    choose_columns,
+    join_names,
+    read_error,
+    reading,
+)
 
-__all__ = ["broken_table", "convert", "read_arrow", "read_parquet"]
+__all__ = ["arrow_data", "read_arrow", "read_parquet", "reading_arrow"]
 
 
-def read_parquet(path: Path, request: Request) -> Table:
+def read_parquet(path: Path, request: Request) -> RawData:
     """Read a table of numbers; the target may be text."""
-    with broken_table(path, "a Parquet file"):
+    with reading_arrow(path, "a Parquet file"):
         import pyarrow.parquet as pq
 
         with pq.ParquetFile(path) as file:
             metadata = file.metadata
-            check_memory(path, metadata.num_rows, metadata.num_columns)
+            check_matrix_shape(path, metadata.num_rows, metadata.num_columns)
             uncompressed = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
-            check_memory(path, uncompressed // 8, 1)
+            check_matrix_shape(path, uncompressed // 8, 1)
             table = file.read()
-        return convert(path, table, request)
+        return arrow_data(path, table, request)
 
 
-def read_arrow(path: Path, request: Request) -> Table:
+def read_arrow(path: Path, request: Request) -> RawData:
     """Read a table of numbers from Arrow's file format (Feather 2); the target may be text."""
-    with broken_table(path, "an Arrow file"):
+    with reading_arrow(path, "an Arrow file"):
         import pyarrow as pa
 
-        check_memory(path, path.stat().st_size // 8, 1)
+        check_matrix_shape(path, path.stat().st_size // 8, 1)
         with pa.OSFile(str(path)) as file, pa.ipc.open_file(file) as reader:
-            return convert(path, reader.read_all(), request)
+            return arrow_data(path, reader.read_all(), request)
 
 
 @contextmanager
-def broken_table(path: Path, what: str) -> Iterator[None]:
-    """Make pyarrow's errors, and its absence, errors about a file."""
+def reading_arrow(path: Path, what: str) -> Iterator[None]:
+    """Convert the errors of pyarrow, also that it is missing, into errors about a file, as `reading` does."""
     try:
         import pyarrow as pa
     except ImportError as exc:
         raise read_error(path, "Parquet and Arrow need pyarrow, which is not installed: pip install pyarrow") from exc
-    try:
+    damage = (pa.ArrowException, OSError, ValueError, TypeError, KeyError, OverflowError, MemoryError)
+    with reading(path, damage, f"broken: expected {what} ({{:.200}}); write it again"):
         yield
-    except DataError:
-        raise
-    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, OverflowError, MemoryError) as exc:
-        reason = (str(exc) or type(exc).__name__).partition("\n")[0]
-        raise read_error(path, f"broken: expected {what} ({reason:.200}); write it again") from exc
 
 
-def convert(path: Path, table: Any, request: Request) -> Table:
-    """Return an Arrow table's features and targets."""
+def arrow_data(path: Path, table: Any, request: Request) -> RawData:
+    """Return the features and targets of an Arrow table.
+
+    Raises
+    ------
+    DataError
+        The table has no rows, lacks a requested column, or has a feature that is not a number.
+    """
     names = [str(name) for name in table.column_names]
     if not names or table.num_rows == 0:
-        raise read_error(path, f"no samples: expected rows; received none, of columns {listed(names)}")
+        raise read_error(path, f"no samples: expected rows; received none, only the columns {join_names(names)}")
     features, target = choose_columns(path, names, True, request)
     columns = [_numbers(path, names[i], table.column(i), "a feature must be") for i in features]
     dtype = np.float32 if all(column.dtype == np.float32 for column in columns) else np.float64
@@ -67,7 +77,7 @@ def convert(path: Path, table: Any, request: Request) -> Table:
     for i, column in enumerate(columns):
         x[:, i] = column
     y = None if target is None else _targets(path, names[target], table.column(target))
-    return Table(x, y, tuple(names[i] for i in features), None if target is None else names[target])
+    return RawData(x, y, tuple(names[i] for i in features), None if target is None else names[target])
 
 
 def _numbers(path: Path, name: str, column: Any, what: str) -> Array:
@@ -94,7 +104,7 @@ def _targets(path: Path, name: str, column: Any) -> Array:
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         _check_nulls(path, name, column)
         return np.array(column.to_pylist(), dtype=str)
-    return _numbers(path, name, column, "a target that is no text must be")
+    return _numbers(path, name, column, "a target that is not text must be")
 
 
 def _check_nulls(path: Path, name: str, column: Any) -> None:

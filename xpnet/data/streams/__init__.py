@@ -1,24 +1,27 @@
-"""Data larger than memory: files that are read in pieces, and iterables of blocks."""
+"""Streams: data that are read in blocks because they may not fit into memory, from files or from iterables."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 
-from xpnet.data.readers.common import listed, read_error
+from xpnet.data.readers.common import join_names, read_error
 from xpnet.data.readers.idx import IDX_NAMES, find_idx
-from xpnet.data.streams.files import open_idx_folder, open_npy, open_npz
+from xpnet.data.streams.csv import CsvSource
+from xpnet.data.streams.idx import open_idx_folder
 from xpnet.data.streams.iterables import IterableSource
-from xpnet.data.streams.source import BUFFER_BYTES, ArraySource, Concatenated, Part, Parts, Source, split_source
-from xpnet.data.streams.tables import ArrowSource, CsvSource
+from xpnet.data.streams.npy import open_npy, open_npz
+from xpnet.data.streams.parquet import ArrowSource
+from xpnet.data.streams.source import BUFFER_BYTES, ArraySource, Concatenated, Source
+from xpnet.data.streams.split import SourceSplit, SourceSubset, split_source
 
 __all__ = [
     "BUFFER_BYTES",
     "ArraySource",
     "IterableSource",
-    "Part",
-    "Parts",
     "Source",
+    "SourceSplit",
+    "SourceSubset",
     "is_folder_of_files",
     "open_source",
     "open_sources",
@@ -27,32 +30,32 @@ __all__ = [
 
 
 def open_source(path: str | Path, *, target: str | None = None, buffer_bytes: int = BUFFER_BYTES) -> Source:
-    """Open data to be read in pieces, for `Trainer.fit`.
+    """Open data that are read in pieces, for `Trainer.fit`.
 
     Parameters
     ----------
     path : str or Path
-        ``.npy``, ``.npz`` or a folder of IDX files, neither compressed; ``.csv``; ``.parquet``, ``.arrow``; or a folder
-        with any number of files of one of these kinds, but ``.npy``.
+        An uncompressed ``.npy``, ``.npz`` or folder of IDX files; a ``.csv``, ``.parquet`` or ``.arrow`` file; or a
+        folder with any number of files of one of these kinds except ``.npy``.
     target : str, optional
         As for `xpnet.data.readers.read_dataset`.
     buffer_bytes : int
-        Memory for the samples among which a run shuffles and those that it reads ahead. It is a part of what makes the
-        order of the samples: the same seed gives the same order with the same buffer only.
+        Memory for the samples that are shuffled and for those that are read ahead. The order of the samples depends on
+        it: the same seed gives the same order only with the same buffer.
 
     Raises
     ------
     DataError
-        The file is missing, broken, or cannot be read in pieces; the message begins with its path.
+        The file is missing or damaged, or it cannot be read in pieces. The message begins with its path.
     """
     source, _ = open_sources(path, target=target)
-    source.read(0, 0, 0, 1)  # refuses what is compressed
+    source.read(0, 0, 0, 1)  # refuses compressed files
     source.buffer_bytes = buffer_bytes
     return source
 
 
 def open_sources(path: str | Path, *, target: str | None = None) -> tuple[Source, Source | None]:
-    """Open data as `open_source` does; the second source is the test part, where the data have their own."""
+    """Open data as `open_source` does, and the test part that comes with them, or None if there is none."""
     path = Path(path)
     if path.is_dir():
         return _open_folder(path, target)
@@ -62,12 +65,12 @@ def open_sources(path: str | Path, *, target: str | None = None) -> tuple[Source
     if suffix == ".npz":
         return open_npz(path, target)
     if suffix not in _OPENERS:
-        raise read_error(path, f"cannot be read in pieces: expected a file ending in .npz, {listed(_OPENERS)}")
+        raise read_error(path, f"cannot be read in pieces: expected a file ending in .npz, {join_names(_OPENERS)}")
     return _OPENERS[suffix](path, target), None
 
 
 def is_folder_of_files(path: Path) -> bool:
-    """Tell whether a folder holds data files other than IDX, which are read in pieces only."""
+    """Return whether a folder holds no IDX files: its data files are always read in pieces."""
     return path.is_dir() and not any(find_idx(path, name) for name in IDX_NAMES)
 
 
@@ -80,11 +83,11 @@ def _open_folder(folder: Path, target: str | None) -> tuple[Source, Source | Non
     if not kinds:
         raise read_error(
             folder,
-            f"no IDX files: expected {listed(IDX_NAMES)} (plain or .gz), or files of one kind among "
-            f"{listed(sorted(known))}; give the folder that holds them",
+            f"no IDX files: expected {join_names(IDX_NAMES)} (plain or .gz), or files of one kind among "
+            f"{join_names(sorted(known))}; give the folder that holds them",
         )
     if len(kinds) > 1:
-        raise read_error(folder, f"files of several kinds: expected one of them; received {listed(kinds)}")
+        raise read_error(folder, f"files of several kinds: expected one of them; received {join_names(kinds)}")
     opened = [open_sources(path, target=target) for path in files]
     if any(test is not None for _, test in opened):
         raise read_error(folder, "test part: expected none in the files of a folder; received x_test and y_test")

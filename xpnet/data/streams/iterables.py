@@ -1,4 +1,4 @@
-"""Any iterable of blocks as a source."""
+"""Iterables of blocks as a source."""
 
 from __future__ import annotations
 
@@ -16,25 +16,27 @@ Blocks = Iterable[tuple[Any, Any]] | Callable[[], Iterable[tuple[Any, Any]]]
 
 
 class IterableSource(Source):
-    """Blocks ``(x, y)`` from an iterable, or from a function that is called for each epoch and returns one.
+    """Blocks ``(x, y)`` from an iterable, or from a function that returns one and is called in each epoch.
 
-    They come in the iterable's own order, so that samples are shuffled within the buffer only: sorted data want an
-    iterable that mixes them, anew in each epoch if it likes. A run that goes on reads its epoch from the beginning.
+    The blocks are read in the order of the iterable, so samples are shuffled within the buffer only. If the data are
+    sorted, let the iterable mix them, if possible in another order in each epoch. A resumed run reads the current epoch
+    from its beginning.
 
     Parameters
     ----------
     blocks : iterable or callable
-        It can be iterated again for each epoch; x is (n, n_features) and y (n,) or (n, n_outputs), of any n.
+        It is iterated once in each epoch. `x` has shape (n, n_features) and `y` (n,) or (n, n_outputs), for any n.
     n_samples : int, optional
-        An epoch takes so many; without it, the samples are counted in a first pass.
+        The number of samples in an epoch. By default the samples are counted in a first pass.
     buffer_bytes : int
+        As for `xpnet.open_source`.
 
     Raises
     ------
     InvalidParameterError
-        An iterator, which is used up after one epoch.
+        `blocks` is an iterator, which is used up after one epoch.
     DataError
-        No blocks, or what is no block.
+        There are no blocks, or one of them is not a pair of arrays with these shapes.
     """
 
     is_sequential = True
@@ -42,13 +44,13 @@ class IterableSource(Source):
     def __init__(self, blocks: Blocks, *, n_samples: int | None = None, buffer_bytes: int = BUFFER_BYTES) -> None:
         if not callable(blocks) and iter(blocks) is blocks:
             raise InvalidParameterError(
-                "blocks: expected what can be iterated in each epoch; received an iterator, which is used up after "
-                "one. Give the function that makes it."
+                "blocks: expected an iterable for each epoch; received an iterator, which is used up after one epoch. "
+                "Pass the function that creates it."
             )
         self._blocks, self.buffer_bytes = blocks, buffer_bytes
         self._is_counted = n_samples is None
         first, n = None, 0
-        self.n_features = -1  # not known yet
+        self.n_features = -1  # unknown before the first block
         for x, _ in self._checked():
             first = x if first is None else first
             n += len(x)
@@ -61,8 +63,8 @@ class IterableSource(Source):
         rows = max(1, BLOCK_BYTES // max(self.row_bytes, 1))
         self.sizes = np.minimum(rows, n - np.arange(0, n, rows))
         self._iterator: Iterator[tuple[Array, Array]] = iter(())
-        self._next = (-1, 0)  # epoch and block to come
-        self._left: list[tuple[Array, Array]] = []
+        self._next = (-1, 0)  # epoch and number of the next block
+        self._left: list[tuple[Array, Array]] = []  # samples that the iterable gave beyond the last block
 
     def _checked(self) -> Iterator[tuple[Array, Array]]:
         for i, block in enumerate(self._blocks() if callable(self._blocks) else self._blocks):
@@ -73,7 +75,7 @@ class IterableSource(Source):
                 raise DataError(f"block {i + 1}: expected features and targets, (x, y); {exc}") from exc
             if x.ndim != 2 or y.ndim not in (1, 2) or len(x) != len(y):
                 raise DataError(
-                    f"block {i + 1}: expected x of shape (n, n_features) and y of as many rows; received the shapes "
+                    f"block {i + 1}: expected x of shape (n, n_features) and y with as many rows; received the shapes "
                     f"{x.shape} and {y.shape}"
                 )
             if self.n_features not in (-1, x.shape[1]):
@@ -85,7 +87,7 @@ class IterableSource(Source):
                 yield x, y
 
     def read(self, block: int, epoch: int = 0, start: int = 0, stop: int | None = None) -> tuple[Array, Array]:
-        """Return some rows of a block; blocks before it in the epoch are read through."""
+        """Return rows of a block; the blocks before it in the epoch are read and dropped."""
         if self._next[0] != epoch or self._next[1] > block:
             self._iterator, self._next, self._left = self._checked(), (epoch, 0), []
         while True:
@@ -95,16 +97,22 @@ class IterableSource(Source):
             if reached:
                 break
         if block == len(self.sizes) - 1 and self._is_counted and (self._left or next(self._iterator, None) is not None):
-            raise DataError(f"iterable: expected {self.n_samples} samples, as in the first pass; received more")
+            raise DataError(
+                f"iterable: expected {self.n_samples} samples, as in the first pass; received more; give the same "
+                "number in each epoch"
+            )
         return x[start:stop], y[start:stop]
 
     def _cut(self, size: int) -> tuple[Array, Array]:
-        """Take so many samples from what the iterable gives."""
+        """Return the next `size` samples of the iterable."""
         while (held := sum(len(x) for x, _ in self._left)) < size:
             block = next(self._iterator, None)
             if block is None:
                 done = int(self.sizes[: self._next[1]].sum()) + held
-                raise DataError(f"iterable: expected {self.n_samples} samples, as at first; received {done}")
+                raise DataError(
+                    f"iterable: expected {self.n_samples} samples in each epoch; received {done}; give the same number "
+                    "in each epoch, or another n_samples"
+                )
             self._left.append(block)
         x, y = (np.concatenate(pieces) for pieces in zip(*self._left, strict=True)) if self._left[1:] else self._left[0]
         self._left = [(x[size:], y[size:])] if len(x) > size else []
@@ -116,7 +124,7 @@ class IterableSource(Source):
         return f"iterable, samples {first + 1} to {first + int(self.sizes[block])}"
 
     def reader(self) -> Source:
-        """Return another to read from, which is at its own place of the iterable."""
+        """Return an independent source of the same data, with a position of its own."""
         other = object.__new__(IterableSource)
         vars(other).update(vars(self), _next=(-1, 0), _left=[])
         return other

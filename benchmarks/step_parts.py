@@ -1,8 +1,8 @@
-"""Microseconds of the parts of a training step, on the sizes of the ladder.
+"""Time the parts of a training step, in microseconds: ``python benchmarks/step_parts.py [DEVICE ...]``.
 
-Run it as ``python benchmarks/kernels.py [DEVICE ...]``.
-`xpnet bench` times whole steps; this says where in a step the time goes. Rounds are interleaved over the devices. On a
-device that works asynchronously each figure has the wait for its result in it.
+`xpnet bench` times whole steps; this shows where in a step the time goes if each part is called by itself, not
+compiled. Rounds are interleaved over the devices. On an asynchronous device each figure includes the wait for the
+result.
 """
 
 from __future__ import annotations
@@ -15,39 +15,35 @@ from typing import Any
 import numpy as np
 
 from xpnet import get_backend
-from xpnet.backend.steps import REFERENCE
 from xpnet.bench.timing import interleave, seconds, spread
-from xpnet.bench.workloads import LADDER, Rung, make_work
+from xpnet.bench.workloads import WORKLOADS, Workload, make_data
+from xpnet.nn.backprop import value_and_gradient
 from xpnet.nn.optimizers import OPTIMIZERS, get_optimizer
 
 ROUNDS, LEAST = 15, 0.005
-RUNGS = ("tiny", "digits", "mnist-small", "mnist-large")
+NAMES = ("tiny", "digits", "mnist-small", "mnist-large")
 
 
-def parts(rung: Rung, device: str) -> Iterator[tuple[str, Callable[[], Any]]]:
-    """Yield each part of a step by name, with what does it once and returns an array of the result."""
-    backend, network, work = get_backend(device), rung.network, make_work(rung._replace(steps=8))
+def parts(workload: Workload, device: str) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """Yield the name of each part of a step, and a function that runs it once and returns an array of the result."""
+    backend, network, work = get_backend(device), workload.network, make_data(workload._replace(steps=8))
     xp = backend.xp
     params = network.init(0, backend, "float32").vector
     x, y = backend.asarray(work.x), backend.asarray(work.y)
-    row = backend.asarray(np.random.default_rng(0).permutation(len(work.x))[: rung.batch].astype(np.int32))
+    row = backend.asarray(np.random.default_rng(0).permutation(len(work.x))[: workload.batch].astype(np.int32))
     batch = (xp.take(x, row, axis=0), xp.take(y, row, axis=0))
     yield "gather a batch", lambda: xp.take(x, row, axis=0)
     f = network.functions[0]
-    z = backend.asarray(np.random.default_rng(0).standard_normal((rung.batch, rung.sizes[1]), dtype=np.float32))
+    z = backend.asarray(np.random.default_rng(0).standard_normal((workload.batch, workload.sizes[1]), dtype=np.float32))
     slope = f.slope
     saved = f.function(xp, z, slope) if f.from_output else z
     copy = partial(xp.asarray, z, copy=True)
-    # An activation or its backward may write over what it is given. On the same array again and again the numbers would
-    # shrink until they are denormal, which are slow: each works on a copy, whose time stands before.
+    # An activation or its backward pass may write to its argument. On one array again and again the numbers would
+    # shrink until they are denormal, which is slow. So each works on a copy; the time of the copy is listed first.
     yield "copy", copy
     yield "copy, activation", lambda: f.function(xp, copy(), slope)
     yield "copy, its backward", lambda: f.backward(xp, copy(), saved, slope)
-    for title, kernels in (("reference", REFERENCE), ("own", backend.kernels)):
-        yield (
-            f"value and gradient, {title} kernels",
-            lambda kernels=kernels: network.value_and_gradient(xp, kernels, params, batch, None)[1],
-        )
+    yield "value and gradient", lambda: value_and_gradient(network, xp, params, batch)[1]
     for name in OPTIMIZERS:
         yield f"update, {name}", _update(backend, name, params, network.n_weights)
 
@@ -66,7 +62,7 @@ def _update(backend: Any, name: str, params: Any, n_weights: int) -> Callable[[]
 
 
 def repeated(backend: Any, call: Callable[[], Any]) -> tuple[Callable[[int], Any], int]:
-    """Return what does a part so many times that a clock can tell, and how many times that is."""
+    """Return a function that runs a part often enough for the clock, and the number of runs."""
 
     def times(n: int) -> None:
         with backend.scope("float32"):
@@ -81,11 +77,11 @@ def repeated(backend: Any, call: Callable[[], Any]) -> tuple[Callable[[int], Any
 
 
 def main() -> None:
-    """Print a line for each part: median and quartiles of each device, and its ratio to the first."""
+    """Print a line for each part: median and quartiles of each device, and the ratio to the first device."""
     devices = sys.argv[1:] or ["cpu"]
-    for rung in (LADDER[name] for name in RUNGS):
-        print(f"{rung.name}, microseconds")
-        for same in zip(*(parts(rung, device) for device in devices), strict=True):
+    for workload in (WORKLOADS[name] for name in NAMES):
+        print(f"{workload.name}, microseconds")
+        for same in zip(*(parts(workload, device) for device in devices), strict=True):
             ready = [repeated(get_backend(device), call) for device, (_, call) in zip(devices, same, strict=True)]
             taken = interleave([call for call, _ in ready], ROUNDS)
             found = [spread([t / n * 1e6 for t in row]) for row, (_, n) in zip(taken, ready, strict=True)]

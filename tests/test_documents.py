@@ -1,0 +1,83 @@
+"""The documents: the command line accepts their commands, and their links and paths lead to files and headings."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from xpnet.cli import app
+from xpnet.cli.options import TrainOptions, write_config
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+CODE = re.compile(r"^ *```.*?^ *```", re.MULTILINE | re.DOTALL)
+COMMAND = re.compile(r"^ *(?:.* && )?(?:\S*/)?(xpnet (?!-).*)$", re.MULTILINE)
+INLINE_COMMAND = re.compile(r"`(xpnet [a-z]+ [^`]*--[^`]*)`")
+PATH = re.compile(r"`((?:backends|benchmarks|docs|examples|tests|xpnet)/[\w./-]*)")
+LINK = re.compile(r"\]\(([^()\s]+)\)")
+
+each_document = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+
+
+def commands(text: str) -> Iterator[list[str]]:
+    """Yield the arguments of each command in a document: in code blocks, and in the text where it has options."""
+    in_blocks = [command for block in CODE.findall(text) for command in COMMAND.findall(block)]
+    for command in in_blocks + INLINE_COMMAND.findall(CODE.sub("", text)):
+        yield shlex.split(command, comments=True)[1:]
+
+
+def anchors(text: str) -> set[str]:
+    """Return what a link may name in a document: each heading in lower case, with hyphens for spaces."""
+    headings = re.findall(r"^#+ (.*)$", CODE.sub("", text), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+@each_document
+def test_its_commands_are_accepted(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("run").mkdir()
+    Path("run/config.toml").write_bytes(write_config("digits", TrainOptions()))
+    for arguments in commands(path.read_text(encoding="utf-8")):
+        # It parses and converts all arguments, and runs nothing.
+        command, *_ = app.parse_args(arguments, exit_on_error=False, print_error=False)
+        assert callable(command), arguments
+
+
+@each_document
+def test_its_links_lead_somewhere(path: Path) -> None:
+    for link in LINK.findall(CODE.sub("", path.read_text(encoding="utf-8"))):
+        if "://" in link:
+            continue
+        name, _, anchor = link.partition("#")
+        target = (path.parent / name) if name else path
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target.read_text(encoding="utf-8")), link
+
+
+@each_document
+def test_the_paths_that_it_names_exist(path: Path) -> None:
+    text = CODE.sub("", path.read_text(encoding="utf-8"))
+    assert [name for name in PATH.findall(text) if not (ROOT / name).exists()] == []
+
+
+def test_commands_are_found_in_the_documents() -> None:
+    found = [arguments for path in DOCUMENTS for arguments in commands(path.read_text(encoding="utf-8"))]
+    names = {name for name in app if not name.startswith("-")}
+    assert {arguments[0] for arguments in found} == names  # each command of `xpnet --help` has an example
+    assert ["train", "digits"] in found
+
+
+def test_the_command_for_the_tests_is_in_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    pattern = re.search(r'grep -m1 -o "(.*)" README.md', script)
+    assert pattern is not None
+    assert re.search(pattern[1], readme)
+
+
+def test_the_readme_fits_on_a_screen_and_a_half() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 100

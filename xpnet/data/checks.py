@@ -1,0 +1,133 @@
+"""Checks on samples and targets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from xpnet.data.scaling import row_blocks
+from xpnet.errors import DataError
+
+__all__ = ["check_data", "check_finite", "check_lengths", "target_array"]
+
+Array: TypeAlias = NDArray[Any]
+
+
+def check_data(x: ArrayLike, y: ArrayLike | None = None, feature_names: Sequence[str] | None = None) -> None:
+    """Check that samples and targets can be used for training or prediction.
+
+    Messages count rows and columns from 1, and name the column where `feature_names` are given.
+
+    Parameters
+    ----------
+    x : array_like, shape (n_samples, n_features)
+    y : array_like, shape (n_samples,) or (n_samples, n_outputs), optional
+    feature_names : sequence of str, optional
+
+    Raises
+    ------
+    DataError
+        There are no samples or no features, the number of dimensions is wrong, `x` and `y` differ in length, the
+        features are not numbers, or a value is NaN or infinite (the message names the first).
+    """
+    x = np.asarray(x)
+    if x.ndim != 2:
+        raise DataError(f"features: expected an array of shape (n_samples, n_features); received shape {x.shape}")
+    if len(x) == 0:
+        raise DataError(f"no samples: expected at least one row; received features of shape {x.shape}")
+    if x.shape[1] == 0:
+        raise DataError(f"no features: expected at least one column; received features of shape {x.shape}")
+    if x.dtype.kind not in "biuf":
+        raise DataError(f"features: expected real numbers; received dtype {x.dtype}; encode text as numbers first")
+    if feature_names is not None and len(feature_names) != x.shape[1]:
+        raise DataError(
+            f"features: expected {len(feature_names)} columns, one for each name; received {x.shape[1]} columns"
+        )
+    check_finite(x, "features", feature_names)
+    if y is None:
+        return
+    values = target_array(y)
+    check_lengths(x, values)
+    check_finite(values, "targets", None)
+
+
+def check_lengths(x: Array, y: Array) -> None:
+    """Check that there is one target for each sample.
+
+    Raises
+    ------
+    DataError
+    """
+    if len(y) != len(x):
+        raise DataError(
+            f"unequal lengths: expected one target for each sample; received {len(x)} rows, {len(y)} targets"
+        )
+
+
+def check_finite(values: Array, what: str, names: Sequence[str] | None) -> None:
+    """Check that no value is NaN or infinite.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n_samples,) or (n_samples, n_columns)
+        Arrays of other types than floats always pass.
+    what : {"features", "targets"}
+        For the message.
+    names : sequence of str or None
+        Names of the columns, for the message.
+
+    Raises
+    ------
+    DataError
+        The message gives the place of the first such value, by row and then by column.
+    """
+    if values.dtype.kind != "f":
+        return
+    for rows in row_blocks(values):
+        finite = np.isfinite(values[rows])
+        if not finite.all():
+            row, *column = (int(i) for i in np.argwhere(~finite)[0])
+            value = values[rows][(row, *column)]
+            where = ""
+            if column:
+                where = f"column {names[column[0]]!r:.60}, " if names is not None else f"column {column[0] + 1}, "
+            raise DataError(
+                f"{what}: expected finite numbers; received {value} in {where}row {rows.start + row + 1}; "
+                f"remove the row or fill in the value"
+            )
+
+
+def target_array(y: ArrayLike) -> Array:
+    """Return targets as an array of shape (n_samples,) or (n_samples, n_outputs > 1), with text as str.
+
+    An array of objects becomes an array of the type that the objects have.
+
+    Raises
+    ------
+    DataError
+        There are no targets, they have another shape, or they are neither numbers nor text.
+    """
+    try:
+        values = np.asarray(y)
+        if values.dtype.kind == "O" and not all(isinstance(value, str) for value in values.flat):
+            values = np.asarray(values.tolist())
+            if values.dtype.kind in "SU":
+                raise DataError("targets: expected text or numbers; received both in one column")
+    except (ValueError, OverflowError) as exc:
+        if isinstance(exc, DataError):
+            raise
+        raise DataError("targets: expected one value for each sample; received sequences of unequal length") from exc
+    if values.ndim not in (1, 2) or (values.ndim == 2 and values.shape[1] == 0):
+        raise DataError(
+            f"targets: expected an array of shape (n_samples,) or (n_samples, n_outputs); received {values.shape}"
+        )
+    if len(values) == 0:
+        raise DataError("no samples: expected at least one target; received none")
+    if values.dtype.kind == "S":
+        values = np.char.decode(values, "utf-8", "backslashreplace")
+    if values.dtype.kind not in "biufUST" and not isinstance(values.flat[0], str):
+        raise DataError(f"targets: expected numbers or text; received {values.flat[0]!r:.60} (dtype {values.dtype})")
+    return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values

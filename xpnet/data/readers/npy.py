@@ -1,0 +1,225 @@
+"""NumPy's ``.npy`` and ``.npz``, without pickle and without trust in the declared sizes."""
+
+from __future__ import annotations
+
+import math
+import tokenize
+import warnings
+import zipfile
+import zlib
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import IO, Any, cast
+
+import numpy as np
+
+from xpnet.data.readers.common import (
+    MAX_RATIO,
+    Array,
+    RawData,
+    Request,
+    as_features,
+    check_array_bytes,
+    join_names,
+    read_bounded,
+    read_error,
+    reading,
+)
+
+__all__ = [
+    "array_header",
+    "as_text",
+    "choose_members",
+    "read_npy",
+    "read_npz",
+    "reading_arrays",
+    "target_path",
+]
+
+# Keys, in the order in which they are tried.
+_FEATURE_KEYS = ("x", "X", "x_train", "X_train")
+_TARGET_KEYS = ("y", "Y", "y_train", "Y_train")
+_TEST_FEATURE_KEYS = ("x_test", "X_test")
+_TEST_TARGET_KEYS = ("y_test", "Y_test")
+
+# The file of the targets by the file of the features, without ``.npy``.
+_TARGET_FILES = {
+    "x": "y",
+    "X": "y",
+    "x_train": "y_train",
+    "X_train": "y_train",
+    "features": "targets",
+    "images": "labels",
+    "data": "target",
+}
+
+# What NumPy's header parser and the zip reader raise on damaged files.
+_DAMAGE = (
+    ValueError,
+    TypeError,
+    OverflowError,
+    MemoryError,
+    SyntaxError,
+    EOFError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+    tokenize.TokenError,
+)
+
+
+def reading_arrays(path: Path, what: str) -> AbstractContextManager[None]:
+    """Return `reading` for a file of arrays; `what` is the format with its article."""
+    return reading(path, _DAMAGE, f"broken: expected {what} ({{}}); save it again with numpy")
+
+
+def read_npz(path: Path, request: Request) -> RawData:
+    """Read x (or X, x_train, X_train), y (or Y, y_train, Y_train, or the target's key), x_test and y_test."""
+    with reading_arrays(path, "an .npz archive"), zipfile.ZipFile(path) as archive:
+        keys, members = choose_members(path, archive, request)
+        x, y, x_test, y_test = (None if key is None else _read_member(path, archive, members[key]) for key in keys)
+    test_features = None if x_test is None else as_features(x_test)
+    return RawData(as_features(cast(Array, x)), y, None, keys[1], test_features, y_test)
+
+
+def choose_members(
+    path: Path, archive: zipfile.ZipFile, request: Request
+) -> tuple[list[str | None], dict[str, zipfile.ZipInfo]]:
+    """Return the keys of x, y, x_test and y_test, each None if it is absent, and the members of the archive by key.
+
+    Raises
+    ------
+    DataError
+        A required array is absent.
+    """
+    members = {
+        info.filename.removesuffix(".npy"): info for info in archive.infolist() if info.filename.endswith(".npy")
+    }
+    target_keys = _TARGET_KEYS if request.target is None else (request.target,)
+    wanted = (_FEATURE_KEYS, target_keys, _TEST_FEATURE_KEYS, _TEST_TARGET_KEYS)
+    for keys, needed in ((_FEATURE_KEYS, True), (target_keys, request.training)):
+        if needed and not set(keys) & set(members):
+            raise read_error(
+                path, f"missing array: expected a key of {join_names(keys)}; received the keys {join_names(members)}"
+            )
+    found = [next((key for key in keys if key in members), None) for keys in wanted]
+    if (found[2] is None) != (found[3] is None) and request.training:
+        raise read_error(path, "test part: expected both x_test and y_test; received only one of them")
+    return found, members
+
+
+def read_npy(path: Path, request: Request) -> RawData:
+    """Read features from one file and targets from a second one, see `target_path`."""
+    target = target_path(path, request)
+    x = as_features(_read_file(path))
+    return RawData(x, None if target is None else _read_file(target), None, None if target is None else target.name)
+
+
+def target_path(path: Path, request: Request) -> Path | None:
+    """Return the file of the targets that belongs to a file of features.
+
+    It is the requested target, as a path from here or from the folder of `path`. By default it follows from the name
+    of `path`: y.npy for X.npy, y_train for x_train, targets for features, labels for images, target for data.
+
+    Raises
+    ------
+    DataError
+        The request is for training, and there is no such file.
+    """
+    stem = _TARGET_FILES.get(path.stem)
+    candidates = [] if stem is None else [path.with_name(f"{stem}.npy")]
+    if request.target is not None:
+        candidates = [Path(request.target), path.parent / request.target]
+    target = next((candidate for candidate in candidates if candidate.is_file()), None)
+    if target is None and request.training:
+        wanted = candidates[-1] if candidates else "a file of targets"
+        raise read_error(path, f"no targets: expected {wanted}; give the .npy file of the targets as the target")
+    return target
+
+
+def _read_file(path: Path) -> Array:
+    with reading_arrays(path, "an .npy file"), path.open("rb") as file:
+        return _read_array(path, file, path.stat().st_size)
+
+
+def _read_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
+    # NumPy writes no other method, and only for these is the ratio of compression bounded.
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise read_error(
+            path, f"array {info.filename!r}: expected it stored or deflated; received another compression method"
+        )
+    if info.file_size > path.stat().st_size * MAX_RATIO:
+        raise read_error(
+            path, f"array {info.filename!r}: it declares {info.file_size} bytes, more than the file can hold"
+        )
+    check_array_bytes(path, info.file_size)
+    with archive.open(info) as file:
+        return _read_array(path, file, info.file_size)
+
+
+def _read_array(path: Path, file: IO[bytes], size: int) -> Array:
+    """Read one array from a file of `size` bytes."""
+    shape, fortran_order, dtype = array_header(path, file, size)
+    data = read_bounded(file, math.prod(shape) * dtype.itemsize)
+    array: Array = np.ndarray(shape, dtype, data, order="F" if fortran_order else "C")
+    return as_text(path, array) if dtype.kind in "US" else array.astype(dtype.newbyteorder("="), copy=False)
+
+
+def array_header(path: Path, file: IO[bytes], size: int) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Read the header of an array.
+
+    Parameters
+    ----------
+    path : Path
+        For messages.
+    file : binary file
+    size : int
+        The bytes of header and data together.
+
+    Returns
+    -------
+    shape : tuple of int
+    fortran_order : bool
+    dtype : dtype
+
+    Raises
+    ------
+    DataError
+        The array is not of numbers or text, or its data do not have the declared size.
+    """
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # headers of Python 2 and odd literals are either read or refused
+        version = np.lib.format.read_magic(file)
+        if version not in readers:
+            raise read_error(path, f"expected .npy format 1.0 or 2.0; received {version[0]}.{version[1]}")
+        shape, fortran_order, dtype = readers[version](file)
+    if dtype.kind not in "biufUS" or dtype.itemsize == 0 or shape == ():
+        raise read_error(
+            path,
+            f"expected an array of numbers or text; received dtype {dtype}, shape {shape}; save it without objects",
+        )
+    declared = math.prod(shape) * dtype.itemsize
+    held = size - file.tell()
+    if declared != held or min(shape, default=0) < 0:
+        raise read_error(
+            path, f"truncated or oversized: expected {declared} bytes of data by the array's header; received {held}"
+        )
+    return shape, fortran_order, dtype
+
+
+def as_text(path: Path, array: Array) -> Array:
+    """Return an array of text as str.
+
+    Raises
+    ------
+    DataError
+        It has a code point that does not exist.
+    """
+    try:
+        # Only decoding each string finds invalid code points.
+        texts = [item.decode() if isinstance(item, bytes) else item for item in array.ravel().tolist()]
+        "".join(texts).encode()
+    except (ValueError, SystemError) as exc:
+        raise read_error(path, "text targets: expected valid Unicode; received other bytes") from exc
+    return np.array(texts, dtype=str).reshape(array.shape)

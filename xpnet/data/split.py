@@ -1,0 +1,150 @@
+"""Splits of a data set into training, validation and test parts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from xpnet.data.checks import check_lengths
+from xpnet.errors import DataError, InvalidParameterError
+from xpnet.seeds import Purpose, stream
+
+__all__ = ["Split", "draw_rows", "part_sizes", "split"]
+
+Array: TypeAlias = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """The parts of a data set; validation and test are None where their fraction is 0."""
+
+    x_train: Array
+    y_train: Array
+    x_validation: Array | None
+    y_validation: Array | None
+    x_test: Array | None
+    y_test: Array | None
+
+
+def split(
+    dataset_x: Array,
+    y: Array,
+    *,
+    validation_fraction: float,
+    test_fraction: float,
+    stratify: bool,
+    seed: int,
+    x_test: Array | None = None,
+    y_test: Array | None = None,
+) -> Split:
+    """Split samples at random into training, validation and test parts; each part keeps their order.
+
+    Parameters
+    ----------
+    dataset_x : ndarray, shape (n_samples, n_features)
+    y : ndarray, shape (n_samples,) or (n_samples, n_outputs)
+    validation_fraction, test_fraction : float in [0, 1)
+        Fractions of all samples. The sizes are rounded to the nearest integer and are at least 1; 0 means no such
+        part.
+    stratify : bool
+        Keep the class proportions of `y` in each part. If a class has too few samples for this, or `y` is a matrix,
+        the split is not stratified.
+    seed : int
+        The same seed gives the same parts.
+    x_test, y_test : ndarray, optional
+        The test part that comes with the data set. It is used as it is, and `test_fraction` is ignored.
+
+    Raises
+    ------
+    InvalidParameterError
+        A fraction is out of range, or no samples are left for training.
+    DataError
+        `dataset_x` and `y` differ in length, or only one of `x_test` and `y_test` is given.
+    """
+    check_lengths(dataset_x, y)
+    if (x_test is None) != (y_test is None):
+        raise DataError("test part: expected both x_test and y_test; received only one of them")
+    if seed < 0:
+        raise InvalidParameterError(f"seed: expected an integer of at least 0; received {seed!r}")
+    n = len(dataset_x)
+    n_validation, n_test = part_sizes(n, validation_fraction, 0.0 if x_test is not None else test_fraction)
+    seeds = [int(state) for state in stream(seed, Purpose.PARTS).generate_state(2)]
+    rest, test = _draw_part(np.arange(n), y, n_test, stratify, seeds[0])
+    train, validation = _draw_part(rest, y, n_validation, stratify, seeds[1])
+    whole = len(train) == n  # all samples are training samples, so no copy is needed
+    return Split(
+        x_train=dataset_x if whole else dataset_x[train],
+        y_train=y if whole else y[train],
+        x_validation=dataset_x[validation] if n_validation else None,
+        y_validation=y[validation] if n_validation else None,
+        x_test=dataset_x[test] if n_test else x_test,
+        y_test=y[test] if n_test else y_test,
+    )
+
+
+def part_sizes(n_samples: int, validation_fraction: float, test_fraction: float) -> tuple[int, int]:
+    """Return the numbers of validation and test samples.
+
+    Raises
+    ------
+    InvalidParameterError
+        A fraction is out of range, or no samples are left for training.
+    """
+    fractions = {"validation_fraction": validation_fraction, "test_fraction": test_fraction}
+    for name, fraction in fractions.items():
+        if not 0 <= fraction < 1:
+            raise InvalidParameterError(f"{name}: expected a number from 0 to less than 1; received {fraction!r}")
+    n_validation, n_test = (max(1, round(fraction * n_samples)) if fraction else 0 for fraction in fractions.values())
+    if n_validation + n_test >= n_samples:
+        raise InvalidParameterError(
+            f"validation_fraction and test_fraction: expected to leave samples to train on; received {n_samples} "
+            f"samples, of which {n_validation} for validation and {n_test} for testing; use smaller fractions or more "
+            "data"
+        )
+    return n_validation, n_test
+
+
+def draw_rows(
+    n_rows: int, size: int | float, labels: ArrayLike | None, random_state: int | np.random.RandomState
+) -> tuple[Array, Array]:
+    """Draw rows at random as scikit-learn's `train_test_split` does.
+
+    Parameters
+    ----------
+    n_rows : int
+    size : int or float
+        How many rows to draw, or which fraction of them.
+    labels : array_like, shape (n_rows, ...), optional
+        Keep the proportions of these labels.
+    random_state : int or RandomState
+
+    Returns
+    -------
+    rest, drawn : ndarray of int
+        Indices of the rows that were not drawn and of those that were, in random order.
+
+    Raises
+    ------
+    ValueError
+        scikit-learn's, where the rows are too few.
+    """
+    from sklearn.model_selection import train_test_split  # slow to import
+
+    rest, drawn = train_test_split(np.arange(n_rows), test_size=size, stratify=labels, random_state=random_state)
+    return rest, drawn
+
+
+def _draw_part(rows: Array, y: Array, size: int, stratify: bool, seed: int) -> tuple[Array, Array]:
+    """Draw `size` of the rows; return the other rows and the drawn ones, each sorted."""
+    if size == 0:
+        return rows, rows[:0]
+    labels = y[rows] if stratify and y.ndim == 1 else None
+    if labels is not None:
+        counts = np.unique(labels, return_counts=True)[1]
+        if counts.min() < 2 or min(size, len(rows) - size) < counts.size:
+            labels = None
+    rest, drawn = draw_rows(len(rows), size, labels, seed)
+    return np.sort(rows[rest]), np.sort(rows[drawn])
