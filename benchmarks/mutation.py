@@ -47,9 +47,15 @@ TESTS = {
     "xpnet/estimators/stochastic.py": ["tests/estimators/test_against_sklearn.py", "tests/estimators/test_beyond.py"],
     "xpnet/estimators/monitoring.py": ["tests/estimators/test_against_sklearn.py"],
     "xpnet/cli/choices.py": ["tests/cli/test_options.py", "tests/cli/test_errors.py"],
-    "backends/xpnet_backends/compiler/memory_plan.py": ["tests/compiler/test_numpy_replay.py"],
-    "backends/xpnet_backends/compiler/trace.py": ["tests/compiler/test_numpy_replay.py"],
-    "backends/xpnet_backends/compiler/numpy_replay.py": ["tests/compiler/test_numpy_replay.py"],
+    "backends/xpnet_backends/compiler/memory_plan.py": [
+        "tests/compiler/test_passes.py",
+        "tests/compiler/test_numpy_codegen.py",
+    ],
+    "backends/xpnet_backends/compiler/trace.py": [
+        "tests/compiler/test_passes.py",
+        "tests/compiler/test_numpy_codegen.py",
+    ],
+    "backends/xpnet_backends/compiler/numpy_codegen.py": ["tests/compiler/test_numpy_codegen.py"],
 }
 FILES = [
     *("xpnet/nn/activations.py", "xpnet/nn/losses.py", "xpnet/nn/counter_rng.py", "xpnet/nn/initializers.py"),

@@ -1,12 +1,15 @@
-"""Compare the speed of two git revisions: ``python benchmarks/regression.py A B [RUNG ...]``; exit 1 where B is slower.
+"""Compare the speed of two git revisions; exit 1 if the second is slower.
 
-Each revision is checked out in a temporary folder and trains in a process of its own; the two take turns, round by
-round, within this one run, and what is compared is the ratio of the two in each round. Time alone, or two runs
-one after the other, would compare the machine's moods. The code that times is this script's, the same for both.
+``python benchmarks/regression.py A B [WORKLOAD ...] [--device cpu] [--device numba:cpu]``
+
+Each revision is checked out in a temporary folder and trains in a process of its own. The two take turns, round by
+round, and their ratio is taken in each round: the load of the machine changes too much for times of separate runs to
+be compared. This script's code does the timing for both.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
@@ -16,16 +19,20 @@ from pathlib import Path
 from xpnet.bench.timing import spread
 from xpnet.bench.workloads import WORKLOADS, get_workloads
 
-ROUNDS, DEVICE, TOLERANCE = 15, "cpu", 1.03
+ROUNDS, TOLERANCE = 15, 1.03
 ROOT = Path(__file__).resolve().parents[1]
 
-# What the child needs of xpnet is older than `xpnet.bench`, so that any revision can be compared.
+# The child needs only what old revisions have too; before the folders by subject, `xpnet.nn` was `xpnet`.
 CHILD = """
 import ast, inspect, sys, time
 import numpy as np
 from xpnet import Network, get_backend
-from xpnet.nn.optimizers import get_optimizer
-from xpnet.nn.step import init_state, make_step
+try:
+    from xpnet.nn.optimizers import get_optimizer
+    from xpnet.nn.step import init_state, make_step
+except ModuleNotFoundError:
+    from xpnet.optimizers import get_optimizer
+    from xpnet.step import init_state, make_step
 
 sizes, activation, batch, name, steps = ast.literal_eval(sys.argv[1])
 backend, network, optimizer = get_backend(sys.argv[2]), Network(sizes, activation=activation), get_optimizer(name)
@@ -52,15 +59,15 @@ with backend.scope("float32"):
 class Child:
     """A process that trains with one revision when it is asked to."""
 
-    def __init__(self, tree: Path, task: tuple[object, ...]) -> None:
+    def __init__(self, tree: Path, task: tuple[object, ...], device: str) -> None:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tree), str(tree / "backends")])}
         self._process = subprocess.Popen(
-            [sys.executable, "-c", CHILD, repr(task), DEVICE], cwd=tree, env=environment, text=True,
+            [sys.executable, "-c", CHILD, repr(task), device], cwd=tree, env=environment, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )  # fmt: skip
 
     def seconds(self, epochs: int) -> float:
-        """Train some epochs and return their seconds; meanwhile the other process sleeps."""
+        """Train some epochs and return their seconds, while the other process waits."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(f"{epochs}\n")
@@ -72,11 +79,11 @@ class Child:
         self._process.communicate()
 
 
-def compare(trees: list[Path], name: str) -> bool:
-    """Print a workload's line, and tell whether B is no slower, but for the tolerance."""
+def compare(trees: list[Path], name: str, device: str) -> bool:
+    """Print a line for a workload on a device, and tell whether B is not slower than the tolerance allows."""
     workload = WORKLOADS[name]
     task = (workload.sizes, workload.activation, workload.batch, workload.optimizer, workload.steps)
-    children = [Child(tree, task) for tree in trees]
+    children = [Child(tree, task, device) for tree in trees]
     try:
         for child in children:
             child.seconds(1)  # compiles
@@ -95,8 +102,8 @@ def compare(trees: list[Path], name: str) -> bool:
     found = spread(ratios)
     slower = found.low > 1 and found.median > TOLERANCE
     print(
-        f"{name:12}  A {a:,.1f} us  B {b:,.1f} us  B/A {found.median:.3f} ({found.low:.3f} to {found.high:.3f})"
-        + ("  SLOWER" if slower else ""),
+        f"{name:12} {device:10}  A {a:,.1f} us  B {b:,.1f} us  "
+        f"B/A {found.median:.3f} ({found.low:.3f} to {found.high:.3f})" + ("  SLOWER" if slower else ""),
         flush=True,
     )
     return not slower
@@ -104,17 +111,20 @@ def compare(trees: list[Path], name: str) -> bool:
 
 def main() -> int:
     """Check the revisions out, compare them workload by workload, and remove them."""
-    if len(sys.argv) < 3:
-        print(__doc__, file=sys.stderr)
-        return 2
-    revisions, workloads = sys.argv[1:3], [workload.name for workload in get_workloads(tuple(sys.argv[3:]))]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("revisions", nargs=2, metavar="REVISION")
+    parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help="default: all")
+    parser.add_argument("--device", action="append", help="may be repeated [default: cpu]")
+    arguments = parser.parse_args()
+    revisions, devices = arguments.revisions, arguments.device or ["cpu"]
+    workloads = [workload.name for workload in get_workloads(tuple(arguments.workloads))]
     with tempfile.TemporaryDirectory() as folder:
         trees = [Path(folder) / "a", Path(folder) / "b"]
         git = ["git", "-C", str(ROOT), "worktree"]
         try:
             for tree, revision in zip(trees, revisions, strict=True):
                 subprocess.run([*git, "add", "--quiet", "--detach", str(tree), revision], check=True)
-            passed = [compare(trees, workload) for workload in workloads]
+            passed = [compare(trees, workload, device) for device in devices for workload in workloads]
         finally:
             for tree in trees:
                 if tree.exists():

@@ -1,26 +1,26 @@
-"""Where the time of a step on NumPy goes: ``python benchmarks/step_profile.py [RUNG ...]``.
+"""Show where the time of a step on NumPy goes: ``python benchmarks/step_profile.py [WORKLOAD ...]``.
 
-The replayed step is taken apart into its calls, each is timed by itself in the order of the step, and the medians are
-added up by kind. The clock's own time is in them, some tens of nanoseconds a call.
+Each call of the compiled step is timed by itself, in the order of the step, and the medians are added up by kind. They
+include the time of the clock, some tens of nanoseconds a call.
 """
 
 from __future__ import annotations
 
 import argparse
-import re
 import time
 from collections import defaultdict
 from typing import Any
 
 import numpy as np
 
-from xpnet.backend import get_backend
+from xpnet.backend import arrays_in, get_backend
 from xpnet.bench.workloads import Workload, get_workloads, make_data
 from xpnet.nn.optimizers import get_optimizer
 from xpnet.nn.step import init_state, make_step
-from xpnet_backends.compiler.memory_plan import Layout
-from xpnet_backends.compiler.numpy_replay import _Writer
-from xpnet_backends.compiler.trace import record
+from xpnet_backends.compiler.ir import Group
+from xpnet_backends.compiler.numpy_codegen import NumpyProgram
+from xpnet_backends.compiler.ops import Op
+from xpnet_backends.compiler.trace import trace
 
 _STEPS = 200
 KINDS = ("gathering the batch", "products", "activations, loss, sums", "updating the parameters")
@@ -33,12 +33,12 @@ def profile(workload: Workload) -> dict[str, float]:
     state = init_state(workload.network, optimizer, params, 0, backend)
     state = state._replace(optimizer=state.optimizer._replace(learning_rate=np.asarray(workload.learning_rate, "f4")))
     batch = tuple(array[: workload.batch].copy() for array in (work.x, work.y))
-    recording = record(make_step(workload.network, optimizer, backend), params, state, batch)
-    writer = _Writer(Layout(recording.statements, recording.loss))
-    pieces = [(kind, compile(text, "<step>", "exec")) for kind, text in _pieces(writer, params.size)]
+    program = trace(make_step(workload.network, optimizer, backend), params, state, batch)
+    compiled = NumpyProgram(program, arrays_in((params, state)))
+    pieces = [(_kind(group, params.size), compile(text, "<step>", "exec")) for group, text in compiled.texts]
     rows = np.random.default_rng(0).permutation(workload.n_samples)[: workload.batch]
     times: dict[int, list[float]] = defaultdict(list)
-    names: dict[str, Any] = dict(writer._names)
+    names: dict[str, Any] = dict(compiled.names)
     for _ in range(_STEPS):
         started = time.perf_counter()
         for data, each in zip((work.x, work.y), batch, strict=True):
@@ -55,26 +55,12 @@ def profile(workload: Workload) -> dict[str, float]:
     return totals
 
 
-def _pieces(writer: _Writer, n_parameters: int) -> list[tuple[str, str]]:
-    """Return the calls of a step, and its loops over blocks, with their kind."""
-    texts: list[str] = []
-    for line in writer._lines:
-        if line.startswith(" "):
-            texts[-1] += f"\n{line}"
-        else:
-            texts.append(line)
-    found = []
-    for text in texts:
-        values = [writer._names[name] for name in re.findall(r"\bv\d+\b", text)]
-        matrices = [value for value in values if isinstance(value, np.ndarray) and value.ndim == 2]
-        blocks = [value for value in values if isinstance(value, list)]
-        size = max((sum(rows[0].size for rows in each) for each in blocks), default=0)
-        size = max([size, *(value.size for value in values if isinstance(value, np.ndarray) and value.ndim < 2)])
-        if any(value is np.matmul for value in values) and len(matrices) >= 2:
-            found.append((KINDS[1], text))
-        else:
-            found.append((KINDS[3] if size == n_parameters else KINDS[2], text))
-    return found
+def _kind(group: Group, n_parameters: int) -> str:
+    """Return the kind of work of a group of instructions."""
+    instruction = group.loops[0].instructions[0]
+    if instruction.op is Op.MATMUL and all(len(value.shape) == 2 for value in instruction.reads):
+        return KINDS[1]
+    return KINDS[3] if instruction.out.size == n_parameters else KINDS[2]
 
 
 def main() -> None:

@@ -14,40 +14,15 @@ from cupy._core import _routines_linalg as products  # pyright: ignore[reportAtt
 
 from xpnet.backend import Array, Backend, RunSteps, Step, check_index
 from xpnet.errors import DeviceUnavailableError
-from xpnet_backends.compiler.program_cache import WORTH_RECORDING, Recorded
+from xpnet_backends.compiler.program_cache import WORTH_COMPILING, ProgramCache
 from xpnet_backends.cuda.graph import captured
 from xpnet_backends.memory_errors import memory_errors
 
 __all__ = ["create"]
 
 
-def _bf16_matmul(x1: Array, x2: Array) -> Array:
-    """Multiply matrices whose float32 entries the GPU rounds to bfloat16 as it reads them, with sums in float32."""
-    if x1.dtype != np.float32:
-        return cupy.matmul(x1, x2)
-    from cupy_backends.cuda.libs import cublas  # needs a GPU's libraries
-
-    (m, k), n = x1.shape, x2.shape[1]
-    result = cupy.empty((m, n), np.float32)
-    one, zero = np.ones((), np.float32), np.zeros((), np.float32)
-    # cuBLAS counts by columns and so sees each array transposed: it is told to compute x2^T x1^T.
-    factors = [products._mat_to_cublas_contiguous(x, 1) for x in (x2, x1)]
-    (b, transposed_b, ldb), (a, transposed_a, lda) = factors
-    kind = cupy.cuda.runtime.CUDA_R_32F
-    cublas.gemmEx(
-        cupy.cuda.Device().cublas_handle, transposed_b, transposed_a, n, m, k,
-        one.ctypes.data, b.data.ptr, kind, ldb, a.data.ptr, kind, lda,
-        zero.ctypes.data, result.data.ptr, kind, n,
-        cublas.CUBLAS_COMPUTE_32F_FAST_16BF, cublas.CUBLAS_GEMM_DEFAULT,
-    )  # fmt: skip
-    return result
-
-
-XP_BF16 = SimpleNamespace(**{**vars(compat), "matmul": _bf16_matmul})
-
-
 class CupyBackend(Backend):
-    """CuPy on one GPU; its bare namespace is not the standard's, so all goes through array_api_compat."""
+    """CuPy on one GPU, through array_api_compat, since CuPy's own namespace does not follow the standard."""
 
     xp: Any = compat
 
@@ -66,7 +41,7 @@ class CupyBackend(Backend):
         return host
 
     def scope(self, dtype: str) -> AbstractContextManager[Any]:
-        """Make this GPU the current one, and set the precision of products: CuPy's own default is an environment's."""
+        """Select this GPU and set the precision of products, which CuPy else takes from an environment variable."""
         stack = ExitStack()
         stack.enter_context(memory_errors(self.name, self._free))
         stack.enter_context(self.device)
@@ -76,10 +51,10 @@ class CupyBackend(Backend):
         return stack
 
     def compile(self, step: Step, n_steps: int = 1) -> RunSteps:
-        """Return a run that is captured into CUDA graphs; it is for one training run at a time."""
-        if n_steps < WORTH_RECORDING:
-            return super().compile(step)
-        return Recorded(step, self.xp, partial(captured, xp=self.xp, precision=self.precision))
+        """Return a run of captured steps, for one training run at a time."""
+        if n_steps < WORTH_COMPILING:
+            return super().compile(step, n_steps)
+        return ProgramCache(step, self.xp, partial(captured, xp=self.xp, precision=self.precision))
 
     def _free(self) -> int:
         with self.device:
@@ -88,11 +63,19 @@ class CupyBackend(Backend):
             return free + kept
 
     def set_precision(self, precision: str) -> None:
-        """Take TF32 or bf16, which GPUs have from compute capability 8.0 on."""
+        """Set TF32 or bf16, which GPUs of compute capability 8.0 and above have."""
         if int(self.device.compute_capability) < 80:
             super().set_precision(precision)
         if precision == "bf16":
-            self.xp = XP_BF16
+            from xpnet_backends.cuda.cublas import Products  # needs a GPU's libraries
+
+            bf16 = Products(precision)
+
+            def matmul(x1: Array, x2: Array) -> Array:
+                """Multiply matrices; factors in float32 are rounded to bfloat16, sums are in float32."""
+                return bf16.matmul(x1, x2) if x1.dtype == np.float32 else cupy.matmul(x1, x2)
+
+            self.xp = SimpleNamespace(**{**vars(compat), "matmul": matmul})
 
 
 def create(kind: str, index: int) -> Backend:
@@ -100,7 +83,7 @@ def create(kind: str, index: int) -> Backend:
     if kind != "gpu":
         check_index("cupy", kind, index, 0)
     try:
-        # CuPy imports well without a driver: only a call to the runtime tells.
+        # CuPy can be imported without a driver; a call to the runtime fails.
         count = cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as exc:
         raise DeviceUnavailableError(
@@ -116,8 +99,8 @@ def create(kind: str, index: int) -> Backend:
     backend = CupyBackend(index)
     try:
         with backend.device:
-            # A driver alone is not enough: this compiles a kernel and loads cuBLAS.
-            (cupy.ones((1, 2)) @ cupy.ones((2, 1)) + 1).item()
+            # A driver alone is not enough: this compiles a kernel and loads cuBLAS, which smaller matrices do not need.
+            (cupy.ones((2, 2)) @ cupy.ones((2, 2)) + 1).sum().item()
     except (ImportError, OSError, RuntimeError, cupy.cuda.compiler.CompileException) as exc:
         raise DeviceUnavailableError(
             f"CuPy finds the GPU but cannot compute on it: expected CUDA's libraries and headers; received "

@@ -12,14 +12,15 @@ import torch
 
 from xpnet.backend import Array, Backend, RunSteps, Step, check_index
 from xpnet.errors import DeviceUnavailableError
-from xpnet_backends.cuda.torch_graph import Captured, capture
+from xpnet_backends.compiler.program_cache import WORTH_COMPILING
+from xpnet_backends.cuda.torch_graph import captured_runs
 from xpnet_backends.memory_errors import memory_errors
 
 __all__ = ["create"]
 
 
 def _maximum(x1: Array, x2: Array | float) -> Array:
-    # array_api_compat makes a tensor of the scalar, which is a copy to the device in each call.
+    # array_api_compat makes a tensor of the scalar, which copies it to the device in each call.
     return torch.maximum(x1, x2) if isinstance(x2, torch.Tensor) else torch.clamp(x1, min=x2)
 
 
@@ -28,7 +29,7 @@ def _minimum(x1: Array, x2: Array | float) -> Array:
 
 
 def _take(x: Array, indices: Array, /, *, axis: int) -> Array:
-    # array_api_compat first mends negative indices, with two more operations on the device.
+    # array_api_compat first replaces negative indices, with two more operations on the device.
     return torch.index_select(x, axis, indices)
 
 
@@ -44,12 +45,8 @@ XP = SimpleNamespace(
 XP_BF16 = SimpleNamespace(**{**vars(XP), "matmul": _bf16_matmul})
 
 
-# Fewer steps than these in a run are done as they are: a capture takes the time of some tens.
-_WORTH_CAPTURING = 64
-
-
 class TorchBackend(Backend):
-    """PyTorch's tensors without its autograd: the gradients are xpnet's own."""
+    """PyTorch's tensors without its autograd: xpnet computes gradients itself."""
 
     xp: Any = XP
 
@@ -59,7 +56,7 @@ class TorchBackend(Backend):
 
     def asarray(self, host: np.ndarray) -> Array:
         """Bring a host array to the device."""
-        # PyTorch warns of memory that it may not write, so such an array is copied.
+        # PyTorch warns of read-only memory, so a read-only array is copied.
         return torch.asarray(host if host.flags.writeable else host.copy(), device=self.device)
 
     def to_numpy(self, array: Array) -> np.ndarray:
@@ -68,24 +65,23 @@ class TorchBackend(Backend):
         return host
 
     def compile(self, step: Step, n_steps: int = 1) -> RunSteps:
-        """Return a run that replays the step as a CUDA graph, or on the CPU the plain loop.
+        """Return a run that repeats the step as a CUDA graph; on the CPU the plain loop.
 
-        On the CPU `torch.compile` takes seconds for each shape, and nothing has shown that it pays.
+        On the CPU `torch.compile` takes seconds for each shape, and no measurement shows that it pays.
         """
-        eager = super().compile(step, n_steps)
-        if self.device.type == "cpu" or n_steps < _WORTH_CAPTURING:
-            return eager
-        return Captured(step, eager, capture)
+        if self.device.type == "cpu" or n_steps < WORTH_COMPILING:
+            return super().compile(step, n_steps)
+        return captured_runs(step, self.xp)
 
     def scope(self, dtype: str) -> AbstractContextManager[Any]:
-        """Switch autograd off, set the precision of products, and make the GPU the current one."""
+        """Switch autograd off, set the precision of products and select the GPU."""
         stack = ExitStack()
         if self.device.type == "cuda":
             stack.enter_context(memory_errors(self.name, self._free))
         else:
             stack.enter_context(memory_errors(self.name))
         stack.enter_context(torch.no_grad())
-        # Whatever the user's other code has chosen, as it was afterwards.
+        # Afterwards the precision is what the user's other code has chosen.
         stack.callback(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision())
         torch.set_float32_matmul_precision("high" if self.precision == "tf32" else "highest")
         if self.device.type == "cuda":
@@ -98,7 +94,7 @@ class TorchBackend(Backend):
         return free + kept
 
     def set_precision(self, precision: str) -> None:
-        """Take bf16, or on a GPU TF32."""
+        """Set bf16, or TF32 on a GPU."""
         if precision == "bf16":
             self.xp = XP_BF16
         elif self.device.type == "cpu":

@@ -57,5 +57,5 @@ def test_every_layout(layouts: tuple[Callable[[int, int], np.ndarray], ...], siz
     make_a, make_b, make_out = layouts
     a, b, out = make_a(m, k), make_b(k, n), make_out(m, n)
     expected = a @ b
-    multiply(products.call_of(a, b, out), a, b, out)
+    multiply(products.call_of(*map(products.value_like, (a, b, out))), a, b, out)
     np.testing.assert_allclose(out, expected, rtol=1e-12)

@@ -26,7 +26,7 @@ from xpnet.errors import (
 from xpnet.nn.network import Network
 from xpnet.nn.optimizers import get_optimizer
 from xpnet.nn.step import init_state, make_step
-from xpnet_backends.compiler.trace import UntraceableError
+from xpnet_backends.compiler.ops import UntraceableError
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""A recorded step as CUDA, compiled for the host and held to the step itself.
+"""A compiled step as CUDA, built for the host and compared with the step itself.
 
 Most kernels run with blocks and warps of one thread; some with a thread of the system for each thread of CUDA, which
 meet where CUDA's do.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import shutil
 import subprocess
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -17,15 +18,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xpnet.backend import get_backend
+from xpnet.backend import arrays_in, get_backend
 from xpnet.backend.steps import run_steps
 from xpnet.nn.activations import ACTIVATIONS
 from xpnet.nn.network import Network
 from xpnet.nn.optimizers import OPTIMIZERS, get_optimizer
 from xpnet.nn.step import init_state, make_step
-from xpnet_backends.compiler import fusion as grouping
-from xpnet_backends.compiler.cuda_codegen import CudaSource, Product
-from xpnet_backends.compiler.trace import leaves, record
+from xpnet_backends.compiler import cuda_codegen
+from xpnet_backends.compiler.cuda_codegen import CudaSource, Product, passes
+from xpnet_backends.compiler.host_memory import HostMemory
+from xpnet_backends.compiler.ops import UntraceableError
+from xpnet_backends.compiler.trace import trace
 
 COMPILER = shutil.which("g++")
 if COMPILER is None:
@@ -105,7 +108,7 @@ def data_of(network: Network, dtype: str, *, weighted: bool) -> tuple[np.ndarray
     return (x, y, rng.random(N).astype(dtype)) if weighted else (x, y)
 
 
-def run_on_host(source: CudaSource, folder: Path, n_steps: int, *, threaded: bool) -> None:
+def run_on_host(source: CudaSource, memory: HostMemory, folder: Path, n_steps: int, *, threaded: bool) -> None:
     """Do the launches of a step, so many times."""
     text = folder / "kernels.cpp"
     text.write_text((HOST_THREADS if threaded else HOST) + source.text)
@@ -116,9 +119,11 @@ def run_on_host(source: CudaSource, folder: Path, n_steps: int, *, threaded: boo
     with ThreadPoolExecutor(THREADS) as pool:
         for launch in source.launches * n_steps:
             if isinstance(launch, Product):
-                np.matmul(launch.a, launch.b, out=launch.out)
+                a, b, out = map(memory.array, launch[:3])
+                np.matmul(a, b, out=out)
                 continue
-            kernel = partial(getattr(kernels, launch.name), *(ctypes.c_void_p(a.ctypes.data) for a in launch.arrays))
+            addresses = [ctypes.c_void_p(memory.array(buffer.whole).ctypes.data) for buffer in launch.buffers]
+            kernel = partial(getattr(kernels, launch.name), *addresses)
             if not threaded:
                 kernel()
                 continue
@@ -154,22 +159,22 @@ def same(
         return params, state._replace(optimizer=state.optimizer._replace(learning_rate=rate))
 
     with np.errstate(all="ignore"):
-        expected = leaves(run_steps(BACKEND.xp, step, *started(), data, order))
+        expected = arrays_in(run_steps(BACKEND.xp, step, *started(), data, order))
     params, state = started()
-    recording = record(step, params, state, tuple(array[:BATCH].copy() for array in data))
-    source = CudaSource(recording, STEPS)
-    source.table[...] = [array.ctypes.data for array in data]
-    source.order[...] = order
-    source.counter[...] = 0
-    run_on_host(source, folder, STEPS, threaded=threaded)
+    program = passes(trace(step, params, state, [array[:BATCH] for array in data]))
+    source, memory = CudaSource(program, STEPS), HostMemory(program, arrays_in((params, state)))
+    memory.array(source.table.whole)[...] = [array.ctypes.data for array in data]
+    memory.array(source.order.whole)[...] = order
+    memory.array(source.counter.whole)[...] = 0
+    run_on_host(source, memory, folder, STEPS, threaded=threaded)
     allowed = {"float64": 1e-11, "float32": 5e-4}[dtype]
-    for mine, reference in zip([params, *leaves(state), source.losses], expected, strict=True):
+    for mine, reference in zip([*arrays_in((params, state)), memory.array(source.losses.whole)], expected, strict=True):
         np.testing.assert_allclose(mine, reference, rtol=allowed, atol=allowed)
 
 
 @pytest.fixture(params=[4096, 1], ids=["small by block", "nothing small"])
 def small(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grouping, "_SMALL", request.param)
+    monkeypatch.setattr(cuda_codegen, "_SMALL", request.param)
 
 
 @pytest.mark.slow
@@ -198,3 +203,28 @@ def test_every_optimizer(name: str, small: None, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_every_activation(name: str, tmp_path: Path) -> None:
     same(Network((7, 20, 40, 4), activation=name), "momentum", "float64", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("function", "reason"),
+    [
+        (lambda x: np.max(x, axis=0), "the reduction max over many rows"),
+        (lambda x: np.sum(x[:, ::2]) + x[0], "the reduction of an array that is not contiguous"),
+        (lambda x: np.sum(x > 0) + x[0], "the reduction sum of bool"),
+        (lambda x: np.logaddexp(x[0], 0.0), "the operation logaddexp, which CUDA lacks"),
+    ],
+)
+def test_a_step_without_kernels(function: Callable[[Any], Any], reason: str) -> None:
+    def step(params: Any, state: Any, batch: tuple[Any, ...]) -> Any:
+        params += function(batch[0])
+        return params, state, np.sum(params)
+
+    with pytest.raises(UntraceableError, match=reason):
+        CudaSource(passes(trace(step, np.zeros(4), (), [np.zeros((2000, 4))])), STEPS)
+
+
+def test_arrays_that_32_bit_indices_cannot_reach() -> None:
+    shape = np.broadcast_to(np.float32(0), (3_000_000, 784))
+    program = trace(lambda params, state, batch: (params, state, np.sum(batch[0])), np.zeros(4), (), [shape])
+    with pytest.raises(UntraceableError, match="an array of more than 2"):
+        CudaSource(passes(program), STEPS)

@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 
 from xpnet.backend import get_backend
+from xpnet.errors import XpnetWarning
 from xpnet.nn.network import Network
 from xpnet.training.trainer import Trainer
+from xpnet_backends.compiler.ops import Op
 
-elementary = pytest.importorskip("xpnet_backends.compiler.numba_math")
+numba_math = pytest.importorskip("xpnet_backends.compiler.numba_math")
 
 ELEMENTARY = {"exp": (-110, 95), "expm1": (-110, 95), "tanh": (-20, 20)}
 
@@ -60,7 +62,7 @@ def test_a_compiled_run_is_the_run_on_numpy(case: str, dtype: str) -> None:
     assert not np.array_equal(compiled.params.vector, numpy_run.params.vector)  # it is other code that did it
 
 
-@elementary.compiled
+@numba_math.compiled
 def mapped(function: Any, x: Any, out: Any) -> None:
     for i in range(len(x)):
         out[i] = function(x[i])
@@ -69,7 +71,7 @@ def mapped(function: Any, x: Any, out: Any) -> None:
 @pytest.mark.parametrize("name", ELEMENTARY)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_elementary_functions(name: str, dtype: str) -> None:
-    function = getattr(elementary, f"{name}_{dtype}")
+    function = getattr(numba_math, f"{name}_{dtype}")
     low, high = ELEMENTARY[name]
     x = np.concatenate([np.linspace(low, high, 40_001), np.linspace(-1, 1, 20_001), np.logspace(-30, 0, 500)])
     x = x.astype(dtype)
@@ -89,14 +91,14 @@ def test_elementary_functions(name: str, dtype: str) -> None:
 
 def test_extremes_keep_nan() -> None:
     nan = np.float32(np.nan)
-    for extreme in (elementary.maximum, elementary.minimum):
+    for extreme in (numba_math.maximum, numba_math.minimum):
         assert np.isnan(extreme(nan, np.float32(0)))
         assert np.isnan(extreme(np.float32(0), nan))
     vector = np.asarray([2, -3, 5, 1], dtype=np.float32)
-    assert (elementary.maximum_of(vector), elementary.minimum_of(vector), elementary.total_of(vector)) == (5, -3, 5)
+    assert (numba_math.max_of(vector), numba_math.min_of(vector), numba_math.sum_of(vector)) == (5, -3, 5)
     vector[2] = nan
-    assert np.isnan(elementary.maximum_of(vector))
-    assert np.isnan(elementary.minimum_of(vector))
+    assert np.isnan(numba_math.max_of(vector))
+    assert np.isnan(numba_math.min_of(vector))
 
 
 TRAIN = """
@@ -142,10 +144,26 @@ def test_it_is_a_device_of_its_own() -> None:
     assert get_backend("cpu").name == "numpy:cpu"
 
 
-def test_a_step_without_loops_is_run_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    from xpnet_backends.compiler import numba_codegen as loops
-
-    monkeypatch.delitem(loops._EXPRESSIONS, np.tanh)
+def test_a_step_with_an_operation_that_numba_lacks_is_run_as_it_is_and_said_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(Op.TANH._texts, "Numba", None)
     network = Network((7, 20, 4), activation="tanh")
-    runs = [Trainer(network, epochs=2, device=device).fit(*data_of(network)) for device in ("cpu", "numba:cpu")]
-    np.testing.assert_array_equal(*(run.params.vector for run in runs))
+    expected = Trainer(network, epochs=2, device="cpu").fit(*data_of(network))
+    with pytest.warns(XpnetWarning, match="uncompiled.*the operation tanh, which Numba lacks") as seen:
+        run = Trainer(network, epochs=2, device="numba:cpu").fit(*data_of(network))
+    assert len(seen) == 1
+    np.testing.assert_array_equal(run.params.vector, expected.params.vector)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_functions_are_the_same_uncompiled(dtype: str) -> None:
+    vector = np.asarray([-30, -2, -0.25, 0, 0.5, 3, 40], dtype=dtype)
+    for name in ELEMENTARY:
+        function = getattr(numba_math, f"{name}_{dtype}")
+        plain = [function.py_func(x) for x in vector]
+        np.testing.assert_allclose(plain, [function(x) for x in vector], rtol=4 * np.finfo(dtype).eps)
+    for function in (numba_math.max_of, numba_math.min_of, numba_math.sum_of):
+        assert function.py_func(vector) == pytest.approx(function(vector))
+    for function in (numba_math.maximum, numba_math.minimum):
+        assert function.py_func(vector[0], vector[1]) == function(vector[0], vector[1])

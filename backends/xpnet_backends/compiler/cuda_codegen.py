@@ -1,28 +1,33 @@
-"""A recorded step as CUDA: few kernels, each of many calls, and the matrix products between them.
+"""Emit a program as CUDA: few kernels of many instructions each, and the matrix products between them.
 
-Calls are put in an order in which as many as possible share a kernel. Elementwise calls of one shape are one kernel
-with a thread for each element; those that meet reductions along rows have a warp for each row; and all that is small
-is done by a single block, one call after another.
+An ELEMENTS group is a kernel with a thread for each element, a ROWS group one with a warp for each row, and a BLOCK
+group is done by a single block, one loop after another.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 
 from xpnet_backends.compiler.cuda_text import TYPES, Names, constant, expression, index_of
-from xpnet_backends.compiler.fusion import Grouping
-from xpnet_backends.compiler.memory_plan import Layout, place
-from xpnet_backends.compiler.trace import Recording, Statement, Traced, UntraceableError
+from xpnet_backends.compiler.fuse import fuse
+from xpnet_backends.compiler.ir import Buffer, Group, Instruction, Kind, Loop, Program, Role, Value, value_of
+from xpnet_backends.compiler.memory_plan import memory_plan
+from xpnet_backends.compiler.ops import Op, UntraceableError
+from xpnet_backends.compiler.simplify import simplify
 
-__all__ = ["CudaSource", "Kernel", "Product"]
+__all__ = ["CudaSource", "Kernel", "Product", "passes"]
 
+# Arrays of at most this many elements are the work of a single block.
+_SMALL = 4096
 _THREADS = 256
+_MOST_BLOCKS = 4096
+# Indices in kernels are 32-bit integers, which a loop may exceed by the number of threads of the grid.
+_LARGEST = 2**31 - _THREADS * _MOST_BLOCKS
 
-_REDUCTIONS = {np.add: "plus", np.maximum: "maximum", np.minimum: "minimum"}
-
+_COMBINATIONS = {Op.SUM: "plus", Op.MAX: "maximum", Op.MIN: "minimum"}
 _HEADER = """
 #ifndef LANES
 #define LANES 32
@@ -33,265 +38,236 @@ _HEADER = """
 template <class T> __device__ T plus(T a, T b) { return a + b; }
 template <class T> __device__ T maximum(T a, T b) { return a >= b || a != a ? a : b; }
 template <class T> __device__ T minimum(T a, T b) { return a <= b || a != a ? a : b; }
-// The combination of what the lanes of a warp hold, in all of them.
+// The combination of the values of all lanes of a warp, in each lane.
 #define OVER_WARP(r, f) \\
     for (int d = LANES / 2; d > 0; d /= 2) r = f(r, __shfl_xor_sync(0xffffffffu, r, d));
 """
 
 
+def passes(program: Program) -> Program:
+    """Apply the passes for CUDA."""
+    return fuse(memory_plan(simplify(program, smallest_product=_SMALL)), _kind, across_products=True)
+
+
+def _kind(instruction: Instruction) -> Kind:
+    if instruction.op is Op.MATMUL:
+        return Kind.SINGLE
+    if max(value.size for value in (*instruction.reads, instruction.out)) <= _SMALL:
+        return Kind.BLOCK
+    if instruction.op.is_elementwise:
+        return Kind.ELEMENTS
+    if instruction.axis == 0:
+        raise UntraceableError(f"the reduction {instruction.op.numpy} over many rows")
+    return Kind.BLOCK if instruction.axis is None else Kind.ROWS
+
+
 class Kernel(NamedTuple):
-    """One launch: `blocks` of `threads`, on the addresses of arrays' first elements."""
+    """A launch of `blocks` of `threads` on the addresses of buffers."""
 
     name: str
-    arrays: tuple[np.ndarray, ...]
+    buffers: tuple[Buffer, ...]
     blocks: int
     threads: int
 
 
 class Product(NamedTuple):
-    """``out = a @ b``, of matrices; of an exact one, which is a sum, no factor is to be rounded."""
+    """``out = a @ b`` of matrices; factors of an exact product are not rounded to a lower precision."""
 
-    a: np.ndarray
-    b: np.ndarray
-    out: np.ndarray
-    exact: bool = False
+    a: Value
+    b: Value
+    out: Value
+    exact: bool
 
 
 class CudaSource:
-    """A step as CUDA, which reads its batch by an order and a counter and leaves its loss by that counter.
-
-    All arrays are stand-ins on the host: they say where in its buffer, and how, an array on the device lies.
+    """The CUDA source of a program after `passes`: it gathers its batch by an order and a counter, and stores the loss.
 
     Attributes
     ----------
     text : str
     launches : list of Kernel and Product
-    order : (n_steps, batch) int32
-    counter : (1,) int32
-        How many steps have been done of the order.
-    losses : (n_steps,)
-    table : (n_data,) int64
-        Addresses on the device of the data, which the rows of a batch are taken from; they lie row by row.
+        The launches of a step, in order.
+    order : Buffer
+        (n_steps, batch) int32.
+    counter : Buffer
+        (1,) int32: the number of steps done.
+    losses : Buffer
+        (n_steps,)
+    table : Buffer
+        (n_data,) int64: addresses of the data, contiguous arrays of which a batch is rows.
 
     Raises
     ------
     UntraceableError
-        The step does something that this module has no kernel for.
+        This module has no kernel for an instruction.
     """
 
-    def __init__(self, recording: Recording, n_steps: int) -> None:
-        self._layout = Layout(recording.statements, recording.loss)
-        self._grouping = Grouping(self._layout)
-        self._loss = recording.loss
-        self.table = np.empty(len(recording.batch), np.int64)
-        batch = len(recording.batch[0].value)
-        self.order = np.empty((n_steps, batch), np.int32)
-        self.counter = np.empty(1, np.int32)
-        self.losses = np.empty(n_steps, recording.loss.dtype)
+    def __init__(self, program: Program, n_steps: int) -> None:
+        batch = program.batch[0].shape[0]
+        self.order = Buffer(-1, (n_steps, batch), np.dtype(np.int32))
+        self.counter = Buffer(-2, (1,), np.dtype(np.int32))
+        self.losses = Buffer(-3, (n_steps,), program.loss.dtype)
+        self.table = Buffer(-4, (len(program.batch),), np.dtype(np.int64))
         self.launches: list[Kernel | Product] = []
         self._functions: list[str] = []
-        self._gather([each.value for each in recording.batch])
-        groups = list(self._grouping.groups())
-        self._ahead = [statement for _, group in groups for statement in group]  # in their new order
-        for kind, group in groups:
-            getattr(self, f"_{kind}")(group)
+        if any(value.buffer.size > _LARGEST for i in program.instructions for value in (*i.reads, i.out)):
+            raise UntraceableError(f"an array of more than {_LARGEST} elements")
+        self._gather(program.batch)
+        writers = [k for k, group in enumerate(program.groups) if _writes(group, program.loss)]
+        kernels = {Kind.SINGLE: self._single, Kind.ELEMENTS: self._elements, Kind.ROWS: self._rows}
+        for k, group in enumerate(program.groups):
+            if group.kind is Kind.BLOCK:
+                self._small(group, program.loss if k == writers[-1] else None)
+            else:
+                kernels[group.kind](group)
         self.text = _HEADER + "\n".join(self._functions)
-
-    # The kernels.
-
-    def _parts(self, group: list[Statement]) -> Iterator[list[Statement]]:
-        """Yield the parts of a group, and let only what comes after each be ahead."""
-        for part in self._grouping.parts(group):
-            del self._ahead[: len(part)]
-            yield part
 
     def _kernel(self, body: list[str], names: Names, blocks: int, threads: int) -> None:
         name = f"k{len(self._functions)}"
-        arguments = ", ".join(f"{TYPES[str(array.dtype)]}* {p}" for p, array in names.arrays.items())
-        lines = "\n".join(f"    {line}" for line in body)
-        # Told how many threads there are, the compiler gives each no more registers than there are for all.
+        arguments = ", ".join(f"{TYPES[str(buffer.dtype)]}* {pointer}" for buffer, pointer in names.pointers.items())
+        # The number of threads lets the compiler choose how many registers each may have.
         head = f'extern "C" __global__ void __launch_bounds__({threads}) {name}({arguments})'
-        self._functions.append(f"{head} {{\n{lines}\n}}")
-        self.launches.append(Kernel(name, tuple(names.arrays.values()), blocks, threads))
+        self._functions += _block(head, body)
+        self.launches.append(Kernel(name, tuple(names.pointers), blocks, threads))
 
-    def _gather(self, batch: list[np.ndarray]) -> None:
+    def _gather(self, batch: tuple[Value, ...]) -> None:
+        """Copy the rows of a batch."""
         names, lines = Names(), []
-        row = f"{names(self.order)}[{names(self.counter)}[0] * {len(batch[0])} + t / %d]"
-        most = max(each.size for each in batch)
+        row = f"{names(self.order)}[{names(self.counter)}[0] * {batch[0].shape[0]} + t / %d]"
         for k, each in enumerate(batch):
-            n = each.size // len(each)
+            n = each.size // each.shape[0]
             data = f"(({TYPES[str(each.dtype)]}*){names(self.table)}[{k}])"
-            lines.append(f"if (t < {each.size}) {names(each)}[t] = {data}[(long long){row % n} * {n} + t % {n}];")
-        self._kernel([_over_threads(most), *_indented(lines), "}"], names, _blocks(most), _THREADS)
+            copy = f"{names(each.buffer)}[t] = {data}[(long long){row % n} * {n} + t % {n}];"
+            lines.append(f"if (t < {each.size}) {copy}")
+        most = max(each.size for each in batch)
+        self._kernel(_block(_over_grid("t", most), lines), names, _blocks(most), _THREADS)
 
-    def _each(self, group: list[Statement]) -> None:
-        names = Names()
-        shape = self._layout.array(group[0].out).shape
-        n = int(np.prod(shape))
-        (part,) = self._parts(group)
-        body = self._elements(part, names, shape, index_of(shape, self._layout.lies_in_rows(group[0].out)))
-        self._kernel([_over_threads(n), *_indented(body), "}"], names, _blocks(n), _THREADS)
+    def _single(self, group: Group) -> None:
+        (a, b), out = group.loops[0].instructions[0].reads, group.loops[0].instructions[0].out
+        # A product with a constant, a vector of ones, is a sum.
+        self.launches.append(Product(_matrix(a), b, _matrix(out), exact=a.buffer.role is Role.CONSTANT))
 
-    def _rows(self, group: list[Statement]) -> None:
-        names, lines = Names(), []
-        n = self._layout.array(group[0].out).shape[0]
-        for part in self._parts(group):
-            statement = part[0]
-            if statement.kind == "reduce":
-                lines += self._row_reduction(statement, names)
+    def _elements(self, group: Group) -> None:
+        names, (loop,) = Names(), group.loops
+        out = loop.instructions[0].out
+        body = _elementwise(loop, names, index_of(out))
+        self._kernel(_block(_over_grid("t", out.size), body), names, _blocks(out.size), _THREADS)
+
+    def _rows(self, group: Group) -> None:
+        names, lines = Names(), ["const int lane = threadIdx.x % LANES;"]
+        n = group.loops[0].instructions[0].out.shape[0]
+        for loop in group.loops:
+            instruction = loop.instructions[0]
+            if instruction.op.is_reduction:
+                lines += _warp_reduction(instruction, names)
             else:
-                shape = self._layout.array(statement.out).shape
-                columns = shape[1] if len(shape) == 2 else 1
-                lines.append(f"for (int j = lane; j < {columns}; j += LANES) {{")
-                lines += [*_indented(self._elements(part, names, shape, [])), "}"]
+                columns = (*instruction.out.shape, 1)[1]
+                lines += _block(f"for (int j = lane; j < {columns}; j += LANES)", _elementwise(loop, names, []))
             lines.append("__syncwarp();")
-        head = [
-            "const int lane = threadIdx.x % LANES;",
-            f"for (int i = (blockIdx.x * blockDim.x + threadIdx.x) / LANES; i < {n}; "
-            "i += gridDim.x * blockDim.x / LANES) {",
-        ]
-        self._kernel([*head, *_indented(lines), "}"], names, _blocks(32 * n), _THREADS)
+        self._kernel(_block(_over_grid("i", n, " / LANES"), lines), names, _blocks(32 * n), _THREADS)
 
-    def _row_reduction(self, statement: Statement, names: Names) -> list[str]:
-        (array,), out = self._layout.reads(statement), self._layout.array(statement.out)
-        kind, f = TYPES[str(array.dtype)], self._combination(statement)
-        start = "0" if f == "plus" else names.element(array, ("i", "0"))
-        return [
-            "{",
-            f"    {kind} r = {start};",
-            f"    for (int j = lane; j < {array.shape[1]}; j += LANES) r = {f}(r, {names.element(array, ('i', 'j'))});",
-            f"    OVER_WARP(r, {f})",
-            f"    if (lane == 0) {names.element(out, ('i', '0')[: out.ndim])} = r;",
-            "}",
-        ]
-
-    def _block(self, group: list[Statement]) -> None:
-        names, lines = Names(), []
-        for part in self._parts(group):
-            statement, out = part[0], self._layout.array(part[0].out)
-            if statement.kind == "reduce":
-                lines += self._block_reduction(statement, names)
+    def _small(self, group: Group, loss: Value | None) -> None:
+        """Write the kernel of a BLOCK group, which stores the loss at its end unless that is None."""
+        names, lines = Names(), ["const int lane = threadIdx.x % LANES;"]
+        for loop in group.loops:
+            instruction, out = loop.instructions[0], loop.instructions[0].out
+            if not instruction.op.is_reduction:
+                lines += _block(_over_block("t", out.size), _elementwise(loop, names, index_of(out)))
+            elif instruction.axis is not None:
+                lines += _block(_over_block("i", out.size, " / LANES"), _warp_reduction(instruction, names))
             else:
-                lines.append(f"for (int t = threadIdx.x; t < {out.size}; t += blockDim.x) {{")
-                index = index_of(out.shape, self._layout.lies_in_rows(statement.out))
-                lines += [*_indented(self._elements(part, names, out.shape, index)), "}"]
+                lines += _block_reduction(instruction, names)
             lines.append("__syncthreads();")
-        loss = self._layout.array(self._loss)
-        ends = not any(np.may_share_memory(self._layout.array(each.out), loss) for each in self._ahead)
-        if ends and any(np.may_share_memory(self._layout.array(each.out), loss) for each in group):
+        if loss is not None:
             counter, losses = names(self.counter), names(self.losses)
             done = f"{losses}[{counter}[0]] = {names.element(loss, ())}; {counter}[0] += 1;"
             lines.append(f"if (threadIdx.x == 0) {{ {done} }}")
         self._kernel(lines, names, 1, 1024)
 
-    def _block_reduction(self, statement: Statement, names: Names) -> list[str]:
-        (array,), out = self._layout.reads(statement), self._layout.array(statement.out)
-        kind, f = TYPES[str(array.dtype)], self._combination(statement)
-        axis, _ = statement.extra
-        if array.ndim == 2 and axis is not None:  # a thread for each result
-            own, along = ("i", "j") if axis == 1 else ("j", "i")
-            n, m = array.shape[1 - axis], array.shape[axis]
-            result = names.element(out, {1: (own,), 2: (own, "0") if axis == 1 else ("0", own)}[out.ndim])
-            first = names.element(array, ("i", "0") if axis == 1 else ("0", "j"))
-            return [
-                f"for (int {own} = threadIdx.x; {own} < {n}; {own} += blockDim.x) {{",
-                f"    {kind} r = {first};",
-                f"    for (int {along} = 1; {along} < {m}; ++{along}) r = {f}(r, {names.element(array, ('i', 'j'))});",
-                f"    {result} = r;",
-                "}",
-            ]
-        flat = array.reshape(-1, order="A")
-        if not np.may_share_memory(flat, array):
-            raise UntraceableError("the reduction of an array that does not lie together")
-        start = "0" if f == "plus" else names.element(flat, ("0",))
-        return [
-            "{",
-            f"    __shared__ {kind} parts[LANES];",
-            f"    {kind} r = {start};",
-            f"    for (int t = threadIdx.x; t < {flat.size}; t += blockDim.x)",
-            f"        r = {f}(r, {names.element(flat, ('t',))});",
-            f"    OVER_WARP(r, {f})",
-            "    if (threadIdx.x % LANES == 0) parts[threadIdx.x / LANES] = r;",
-            "    __syncthreads();",
-            "    if (threadIdx.x < LANES) {",
-            f"        r = threadIdx.x < blockDim.x / LANES ? parts[threadIdx.x] : {start};",
-            f"        OVER_WARP(r, {f})",
-            f"        if (threadIdx.x == 0) {names.element(out, ())} = r;",
-            "    }",
-            "}",
-        ]
 
-    def _combination(self, statement: Statement) -> str:
-        ufunc = statement.function.__self__
-        if ufunc not in _REDUCTIONS or self._layout.reads(statement)[0].dtype.kind != "f":
-            raise UntraceableError(f"the reduction {ufunc.__name__}")
-        return _REDUCTIONS[ufunc]
-
-    def _elements(self, part: list[Statement], names: Names, shape: tuple[int, ...], lines: list[str]) -> list[str]:
-        """Return `lines` and the text of elementwise calls at the index i, j."""
-        index = ("i", "j")[: len(shape)]
-        values: dict[tuple[Any, ...], str] = {}
-        made: list[tuple[Statement, str]] = []
-        for statement in part:
-            texts = []
-            for each in statement.inputs:
-                if not isinstance(each, Traced | np.ndarray):
-                    texts.append(constant(each))
-                    continue
-                array = self._layout.array(each)
-                if place(array) not in values:
-                    values[place(array)] = name = f"y{len(lines)}"
-                    lines.append(f"const {TYPES[str(array.dtype)]} {name} = {names.element(array, index)};")
-                texts.append(values[place(array)])
-            out = self._layout.array(statement.out)
-            name = f"x{len(lines)}"
-            lines.append(f"const {TYPES[str(out.dtype)]} {name} = {expression(statement, texts, out.dtype)};")
-            values[place(out)] = name
-            made.append((statement, name))
-        for statement, name in made:
-            out = self._layout.array(statement.out)
-            if values[place(out)] == name and self._layout.is_needed(statement.out, self._ahead):
-                lines.append(f"{names.element(out, index)} = {name};")
-        return lines
-
-    # What is no kernel of its own making.
-
-    def _product(self, group: list[Statement]) -> None:
-        ((statement,),) = self._parts(group)
-        a, b = self._layout.reads(statement)
-        self.launches.append(Product(a, b, self._layout.array(statement.out)))
-
-    def _columns(self, group: list[Statement]) -> None:
-        ((statement,),) = self._parts(group)
-        (array,), out = self._layout.reads(statement), self._layout.array(statement.out)
-        if self._combination(statement) != "plus":
-            raise UntraceableError("an extreme over many rows")
-        self.launches.append(Product(_ones(len(array), array.dtype), array, out.reshape(1, -1), exact=True))
-
-    def _concat(self, group: list[Statement]) -> None:
-        ((statement,),) = self._parts(group)
-        out, start = self._layout.array(statement.out), 0
-        if out.ndim != 1:
-            raise UntraceableError("a concatenation of matrices")
-        names, lines = Names(), []
-        for piece in self._layout.reads(statement):
-            own = names.element(out[start : start + len(piece)], ("t",))
-            lines += [_over_threads(len(piece)), f"    {own} = {names.element(piece, ('t',))};", "}"]
-            start += len(piece)
-        self._kernel(lines, names, _blocks(len(out)), _THREADS)
+def _writes(group: Group, value: Value) -> bool:
+    return any(each.out.overlaps(value) for loop in group.loops for each in loop.instructions)
 
 
-def _ones(n: int, dtype: np.dtype) -> np.ndarray:
-    return np.ones((1, n), dtype)
+def _matrix(value: Value) -> Value:
+    """Return a vector as a matrix of one row."""
+    return value if len(value.shape) == 2 else value_of(value.buffer, (1, value.size), (0, 1), value.offset)
 
 
-def _over_threads(n: int) -> str:
-    return f"for (int t = blockIdx.x * blockDim.x + threadIdx.x; t < {n}; t += gridDim.x * blockDim.x) {{"
+def _elementwise(loop: Loop, names: Names, lines: list[str]) -> list[str]:
+    """Return `lines` and those of elementwise instructions at the index i, j."""
+    index = ("i", "j")[: len(loop.instructions[0].out.shape)]
+    known: dict[Value, str] = {}  # the variables that hold the elements
+
+    def hold(value: Value, prefix: str, text: str) -> None:
+        known[value] = f"{prefix}{len(lines)}"
+        lines.append(f"const {TYPES[str(value.dtype)]} {known[value]} = {text};")
+
+    for instruction in loop.instructions:
+        for each in instruction.reads:
+            if each not in known:
+                hold(each, "y", names.element(each, index))
+        texts = [known[each] if isinstance(each, Value) else constant(each) for each in instruction.inputs]
+        hold(instruction.out, "x", expression(instruction, texts))
+    return [*lines, *(f"{names.element(value, index)} = {known[value]};" for value in loop.stored)]
+
+
+def _start(instruction: Instruction, value: Value, names: Names, first: tuple[str, ...]) -> tuple[str, str]:
+    """Return the lines that begin a reduction, with an element that changes nothing, and the function of two."""
+    if value.dtype.kind != "f":
+        raise UntraceableError(f"the reduction {instruction.op.numpy} of {value.type_text}")
+    start = "0" if instruction.op is Op.SUM else names.element(value, first)
+    return f"{TYPES[str(value.dtype)]} r = {start};", _COMBINATIONS[instruction.op]
+
+
+def _warp_reduction(instruction: Instruction, names: Names) -> list[str]:
+    """Return the lines by which a warp reduces row or column i of a matrix."""
+    (value,), axis = instruction.reads, instruction.axis or 0
+    first, index = (("i", "0"), ("i", "j")) if axis else (("0", "i"), ("j", "i"))
+    start, f = _start(instruction, value, names, first)
+    loop = f"for (int j = lane; j < {value.shape[axis]}; j += LANES) r = {f}(r, {names.element(value, index)});"
+    store = f"if (lane == 0) {names.element(instruction.out, ('i',))} = r;"
+    return _block("", [start, loop, f"OVER_WARP(r, {f})", store])
+
+
+def _block_reduction(instruction: Instruction, names: Names) -> list[str]:
+    """Return the lines by which a block reduces an array to one number."""
+    (value,) = instruction.reads
+    if not value.is_dense:
+        raise UntraceableError("the reduction of an array that is not contiguous")
+    flat = value.flat()
+    start, f = _start(instruction, flat, names, ("0",))
+    last = [
+        "r = parts[threadIdx.x < blockDim.x / LANES ? threadIdx.x : 0];",
+        *(["if (threadIdx.x >= blockDim.x / LANES) r = 0;"] if instruction.op is Op.SUM else []),
+        f"OVER_WARP(r, {f})",
+        f"if (threadIdx.x == 0) {names.element(instruction.out, ())} = r;",
+    ]
+    lines = [
+        f"__shared__ {TYPES[str(value.dtype)]} parts[LANES];",
+        start,
+        f"{_over_block('t', flat.size)} r = {f}(r, {names.element(flat, ('t',))});",
+        f"OVER_WARP(r, {f})",
+        "if (lane == 0) parts[threadIdx.x / LANES] = r;",
+        "__syncthreads();",
+        *_block("if (threadIdx.x < LANES)", last),
+    ]
+    return _block("", lines)
+
+
+def _over_grid(i: str, n: int, per: str = "") -> str:
+    """Return the head of a loop over what the threads of a grid share, one each or by `per` many."""
+    first, step = "blockIdx.x * blockDim.x + threadIdx.x", "gridDim.x * blockDim.x"
+    return f"for (int {i} = ({first}){per}; {i} < {n}; {i} += {step}{per})"
+
+
+def _over_block(i: str, n: int, per: str = "") -> str:
+    return f"for (int {i} = threadIdx.x{per}; {i} < {n}; {i} += blockDim.x{per})"
+
+
+def _block(head: str, body: Iterable[str]) -> list[str]:
+    return [f"{head} {{".lstrip(), *(f"    {line}" for line in body), "}"]
 
 
 def _blocks(n: int) -> int:
-    return max(1, min(-(-n // _THREADS), 4096))
-
-
-def _indented(lines: Iterable[str]) -> list[str]:
-    return [f"    {line}" for line in lines]
+    return max(1, min(-(-n // _THREADS), _MOST_BLOCKS))

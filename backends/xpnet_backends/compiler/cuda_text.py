@@ -1,75 +1,55 @@
-"""How the calls of a recorded step are written in CUDA's C++."""
+"""Write the parts of instructions in CUDA C++: types, arrays, numbers, expressions."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from xpnet_backends.compiler.expressions import OPERATORS, written
-from xpnet_backends.compiler.trace import Statement
+from xpnet_backends.compiler.ir import Buffer, Instruction, Value
+from xpnet_backends.compiler.ops import Op
 
 __all__ = ["TYPES", "Names", "constant", "expression", "index_of"]
 
 TYPES = {"float32": "float", "float64": "double", "int32": "int", "int64": "long long", "bool": "bool"}
-_EXPRESSIONS: dict[Any, str] = {
-    **OPERATORS,
-    np.logical_and: "{} && {}",
-    np.logical_or: "{} || {}",
-    np.logical_not: "!{}",
-    np.absolute: "({0} < 0 ? -{0} : {0})",
-    np.sign: "({0} > 0) - ({0} < 0)",
-    **{f: f"{f.__name__}({{}})" for f in (np.exp, np.expm1, np.log, np.log1p, np.sqrt, np.tanh)},
-}
-_WHERE = "{} ? {} : {}"
-# Of signed integers these would be undefined where they overflow.
-_WRAPPING = (np.add, np.subtract, np.multiply)
+# Overflow of these is undefined for signed integers in C++, and wraps around for unsigned ones.
+_WRAPPING = (Op.ADD, Op.SUBTRACT, Op.MULTIPLY)
 
 
 class Names:
-    """The arguments of a kernel: a pointer for each address."""
+    """The arguments of a kernel: a pointer for each buffer."""
 
     def __init__(self) -> None:
-        self.arrays: dict[str, np.ndarray] = {}
-        self._known: dict[tuple[int, np.dtype], str] = {}
+        self.pointers: dict[Buffer, str] = {}
 
-    def __call__(self, array: np.ndarray) -> str:
-        """Return the pointer to an array's first element."""
-        key = (array.__array_interface__["data"][0], array.dtype)
-        if key not in self._known:
-            self._known[key] = f"p{len(self._known)}"
-            self.arrays[self._known[key]] = array
-        return self._known[key]
+    def __call__(self, buffer: Buffer) -> str:
+        """Return the pointer to a buffer's first element."""
+        return self.pointers.setdefault(buffer, f"p{len(self.pointers)}")
 
-    def element(self, array: np.ndarray, index: tuple[str, ...]) -> str:
-        """Return the text of an element of an array that is broadcast to a loop with such an index."""
-        own = index[len(index) - array.ndim :] if index else ("0",) * array.ndim
-        terms = [
-            f"{i} * {stride // array.itemsize}"
-            for i, n, stride in zip(own, array.shape, array.strides, strict=True)
-            if n > 1 and i != "0"
-        ]
-        return f"{self(array)}[{' + '.join(terms) or '0'}]"
+    def element(self, value: Value, index: tuple[str, ...]) -> str:
+        """Return the text of an element of a value that is broadcast to a loop with such an index."""
+        own = index[len(index) - len(value.shape) :] if index else ("0",) * len(value.shape)
+        axes = zip(own, value.shape, value.strides, strict=True)
+        terms = [f"{i} * {stride}" for i, n, stride in axes if n > 1 and i != "0"]
+        return f"{self(value.buffer)}[{' + '.join([str(value.offset), *terms])}]"
 
 
-def index_of(shape: tuple[int, ...], in_rows: bool) -> list[str]:
-    """Return the lines that make i and j of t, so that neighbours are neighbours in memory."""
-    if len(shape) < 2:
-        return ["const int i = t;"] * len(shape)
-    n, m = shape
-    return ["const int " + (f"i = t / {m}, j = t % {m};" if in_rows else f"i = t % {n}, j = t / {n};")]
+def index_of(value: Value) -> list[str]:
+    """Return the lines that make the index i, j of t, such that neighbours are neighbours in memory."""
+    if len(value.shape) < 2:
+        return ["const int i = t;"] * len(value.shape)
+    n, m = value.shape
+    return ["const int " + (f"i = t % {n}, j = t / {n};" if value.buffer.by_columns else f"i = t / {m}, j = t % {m};")]
 
 
-def constant(value: Any) -> str:
+def constant(number: np.generic) -> str:
     """Return the text of a number, with its type."""
-    number = np.asarray(value)
     text = repr(number.item()).replace("inf", "INFINITY")
     return f"({TYPES[str(number.dtype)]})({text})".replace("(True)", "(true)").replace("(False)", "(false)")
 
 
-def expression(statement: Statement, names: list[str], dtype: np.dtype) -> str:
-    """Return the text of an elementwise call of operands that have names."""
-    if dtype.kind == "i" and statement.function in _WRAPPING:
+def expression(instruction: Instruction, names: list[str]) -> str:
+    """Return the text of an elementwise instruction on inputs that have names."""
+    dtype = instruction.out.dtype
+    if dtype.kind == "i" and instruction.op in _WRAPPING:
         unsigned = "unsigned long long" if dtype.itemsize == 8 else "unsigned"
         names = [f"({unsigned})({name})" for name in names]
-    return f"({TYPES[str(dtype)]})({written(statement, _EXPRESSIONS, _WHERE).format(*names)})"
+    return f"({TYPES[str(dtype)]})({instruction.op.text('CUDA', *names)})"

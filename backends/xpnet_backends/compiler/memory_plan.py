@@ -1,196 +1,163 @@
-"""Where the results of a recorded step lie.
-
-Results that die in an elementwise call are written over, and the pieces of a concatenation are computed in their
-place, so that it need not be done.
-"""
+"""Plan where in memory results lie: over results that are not read again, and in the faster order."""
 
 from __future__ import annotations
 
-import itertools
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from dataclasses import replace
 
-import numpy as np
+from xpnet_backends.compiler.ir import Buffer, Program, Role, Value, value_of
+from xpnet_backends.compiler.ops import Op
 
-from xpnet_backends.compiler.trace import Statement, Traced
+__all__ = ["memory_plan", "narrow_by_columns", "reuse_buffers"]
 
-__all__ = ["Layout", "is_apart", "operands", "place"]
-
-# Up to so many columns, a matrix that is reduced along its rows lies column by column: sums and maxima are then
-# taken over many rows at once.
+# A matrix with at most this many columns that is reduced along its rows lies column by column: vector instructions
+# then take the sum or the maximum of many rows at once.
 _NARROW = 64
 
 
-def operands(statement: Statement) -> Iterator[Traced]:
-    """Yield what a statement reads."""
-    return (each for each in statement.inputs if isinstance(each, Traced))
+def memory_plan(program: Program) -> Program:
+    """Apply both passes of this module."""
+    return narrow_by_columns(reuse_buffers(program))
 
 
-def _without_casts(statements: list[Statement]) -> list[Statement]:
-    """Let a comparison whose result is only made a number of write that number itself."""
-    readers = Counter(id(each.root) for statement in statements for each in operands(statement))
-    makers: dict[int, int] = {}
-    kept: list[Statement | None] = list(statements)
-    for k, statement in enumerate(statements):
-        source = statement.inputs[0] if statement.kind == "cast" else None
-        lone = isinstance(source, Traced) and source.dtype == bool and readers[id(source)] == 1
-        if lone and id(source) in makers and statement.out.base is None and not statement.out.bound:
-            maker = makers[id(source)]
-            kept[maker] = statements[maker]._replace(out=statement.out)
-            kept[k] = None
-        elif statement.kind == "each" and statement.out.base is None:
-            makers[id(statement.out)] = k
-    return [statement for statement in kept if statement is not None]
+def reuse_buffers(program: Program) -> Program:
+    """Write a result over one that is not read again.
+
+    An elementwise result takes the buffer of an input, a product that of an earlier product.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpnet_backends.compiler.trace import trace
+    >>> def step(params, state, batch):
+    ...     z = np.tanh(batch[0] + params)
+    ...     return params, state, np.sum(z * (1.0 - z))
+    >>> program = trace(step, np.zeros(3), (), [np.zeros(3)])
+    >>> print(program)
+    batch %0: f64[3]
+    state %1: f64[3]
+    %2: f64[3] = add %0, %1
+    %3: f64[3] = tanh %2
+    %4: f64[3] = subtract 1.0, %3
+    %5: f64[3] = multiply %3, %4
+    %6: f64[] = sum %5
+    loss %6
+    >>> print(reuse_buffers(program))
+    batch %0: f64[3]
+    state %1: f64[3]
+    %2: f64[3] = add %0, %1
+    %2: f64[3] = tanh %2
+    %4: f64[3] = subtract 1.0, %2
+    %2: f64[3] = multiply %2, %4
+    %6: f64[] = sum %2
+    loss %6
+    """
+    last_read = {value.buffer: k for k, i in enumerate(program.instructions) for value in i.reads}
+    last_read[program.loss.buffer] = len(program.instructions)
+    homes: dict[Buffer, Buffer] = {}
+    written = set[Buffer]()
+    products: list[Buffer] = []
+
+    def home(buffer: Buffer) -> Buffer:
+        return homes.get(buffer, buffer)
+
+    for k, instruction in enumerate(program.instructions):
+        buffer = instruction.out.buffer
+        new = buffer.role is Role.TEMPORARY and instruction.out.is_whole and buffer not in written
+        written.add(buffer)
+        if not new:
+            continue
+        candidates: list[Buffer] = []
+        is_product = instruction.op is Op.MATMUL
+        if is_product:
+            candidates = products
+        elif instruction.op.is_elementwise and instruction.op not in (Op.WHERE, Op.CAST):
+            # An input of which a part is read as well would be overwritten before all of it is read.
+            parts = {home(value.buffer) for value in instruction.reads if not value.is_whole}
+            candidates = [home(value.buffer) for value in instruction.reads if home(value.buffer) not in parts]
+        for candidate in candidates:
+            alike = (candidate.shape, candidate.dtype) == (buffer.shape, buffer.dtype)
+            # A product must not be written over its own factors.
+            if alike and candidate.role is Role.TEMPORARY and last_read[candidate] <= k - is_product:
+                homes[buffer] = candidate
+                last_read[candidate] = last_read.get(buffer, k)
+                break
+        else:
+            # The buffer of a narrow product may come to lie by columns, so it is not shared.
+            if is_product and buffer.shape[-1] > _NARROW and buffer in last_read:
+                products.append(buffer)
+
+    return program.mapped(lambda value: value._replace(buffer=homes[value.buffer]) if value.buffer in homes else value)
 
 
-class Layout:
-    """Where each result lies."""
+def narrow_by_columns(program: Program) -> Program:
+    """Let narrow matrices that are reduced along their rows lie column by column.
 
-    def __init__(self, statements: list[Statement], loss: Traced) -> None:
-        self.statements = statements = _without_casts(statements)
-        self._arrays: dict[int, np.ndarray] = {}
-        self._owners: dict[int, Traced] = {}
-        self._loss = loss.root
-        self._last_read = {id(loss.root): len(statements)}
-        for k, statement in enumerate(statements):
-            for each in operands(statement):
-                self._last_read[id(each.root)] = max(k, self._last_read.get(id(each.root), 0))
-        self._share()
-        self._columns = self._reduced_along_rows()
-        self._join()
-        self._placed = set(self._arrays)
+    So do the matrices that meet these in elementwise instructions.
 
-    def owner(self, traced: Traced) -> Traced:
-        """Return the result in whose place another lies."""
-        root = traced.root
-        while id(root) in self._owners:
-            root = self._owners[id(root)]
-        return root
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpnet_backends.compiler.trace import trace
+    >>> def step(params, state, batch):
+    ...     z = batch[0] @ batch[1]
+    ...     return params, state, np.sum(np.max(z, axis=1))
+    >>> program = trace(step, np.zeros(1), (), [np.zeros((9, 4)), np.zeros((4, 2))])
+    >>> print(program)
+    batch %0: f64[9,4], %1: f64[4,2]
+    state %2: f64[1]
+    %3: f64[9,2] = matmul %0, %1
+    %4: f64[9] = max %3, axis=1
+    %5: f64[] = sum %4
+    loss %5
+    >>> print(narrow_by_columns(program))
+    batch %0: f64[9,4], %1: f64[4,2]
+    state %2: f64[1]
+    %3: f64[9,2] by columns = matmul %0, %1
+    %4: f64[9] = max %3, axis=1
+    %5: f64[] = sum %4
+    loss %5
+    """
+    leaders: dict[Buffer, Buffer] = {}
 
-    def _share(self) -> None:
-        """Let a result be written over an operand, and a product over an earlier one, that is not read again."""
-        made, products = set[int](), list[Traced]()
-        for k, statement in enumerate(self.statements):
-            kind, out = statement.kind, statement.out
-            own = [self.owner(each) for each in operands(statement) if each.base is None]
-            new = out.base is None and not out.bound and id(out) not in made
-            # What is also seen in part is read at other places than it would be written at.
-            seen = {id(self.owner(each)) for each in operands(statement) if each.base is not None}
-            for owner in {"each": own, "matmul": products}.get(kind, []) if new else []:
-                alike = (owner.shape, owner.dtype) == (out.shape, out.dtype) and id(owner) not in seen
-                if alike and not owner.bound and self._last_read[id(owner)] <= k - (kind == "matmul"):
-                    self._owners[id(out)] = owner
-                    self._last_read[id(owner)] = self._last_read.get(id(out), k)
-                    break
-            else:
-                wide = kind == "matmul" and out.shape[1] > _NARROW  # a narrow one may lie column by column
-                products += [out] if new and wide and id(out) in self._last_read else []
-            made.add(id(out))
+    def leader(buffer: Buffer) -> Buffer:
+        """Return the representative of the matrices that meet this one."""
+        while leaders.setdefault(buffer, buffer) is not buffer:
+            buffer = leaders[buffer]
+        return buffer
 
-    def _reduced_along_rows(self) -> set[int]:
-        """Return narrow matrices that are reduced along rows, and those that meet them in elementwise calls."""
-        groups: dict[int, int] = {}
+    reduced, fixed = set[Buffer](), set[Buffer]()
+    for instruction in program.instructions:
+        for value in (*instruction.reads, instruction.out):
+            if value.buffer.role is not Role.TEMPORARY or len(value.buffer.shape) != 2 or _by_columns(value) is None:
+                fixed.add(value.buffer)
+        if instruction.op.is_reduction and instruction.axis == 1 and instruction.reads[0].shape[1] <= _NARROW:
+            reduced.add(instruction.reads[0].buffer)
+        if instruction.op.is_elementwise and len(instruction.out.shape) == 2 and instruction.out.is_whole:
+            for value in instruction.reads:
+                if value.shape == instruction.out.shape and value.is_whole:
+                    leaders[leader(value.buffer)] = leader(instruction.out.buffer)
+    chosen = {leader(buffer) for buffer in reduced}
+    turned = {
+        buffer: replace(buffer, by_columns=True)
+        for buffer in list(leaders)
+        if leader(buffer) in chosen and buffer not in fixed
+    }
 
-        def find(i: int) -> int:
-            while groups.setdefault(i, i) != i:
-                i = groups[i]
-            return i
+    def moved(value: Value) -> Value:
+        place = _by_columns(value) if value.buffer in turned else None
+        return value if place is None else place._replace(buffer=turned[value.buffer])
 
-        seeds = set()
-        for kind, _, inputs, out, extra in self.statements:
-            if kind == "reduce" and inputs[0].ndim == 2 and extra[0] == 1 and inputs[0].shape[1] <= _NARROW:
-                seeds.add(id(self.owner(inputs[0])))
-            if kind in ("each", "cast") and out.ndim == 2:
-                for each in inputs:
-                    if isinstance(each, Traced) and each.base is None and each.shape == out.shape:
-                        groups[find(id(self.owner(each)))] = find(id(self.owner(out)))
-        chosen = {find(seed) for seed in seeds}
-        return {i for i in list(groups) if find(i) in chosen}
-
-    def _join(self) -> None:
-        """Put the pieces of each concatenation where it would copy them, and drop the copy."""
-        kept = []
-        for k, statement in enumerate(self.statements):
-            if statement.kind == "concat" and all(self._is_piece(each, k) for each in statement.inputs):
-                roots = [self.owner(each) for each in statement.inputs]
-                if len({id(root) for root in roots}) == len(roots):
-                    whole, start = self.array(statement.out), 0
-                    for root in roots:
-                        self._arrays[id(root)] = whole[start : start + root.size].reshape(root.shape)
-                        start += root.size
-                    continue
-            kept.append(statement)
-        self.statements = kept
-
-    def _is_piece(self, each: Any, k: int) -> bool:
-        if not isinstance(each, Traced):
-            return False
-        root = self.owner(each)
-        free = not root.bound and id(root) not in self._columns and id(root) not in self._arrays
-        return free and root.size == each.size and each.value.flags.c_contiguous and self._last_read[id(root)] == k
-
-    def lies_in_rows(self, traced: Traced) -> bool:
-        """Tell whether the numbers of a row lie together."""
-        root = self.owner(traced)
-        return id(root) not in self._columns and bool(root.value.flags.c_contiguous)
-
-    def is_placed(self, root: Traced) -> bool:
-        """Tell whether a result is a piece of another, or is made of pieces."""
-        return id(root) in self._placed
-
-    def array(self, each: Any) -> Any:
-        """Return the array of an operand; what is none is returned as it is."""
-        if not isinstance(each, Traced):
-            return each
-        if each.base is not None:
-            return each.view(self.array(each.base))
-        root = self.owner(each)
-        if root.bound:
-            return root.value
-        if id(root) not in self._arrays:
-            in_rows = root.ndim < 2 or self.lies_in_rows(root)
-            self._arrays[id(root)] = (
-                np.empty(root.shape, root.dtype) if in_rows else np.empty(root.shape[::-1], root.dtype).T
-            )
-        return self._arrays[id(root)]
-
-    def reads(self, statement: Statement) -> list[np.ndarray]:
-        """Return the arrays that a call reads."""
-        return [self.array(each) for each in statement.inputs if isinstance(each, Traced | np.ndarray)]
-
-    def may_join(
-        self, statement: Statement, group: Iterable[Statement], apart: Callable[..., bool] | None = None
-    ) -> bool:
-        """Tell whether a call and those of a group meet in the same elements only, so that they can share a loop.
-
-        `apart` tells it of a pair of arrays; it is `is_apart` unless another is given.
-        """
-        group = list(group)
-        out, written = self.array(statement.out), [self.array(each.out) for each in group]
-        met = [array for each in group for array in self.reads(each)]
-        pairs = (*itertools.product(self.reads(statement), written), *itertools.product([out], written + met))
-        return all(map(apart or is_apart, pairs))
-
-    def is_needed(self, out: Traced, later: Iterable[Statement]) -> bool:
-        """Tell whether what has been written to a result is read by later calls, or remains after the step."""
-        owner = self.owner(out)
-        if out.base is not None or owner.bound or self.is_placed(owner):
-            return True
-        for statement in later:
-            if any(self.owner(each) is owner for each in operands(statement)):
-                return True
-            if self.owner(statement.out) is owner and statement.out.base is None:
-                return False
-        return owner is self.owner(self._loss)
+    return program.mapped(moved)
 
 
-def place(array: np.ndarray) -> tuple[Any, ...]:
-    """Return where and how an array lies: arrays of the same place are the same, element by element."""
-    return (array.__array_interface__["data"][0], array.shape, array.strides, array.dtype)
-
-
-def is_apart(pair: tuple[np.ndarray, np.ndarray]) -> bool:
-    """Tell whether two arrays are the same, element by element, or have no element in common."""
-    a, b = pair
-    return place(a) == place(b) or not np.may_share_memory(a, b)
+def _by_columns(value: Value) -> Value | None:
+    """Return the place of the same elements if the buffer, a matrix, lay column by column; None if there is none."""
+    m, n = value.buffer.shape
+    row, column = divmod(value.offset, n)
+    last, strides = column, []
+    for length, stride in zip(value.shape, value.strides, strict=True):
+        along_rows = stride % n == 0
+        strides.append(stride // n if along_rows else stride * m)
+        last += 0 if along_rows else (length - 1) * stride
+    fits = 0 <= last < n
+    return value_of(value.buffer, value.shape, strides, row + column * m) if fits else None

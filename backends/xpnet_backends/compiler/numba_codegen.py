@@ -1,232 +1,167 @@
-"""A recorded step as the text of a function of plain loops, for a compiler: a whole run of steps is one call.
+"""Emit a program as the text of a function of plain loops for Numba: a whole run of steps is one call.
 
-Elementwise calls that follow one another are one loop, whose intermediate results are numbers and need no arrays.
+Elementwise instructions of a group are one loop, whose intermediate results are numbers and need no arrays.
 """
 
 from __future__ import annotations
 
 import itertools
-from typing import Any
 
 import numpy as np
 
-from xpnet_backends.compiler.expressions import OPERATORS, written
-from xpnet_backends.compiler.memory_plan import Layout, place
-from xpnet_backends.compiler.trace import Recording, Statement, Traced, UntraceableError
+from xpnet_backends.compiler.fuse import fuse
+from xpnet_backends.compiler.ir import Instruction, Kind, Loop, Program, Value
+from xpnet_backends.compiler.memory_plan import memory_plan
+from xpnet_backends.compiler.ops import Op, UntraceableError
+from xpnet_backends.compiler.simplify import simplify
 
-__all__ = ["Source"]
+__all__ = ["NumbaSource", "passes"]
 
-_EXPRESSIONS: dict[Any, str] = {
-    **OPERATORS,
-    np.logical_and: "{} and {}",
-    np.logical_or: "{} or {}",
-    np.logical_not: "not {}",
-    np.left_shift: "{} << {}",
-    **{function: f"{function.__name__}({{}})" for function in (np.log, np.log1p, np.sqrt, np.absolute, np.sign)},
-    **{function: f"{function.__name__}_{{dtype}}({{}})" for function in (np.exp, np.expm1, np.tanh)},
-}
-_WHERE = "{1} if {0} else {2}"
-_HEADER = """from numpy import absolute, bool_, dot, float32, float64, inf, int32, int64, log, log1p, nan, sign, sqrt
+_HEADER = """from numpy import absolute, arctan, bool_, ceil, cos, cosh, dot, float32, float64, floor, inf, int32, int64
+from numpy import log, log1p, log2, logaddexp, nan, sign, sin, sinh, sqrt
 from xpnet_backends.compiler.numba_math import *
 """
-_REDUCTIONS = {np.add: "total", np.maximum: "maximum", np.minimum: "minimum"}
+_INDENT = "    "
 
 
-class Source:
-    """The text of ``steps(order, losses, *data, *arrays)``, and the arrays that it works in.
+def passes(program: Program) -> Program:
+    """Apply the passes for Numba."""
+    return fuse(memory_plan(simplify(program)), _kind)
+
+
+def _kind(instruction: Instruction) -> Kind:
+    return Kind.ELEMENTS if instruction.op.is_elementwise else Kind.SINGLE
+
+
+class NumbaSource:
+    """The text of ``steps(order, losses, *data, *arrays)`` for a program after `passes`.
 
     Attributes
     ----------
     text : str
-        Of a module that imports what the function calls.
-    arrays : list of arrays
+        A module that defines ``steps`` and imports what it calls.
+    arrays : list of Value
+        The values whose arrays the function takes.
 
     Raises
     ------
     UntraceableError
-        The step does something that this module has no loop for.
+        This module has no loop for an instruction.
     """
 
-    def __init__(self, recording: Recording) -> None:
-        self._layout = layout = Layout(recording.statements, recording.loss)
-        self.arrays: list[np.ndarray] = []
-        self._names: dict[tuple[Any, ...], str] = {}
+    def __init__(self, program: Program) -> None:
+        self.arrays: list[Value] = []
+        self._names: dict[Value, str] = {}
         self._constants: dict[str, str] = {}
         self._lines: list[str] = []
         self._count = itertools.count()
-        data = [f"data{k}" for k in range(len(recording.batch))]
-        for name, each in zip(data, recording.batch, strict=True):
-            self._gather(name, each.value)
-        self._statements = layout.statements
-        chain: list[int] = []
-        for k, statement in enumerate(self._statements):
-            if chain and self._may_come_first(statement, chain):
-                self._loop([k])
-            elif statement.kind in ("each", "cast", "call"):
-                if chain and not self._may_join(statement, chain):
-                    self._loop(chain)
-                    chain = []
-                chain.append(k)
+        data = [f"data{k}" for k in range(len(program.batch))]
+        for name, value in zip(data, program.batch, strict=True):
+            self._gather(name, value)
+        for kind, (loop,) in program.groups:
+            instruction = loop.instructions[0]
+            if kind is Kind.ELEMENTS:
+                self._elements(loop)
+            elif instruction.op is Op.MATMUL:
+                self._product(instruction)
             else:
-                self._loop(chain)
-                chain = []
-                getattr(self, f"_{statement.kind}")(statement)
-        self._loop(chain)
-        self._lines.append(f"losses[s] = {self._element(layout.array(recording.loss), ())}")
-        arguments = ", ".join(["order", "losses", *data, *self._names.values()])
-        self.text = "\n".join(
-            [
-                _HEADER,
-                *(f"{name} = {value}" for value, name in self._constants.items()),
-                f"def steps({arguments}):",
-                "    for s in range(order.shape[0]):",
-                *(f"        {line}" for line in self._lines),
-            ]
-        )
+                self._reduction(instruction)
+        self._lines.append(f"losses[s] = {self._element(program.loss, ())}")
+        lines = [
+            _HEADER,
+            *(f"{name} = {number}" for number, name in self._constants.items()),
+            f"def steps({', '.join(['order', 'losses', *data, *self._names.values()])}):",
+            f"{_INDENT}for s in range(order.shape[0]):",
+            *(2 * _INDENT + line for line in self._lines),
+        ]
+        self.text = "\n".join(lines)
 
-    def _name(self, array: np.ndarray) -> str:
-        """Return the argument's name for an array; the same place seen the same way has one name."""
-        key = place(array)
-        if key not in self._names:
-            self._names[key] = f"a{len(self._names)}"
-            self.arrays.append(array)
-        return self._names[key]
+    def _name(self, value: Value) -> str:
+        """Return the name of the argument for a value."""
+        if value not in self._names:
+            self._names[value] = f"a{len(self._names)}"
+            self.arrays.append(value)
+        return self._names[value]
 
-    def _element(self, array: np.ndarray, index: tuple[str, ...]) -> str:
-        """Return the text of an element of an array that is broadcast to a loop with such an index."""
-        own = index[len(index) - array.ndim :] if index else ("0",) * array.ndim
-        parts = ("0" if n == 1 else i for n, i in zip(array.shape, own, strict=True))
-        return f"{self._name(array)}[{', '.join(parts) or '()'}]"
+    def _element(self, value: Value, index: tuple[str, ...]) -> str:
+        """Return the text of an element of a value that is broadcast to a loop with such an index."""
+        own = index[len(index) - len(value.shape) :] if index else ("0",) * len(value.shape)
+        parts = ("0" if n == 1 else i for n, i in zip(value.shape, own, strict=True))
+        return f"{self._name(value)}[{', '.join(parts) or '()'}]"
 
-    def _constant(self, value: Any) -> str:
-        number = np.asarray(value)
+    def _constant(self, number: np.generic) -> str:
         text = f"{number.dtype}({number.item()!r})"
         return self._constants.setdefault(text, f"c{len(self._constants)}")
 
-    def _gather(self, data: str, batch: np.ndarray) -> None:
-        """Write the copying of a batch's rows."""
-        self._lines += [f"for i in range({self._name(batch)}.shape[0]):"]
-        index = ("i", "j")[: batch.ndim]
-        if batch.ndim == 2:
-            self._lines += ["    row = order[s, i]", f"    for j in range({self._name(batch)}.shape[1]):"]
-            source = f"{data}[row, j]"
-        else:
-            source = f"{data}[order[s, i]]"
-        self._lines.append("    " * batch.ndim + f"{self._element(batch, index)} = {source}")
+    def _gather(self, data: str, batch: Value) -> None:
+        """Copy the rows of a batch."""
+        name, index = self._name(batch), ("i", "j")[: len(batch.shape)]
+        self._lines += [f"for i in range({name}.shape[0]):", f"{_INDENT}row = order[s, i]"]
+        if len(index) == 2:
+            self._lines.append(f"{_INDENT}for j in range({name}.shape[1]):")
+        source = ", ".join(["row", *index[1:]])
+        self._lines.append(len(index) * _INDENT + f"{self._element(batch, index)} = {data}[{source}]")
 
-    def _may_join(self, statement: Statement, chain: list[int]) -> bool:
-        """Tell whether an elementwise call may be part of the chain's loop."""
-        links = [self._statements[k] for k in chain]
-        alike = self._layout.array(statement.out).shape == self._layout.array(links[0].out).shape
-        return alike and self._layout.may_join(statement, links)
+    def _elements(self, loop: Loop) -> None:
+        """Write elementwise instructions as one loop."""
+        first = loop.instructions[0].out
+        index = ("i", "j")[: len(first.shape)] if first.size > 1 else ()
+        axes = list(range(len(index)))
+        if first.buffer.by_columns:
+            axes.reverse()
+        # What is done before each of the nested loops, the outer one first, and in the innermost.
+        parts: list[list[str]] = [[] for _ in range(len(axes) + 1)]
+        known: dict[Value, str] = {}  # the variables that hold the elements
 
-    def _may_come_first(self, statement: Statement, chain: list[int]) -> bool:
-        """Tell a call on one number that neither needs the chain nor changes what it reads."""
-        links = [self._statements[k] for k in chain]
-        out = self._layout.array(statement.out)
-        if statement.kind not in ("each", "cast") or out.size > 1 or self._layout.array(links[0].out).size == 1:
-            return False
-        written = [self._layout.array(link.out) for link in links]
-        touched = written + [array for link in links for array in self._layout.reads(link)]
-        needs = itertools.product(self._layout.reads(statement), written)
-        return not any(np.may_share_memory(a, b) for a, b in (*needs, *itertools.product([out], touched)))
+        def operand(each: Value | np.generic) -> str:
+            if not isinstance(each, Value):
+                return self._constant(each)
+            if each not in known:
+                sizes = (1,) * (len(index) - len(each.shape)) + each.shape
+                depth = max((d for d, axis in enumerate(axes, 1) if sizes[axis] > 1), default=0)
+                known[each] = f"y{next(self._count)}"
+                parts[depth].append(f"{known[each]} = {self._element(each, index)}")
+            return known[each]
 
-    def _loop(self, chain: list[int]) -> None:
-        """Write elementwise calls, given by their places among the statements, as one loop."""
-        if not chain:
-            return
-        first = self._statements[chain[0]].out
-        shape = self._layout.array(first).shape
-        index = ("i", "j")[: len(shape)] if np.prod(shape) > 1 else ()
-        order = list(range(len(index)))
-        if len(index) == 2 and not self._layout.lies_in_rows(first):
-            order.reverse()
-        # What is read before each of the loops, the outer first, and in the innermost.
-        parts: list[list[str]] = [[] for _ in range(len(index) + 1)]
-        values: dict[tuple[Any, ...], str] = {}  # what elements are held in, by where they lie
-        for k in chain:
-            statement = self._statements[k]
-            names = [self._operand(each, index, order, parts, values) for each in statement.inputs]
-            out = self._layout.array(statement.out)
-            value = f"x{k}"
-            parts[-1].append(f"{value} = {_expression(statement, names, out.dtype)}")
-            values[place(out)] = value
-        later = self._statements[chain[-1] + 1 :]
-        for k in chain:
-            out = self._layout.array(self._statements[k].out)
-            if values[place(out)] == f"x{k}" and self._layout.is_needed(self._statements[k].out, later):
-                parts[-1].append(f"{self._element(out, index)} = x{k}")
-        sizes = self._name(self._layout.array(first))
+        for op, inputs, out, _ in loop.instructions:
+            text = op.text("Numba", *map(operand, inputs), dtype=out.dtype)
+            # Compilers compute in wider numbers than NumPy where such meet.
+            known[out] = f"x{next(self._count)}"
+            parts[-1].append(f"{known[out]} = {text if out.dtype.kind == 'b' else f'{out.dtype}({text})'}")
+        parts[-1] += [f"{self._element(value, index)} = {known[value]}" for value in loop.stored]
+        sizes = self._name(first)
         for depth, part in enumerate(parts):
-            self._lines += ["    " * depth + line for line in part]
-            if depth < len(index):
-                axis = order[depth]
-                self._lines.append("    " * depth + f"for {index[axis]} in range({sizes}.shape[{axis}]):")
+            self._lines += [depth * _INDENT + line for line in part]
+            if depth < len(axes):
+                self._lines.append(
+                    depth * _INDENT + f"for {index[axes[depth]]} in range({sizes}.shape[{axes[depth]}]):"
+                )
 
-    def _operand(
-        self,
-        each: Any,
-        index: tuple[str, ...],
-        order: list[int],
-        parts: list[list[str]],
-        values: dict[tuple[Any, ...], str],
-    ) -> str:
-        if not isinstance(each, Traced | np.ndarray):
-            return self._constant(each)
-        array = self._layout.array(each)
-        if place(array) not in values:
-            sizes = (1,) * (len(index) - array.ndim) + array.shape
-            depth = max((d for d, axis in enumerate(order, 1) if sizes[axis] > 1), default=0)
-            values[place(array)] = name = f"y{next(self._count)}"
-            parts[depth].append(f"{name} = {self._element(array, index)}")
-        return values[place(array)]
-
-    def _matmul(self, statement: Statement) -> None:
-        a, b, out = (self._layout.array(each) for each in (*statement.inputs, statement.out))
-        if not out.flags.c_contiguous:
+    def _product(self, instruction: Instruction) -> None:
+        a, b, out = *instruction.reads, instruction.out
+        if not out.is_contiguous:
             a, b, out = b.T, a.T, out.T
-        if not all(each.ndim == 2 and each.flags.forc for each in (a, b, out)):
-            raise UntraceableError("a product of matrices that do not lie together")
+        if not (a.is_dense and b.is_dense and out.is_contiguous):
+            raise UntraceableError("a product of matrices that are not contiguous")
         self._lines.append(f"dot({self._name(a)}, {self._name(b)}, {self._name(out)})")
 
-    def _reduce(self, statement: Statement) -> None:
-        (array,), out = self._layout.reads(statement), self._layout.array(statement.out)
-        axis, keepdims = statement.extra
-        ufunc = statement.function.__self__
-        if ufunc not in _REDUCTIONS or array.dtype.kind != "f" or not array.flags.forc or out.dtype != array.dtype:
-            raise UntraceableError(f"the reduction {ufunc.__name__}")
-        name, step = self._name(array), _REDUCTIONS[ufunc]
-        if axis is None or array.ndim == 1:
-            flat = self._name(array.reshape(-1, order="A"))
-            lines = [f"{self._element(out, ())} = {step}_of({flat})"]
-        elif axis == 0 and ufunc is np.add and not keepdims:
-            lines = [f"dot({self._name(np.ones(len(array), array.dtype))}, {name}, {self._name(out)})"]
-        elif axis == 1:
-            result = self._element(out, ("i", "j") if keepdims else ("i",))
-            joined = f"{result} + {name}[i, j]" if step == "total" else f"{step}({result}, {name}[i, j])"
-            rows = f"for i in range({name}.shape[0]):"
-            if self._layout.lies_in_rows(statement.inputs[0]):
-                lines = [rows, f"    {result} = {step}_of({name}[i])"]
-            else:
-                lines = [rows, f"    {result} = {name}[i, 0]", f"for j in range(1, {name}.shape[1]):"]
-                lines += [f"    {rows}", f"        {result} = {joined}"]
-        else:
-            raise UntraceableError(f"the reduction {ufunc.__name__} along axis {axis}")
-        self._lines += lines
-
-    def _concat(self, statement: Statement) -> None:
-        """Write a concatenation as copies."""
-        out, start = self._layout.array(statement.out), 0
-        if out.ndim != 1:
-            raise UntraceableError("a concatenation of matrices")
-        for piece in self._layout.reads(statement):
-            place = out[start : start + len(piece)]
-            self._lines += [f"for i in range({self._name(place)}.shape[0]):"]
-            self._lines += [f"    {self._name(place)}[i] = {self._name(piece)}[i]"]
-            start += len(piece)
-
-
-def _expression(statement: Statement, names: list[str], dtype: np.dtype) -> str:
-    text = written(statement, _EXPRESSIONS, _WHERE).format(*names, dtype=dtype)
-    # Compilers count with wider numbers than NumPy where these meet.
-    return text if dtype.kind == "b" else f"{dtype}({text})"
+    def _reduction(self, instruction: Instruction) -> None:
+        op, (value,), out, axis = instruction.op, instruction.reads, instruction.out, instruction.axis
+        if value.dtype.kind != "f" or not value.is_dense or axis == 0:
+            raise UntraceableError(f"the reduction {op.numpy} of {value.type_text}, axis={axis}")
+        if axis is None:
+            self._lines.append(f"{self._element(out, ())} = {op.numpy}_of({self._name(value.flat())})")
+            return
+        name, result = self._name(value), self._element(out, ("i",))
+        rows = f"for i in range({name}.shape[0]):"
+        if value.is_contiguous:
+            self._lines += [rows, f"{_INDENT}{result} = {op.numpy}_of({name}[i])"]
+            return
+        joined = op.text("Numba", result, f"{name}[i, j]")
+        self._lines += [
+            rows,
+            f"{_INDENT}{result} = {name}[i, 0]",
+            f"for j in range(1, {name}.shape[1]):",
+            f"{_INDENT}{rows}",
+            f"{2 * _INDENT}{result} = {joined}",
+        ]

@@ -18,13 +18,13 @@ __all__ = [
     "exp_float64",
     "expm1_float32",
     "expm1_float64",
+    "max_of",
     "maximum",
-    "maximum_of",
+    "min_of",
     "minimum",
-    "minimum_of",
+    "sum_of",
     "tanh_float32",
     "tanh_float64",
-    "total_of",
 ]
 
 
@@ -50,7 +50,7 @@ def minimum(a: Any, b: Any) -> Any:
 
 
 @compiled
-def maximum_of(vector: Any) -> Any:
+def max_of(vector: Any) -> Any:
     """Return the largest element, or NaN if there is one."""
     largest = vector[0]
     for i in range(1, len(vector)):
@@ -59,7 +59,7 @@ def maximum_of(vector: Any) -> Any:
 
 
 @compiled
-def minimum_of(vector: Any) -> Any:
+def min_of(vector: Any) -> Any:
     """Return the smallest element, or NaN if there is one."""
     smallest = vector[0]
     for i in range(1, len(vector)):
@@ -67,14 +67,14 @@ def minimum_of(vector: Any) -> Any:
     return smallest
 
 
-def _total_of(vector: Any) -> Any:
+def _sum_of(vector: Any) -> Any:
     total = vector[0]
     for i in range(1, len(vector)):
         total += vector[i]
     return total
 
 
-total_of = compiled(_total_of, fastmath={"reassoc"})  # several partial sums at a time
+sum_of = compiled(_sum_of, fastmath={"reassoc"})  # several partial sums at a time
 
 
 @_inlined

@@ -1,65 +1,99 @@
-"""Runs of a step that is recorded once, and from then on done without the Python between the library's calls."""
+"""Runs of a training step that is compiled at its first batch and kept."""
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
 
-from xpnet.backend import Array, Step, run_steps
-from xpnet_backends.compiler.trace import Recording, UntraceableError, leaves, record
+from xpnet.backend import Array, Step, arrays_in, run_steps
+from xpnet.errors import XpnetWarning
+from xpnet_backends.compiler.ir import Program
+from xpnet_backends.compiler.ops import UntraceableError
+from xpnet_backends.compiler.trace import trace
 
-__all__ = ["WORTH_RECORDING", "Program", "Recorded", "on_host", "room_for_batch"]
+__all__ = ["WORTH_COMPILING", "BoundProgram", "ProgramCache", "on_host", "room_for_batch"]
 
-# Fewer steps than these in a run are done as they are: recording takes the time of some tens.
-WORTH_RECORDING = 64
-# Arrays of no more numbers are copied to where a program has its own: a learning rate, a counter, a generator's key.
+# Runs of fewer steps are not compiled: that takes the time of some tens of steps.
+WORTH_COMPILING = 64
+# Arrays of at most this many elements are copied to those of the program: a learning rate, a counter, a random key.
 _SMALL = 2
 
 
-class Program(Protocol):
-    """A recorded step that can be done again, on the parameters and the state that it was recorded with."""
+class BoundProgram(Protocol):
+    """A compiled step, bound to the arrays of parameters and state that it updates."""
 
     def run(self, data: tuple[Array, ...], order: Array) -> Array:
         """Do a step for each row of `order`, (n_steps, batch), and return the losses, (n_steps,)."""
 
 
 # (step, params, state, data, order) -> program
-Make = Callable[[Step, Array, Any, tuple[Array, ...], Array], Program]
+Compile = Callable[[Step, Array, Any, tuple[Array, ...], Array], BoundProgram]
 
 
-class Recorded:
-    """Runs of a step that is recorded once for each shape of the batch, with the arrays that it updates.
+def _shapes(data: tuple[Array, ...]) -> tuple[Any, ...]:
+    return tuple((array.shape[1:], array.dtype) for array in data)
 
-    `make` records the step, for such parameters, state, data and orders, and returns what does it; it may raise
-    `UntraceableError`.
+
+class ProgramCache:
+    """Run a step that is compiled once for each shape of the batch.
+
+    A step that cannot be compiled runs as it is; a warning says so once.
+
+    Parameters
+    ----------
+    step : callable
+    xp : namespace
+        The backend's, for steps that run uncompiled.
+    compile : callable
+        It returns a bound program for a step, parameters, state, data and an order, or raises `UntraceableError`;
+        parameters and state are as before then.
+    key_of : callable, optional
+        What of the data a program depends on, by default their shapes and dtypes.
+    at_least : int
+        Runs of fewer steps are done uncompiled if there is no program for them.
+    at_most : int, optional
+        The number of programs that are worth compiling for the same parameters.
     """
 
-    def __init__(self, step: Step, xp: Any, make: Make) -> None:
-        self._step = step
-        self._xp = xp
-        self._make = make
+    def __init__(
+        self,
+        step: Step,
+        xp: Any,
+        compile: Compile,  # noqa: A002 - what backends call it
+        *,
+        key_of: Callable[[tuple[Array, ...]], tuple[Any, ...]] = _shapes,
+        at_least: int = 1,
+        at_most: int | None = None,
+    ) -> None:
+        self._step, self._xp, self._compile = step, xp, compile
+        self._key_of, self._at_least, self._at_most = key_of, at_least, at_most
         self._bound: Any = ()
-        self._programs: dict[tuple[Any, ...], Program | None] = {}
+        self._programs: dict[tuple[Any, ...], BoundProgram] = {}
+        self._n_compiled = 0
+        self._compiles = True
 
     def __call__(self, params: Array, state: Any, data: tuple[Array, ...], order: Array) -> tuple[Array, Any, Array]:
         """Do a step for each row of `order`; see `run_steps`."""
         params, state = self._bind(params, state)
-        key = (order.shape[1], *((array.shape[1:], array.dtype) for array in data))
+        key = (order.shape[1], *self._key_of(data))
+        if key not in self._programs and self._compiles and order.shape[0] >= self._at_least:
+            self._add(key, params, state, data, order)
         if key not in self._programs:
-            self._programs[key] = self._record(params, state, data, order)
-        program = self._programs[key]
-        if program is None:
             return run_steps(self._xp, self._step, params, state, data, order)
-        return params, state, program.run(data, order)
+        return params, state, self._programs[key].run(data, order)
 
     def _bind(self, params: Array, state: Any) -> tuple[Array, Any]:
-        """Return these values in the arrays that programs are recorded with."""
-        given, bound = leaves((params, state)), leaves(self._bound)
-        alike = len(given) == len(bound) and all(a is b or a.size <= _SMALL for a, b in zip(given, bound, strict=True))
+        """Return these values in the arrays that programs are bound to."""
+        given, bound = arrays_in((params, state)), arrays_in(self._bound)
+        alike = len(given) == len(bound) and all(
+            a is b or math.prod(a.shape) <= _SMALL for a, b in zip(given, bound, strict=True)
+        )
         if not alike:
-            self._bound, self._programs = (params, state), {}
+            self._bound, self._programs, self._n_compiled = (params, state), {}, 0
             return params, state
         for new, own in zip(given, bound, strict=True):
             if new is not own:
@@ -67,19 +101,33 @@ class Recorded:
         own_params, own_state = self._bound
         return own_params, own_state
 
-    def _record(self, params: Array, state: Any, data: tuple[Array, ...], order: Array) -> Program | None:
-        """Return the step recorded, or None where it cannot be."""
+    def _add(self, key: tuple[Any, ...], params: Array, state: Any, data: tuple[Array, ...], order: Array) -> None:
+        """Compile the step, if it can be compiled and that is worth it."""
+        if self._n_compiled == self._at_most:
+            self._programs.clear()  # their data do not come again, and they hold them
+            return
+        self._n_compiled += 1
         try:
-            return self._make(self._step, params, state, data, order)
-        except UntraceableError:
-            return None
+            self._programs[key] = self._compile(self._step, params, state, data, order)
+        except UntraceableError as exc:
+            self._compiles = False
+            warnings.warn(
+                f"training runs uncompiled, and slower: expected a step that can be compiled; received {exc}.",
+                XpnetWarning,
+                stacklevel=3,
+            )
 
 
-def on_host(kind: Callable[[Recording], Program]) -> Make:
-    """Return what makes a program of that kind, on NumPy's arrays."""
-    return lambda step, params, state, data, order: kind(record(step, params, state, room_for_batch(data, order)))
+def on_host(bind: Callable[[Program, list[np.ndarray]], BoundProgram]) -> Compile:
+    """Return a `Compile` for NumPy's arrays; `bind` binds a program to parameters and state."""
+
+    def compile_step(step: Step, params: Array, state: Any, data: tuple[Array, ...], order: Array) -> BoundProgram:
+        program = trace(step, params, state, room_for_batch(data, order))
+        return bind(program, arrays_in((params, state)))
+
+    return compile_step
 
 
 def room_for_batch(data: tuple[Array, ...], order: Array) -> tuple[np.ndarray, ...]:
-    """Return arrays on the host of the shapes and types of a batch."""
+    """Return NumPy arrays of the shapes and dtypes of a batch."""
     return tuple(np.empty((order.shape[1], *array.shape[1:]), array.dtype) for array in data)

@@ -1,31 +1,32 @@
-"""A step of PyTorch's recorded once as a CUDA graph, and replayed: on small networks launching takes the time."""
+"""A step of PyTorch as a CUDA graph: on small networks, launches take most of the time."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
-from xpnet.backend import Array, RunSteps, Step
-from xpnet.errors import XpnetWarning
-from xpnet_backends.compiler.trace import leaves
+from xpnet.backend import Array, Step, arrays_in
+from xpnet_backends.compiler.ops import UntraceableError
+from xpnet_backends.compiler.program_cache import ProgramCache
 
-__all__ = ["Captured", "capture"]
+__all__ = ["TorchGraph", "capture", "captured_runs"]
 
-_WARM_UP = 3  # steps before a capture, in which libraries make their workspaces
-_SMALL = 2  # numbers: a learning rate, a counter, a generator's key are copied to where the graph has its own
-_MOST_GRAPHS = 8  # data that are new in each call, as sparse ones made dense, are not worth more captures
+_WARM_UP = 3  # steps before a capture, in which libraries allocate their workspaces
+_MOST_GRAPHS = 8  # data that are new in each call, as dense copies of sparse ones are, are not worth more captures
+
+# It runs a function a few times and returns a function that repeats the same launches.
+Capture = Callable[[Callable[[], None]], Callable[[], None]]
 
 
 def capture(body: Callable[[], None]) -> Callable[[], None]:
-    """Record what a function launches, and return what launches it again; the function has run some times then.
+    """Run a function a few times, capture its launches, and return a function that repeats them.
 
     Raises
     ------
     RuntimeError
-        It does what a graph cannot hold.
+        The function does something that a graph cannot hold.
     """
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
@@ -34,102 +35,69 @@ def capture(body: Callable[[], None]) -> Callable[[], None]:
             body()
     torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
         body()
     replay: Callable[[], None] = graph.replay
     return replay
 
 
-class _Program(NamedTuple):
-    replay: Callable[[], None]
-    rows: Array  # (capacity, batch)
-    counter: Array  # (1,): which row is next
-    losses: Array  # (capacity,)
-    data: tuple[Array, ...]  # held, for the graph reads them where they are
+def captured_runs(step: Step, xp: Any, capture: Capture = capture) -> ProgramCache:
+    """Return runs of a step that is captured for each batch size and each data set; a single step is not."""
+
+    def compile_step(step: Step, params: Array, state: Any, data: tuple[Array, ...], order: Array) -> TorchGraph:
+        return TorchGraph(step, params, state, data, order, capture)
+
+    return ProgramCache(step, xp, compile_step, key_of=_addresses, at_least=2, at_most=_MOST_GRAPHS)
 
 
-class Captured:
-    """Runs of a step, captured for each batch size with the arrays that it updates and those that it reads.
+def _addresses(data: tuple[Array, ...]) -> tuple[Any, ...]:
+    """Return what a graph depends on: it reads the data where they are."""
+    return tuple((array.data_ptr(), tuple(array.shape)) for array in data)
 
-    Parameters
-    ----------
-    step : callable
-    eager : callable
-        The plain run of steps, for what is not captured: a single step, as that of a short last batch is.
-    capture : callable
-        As `capture` here.
+
+class TorchGraph:
+    """A captured step, bound to parameters, state and data.
+
+    Raises
+    ------
+    UntraceableError
+        The step cannot be captured; parameters and state are as before.
     """
 
     def __init__(
-        self, step: Step, eager: RunSteps, capture: Callable[[Callable[[], None]], Callable[[], None]]
+        self, step: Step, params: Array, state: Any, data: tuple[Array, ...], order: Array, capture: Capture
     ) -> None:
-        self._step, self._eager, self._capture = step, eager, capture
-        self._bound: Any = ()
-        self._programs: dict[tuple[Any, ...], _Program] = {}
-        self._captures = 0
-
-    def __call__(self, params: Array, state: Any, data: tuple[Array, ...], order: Array) -> tuple[Array, Any, Array]:
-        """Do the steps of an order."""
-        params, state = self._bind(params, state)
-        n = order.shape[0]
-        key = (order.shape[1], *((array.data_ptr(), tuple(array.shape)) for array in data))
-        program = self._programs.get(key)
-        if program is None or program.rows.shape[0] < n:
-            if n >= 2 and self._captures >= _MOST_GRAPHS:
-                self._programs.clear()  # the data are others each time, and those that they hold do not come again
-            if n < 2 or self._captures >= _MOST_GRAPHS:
-                return self._eager(params, state, data, order)
-            self._captures += 1
-            program = self._record(params, state, data, order)
-            if program is None:
-                return self._eager(params, state, data, order)
-            self._programs[key] = program
-        program.rows[:n].copy_(order)
-        program.counter.zero_()
-        for _ in range(n):
-            program.replay()
-        return params, state, program.losses[:n].clone()
-
-    def _bind(self, params: Array, state: Any) -> tuple[Array, Any]:
-        """Return these values in the arrays that graphs are captured with."""
-        given, bound = leaves((params, state)), leaves(self._bound)
-        alike = len(given) == len(bound) and all(
-            a is b or a.numel() <= _SMALL for a, b in zip(given, bound, strict=True)
-        )
-        if not alike:
-            self._bound, self._programs, self._captures = (params, state), {}, 0
-            return params, state
-        for new, own in zip(given, bound, strict=True):
-            if new is not own:
-                own.copy_(new)
-        own_params, own_state = self._bound
-        return own_params, own_state
-
-    def _record(self, params: Array, state: Any, data: tuple[Array, ...], order: Array) -> _Program | None:
-        """Return the step captured, or None where it cannot be; parameters and state are as before."""
-        own = leaves((params, state))
-        rows, counter = order.clone(), torch.zeros(1, dtype=torch.int64, device=params.device)
-        losses = torch.empty(order.shape[0], dtype=params.dtype, device=params.device)
+        own = arrays_in((params, state))
+        self._rows, self._counter = order.clone(), torch.zeros(1, dtype=torch.int64, device=params.device)
+        self._losses = torch.empty(order.shape[0], dtype=params.dtype, device=params.device)
+        self._data = data  # kept, for the graph reads them where they are
 
         def body() -> None:
-            row = rows.index_select(0, counter).view(-1)
-            *after, loss = self._step(params, state, tuple(array.index_select(0, row) for array in data))
-            for new, array in zip(leaves(tuple(after)), own, strict=True):
+            row = self._rows.index_select(0, self._counter).view(-1)
+            *after, loss = step(params, state, tuple(array.index_select(0, row) for array in data))
+            for new, array in zip(arrays_in(tuple(after)), own, strict=True):
                 if new is not array:
                     array.copy_(new)
-            losses.index_copy_(0, counter, loss.view(1))
-            counter.add_(1).remainder_(rows.shape[0])
+            self._losses.index_copy_(0, self._counter, loss.view(1))
+            self._counter.add_(1).remainder_(self._rows.shape[0])
 
         before = [array.clone() for array in own]
         try:
-            return _Program(self._capture(body), rows, counter, losses, data)
+            self._replay = capture(body)
         except RuntimeError as exc:
-            self._captures = _MOST_GRAPHS
-            reason = " ".join(str(exc).split())
-            warnings.warn(
-                f"training runs uncaptured: expected a CUDA graph; received: {reason}", XpnetWarning, stacklevel=2
-            )
-            return None
+            raise UntraceableError(" ".join(str(exc).split())) from exc
         finally:
             for array, value in zip(own, before, strict=True):
                 array.copy_(value)
+
+    def run(self, data: tuple[Array, ...], order: Array) -> Array:
+        """Do a step for each row of `order`, (n_steps, batch), and return the losses, (n_steps,)."""
+        losses = []
+        for part in order.split(self._rows.shape[0]):
+            n = part.shape[0]
+            self._rows[:n].copy_(part)
+            self._counter.zero_()
+            for _ in range(n):
+                self._replay()
+            losses.append(self._losses[:n].clone())
+        return torch.cat(losses)

@@ -1,4 +1,4 @@
-"""Recorded steps on NumPy, replayed, written as loops or compiled, held to the steps themselves."""
+"""Compiled steps, as calls of NumPy and as Numba's loops, against the steps themselves."""
 
 from __future__ import annotations
 
@@ -13,17 +13,22 @@ import pytest
 
 from xpnet.backend import get_backend
 from xpnet.backend.steps import run_steps
+from xpnet.errors import XpnetWarning
 from xpnet.nn.activations import ACTIVATIONS
 from xpnet.nn.network import Network
 from xpnet.nn.optimizers import OPTIMIZERS, get_optimizer
 from xpnet.nn.step import init_state, make_step
 from xpnet.training.trainer import Trainer
-from xpnet_backends.compiler import numpy_replay as replay
-from xpnet_backends.compiler.memory_plan import Layout
-from xpnet_backends.compiler.program_cache import Recorded, on_host
-from xpnet_backends.compiler.trace import Recording, UntraceableError, record
+from xpnet_backends.compiler import numpy_codegen
+from xpnet_backends.compiler.ir import Program
+from xpnet_backends.compiler.memory_plan import memory_plan
+from xpnet_backends.compiler.numpy_codegen import NumpyProgram
+from xpnet_backends.compiler.ops import Op, UntraceableError
+from xpnet_backends.compiler.program_cache import ProgramCache, on_host
+from xpnet_backends.compiler.simplify import simplify
+from xpnet_backends.compiler.trace import trace
 
-Make = Callable[[Recording], Any]
+Make = Callable[[Program, list[np.ndarray]], Any]
 
 BACKEND = get_backend("cpu")
 N, BATCH = 90, 32
@@ -80,25 +85,25 @@ def trained(
     return [*results, params, *state.optimizer.slots, state.optimizer.count, state.key]
 
 
-def written_out(recording: Recording) -> Any:
+def written_out(program: Program, state: list[np.ndarray]) -> Any:
     """The loops as a compiler would be given them, but run as they are: their text is all that can be wrong."""
     numba = pytest.importorskip("xpnet_backends.numba")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(numba, "_compile", lambda text: numba._module("steps_as_text", text).steps)
-        return numba.Compiled(recording)
+        return numba.NumbaProgram(program, state)
 
 
-WRITTEN_OUT = pytest.param("written out", marks=pytest.mark.needs("numba"))
+LOOPS = pytest.param("loops", marks=pytest.mark.needs("numba"))
 
 
-@pytest.fixture(params=["replayed", "replayed in blocks of 64 bytes", WRITTEN_OUT])
+@pytest.fixture(params=["calls", "calls on blocks of 64 bytes", LOOPS])
 def make(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Make:
-    if request.param == "written out":
+    if request.param == "loops":
         pytest.importorskip("numba")
         return written_out
     if "blocks" in request.param:
-        monkeypatch.setattr(replay, "_BLOCK", 64)
-    return replay.Replay
+        monkeypatch.setattr(numpy_codegen, "_BLOCK", 64)
+    return NumpyProgram
 
 
 def same(
@@ -117,11 +122,11 @@ def same(
     )
     made: list[Any] = []
 
-    def note(recording: Recording) -> Any:
-        made.append(make(recording))
+    def note(program: Program, state: list[np.ndarray]) -> Any:
+        made.append(make(program, state))
         return made[-1]
 
-    actual = trained(Recorded(step, BACKEND.xp, on_host(note)), network, optimizer, dtype, weighted=weighted)
+    actual = trained(ProgramCache(step, BACKEND.xp, on_host(note)), network, optimizer, dtype, weighted=weighted)
     assert len(made) == n_programs
     allowed = {"float64": 1e-11, "float32": 5e-4}[dtype]
     for mine, reference in zip(actual, expected, strict=True):
@@ -159,7 +164,7 @@ def test_every_activation(name: str, make: Make) -> None:
     same(make, Network((7, 20, wide, 4), activation=name), "momentum", "float64")
 
 
-def test_it_is_recorded_and_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_traced_once_for_each_shape(monkeypatch: pytest.MonkeyPatch) -> None:
     network = Network(**CASES["classes"])
     step = make_step(network, get_optimizer("sgd"), BACKEND)
     calls = []
@@ -183,25 +188,27 @@ def test_a_run_in_parts_is_the_run_bit_for_bit() -> None:
     results = []
     for parts in ([order], [order[:1], order[1:5], order[5:]]):
         params, state = started(network, "adam", "float32")
-        for part in parts:  # each as by a new process, which records anew
+        for part in parts:  # each as by a new process, which compiles anew
             run = BACKEND.compile(make_step(network, get_optimizer("adam"), BACKEND), 1000)
             params, state, _ = run(params.copy(), state, data, part)
         results.append(params)
     np.testing.assert_array_equal(*results)
 
 
-def test_a_step_that_cannot_be_recorded_is_run_as_it_is() -> None:
+def test_a_step_that_cannot_be_compiled_is_run_as_it_is_and_said_once() -> None:
     def transform(gradient: np.ndarray) -> np.ndarray:
         return gradient if float(gradient[0]) > 100 else gradient * 0.5
 
     network = Network(**CASES["classes"])
     step = make_step(network, get_optimizer("adam"), BACKEND, transform=transform)
     with pytest.raises(UntraceableError, match="decision"):
-        record(step, *started(network, "adam", "float64"), data_of(network, "float64", weighted=False))
-    same(replay.Replay, network, "adam", "float64", n_programs=0, transform=transform)
+        trace(step, *started(network, "adam", "float64"), data_of(network, "float64", weighted=False))
+    with pytest.warns(XpnetWarning, match="uncompiled.*received a decision on a value") as seen:
+        same(NumpyProgram, network, "adam", "float64", n_programs=0, transform=transform)
+    assert len(seen) == 1
 
 
-def test_a_failed_recording_changes_nothing() -> None:
+def test_a_step_that_cannot_be_compiled_changes_nothing_until_it_runs() -> None:
     network = Network(**CASES["classes"])
     step = make_step(network, get_optimizer("adam"), BACKEND)
 
@@ -214,7 +221,8 @@ def test_a_failed_recording_changes_nothing() -> None:
         return params, state, loss * 2
 
     expected = trained(lambda *a: run_steps(BACKEND.xp, plain, *a), network, "adam", "float64", weighted=False)
-    actual = trained(BACKEND.compile(late, 1000), network, "adam", "float64", weighted=False)
+    with pytest.warns(XpnetWarning, match="uncompiled"):
+        actual = trained(BACKEND.compile(late, 1000), network, "adam", "float64", weighted=False)
     for mine, reference in zip(actual, expected, strict=True):
         np.testing.assert_array_equal(mine, reference)
 
@@ -264,32 +272,28 @@ def test_fits_in_threads_do_not_meet() -> None:
     np.testing.assert_array_equal(results[1], results[3])
 
 
-def test_what_is_not_read_again_is_written_over() -> None:
-    """The replay of an ordinary step holds no more large arrays than the textbook's: one a layer each way."""
-    network = Network((7, 300, 300, 4), activation="sigmoid")
+def planned(network: Network) -> Program:
     step = make_step(network, get_optimizer("sgd"), BACKEND)
-    batch = tuple(array[:BATCH] for array in data_of(network, "float32", weighted=False))
-    statements, _, loss = record(step, *started(network, "sgd", "float32"), batch)
-    layout = Layout(statements, loss)
-    large = {id(layout.array(s.out)) for s in layout.statements if s.out.shape == (BATCH, 300) and s.out.base is None}
+    batch = [array[:BATCH] for array in data_of(network, "float32", weighted=False)]
+    return memory_plan(simplify(trace(step, *started(network, "sgd", "float32"), batch)))
+
+
+def test_what_is_not_read_again_is_written_over() -> None:
+    """An ordinary step holds no more large arrays than the textbook's: one a layer each way."""
+    program = planned(Network((7, 300, 300, 4), activation="sigmoid"))
+    large = {each.out.buffer for each in program.instructions if each.out.buffer.shape == (BATCH, 300)}
     # The output of each hidden layer, the gradient with respect to it, and 1 - a.
     assert len(large) <= 6
-    assert not any(statement.kind == "concat" for statement in layout.statements)
+    assert not any(each.op is Op.CONCAT for each in program.instructions)
 
 
 def test_a_product_takes_the_place_of_an_earlier_one_that_is_not_read_again() -> None:
-    network = Network((7, 300, 300, 300, 4))
-    step = make_step(network, get_optimizer("sgd"), BACKEND)
-    batch = tuple(array[:BATCH] for array in data_of(network, "float32", weighted=False))
-    statements, _, loss = record(step, *started(network, "sgd", "float32"), batch)
-    layout = Layout(statements, loss)
-    products = {id(layout.array(s.out)) for s in layout.statements if s.kind == "matmul" and s.out.shape[1:] == (300,)}
-    assert len([s for s in layout.statements if s.kind == "matmul" and s.out.shape == (BATCH, 300)]) == 6
+    products = [each for each in planned(Network((7, 300, 300, 300, 4))).instructions if each.op is Op.MATMUL]
+    assert len([each for each in products if each.out.shape == (BATCH, 300)]) == 6
     # Three outputs and, going back, the gradient with respect to one; and three gradients of weights.
-    assert len(products) == 4 + 3
-    for statement in layout.statements:
-        if statement.kind == "matmul":  # NumPy would copy first
-            assert id(layout.owner(statement.out)) not in [id(layout.owner(each)) for each in statement.inputs]
+    assert len({(each.out.buffer, each.out.offset) for each in products if each.out.shape[1:] == (300,)}) == 4 + 3
+    for each in products:  # NumPy would copy first
+        assert not any(each.out.overlaps(value) for value in each.reads)
 
 
 def test_a_product_that_lies_in_a_whole_is_kept() -> None:
@@ -307,24 +311,23 @@ def test_a_product_that_lies_in_a_whole_is_kept() -> None:
 
     params = np.zeros(72)
     expected, _, loss = step(params.copy(), (), (x, y))
-    program = replay.Replay(record(step, params, (), (x, y)))
-    assert not params.any()  # recording computes nothing
+    program = NumpyProgram(trace(step, params, (), (x, y)), [params])
+    assert not params.any()  # tracing computes nothing
     losses = program.run((x, y), np.arange(6)[None, :])
     np.testing.assert_allclose(params, expected, rtol=1e-12)
     assert losses == pytest.approx(loss)
 
 
-def test_recording_leaves_nothing_behind() -> None:
+def test_a_trace_leaves_nothing_behind() -> None:
     network = Network(**CASES["long rows"])
     step = make_step(network, get_optimizer("adam"), BACKEND)
     gc.collect()
     gc.disable()
     try:
-        statements, _, _ = record(
-            step, *started(network, "adam", "float32"), data_of(network, "float32", weighted=True)
-        )
-        outs = [weakref.ref(statement.out) for statement in statements]
-        del statements, _
+        data = data_of(network, "float32", weighted=True)
+        program = trace(step, *started(network, "adam", "float32"), data)
+        outs = [weakref.ref(each.out.buffer) for each in program.instructions]
+        del program
         assert not [ref for ref in outs if ref() is not None]
     finally:
         gc.enable()
@@ -338,7 +341,7 @@ def test_an_extreme_over_rows_is_none_of_their_sums() -> None:
         return params, state, BACKEND.xp.sum(highest)
 
     params, x = np.zeros(3), np.arange(12.0).reshape(4, 3)
-    program = replay.Replay(record(step, params, (), (x,)))
+    program = NumpyProgram(trace(step, params, (), (x,)), [params])
     program.run((x,), np.arange(4)[None, :])
     np.testing.assert_array_equal(params, [9, 10, 11])
 
@@ -351,6 +354,5 @@ def test_what_is_seen_in_part_is_not_written_over() -> None:
         params += BACKEND.xp.sum(y)
         return params, state, BACKEND.xp.sum(y)
 
-    layout = Layout(*record(step, np.zeros(()), (), (np.ones((4, 3)),))[::2])
-    first, second = layout.statements[:2]
-    assert layout.owner(first.out) is not layout.owner(second.out)
+    first, second, *_ = memory_plan(trace(step, np.zeros(()), (), (np.ones((4, 3)),))).instructions
+    assert first.out.buffer is not second.out.buffer
