@@ -15,7 +15,7 @@ import array_api_compat
 import numpy as np
 
 from xpnet.backend.protocol import Backend
-from xpnet.backend.registry import BUILTIN, list_backends, load_factory
+from xpnet.backend.registry import BUILTIN, DEFAULTS, list_backends, load_factory
 from xpnet.backend.steps import Array
 from xpnet.errors import (
     BackendNotInstalledError,
@@ -45,7 +45,6 @@ On some processors NumPy's matrix product sets floating-point flags for finite n
 """
 
 _KINDS = ("cpu", "gpu", "auto")
-_DEFAULT_BACKEND = {"cpu": "numpy", "gpu": "cupy"}
 
 
 @lru_cache(maxsize=64)
@@ -106,12 +105,12 @@ def get_backend(device: str | Backend = "auto") -> Backend:
         return device
     name, kind, index, precision = _parse(device)
     if kind != "auto":
-        return _create(name or _DEFAULT_BACKEND[kind], kind, index, precision)
+        return _create(name or DEFAULTS[kind], kind, index, precision)
     try:
-        return _create(name or _DEFAULT_BACKEND["gpu"], "gpu", index, precision)
+        return _create(name or DEFAULTS["gpu"], "gpu", index, precision)
     except (BackendNotInstalledError, DeviceUnavailableError, DeviceIndexError) as no_gpu:
         try:
-            return _create(name or _DEFAULT_BACKEND["cpu"], "cpu", index, precision)
+            return _create(name or DEFAULTS["cpu"], "cpu", index, precision)
         except DeviceIndexError as no_cpu:
             # Of a backend without a CPU, what is wrong is its GPU.
             wrong = no_gpu if isinstance(no_gpu, DeviceUnavailableError) else no_cpu
