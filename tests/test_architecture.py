@@ -134,7 +134,9 @@ def test_adapters_know_three_modules_of_the_core(name: str) -> None:
     assert known <= {"xpnet.errors", "xpnet.backend", "xpnet.memory"}
 
 
-@pytest.mark.parametrize("name", ["activations", "backprop", "counter_rng", "losses", "network", "optimizers"])
+@pytest.mark.parametrize(
+    "name", ["activations", "backprop", "counter_rng", "elementwise", "losses", "network", "optimizers"]
+)
 def test_the_mathematics_knows_the_standard_only(name: str) -> None:
     """NumPy is for the host: shapes, drawing, reading files; here even that is not needed."""
     third_party = _libraries(f"xpnet.nn.{name}") - {
@@ -203,7 +205,7 @@ LIBRARY = re.compile(r"(?<![a-z])(numba|cupy|(py)?torch|jax|jaxlib|xla)(?![a-z])
 # Strings of the core that may name a library, and why; docstrings may too.
 NAMING = {
     "xpnet.backend.registry": "the built-in adapters",
-    "xpnet.bench.contenders": "the peers, which are other libraries' own networks",
+    "xpnet.bench.implementations": "the peers, which are other libraries' own networks",
     "xpnet.bench.machine": "the packages and variables that a figure depends on",
     "xpnet.cli": "the description of the program",
 }

@@ -10,13 +10,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from functools import lru_cache
+from typing import Any
 
 import array_api_compat
 import numpy as np
 
+from xpnet.backend.array import Array
 from xpnet.backend.protocol import Backend
 from xpnet.backend.registry import BUILTIN, DEFAULTS, list_backends, load_factory
-from xpnet.backend.steps import Array
 from xpnet.errors import (
     BackendNotInstalledError,
     DeviceIndexError,
@@ -134,7 +135,7 @@ def usable_devices(name: str) -> Iterator[tuple[str, Backend | Exception]]:
                 return
 
 
-def backend_of(array: Array) -> Backend:
+def backend_of(array: Any) -> Backend:
     """Return the backend on whose device an array lies, so that it is trained there.
 
     Raises
@@ -155,7 +156,7 @@ def backend_of(array: Array) -> Backend:
     )
 
 
-def to_host(array: Array) -> np.ndarray:
+def to_host(array: Any) -> np.ndarray:
     """Bring an array of any library, from whatever device it lies on, to the host; NumPy's own is returned as it is."""
     return array if isinstance(array, np.ndarray) else backend_of(array).to_numpy(array)
 

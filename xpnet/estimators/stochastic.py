@@ -99,7 +99,11 @@ def by_steps(fit: Fit) -> None:
         )
     est._keep(run.params, fit.backend, fit.home)
     est._state = run.state._replace(
-        params=None, best=None, history=(), start=None, refuge=None
+        params=None,  # type: ignore[arg-type]
+        best=None,
+        history=(),
+        start=None,
+        refuge=None,
     )  # what a next epoch needs
 
 

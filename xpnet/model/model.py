@@ -48,7 +48,7 @@ class Model:
     """
 
     network: Network
-    vector: np.ndarray
+    vector: Any
     task: Task
     classes: np.ndarray | None = None
     scaler: Scaler | None = None

@@ -88,8 +88,9 @@ def run_epochs(plan: Plan, state: RunState) -> Run:
                     continue
                 del run  # and the copy of the epoch before, so that no more than one is held
                 state = state._replace(start=None)
-                state = state._replace(start=_copy(plan, state.params))
-                scores = plan.scores(Parameters(state.start, plan.network)) if plan.scores else None
+                start = _copy(plan, state.params)
+                state = state._replace(start=start)
+                scores = plan.scores(Parameters(start, plan.network)) if plan.scores else None
                 trained = max(
                     0, plan.feed.n_samples - first * plan.feed.batch_size
                 )  # fewer where an interrupted epoch went on
@@ -204,7 +205,7 @@ def _take_refuge(plan: Plan, state: RunState) -> RunState:
 def _result(plan: Plan, state: RunState, stopped: str) -> Run:
     """Return what there is: the parameters of the best epoch where there is one, else the last good ones."""
     good = state.start
-    if stopped == "interrupted" and _is_finite(plan, state):
+    if good is None or (stopped == "interrupted" and _is_finite(plan, state)):
         good = _copy(plan, state.params)
     return Run(Parameters(good if state.best is None else state.best, plan.network), state, stopped, plan.network)
 

@@ -7,10 +7,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from xpnet.backend import Array, Step, run_steps
+from xpnet.backend import Step, run_steps
 from xpnet_backends.compiler.trace import Recording, UntraceableError, leaves, record
 
 __all__ = ["WORTH_RECORDING", "Program", "Recorded", "on_host", "room_for_batch"]
+
+Array = Any  # the library's own, which has more than the standard
 
 # Fewer steps than these in a run are done as they are: recording takes the time of some tens.
 WORTH_RECORDING = 64

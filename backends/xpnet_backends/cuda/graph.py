@@ -12,7 +12,7 @@ import cupy
 import numpy as np
 from cupy.cuda.compiler import CompileException
 
-from xpnet.backend import Array, Step, run_steps
+from xpnet.backend import Step, run_steps
 from xpnet.errors import XpnetWarning
 from xpnet_backends.compiler.cuda_codegen import CudaSource, Kernel, Product
 from xpnet_backends.compiler.program_cache import room_for_batch
@@ -20,6 +20,8 @@ from xpnet_backends.compiler.trace import Recording, UntraceableError, leaves, m
 from xpnet_backends.cuda.cublas import Products, call_of
 
 __all__ = ["CudaGraph", "captured"]
+
+Array = Any  # CuPy's own, which has more than the standard
 
 # Steps of an order that are held on the device at once, and those of a graph: enough to hide its launch.
 _STEPS = 256

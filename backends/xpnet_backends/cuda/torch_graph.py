@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 
 import torch
 
-from xpnet.backend import Array, RunSteps, Step
+from xpnet.backend import RunSteps, Step
 from xpnet.errors import XpnetWarning
 from xpnet_backends.compiler.trace import leaves
 
 __all__ = ["Captured", "capture"]
+
+Array = Any  # PyTorch's own, which has more than the standard
 
 _WARM_UP = 3  # steps before a capture, in which libraries make their workspaces
 _SMALL = 2  # numbers: a learning rate, a counter, a generator's key are copied to where the graph has its own
@@ -113,6 +115,8 @@ class Captured:
 
         def body() -> None:
             row = rows.index_select(0, counter).view(-1)
+            after: Any
+            loss: Any
             *after, loss = self._step(params, state, tuple(array.index_select(0, row) for array in data))
             for new, array in zip(leaves(tuple(after)), own, strict=True):
                 if new is not array:
