@@ -1,14 +1,22 @@
-"""The layout, held by walking the sources: who imports whom, who may know a library, how long a file is."""
+"""The layout, checked by walking the sources: who imports whom, who may know a name, how long a file is."""
 
 from __future__ import annotations
 
 import ast
 import graphlib
 import importlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from xpnet.backend.registry import BUILTIN
+from xpnet.nn.activations import ACTIVATIONS
+from xpnet.nn.initializers import INITIALIZERS
+from xpnet.nn.losses import LOSSES, OUTPUTS
+from xpnet.nn.optimizers import OPTIMIZERS
+from xpnet.training.schedules import SCHEDULES
 
 ROOT = Path(__file__).parents[1]
 SOURCES = (ROOT, "xpnet"), (ROOT / "backends", "xpnet_backends")
@@ -29,7 +37,16 @@ ORDER = """
 RANKS = {name: rank for rank, line in enumerate(ORDER.split("\n")) for name in line.split()}
 
 ARRAY_LIBRARIES = {"cupy", "cupyx", "torch", "jax", "jaxlib", "array_api_strict", "numba", "xpnet_backends"}
-BACKEND_NAMES = {"numpy", "numba", "cupy", "torch", "jax", "strict"}
+BACKEND_NAMES = set(BUILTIN)
+
+# Tables of names, by the module that holds them.
+TABLES = {
+    "xpnet.nn.activations": ACTIVATIONS,
+    "xpnet.nn.initializers": INITIALIZERS,
+    "xpnet.nn.losses": {**LOSSES, **OUTPUTS},
+    "xpnet.nn.optimizers": OPTIMIZERS,
+    "xpnet.training.schedules": SCHEDULES,
+}
 
 
 def _modules() -> Iterator[tuple[str, Path]]:
@@ -117,7 +134,9 @@ def test_adapters_know_three_modules_of_the_core(name: str) -> None:
     assert known <= {"xpnet.errors", "xpnet.backend", "xpnet.memory"}
 
 
-@pytest.mark.parametrize("name", ["activations", "counter_rng", "losses", "network", "optimizers"])
+@pytest.mark.parametrize(
+    "name", ["activations", "backprop", "counter_rng", "elementwise", "losses", "network", "optimizers"]
+)
 def test_the_mathematics_knows_the_standard_only(name: str) -> None:
     """NumPy is for the host: shapes, drawing, reading files; here even that is not needed."""
     third_party = _libraries(f"xpnet.nn.{name}") - {
@@ -131,27 +150,47 @@ def test_the_mathematics_knows_the_standard_only(name: str) -> None:
     assert third_party <= {"array_api_compat", "xpnet"}
 
 
-def _questions(name: str) -> Iterator[ast.AST]:
-    """Yield what can tell one string from another: comparisons, matches, prefixes, keys of tables."""
+def _strings(node: ast.AST) -> Iterator[ast.Constant]:
+    """Yield the string constants in a piece of code."""
+    for each in ast.walk(node):
+        if isinstance(each, ast.Constant) and isinstance(each.value, str):
+            yield each
+
+
+def _compared(name: str) -> Iterator[ast.Constant]:
+    """Yield the strings of a module that something is compared with: by an operator, a match, a prefix or a suffix."""
     for node in ast.walk(TREES[name]):
         if isinstance(node, ast.Compare | ast.MatchValue) or (
-            isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "startswith"
+            isinstance(node, ast.Call) and ast.unparse(node.func).endswith((".startswith", ".endswith"))
         ):
-            yield node
-        elif isinstance(node, ast.Dict) and name != "xpnet.backend.registry":  # which has the registry's table
-            yield from filter(None, node.keys)
+            yield from _strings(node)
+
+
+def _listed(name: str) -> Iterator[ast.Constant]:
+    """Yield the strings of a module that something may be looked up among: keys of tables, elements of collections."""
+    exported = {each for node in TREES[name].body if _is_all(node) for each in ast.walk(node)}
+    for node in ast.walk(TREES[name]):
+        if node in exported:
+            continue
+        if isinstance(node, ast.Dict):
+            yield from (string for key in node.keys if key is not None for string in _strings(key))
+        elif isinstance(node, ast.Tuple | ast.List | ast.Set):
+            yield from (each for each in node.elts if isinstance(each, ast.Constant) and isinstance(each.value, str))
+
+
+def _is_all(node: ast.AST) -> bool:
+    return isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+
+
+def _bare(string: ast.Constant) -> str:
+    """Return the name of a spec or of a device: what stands before the colon."""
+    return str(string.value).partition(":")[0]
 
 
 @core_modules
 def test_no_module_of_the_core_asks_which_backend_it_is(name: str) -> None:
-    named = [
-        f"line {node.lineno}: {node.value!r}"
-        for question in _questions(name)
-        for node in ast.walk(question)
-        if isinstance(node, ast.Constant)
-        and isinstance(node.value, str)
-        and node.value.partition(":")[0] in BACKEND_NAMES
-    ]
+    strings = [*_compared(name), *(() if name in NAMING else _listed(name))]
+    named = [f"line {string.lineno}: {string.value!r}" for string in strings if _bare(string) in BACKEND_NAMES]
     # Nor by array_api_compat's is_torch_namespace and its like.
     asked = [
         node.id if isinstance(node, ast.Name) else node.attr
@@ -160,6 +199,63 @@ def test_no_module_of_the_core_asks_which_backend_it_is(name: str) -> None:
     ]
     asked = [each for each in asked if each.startswith("is_") and each.split("_")[1] in BACKEND_NAMES]
     assert not named + asked
+
+
+LIBRARY = re.compile(r"(?<![a-z])(numba|cupy|(py)?torch|jax|jaxlib|xla)(?![a-z])", re.IGNORECASE)
+# Strings of the core that may name a library, and why; docstrings may too.
+NAMING = {
+    "xpnet.backend.registry": "the built-in adapters",
+    "xpnet.bench.implementations": "the peers, which are other libraries' own networks",
+    "xpnet.bench.machine": "the packages and variables that a figure depends on",
+    "xpnet.cli": "the description of the program",
+}
+
+
+@core_modules
+def test_the_core_names_no_library(name: str) -> None:
+    """A library's messages, types and switches are its adapter's business."""
+    documentation = {
+        node.value
+        for node in ast.walk(TREES[name])
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    }
+    named = [
+        f"line {string.lineno}: {string.value!r}"
+        for string in _strings(TREES[name])
+        if string not in documentation and LIBRARY.search(string.value)
+    ]
+    assert bool(named) == (name in NAMING), named
+
+
+def _names_of_others(name: str) -> set[str]:
+    """Return the names in all tables but a module's own."""
+    return {each for table in TABLES.values() for each in table} - set(TABLES.get(name, ()))
+
+
+@core_modules
+def test_no_name_of_a_table_is_compared_outside_of_it(name: str) -> None:
+    """What depends on a loss, an activation, an optimizer ... is in its entry, not in a comparison elsewhere."""
+    names = _names_of_others(name)
+    if name.startswith("xpnet.estimators."):
+        names -= {"adaptive"}  # scikit-learn's rule for the learning rate is not the library's schedule of that name
+    assert not [f"line {string.lineno}: {string.value!r}" for string in _compared(name) if _bare(string) in names]
+
+
+# Collections with names of a table, by module, and why they are no second table.
+LISTING = {
+    "xpnet.bench.sklearn_peers": {"sgd", "momentum", "adam"},  # scikit-learn's parameters
+    "xpnet.cli.options": {"relu"},  # the default of --activation
+    "xpnet.cli.presets": {"sigmoid", "relu", "tanh"},  # options of each preset
+    # scikit-learn's names, and what they are here.
+    "xpnet.estimators.conversion": {"identity", "relu", "tanh", "exp", "sgd", "adam", "constant", "adaptive"},
+    "xpnet.estimators.parameters": {"momentum"},
+    "xpnet.estimators.solvers": {"squared_error", "adam", "adaptive"},
+}
+
+
+@core_modules
+def test_names_are_listed_in_their_table_only(name: str) -> None:
+    assert {_bare(string) for string in _listed(name)} & _names_of_others(name) == LISTING.get(name, set())
 
 
 @all_modules

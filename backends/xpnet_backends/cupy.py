@@ -12,13 +12,15 @@ import cupy
 import numpy as np
 from cupy._core import _routines_linalg as products  # pyright: ignore[reportAttributeAccessIssue]
 
-from xpnet.backend import Array, Backend, RunSteps, Step, check_index
+from xpnet.backend import Backend, RunSteps, Step, check_index
 from xpnet.errors import DeviceUnavailableError
 from xpnet_backends.compiler.program_cache import WORTH_COMPILING, ProgramCache
 from xpnet_backends.cuda.graph import captured
 from xpnet_backends.memory_errors import memory_errors
 
 __all__ = ["create"]
+
+Array = Any  # CuPy's own, which has more than the standard
 
 
 class CupyBackend(Backend):

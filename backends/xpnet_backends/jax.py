@@ -10,12 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from xpnet.backend import Array, Backend, RunSteps, Step, check_index
+from xpnet.backend import Backend, RunSteps, Step, check_index
 from xpnet.errors import DeviceUnavailableError
 from xpnet_backends.jax_pieces import XP, XP_BF16, Pieces, like
 from xpnet_backends.memory_errors import memory_errors
 
 __all__ = ["create"]
+
+Array = Any  # JAX's own, which has more than the standard
 
 
 class JaxBackend(Backend):

@@ -19,7 +19,7 @@ __all__ = ["create"]
 class StrictBackend(Backend):
     """array-api-strict on one of its devices."""
 
-    xp = xp
+    xp: Any = xp
 
     def __init__(self, name: str, device: Any) -> None:
         self.name = name

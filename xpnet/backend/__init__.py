@@ -1,5 +1,6 @@
 """Backends: array libraries on devices, what the trainer asks of them, and how they are found."""
 
+from xpnet.backend.array import Array, Namespace, Rows, namespace_of
 from xpnet.backend.devices import (
     PRECISIONS,
     backend_of,
@@ -12,12 +13,14 @@ from xpnet.backend.devices import (
 from xpnet.backend.nested import arrays_in, map_arrays
 from xpnet.backend.protocol import Backend, check_index
 from xpnet.backend.registry import list_backends
-from xpnet.backend.steps import Array, RunSteps, Step, run_steps
+from xpnet.backend.steps import RunSteps, Step, run_steps
 
 __all__ = [
     "PRECISIONS",
     "Array",
     "Backend",
+    "Namespace",
+    "Rows",
     "RunSteps",
     "Step",
     "arrays_in",
@@ -27,6 +30,7 @@ __all__ = [
     "get_backend",
     "list_backends",
     "map_arrays",
+    "namespace_of",
     "run_steps",
     "to_host",
     "usable_devices",

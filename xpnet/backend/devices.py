@@ -10,13 +10,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from functools import lru_cache
+from typing import Any
 
 import array_api_compat
 import numpy as np
 
+from xpnet.backend.array import Array
 from xpnet.backend.protocol import Backend
-from xpnet.backend.registry import BUILTIN, list_backends, load_factory
-from xpnet.backend.steps import Array
+from xpnet.backend.registry import BUILTIN, DEFAULTS, list_backends, load_factory
 from xpnet.errors import (
     BackendNotInstalledError,
     DeviceIndexError,
@@ -45,7 +46,6 @@ On some processors NumPy's matrix product sets floating-point flags for finite n
 """
 
 _KINDS = ("cpu", "gpu", "auto")
-_DEFAULT_BACKEND = {"cpu": "numpy", "gpu": "cupy"}
 
 
 @lru_cache(maxsize=64)
@@ -106,12 +106,12 @@ def get_backend(device: str | Backend = "auto") -> Backend:
         return device
     name, kind, index, precision = _parse(device)
     if kind != "auto":
-        return _create(name or _DEFAULT_BACKEND[kind], kind, index, precision)
+        return _create(name or DEFAULTS[kind], kind, index, precision)
     try:
-        return _create(name or _DEFAULT_BACKEND["gpu"], "gpu", index, precision)
+        return _create(name or DEFAULTS["gpu"], "gpu", index, precision)
     except (BackendNotInstalledError, DeviceUnavailableError, DeviceIndexError) as no_gpu:
         try:
-            return _create(name or _DEFAULT_BACKEND["cpu"], "cpu", index, precision)
+            return _create(name or DEFAULTS["cpu"], "cpu", index, precision)
         except DeviceIndexError as no_cpu:
             # Of a backend without a CPU, what is wrong is its GPU.
             wrong = no_gpu if isinstance(no_gpu, DeviceUnavailableError) else no_cpu
@@ -135,7 +135,7 @@ def usable_devices(name: str) -> Iterator[tuple[str, Backend | Exception]]:
                 return
 
 
-def backend_of(array: Array) -> Backend:
+def backend_of(array: Any) -> Backend:
     """Return the backend on whose device an array lies, so that it is trained there.
 
     Raises
@@ -156,7 +156,7 @@ def backend_of(array: Array) -> Backend:
     )
 
 
-def to_host(array: Array) -> np.ndarray:
+def to_host(array: Any) -> np.ndarray:
     """Bring an array of any library, from whatever device it lies on, to the host; NumPy's own is returned as it is."""
     return array if isinstance(array, np.ndarray) else backend_of(array).to_numpy(array)
 

@@ -8,7 +8,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from xpnet.backend.steps import Array, RunSteps, Step, run_steps
+from xpnet.backend.array import Array, Namespace
+from xpnet.backend.steps import RunSteps, Step, run_steps
 from xpnet.errors import DeviceIndexError, InvalidParameterError
 
 __all__ = ["Backend", "check_index"]
@@ -31,7 +32,7 @@ class Backend(Protocol):
     """
 
     name: str
-    xp: Any
+    xp: Namespace
     device: Any
     precision: str = "float32"
 

@@ -15,7 +15,7 @@ from xpnet.errors import (
     UnknownBackendError,
 )
 
-__all__ = ["BUILTIN", "list_backends", "load_factory"]
+__all__ = ["BUILTIN", "DEFAULTS", "list_backends", "load_factory"]
 
 ENTRY_POINT_GROUP = "xpnet.backends"
 
@@ -52,6 +52,10 @@ BUILTIN = {
     "jax": _Builtin("jax", "xpnet_backends.jax", "pip install jax", ("jaxlib",)),
     "strict": _Builtin("array_api_strict", "xpnet_backends.strict", "pip install array-api-strict"),
 }
+
+
+# The backend of a device that is given without one: "cpu", "gpu".
+DEFAULTS = {"cpu": "numpy", "gpu": "cupy"}
 
 
 @lru_cache(maxsize=1)

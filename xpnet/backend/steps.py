@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["Array", "RunSteps", "Step", "run_steps"]
+from xpnet.backend.array import Array, Namespace
 
-Array = Any
+__all__ = ["RunSteps", "Step", "run_steps"]
 
 # (params, state, batch, xp=the backend's) -> (params, state, loss). A step consumes params and state, and never writes
 # to the batch.
@@ -17,7 +17,7 @@ RunSteps = Callable[[Array, Any, tuple[Array, ...], Array], tuple[Array, Any, Ar
 
 
 def run_steps(
-    xp: Any, step: Step, params: Array, state: Any, data: tuple[Array, ...], order: Array
+    xp: Namespace, step: Step, params: Array, state: Any, data: tuple[Array, ...], order: Array
 ) -> tuple[Array, Any, Array]:
     """Gather the batch of each row of `order`, and run a step on it.
 

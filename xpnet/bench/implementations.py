@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterable
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -98,7 +98,7 @@ def xpnet_on(device: str, n_steps: int = _MANY_STEPS) -> Implementation:
 
         def run(order: np.ndarray, seed: int) -> float:
             nonlocal params, state
-            losses = None
+            losses: Any = None
             with backend.scope("float32"):
                 for rows in order:
                     params, state, losses = run_steps(params, state, arrays, backend.asarray(rows))

@@ -74,7 +74,7 @@ def copy_bandwidth(kind: str, backend: Backend) -> float:
     best = np.inf
     with backend.scope("float32"):
         xp: Any = np if kind == "cpu" else backend.xp
-        original = host if kind == "cpu" else backend.asarray(host)
+        original: Any = host if kind == "cpu" else backend.asarray(host)
         copy = np.empty_like(host)
         for _ in range(_COPIES):
             started = time.perf_counter()

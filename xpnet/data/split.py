@@ -133,6 +133,8 @@ def draw_rows(
     """
     from sklearn.model_selection import train_test_split  # slow to import
 
+    rest: Any
+    drawn: Any
     rest, drawn = train_test_split(np.arange(n_rows), test_size=size, stratify=labels, random_state=random_state)
     return rest, drawn
 

@@ -167,7 +167,7 @@ def from_model(cls: type, model: Model) -> Any:
 @without_float_warnings
 def _folded(params: Parameters, scaler: Scaler | None, target_scaler: Scaler | None) -> Parameters:
     """Fold ``(x - shift) / scale`` into the first layer and ``y scale + shift`` into the last."""
-    layers = [(W.astype(np.float64), b.astype(np.float64)) for W, b in params]
+    layers = [(np.array(W, np.float64), np.array(b, np.float64)) for W, b in params]
     if scaler is not None and scaler.kind != "none":
         W, b = layers[0]
         W = W / scaler.scale[:, None]

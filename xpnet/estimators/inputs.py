@@ -76,7 +76,8 @@ def check_training(
 def check_inputs(estimator: Any, x: Any, *, dtype: str | None = None) -> Array:
     """Check inputs of a fitted estimator by scikit-learn's rules. They stay on their device."""
     if not _is_foreign(x):
-        return validate_data(estimator, x, accept_sparse=_SPARSE, dtype=_float_types(dtype), reset=False)
+        checked: Any = validate_data(estimator, x, accept_sparse=_SPARSE, dtype=_float_types(dtype), reset=False)
+        return checked
     x = _check_foreign(estimator, x, dtype)
     validate_data(estimator, x, skip_check_array=True, reset=False)
     return x

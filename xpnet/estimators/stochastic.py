@@ -99,7 +99,7 @@ def fit_stochastic(fit: Fit) -> None:
         )
     est._keep(run.params, fit.backend, fit.home)
     # A later epoch needs the rest of the state only.
-    est._state = run.state._replace(params=None, best=None, history=(), start=None, rollback=None)
+    est._state = run.state._replace(params=None, best=None, history=(), start=None, rollback=None)  # type: ignore[arg-type]
 
 
 def _split(fit: Fit) -> Fit:

@@ -51,7 +51,7 @@ class Model:
     """
 
     network: Network
-    vector: np.ndarray
+    vector: Any
     task: Task
     classes: np.ndarray | None = None
     scaler: Scaler | None = None

@@ -43,7 +43,7 @@ def save_model(path: str | Path, model: Model) -> None:
     ...     xpnet.load_model(f"{folder}/model.safetensors").network == network
     True
     """
-    tensors: dict[str, np.ndarray] = {}
+    tensors: dict[str, Any] = {}
     for i, ((W, b), slope) in enumerate(zip(model.params, model.params.slopes, strict=True)):
         tensors |= {f"layers.{i}.weight": W, f"layers.{i}.bias": b}
         if slope is not None:

@@ -12,10 +12,10 @@ section 5.3.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from xpnet.backend.steps import Array
-from xpnet.nn.activations import Activation
+from xpnet.backend.array import Array, Namespace
+from xpnet.nn.activations import Activation, Slope
 from xpnet.nn.counter_rng import uniform_bits, uniform_floats
 from xpnet.nn.parameters import Parameters
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["dense", "dense_backward", "penalty", "value_and_gradient"]
 
 
-def dense(xp: Any, f: Activation, a: Array, W: Array, b: Array, slope: Array | float | None) -> tuple[Array, Array]:
+def dense(xp: Namespace, f: Activation, a: Array, W: Array, b: Array, slope: Slope) -> tuple[Array, Array]:
     """Return a layer's output, ``f(a W + b)``.
 
     Parameters
@@ -48,7 +48,7 @@ def dense(xp: Any, f: Activation, a: Array, W: Array, b: Array, slope: Array | f
 
 
 def dense_backward(
-    xp: Any, f: Activation, a: Array, saved: Array, slope: Array | float | None, grad: Array
+    xp: Namespace, f: Activation, a: Array, saved: Array, slope: Slope, grad: Array
 ) -> tuple[Array, Array, Array]:
     """Return a layer's gradients from the gradient with respect to its output, `grad`, (batch, n_out).
 
@@ -65,7 +65,7 @@ def dense_backward(
 
 def value_and_gradient(
     network: Network,
-    xp: Any,
+    xp: Namespace,
     vector: Array,
     batch: tuple[Array, ...],
     key: Array | None = None,
@@ -104,7 +104,7 @@ def value_and_gradient(
     return value + penalty_value, gradient + penalty_gradient
 
 
-def penalty(network: Network, xp: Any, vector: Array) -> tuple[Array, Array]:
+def penalty(network: Network, xp: Namespace, vector: Array) -> tuple[Array, Array]:
     """Return ``l2/2 sum W^2 + l1 sum |W|`` over the weights, and its gradient over the parameter vector."""
     weights, rest = vector[: network.n_weights], vector[network.n_weights :]
     value = 0.5 * network.l2 * xp.sum(weights * weights) + network.l1 * xp.sum(xp.abs(weights))
@@ -113,7 +113,7 @@ def penalty(network: Network, xp: Any, vector: Array) -> tuple[Array, Array]:
 
 def _backpropagate(
     network: Network,
-    xp: Any,
+    xp: Namespace,
     vector: Array,
     batch: tuple[Array, ...],
     key: Array | None,
@@ -170,9 +170,7 @@ def _backpropagate(
     return value, xp.concat([*flat, *reversed(grads_b), *reversed(grads_slope)])
 
 
-def _slope(
-    network: Network, xp: Any, params: Parameters, i: int, rows: slice, key: Array | None
-) -> Array | float | None:
+def _slope(network: Network, xp: Namespace, params: Parameters, i: int, rows: slice, key: Array | None) -> Slope:
     """Return the slope of a layer's activation: fixed, learned, or drawn for each element."""
     f = network.functions[i]
     if f.slope_range is None or key is None:
@@ -183,7 +181,7 @@ def _slope(
     return lower + (upper - lower) * uniform_floats(xp, bits, params.vector.dtype)
 
 
-def _dropout_mask(network: Network, xp: Any, i: int, out: Array, rows: slice, key: Array | None) -> Array | None:
+def _dropout_mask(network: Network, xp: Namespace, i: int, out: Array, rows: slice, key: Array | None) -> Array | None:
     """Return 0 for a dropped unit and ``1 / keep`` for any other (inverted dropout).
 
     Srivastava et al. (2014), JMLR 15, 1929-1958.
@@ -195,6 +193,6 @@ def _dropout_mask(network: Network, xp: Any, i: int, out: Array, rows: slice, ke
     return xp.astype(bits < min(round(keep * 2**32), 2**32 - 1) - 2**31, out.dtype) * (1 / keep)
 
 
-def _reciprocal(xp: Any, total: Array) -> Array:
+def _reciprocal(xp: Namespace, total: Array) -> Array:
     """Return ``1 / total``; 0 if all sample weights of the batch are zero, so that it has no gradient."""
     return xp.astype(total > 0, total.dtype) / xp.maximum(total, xp.finfo(total.dtype).smallest_normal)

@@ -12,7 +12,7 @@ from typing import Any
 
 from array_api_compat import device
 
-from xpnet.backend.steps import Array
+from xpnet.backend.array import Array, Namespace
 
 __all__ = ["advance", "uniform_bits", "uniform_floats"]
 
@@ -29,12 +29,12 @@ def _mix(h: Array) -> Array:
     return h ^ ((h >> _SHIFTS[2]) & ((1 << (32 - _SHIFTS[2])) - 1))
 
 
-def advance(xp: Any, key: Array) -> Array:
+def advance(xp: Namespace, key: Array) -> Array:
     """Return the key of the next step: the same seed, the counter one higher."""
     return key + xp.arange(2, dtype=key.dtype, device=device(key))
 
 
-def uniform_bits(xp: Any, key: Array, stream: int, shape: tuple[int, ...], start: int = 0) -> Array:
+def uniform_bits(xp: Namespace, key: Array, stream: int, shape: tuple[int, ...], start: int = 0) -> Array:
     """Uniform int32 over the type's whole range.
 
     Parameters
@@ -54,6 +54,6 @@ def uniform_bits(xp: Any, key: Array, stream: int, shape: tuple[int, ...], start
     return xp.reshape(_mix(_mix(position) ^ seed), shape)
 
 
-def uniform_floats(xp: Any, bits: Array, dtype: Any) -> Array:
+def uniform_floats(xp: Namespace, bits: Array, dtype: Any) -> Array:
     """Uniform numbers in [0, 1), multiples of 2**-24 and thus exact in every dtype."""
     return xp.astype((bits >> 8) & 0xFFFFFF, dtype) * 2.0**-24

@@ -123,7 +123,7 @@ def check_gradients(
     """
     rng = np.random.default_rng(seed)
     if params is None:
-        vector = network.init(seed).vector
+        vector = to_host(network.init(seed).vector)
         vector += 0.1 * rng.standard_normal(vector.shape)
     else:
         vector = np.array(to_host(network.pack(params).vector), dtype=np.float64)
@@ -136,7 +136,7 @@ def check_gradients(
 
     def objective(vector: np.ndarray) -> tuple[float, np.ndarray]:
         loss, grads = network.loss_and_grads(Parameters(vector, network), x, y)
-        return float(loss), grads.vector
+        return float(loss), to_host(grads.vector)
 
     _, gradient = objective(vector)
     found: list[tuple[int, Entry]] = []

@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 
 from array_api_compat import device
 
-from xpnet.backend.steps import Array
+from xpnet.backend.array import Array, Namespace
 from xpnet.constraints import real
 from xpnet.data.targets import Task
-from xpnet.nn.activations import clip, sigmoid, softplus
+from xpnet.nn.activations import sigmoid, softplus
+from xpnet.nn.elementwise import clip
 from xpnet.specs import from_spec
 
 __all__ = [
@@ -86,14 +87,14 @@ class Loss(NamedTuple):
         Default metric, ``"accuracy"`` or ``"r2"``. Class indices have the accuracy, whatever the loss.
     """
 
-    value_and_gradient: Callable[[Any, Array, Array], tuple[Array, Array]]
+    value_and_gradient: Callable[[Namespace, Array, Array], tuple[Array, Array]]
     targets: Targets = VALUES
     tasks: tuple[Task, ...] = ("regression", "classification", "multilabel")
     output: str | None = None
     metric: str = "r2"
 
 
-def _squared_error(xp: Any, a: Array, t: Array) -> tuple[Array, Array]:
+def _squared_error(xp: Namespace, a: Array, t: Array) -> tuple[Array, Array]:
     """Return ``1/2 sum (a - t)^2`` and ``a - t``."""
     residual = a - t
     return 0.5 * xp.sum(residual * residual, axis=1), residual
@@ -102,7 +103,7 @@ def _squared_error(xp: Any, a: Array, t: Array) -> tuple[Array, Array]:
 def _huber(delta: float = 1.0) -> Loss:
     """Quadratic within `delta`, linear beyond: Huber (1964), Ann. Math. Statist. 35, 73-101."""
 
-    def value_and_gradient(xp: Any, a: Array, t: Array) -> tuple[Array, Array]:
+    def value_and_gradient(xp: Namespace, a: Array, t: Array) -> tuple[Array, Array]:
         residual = a - t
         clipped = clip(xp, residual, -delta, delta)
         return xp.sum(clipped * (residual - 0.5 * clipped), axis=1), clipped
@@ -110,7 +111,7 @@ def _huber(delta: float = 1.0) -> Loss:
     return Loss(value_and_gradient)
 
 
-def _cross_entropy(xp: Any, z: Array, t: Array) -> tuple[Array, Array]:
+def _cross_entropy(xp: Namespace, z: Array, t: Array) -> tuple[Array, Array]:
     """Return ``-sum t log softmax(z)``, in the log-sum-exp form, and ``softmax(z) - t``.
 
     Bishop, *Pattern Recognition and Machine Learning* (2006), eq. 4.108 and 4.109; each row of `t` sums to one.
@@ -124,12 +125,12 @@ def _cross_entropy(xp: Any, z: Array, t: Array) -> tuple[Array, Array]:
     return value, a
 
 
-def _binary_cross_entropy(xp: Any, z: Array, t: Array) -> tuple[Array, Array]:
+def _binary_cross_entropy(xp: Namespace, z: Array, t: Array) -> tuple[Array, Array]:
     """Return ``-sum t log s(z) + (1 - t) log(1 - s(z))``, written as ``softplus(z) - t z``, and ``s(z) - t``."""
     return xp.sum(softplus(xp, z) - t * z, axis=1), sigmoid(xp, z) - t
 
 
-def _poisson(xp: Any, z: Array, t: Array) -> tuple[Array, Array]:
+def _poisson(xp: Namespace, z: Array, t: Array) -> tuple[Array, Array]:
     """Return half the Poisson deviance, ``sum exp(z) - t + t log(t / exp(z))``, and ``exp(z) - t``."""
     rate = _exp(xp, z)
     t_log_t = t * xp.log(xp.maximum(t, xp.finfo(t.dtype).smallest_normal))  # 0 log 0 = 0
@@ -172,27 +173,27 @@ class Output(NamedTuple):
         Default initializer of the output layer, in `xpnet.nn.initializers.INITIALIZERS`.
     """
 
-    function: Callable[[Any, Array], Array]
+    function: Callable[[Namespace, Array], Array]
     probabilities: bool = False
     initializer: str = "glorot_uniform"
 
 
-def _softmax(xp: Any, z: Array) -> Array:
+def _softmax(xp: Namespace, z: Array) -> Array:
     a = xp.exp(z - xp.max(z, axis=1, keepdims=True))
     return a / xp.sum(a, axis=1, keepdims=True)
 
 
-def _exp(xp: Any, z: Array) -> Array:
+def _exp(xp: Namespace, z: Array) -> Array:
     """Return ``exp(z)``, limited to finite numbers, so that a diverging rate shows by its size, not by an overflow."""
     return xp.exp(xp.minimum(z, math.log(xp.finfo(z.dtype).max) - 1))
 
 
-def hardmax(xp: Any, a: Array) -> Array:
+def hardmax(xp: Namespace, a: Array) -> Array:
     """Return one-hot rows, (batch, n_out), of the largest entry of each row; the first where several are equal."""
     return one_hot(xp, xp.argmax(a, axis=1), a.shape[1], a.dtype)
 
 
-def one_hot(xp: Any, labels: Array, n_out: int, dtype: Any) -> Array:
+def one_hot(xp: Namespace, labels: Array, n_out: int, dtype: Any) -> Array:
     """Return one-hot rows, (batch, n_out), of class indices, (batch,); with one output, the index itself, 0 or 1."""
     if n_out == 1:
         return xp.astype(labels[:, None], dtype)

@@ -8,9 +8,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
-from array_api_compat import array_namespace
-
-from xpnet.backend import Array, Backend, get_backend, without_float_warnings
+from xpnet.backend import Array, Backend, Namespace, get_backend, namespace_of, without_float_warnings
 from xpnet.constraints import check_constraints, integer, one_of, real
 from xpnet.errors import InvalidParameterError
 from xpnet.nn.activations import ACTIVATIONS, Activation, get_activation
@@ -211,7 +209,7 @@ class Network:
         """Return one ``(W, b)`` a layer as `Parameters`; see `xpnet.nn.parameters.pack`."""
         return pack(self, layers)
 
-    def targets(self, xp: Any, y: Array, dtype: Any, *, smooth: bool = True) -> Array:
+    def targets(self, xp: Namespace, y: Array, dtype: Any, *, smooth: bool = True) -> Array:
         """Return targets as the loss takes them, (batch, n_out), from class indices, (batch,), or values."""
         n_out = self.layer_sizes[-1]
         if not xp.isdtype(y.dtype, "integral") or y.ndim > 1:
@@ -232,7 +230,7 @@ class Network:
     def forward(self, params: Sequence[tuple[Array, Array]], x: Array) -> Array:
         """Return the logits or, where the loss has no output function of its own, the output: (batch, n_out)."""
         params = self.pack(params)
-        xp = array_namespace(params[0][0])
+        xp = namespace_of(params[0][0])
         a = x
         for (W, b), f, slope in zip(params, self.functions, params.slopes, strict=True):
             _, a = dense(xp, f, a, W, b, f.slope if slope is None else slope)
@@ -250,7 +248,7 @@ class Network:
         """
         a = self.forward(params, x)
         name = output or self.loss_function.output
-        return OUTPUTS[name].function(array_namespace(a), a) if name else a
+        return OUTPUTS[name].function(namespace_of(a), a) if name else a
 
     @without_float_warnings
     def loss_and_grads(
@@ -275,7 +273,7 @@ class Network:
         grads : Parameters
         """
         params = self.pack(params)
-        xp = array_namespace(params.vector)
+        xp = namespace_of(params.vector)
         x = xp.astype(x, params.vector.dtype, copy=False)
         batch: tuple[Array, ...] = (x, y)
         if sample_weight is not None:

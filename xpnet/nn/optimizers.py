@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from array_api_compat import device
 
-from xpnet.backend.steps import Array
+from xpnet.backend.array import Array, Namespace
 from xpnet.constraints import fraction, real
 from xpnet.specs import from_spec
 
@@ -32,12 +32,12 @@ class OptimizerState(NamedTuple):
     """
 
     learning_rate: Array
-    count: Array
+    count: Array  # type: ignore[assignment]  # tuples have a method of this name
     slots: tuple[Array, ...]
 
 
 # (xp, params, n_weights) -> the initial value of a slot, (n,).
-InitSlot = Callable[[Any, Array, int], Array]
+InitSlot = Callable[[Namespace, Array, int], Array]
 
 
 class Optimizer(NamedTuple):
@@ -52,11 +52,11 @@ class Optimizer(NamedTuple):
         Initial value of each slot. The first `n_weights` parameters are weights, the rest are biases and slopes.
     """
 
-    update: Callable[[Any, Array, OptimizerState, Array], tuple[Array, OptimizerState]]
+    update: Callable[[Namespace, Array, OptimizerState, Array], tuple[Array, OptimizerState]]
     learning_rate: float
     slots: tuple[InitSlot, ...] = ()
 
-    def init(self, xp: Any, params: Array, n_weights: int) -> OptimizerState:
+    def init(self, xp: Namespace, params: Array, n_weights: int) -> OptimizerState:
         """Return the state before the first update."""
         where = device(params)
         return OptimizerState(
@@ -70,7 +70,7 @@ def _full(value: float) -> InitSlot:
     return lambda xp, params, n_weights: xp.full_like(params, value)
 
 
-def _zeros(xp: Any, params: Array, n_weights: int) -> Array:
+def _zeros(xp: Namespace, params: Array, n_weights: int) -> Array:
     return xp.full_like(params, 0.0)
 
 
@@ -81,7 +81,7 @@ def _sgd(momentum: float = 0.0, nesterov: bool = False, classical: float = 0.0) 
     the paper (eq. 1 and 3) and in scikit-learn. The two differ where the learning rate changes.
     """
 
-    def update(xp: Any, gradient: Array, state: OptimizerState, params: Array) -> tuple[Array, OptimizerState]:
+    def update(xp: Namespace, gradient: Array, state: OptimizerState, params: Array) -> tuple[Array, OptimizerState]:
         learning_rate, count, slots = state
         count += 1
         if classical:
@@ -112,11 +112,11 @@ def _adam(
     """
     log_beta_1, log_beta_2 = (math.log(beta) if beta else -math.inf for beta in (beta_1, beta_2))
 
-    def decay_of_weights(xp: Any, params: Array, n_weights: int) -> Array:
+    def decay_of_weights(xp: Namespace, params: Array, n_weights: int) -> Array:
         weights = xp.arange(params.shape[0], device=device(params)) < n_weights
         return weight_decay * xp.astype(weights, params.dtype)
 
-    def update(xp: Any, gradient: Array, state: OptimizerState, params: Array) -> tuple[Array, OptimizerState]:
+    def update(xp: Namespace, gradient: Array, state: OptimizerState, params: Array) -> tuple[Array, OptimizerState]:
         learning_rate, count, (mean, square, *decay) = state
         count += 1
         t = xp.astype(count, params.dtype)
@@ -140,7 +140,7 @@ def _adam(
 def _rmsprop(rho: float = 0.99, epsilon: float = 1e-8) -> Optimizer:
     """RMSprop: Tieleman, Hinton (2012), Neural Networks for Machine Learning, lecture 6.5."""
 
-    def update(xp: Any, gradient: Array, state: OptimizerState, params: Array) -> tuple[Array, OptimizerState]:
+    def update(xp: Namespace, gradient: Array, state: OptimizerState, params: Array) -> tuple[Array, OptimizerState]:
         learning_rate, count, (square,) = state
         count += 1
         square *= rho
@@ -154,7 +154,7 @@ def _rmsprop(rho: float = 0.99, epsilon: float = 1e-8) -> Optimizer:
 def _adagrad(initial_accumulator: float = 0.0, epsilon: float = 1e-10) -> Optimizer:
     """Adagrad: Duchi, Hazan, Singer (2011), JMLR 12, 2121-2159."""
 
-    def update(xp: Any, gradient: Array, state: OptimizerState, params: Array) -> tuple[Array, OptimizerState]:
+    def update(xp: Namespace, gradient: Array, state: OptimizerState, params: Array) -> tuple[Array, OptimizerState]:
         learning_rate, count, (total,) = state
         count += 1
         total += gradient * gradient

@@ -8,9 +8,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from array_api_compat import array_namespace
 
-from xpnet.backend import Array
+from xpnet.backend import Array, namespace_of
 from xpnet.errors import InvalidParameterError
 from xpnet.nn.initializers import get_initializer
 from xpnet.seeds import Purpose, seed_sequence
@@ -34,7 +33,7 @@ class Parameters(Sequence[tuple[Array, Array]]):
 
     def __init__(self, vector: Array, network: Network) -> None:
         self.vector = vector
-        xp = array_namespace(vector)
+        xp = namespace_of(vector)
         pieces = []
         start = 0
         for shape in network.shapes:
@@ -59,7 +58,7 @@ class Parameters(Sequence[tuple[Array, Array]]):
         """All parameters, joined: (n_parameters,)."""
         weights, biases = zip(*self._layers, strict=True)
         slopes = [slope for slope in self.slopes if slope is not None]
-        xp = array_namespace(*weights, *biases, *slopes)
+        xp = namespace_of(*weights, *biases, *slopes)
         return xp.concat([*(xp.reshape(W, (-1,)) for W in weights), *biases, *slopes])
 
     def map(self, function: Callable[[Array], Array]) -> Parameters:
@@ -81,7 +80,7 @@ def draw(network: Network, seed: int, dtype: str = "float64") -> np.ndarray:
     """Draw the initial parameter vector, (n_parameters,), on the host: each layer in float64, then rounded."""
     rng = np.random.default_rng(seed_sequence(seed, Purpose.WEIGHTS))
     vector = np.zeros(network.n_parameters, dtype)
-    params = Parameters(vector, network)
+    params: Any = Parameters(vector, network)  # NumPy's arrays, which can be written
     drawn = zip(params, params.slopes, network.functions, network.initializers, strict=True)
     for (W, b), slope, f, name in drawn:
         initializer = get_initializer(name)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from xpnet.backend import Array, Backend
+from xpnet.backend import Array, Backend, Namespace
 from xpnet.backend.steps import RunSteps, Step
 from xpnet.nn.backprop import value_and_gradient
 from xpnet.nn.counter_rng import advance
@@ -80,7 +80,7 @@ def make_step(
     random = network.is_random
 
     def step(
-        params: Array, state: StepState, batch: tuple[Array, ...], xp: Any = backend.xp
+        params: Array, state: StepState, batch: tuple[Array, ...], xp: Namespace = backend.xp
     ) -> tuple[Array, StepState, Array]:
         optimizer_state, key = state
         loss, gradient = value_and_gradient(network, xp, params, batch, key if random else None, micro_batch)
@@ -139,7 +139,7 @@ def _step(
     return make_step(network, get_optimizer(optimizer), backend, clip_norm=clip_norm, micro_batch=micro_batch)
 
 
-def clip_by_norm(xp: Any, gradient: Array, largest: float) -> Array:
+def clip_by_norm(xp: Namespace, gradient: Array, largest: float) -> Array:
     """Scale a gradient down to norm `largest` if it is longer: Pascanu, Mikolov, Bengio (2013), arXiv:1211.5063."""
     # Scaled by its largest entry first, whose square might overflow.
     top = xp.maximum(xp.max(xp.abs(gradient)), xp.finfo(gradient.dtype).smallest_normal)

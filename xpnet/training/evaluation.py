@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace
 
-from xpnet.backend import Array, Backend
+from xpnet.backend import Array, Backend, Namespace, Rows, namespace_of
 from xpnet.data.scaling import Moments
 from xpnet.nn.losses import OUTPUTS
 from xpnet.nn.network import Network, Parameters
@@ -24,14 +22,14 @@ def chunks(network: Network, n_samples: int) -> Iterator[slice]:
     return (slice(start, min(start + size, n_samples)) for start in range(0, max(n_samples, 1), size))
 
 
-def outputs(network: Network, params: Parameters, x: Array, backend: Backend) -> Array:
+def outputs(network: Network, params: Parameters, x: Rows, backend: Backend) -> Array:
     """Return the network's output on the device, (n_samples, n_out): probabilities, rates or values."""
     results = [network.predict(params, x[rows, :]) for rows in chunks(network, x.shape[0])]
     return _joined(backend.xp, results)
 
 
 def evaluate(
-    network: Network, params: Parameters, x: Array, y: Array, backend: Backend, weight: np.ndarray | None = None
+    network: Network, params: Parameters, x: Rows, y: Array, backend: Backend, weight: np.ndarray | None = None
 ) -> dict[str, float]:
     """Return the scores of `assess`."""
     scores, _ = assess(network, params, x, y, backend, weight)
@@ -39,7 +37,7 @@ def evaluate(
 
 
 def assess(
-    network: Network, params: Parameters, x: Array, y: Array, backend: Backend, weight: np.ndarray | None = None
+    network: Network, params: Parameters, x: Rows, y: Array, backend: Backend, weight: np.ndarray | None = None
 ) -> tuple[dict[str, float], Array]:
     """Return the mean loss without penalties, the accuracy or R2, and the outputs.
 
@@ -70,7 +68,7 @@ def assess(
 
 
 def evaluate_parts(
-    network: Network, params: Parameters, parts: Iterable[tuple[Array, Array]], backend: Backend
+    network: Network, params: Parameters, parts: Iterable[tuple[Rows, Array]], backend: Backend
 ) -> dict[str, float]:
     """Return the scores of `evaluate` for samples that come as pieces ``(x, y)``."""
     n, loss, correct, squares = 0, 0.0, 0.0, np.zeros(network.layer_sizes[-1])
@@ -90,7 +88,7 @@ def evaluate_parts(
 
 
 def _forward(
-    network: Network, params: Parameters, x: Array, y: Array, backend: Backend
+    network: Network, params: Parameters, x: Rows, y: Array, backend: Backend
 ) -> tuple[np.ndarray, np.ndarray, Array]:
     """Return, on the host in float64, each sample's loss and what its score needs, and on the device its output.
 
@@ -115,7 +113,7 @@ def _forward(
     return host[:, 0], host[:, 1:], _joined(xp, results)
 
 
-def _joined(xp: Any, pieces: list[Array]) -> Array:
+def _joined(xp: Namespace, pieces: list[Array]) -> Array:
     return pieces[0] if len(pieces) == 1 else xp.concat(pieces)
 
 
@@ -126,10 +124,10 @@ def metric_name(network: Network, y_ndim: int) -> str:
 
 def accuracy(output: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None) -> float:
     """Share of samples whose class, or whose every label, is predicted."""
-    return float(np.average(_is_correct(array_namespace(output), output, y), weights=weight))
+    return float(np.average(np.asarray(_is_correct(namespace_of(output), output, y)), weights=weight))
 
 
-def _is_correct(xp: Any, output: Array, y: Array) -> Array:
+def _is_correct(xp: Namespace, output: Array, y: Array) -> Array:
     if y.ndim == 1 and output.shape[1] > 1:
         return xp.argmax(output, axis=1) == y
     return xp.all((output > 0.5) == (xp.astype(xp.reshape(y, output.shape), output.dtype) > 0.5), axis=1)

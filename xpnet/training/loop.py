@@ -103,7 +103,7 @@ class TrainingLoop:
                     state = state._replace(start=None)
                     state = state._replace(start=self._copy(state.params))
 
-                    scores = self.evaluate(Parameters(state.start, self.network)) if self.evaluate else None
+                    scores = self._scores(state.start)
                     speed = self._samples_since(first_step) / seconds
                     record = EpochRecord(state.epoch + 1, loss, scores, rate, seconds, speed)
                     state = self._close_epoch(state, record)
@@ -150,6 +150,9 @@ class TrainingLoop:
         total += self.backend.xp.sum(losses) * (batch_size if self.network.reduction == "mean" else 1)
         return state._replace(params=params, step=step, total=total, position=state.position + n_steps)
 
+    def _scores(self, params: Any) -> Scores | None:
+        return self.evaluate(Parameters(params, self.network)) if self.evaluate else None
+
     def _samples_since(self, first_step: int) -> int:
         """Return the samples of an epoch from a step on: a resumed run trains on a part of its first epoch."""
         return max(0, self.batches.n_samples - first_step * self.batches.batch_size)
@@ -174,7 +177,7 @@ class TrainingLoop:
 
     def _result(self, state: RunState, stopped: str) -> Run:
         """Return the result with the parameters of the best epoch if there is one, else with the last finite ones."""
-        params = state.start
+        params: Any = state.start
         if stopped == "interrupted" and self._is_finite(state):
             params = self._copy(state.params)
         return Run(Parameters(params if state.best is None else state.best, self.network), state, stopped, self.network)

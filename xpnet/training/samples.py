@@ -81,7 +81,7 @@ class Samples(NamedTuple):
         return (self.x[flat, :], *rest), backend.asarray(own)
 
     @property
-    def arrays(self) -> tuple[Array, ...]:
+    def arrays(self) -> tuple[Any, ...]:
         """The arrays of a batch, as a step takes them."""
         return (self.x, self.y) if self.weight is None else tuple(self)
 
@@ -277,7 +277,7 @@ def pieces(
         per_call = min(per_call, max(1, _DENSE_ELEMENTS // (batch_size * network.layer_sizes[0])))
     orders = []
     if position < full:
-        rows = order[: full * batch_size].reshape(full, batch_size)
+        rows: Any = order[: full * batch_size].reshape(full, batch_size)
         rows = rows if sparse else backend.asarray(rows)  # to the device once an epoch
         orders = [rows[start : min(start + per_call, full), :] for start in range(position, full, per_call)]
     if full * batch_size < n_samples and position <= full:

@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import numpy as np
 
-from xpnet.backend import Backend, get_backend
+from xpnet.backend import Backend, get_backend, to_host
 from xpnet.data.streams.source import Source
 from xpnet.errors import DataError, InvalidParameterError
 from xpnet.nn.network import Network, Parameters
@@ -172,7 +172,7 @@ class StreamBatches(BatchSource):
                 raise InvalidParameterError(
                     f"class_weight: expected class indices as targets; received an array of shape {samples.y.shape}."
                 )
-            samples = samples._replace(weight=self._class_weights[samples.y].astype(self._dtype))
+            samples = samples._replace(weight=self._class_weights[to_host(samples.y)].astype(self._dtype))
         return samples
 
     def _stretches(self, epoch: int, start: int, stop: int) -> Iterator[tuple[int, slice]]:

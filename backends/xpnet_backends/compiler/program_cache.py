@@ -9,13 +9,15 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from xpnet.backend import Array, Step, arrays_in, run_steps
+from xpnet.backend import Step, arrays_in, run_steps
 from xpnet.errors import XpnetWarning
 from xpnet_backends.compiler.ir import Program
 from xpnet_backends.compiler.ops import UntraceableError
 from xpnet_backends.compiler.trace import trace
 
 __all__ = ["WORTH_COMPILING", "BoundProgram", "ProgramCache", "on_host", "room_for_batch"]
+
+Array = Any  # the library's own, which has more than the standard
 
 # Runs of fewer steps are not compiled: that takes the time of some tens of steps.
 WORTH_COMPILING = 64

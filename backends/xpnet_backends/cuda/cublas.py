@@ -14,7 +14,6 @@ import cupy
 import numpy as np
 from cuda.pathfinder import load_nvidia_dynamic_lib  # type: ignore[import-untyped]
 
-from xpnet.backend import Array
 from xpnet_backends.compiler.ir import Buffer, Value, value_of
 
 __all__ = ["Call", "Products", "call_of", "value_like"]
@@ -98,7 +97,7 @@ class Products:
         self._precision, self._stream = precision, stream
         self._workspace = None if stream is None else cupy.empty(_WORKSPACE, cupy.uint8)
 
-    def matmul(self, a: Array, b: Array) -> Array:
+    def matmul(self, a: Any, b: Any) -> Any:
         """Return ``a @ b`` of CuPy's matrices."""
         a, b = (each if value_like(each).is_dense else cupy.ascontiguousarray(each) for each in (a, b))
         out = cupy.empty((a.shape[0], b.shape[1]), a.dtype)

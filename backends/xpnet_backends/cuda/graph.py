@@ -11,7 +11,7 @@ import cupy
 import numpy as np
 from cupy.cuda.compiler import CompileException
 
-from xpnet.backend import Array, Step, arrays_in, map_arrays, run_steps
+from xpnet.backend import Step, arrays_in, map_arrays, run_steps
 from xpnet_backends.compiler.cuda_codegen import CudaSource, Kernel, Product, passes
 from xpnet_backends.compiler.ir import Buffer, Program, Value
 from xpnet_backends.compiler.ops import UntraceableError
@@ -20,6 +20,8 @@ from xpnet_backends.compiler.trace import trace
 from xpnet_backends.cuda.cublas import Products, call_of
 
 __all__ = ["CudaGraph", "captured"]
+
+Array = Any  # CuPy's own, which has more than the standard
 
 # Steps of an order that are on the device at once, and steps of a graph: enough to hide its launch.
 _STEPS = 256

@@ -7,11 +7,13 @@ from typing import Any
 
 import torch
 
-from xpnet.backend import Array, Step, arrays_in
+from xpnet.backend import Step, arrays_in
 from xpnet_backends.compiler.ops import UntraceableError
 from xpnet_backends.compiler.program_cache import ProgramCache
 
 __all__ = ["TorchGraph", "capture", "captured_runs"]
+
+Array = Any  # PyTorch's own, which has more than the standard
 
 _WARM_UP = 3  # steps before a capture, in which libraries allocate their workspaces
 _MOST_GRAPHS = 8  # data that are new in each call, as dense copies of sparse ones are, are not worth more captures
@@ -74,6 +76,8 @@ class TorchGraph:
 
         def body() -> None:
             row = self._rows.index_select(0, self._counter).view(-1)
+            after: Any
+            loss: Any
             *after, loss = step(params, state, tuple(array.index_select(0, row) for array in data))
             for new, array in zip(arrays_in(tuple(after)), own, strict=True):
                 if new is not array:
