@@ -6,7 +6,8 @@
 # It installs nothing: what xpnet imports must be importable by `python3`, or from folders on PYTHONPATH. Each section has a
 # time limit of its own; one that fails is recorded, the rest goes on, and the summary is written anew after each. Without
 # a GPU it runs through, and the rows of the GPU say "no device" with the reason. QUICK=1 takes a small part of each
-# section. DEVICES, PEERS, WORKLOADS and TESTS choose others, separated by spaces.
+# section. DEVICES, PEERS, WORKLOADS and TESTS choose others, separated by spaces. PATIENCE=10 makes the limits ten times as
+# long, for a busy machine.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
@@ -35,7 +36,7 @@ read -ra devices <<<"${DEVICES:-gpu torch:gpu jax:gpu gpu@tf32 cpu}"
 peers=$(tr ' ' ',' <<<"${PEERS:-eager:gpu torch:gpu torch-compile:gpu torch-graph:gpu jax:gpu jax-jit:gpu}")
 
 section() { # NAME SECONDS COMMAND...: run it, record how it ended, write the summary anew
-    local name=$1 limit=$2 started=$SECONDS code=0
+    local name=$1 limit=$(($2 * ${PATIENCE:-1})) started=$SECONDS code=0
     shift 2
     echo "== $name (at most $limit s)"
     timeout --signal=INT --kill-after=3 "$limit" "$@" >"$OUT/$name.log" 2>&1 || code=$?

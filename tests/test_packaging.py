@@ -92,6 +92,7 @@ def test_dir_lists_the_public_names_and_nothing_else():
     assert all(hasattr(xpnet, name) for name in names)
 
 
+@pytest.mark.subprocess
 def test_dir_imports_no_estimator():
     code = "import sys, xpnet; dir(xpnet); print('xpnet.estimators' in sys.modules)"
     path = os.pathsep.join(filter(None, sys.path))

@@ -329,6 +329,7 @@ def test_what_is_slow_outside_the_steps_is_seen(monkeypatch):
 # Memory
 
 
+@pytest.mark.subprocess
 @pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="the peak is read from /proc")
 def test_peak_memory_holds_at_least_the_data_and_grows_with_it():
     workload = Workload("data", (1000, 4, 3), "relu", 10, "sgd", 0.01, 1000)  # 40 MB of data
@@ -336,6 +337,7 @@ def test_peak_memory_holds_at_least_the_data_and_grows_with_it():
     assert 0.95 * expected_bytes(workload) < peak < 1.15 * expected_bytes(workload)
 
 
+@pytest.mark.subprocess
 @pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="the peak is read from /proc")
 @pytest.mark.parametrize(
     "workload",
@@ -470,6 +472,7 @@ def test_threads_are_limited_and_given_back():
             pass
 
 
+@pytest.mark.subprocess
 def test_nothing_of_the_bench_is_imported_for_training():
     import subprocess
     import sys

@@ -23,6 +23,7 @@ def run(*arguments):
     return outcome
 
 
+@pytest.mark.subprocess
 @pytest.mark.slow
 def test_quick_run_from_end_to_end(folder):
     out = run(

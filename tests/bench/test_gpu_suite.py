@@ -23,7 +23,7 @@ def run(out: Path, environment: dict[str, str], **settings: str) -> subprocess.C
     if shutil.which("bash") is None or shutil.which("timeout") is None:
         pytest.skip("the suite needs bash and coreutils")
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = {**environment, "PATH": path, "OUT": str(out), "QUICK": "1", **settings}
+    environment = {**environment, "PATH": path, "OUT": str(out), "QUICK": "1", "PATIENCE": "10", **settings}
     return subprocess.run(["bash", str(SUITE)], env=environment, capture_output=True, text=True, cwd=out.parent)
 
 
@@ -36,6 +36,7 @@ def has(device: str) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_it_runs_through(tmp_path: Path, environment: dict[str, str]) -> None:
     out = tmp_path / "suite"
     done = run(out, environment, WORKLOADS="tiny unknown", DEVICES="gpu cpu", PEERS="torch-graph:gpu")

@@ -165,6 +165,7 @@ def test_a_folder_in_which_another_trains(command):
     assert xpnet(*arguments, "--quiet").code == 0
 
 
+@pytest.mark.subprocess
 def test_the_lock_holds_until_all_is_written(monkeypatch):
     held = []
 

@@ -177,28 +177,33 @@ def small(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(cuda_codegen, "_SMALL", request.param)
 
 
+@pytest.mark.subprocess
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_every_kind_of_network(case: str, small: None, tmp_path: Path) -> None:
     same(Network(**CASES[case]), "adam", "float64", tmp_path, weighted=case != "classes")
 
 
+@pytest.mark.subprocess
 @pytest.mark.slow
 @pytest.mark.parametrize("case", ["classes", "many classes", "penalties"])
 def test_threads_that_meet(case: str, small: None, tmp_path: Path) -> None:
     same(Network(**CASES[case]), "adam", "float64", tmp_path, threaded=True, clip_norm=3.0)
 
 
+@pytest.mark.subprocess
 def test_float32(tmp_path: Path) -> None:
     same(Network(**CASES["dropout and slopes"]), "adam", "float32", tmp_path)
 
 
+@pytest.mark.subprocess
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*sorted(set(OPTIMIZERS) - {"rmsprop"}), "rmsprop:epsilon=0.01", "adam:beta_1=0"])
 def test_every_optimizer(name: str, small: None, tmp_path: Path) -> None:
     same(Network((7, 30, 20, 5), activation="tanh"), name, "float64", tmp_path, clip_norm=3.0)
 
 
+@pytest.mark.subprocess
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_every_activation(name: str, tmp_path: Path) -> None:

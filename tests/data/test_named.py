@@ -88,6 +88,7 @@ def test_paths(tmp_path, monkeypatch):
     assert load_dataset("images").x.shape == (6, 4)
 
 
+@pytest.mark.subprocess
 def test_importing_is_cheap():
     slow = ["sklearn", "pooch", "pyarrow", "rich", "requests", "pandas", "scipy"]
     code = (

@@ -105,6 +105,8 @@ def test_in_a_pipeline_with_data_frames_out() -> None:
     np.testing.assert_array_equal(model.predict(frame), plain.predict(X))
 
 
+@pytest.mark.subprocess
+@pytest.mark.slow
 def test_a_grid_search_in_processes() -> None:
     grid = {"mlp__hidden_layer_sizes": [(), (6,), (5, 4)], "mlp__solver": ["adam", "lbfgs"]}
     pipeline = Pipeline([("scale", StandardScaler()), ("mlp", classifier(max_iter=15))])

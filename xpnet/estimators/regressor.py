@@ -43,7 +43,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     >>> from sklearn.datasets import load_diabetes
     >>> from xpnet import MLPRegressor
     >>> X, y = load_diabetes(return_X_y=True)
-    >>> reg = MLPRegressor(solver="lbfgs", alpha=10, max_iter=1000, random_state=0).fit(X, y)
+    >>> reg = MLPRegressor(solver="lbfgs", alpha=100, max_iter=1000, random_state=0).fit(X, y)
     >>> bool(reg.score(X, y) > 0.5)
     True
     """
