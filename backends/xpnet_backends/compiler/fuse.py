@@ -114,13 +114,14 @@ def _grouped(
     rest = list(instructions)
     while rest:
         kind = kinds[id(rest[0])]
-        wanted = [Kind.ROWS, kind] if kind is Kind.ELEMENTS and Kind.ROWS in kinds.values() else [kind]
-        for each in wanted:
-            before, group, after = _gathered(rest, each, kinds, across_products)
-            if each is not Kind.ROWS or any(member.op.is_reduction for member in group):
-                break
+        rows_first = kind is Kind.ELEMENTS and Kind.ROWS in kinds.values()
+        before, group, after = _gathered(rest, Kind.ROWS if rows_first else kind, kinds, across_products)
+        if rows_first and any(member.op.is_reduction for member in group):
+            kind = Kind.ROWS
+        elif rows_first:
+            before, group, after = _gathered(rest, kind, kinds, across_products)
         groups += _grouped(before, kinds, across_products)
-        groups.append((each, group))
+        groups.append((kind, group))
         rest = after
     return groups
 
