@@ -329,7 +329,8 @@ def test_a_dead_process_leaves_no_lock(start: Callable[..., Any]) -> None:
     wait_until(checkpoints)
     outcome = xpnet("resume", "run", "--quiet")
     assert outcome.code == 2
-    assert outcome.err.startswith("xpnet: run: expected a folder that no other process trains in; received a locked folder")
+    message = "xpnet: run: expected a folder that no other process trains in; received a locked folder"
+    assert outcome.err.startswith(message)
     assert process.poll() is None
     process.kill()
     process.wait()
