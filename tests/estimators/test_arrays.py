@@ -437,7 +437,7 @@ def test_what_matters_in_training_only_is_left_out_for_scikit_learn() -> None:
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"activation": "gelu"}, "expected one activation for all hidden layers, of identity, .*; received gelu"),
+        ({"activation": "gelu"}, "expected one activation for all hidden layers, one of identity, .*; received gelu"),
         ({"activation": ["tanh", "relu"], "hidden_layer_sizes": (3, 2)}, ".*; received relu, tanh"),
         ({"loss": "squared_error"}, "expected an output that scikit-learn has for its losses; received .*sq.*logistic"),
     ],
