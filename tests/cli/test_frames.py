@@ -39,7 +39,7 @@ COMPILED = """
 calls = collections.Counter()
 
 def profile(frame, event, _):
-    if event == "call" and frame.f_code.co_filename.startswith("<"):
+    if event == "call" and frame.f_code.co_filename == "<step>":
         frames = tuple(stack(frame))
         calls[frames] += any(each.endswith("loop.py\\trun") for each in frames)
 

@@ -23,7 +23,7 @@ def test_ten_kills_at_random_moments(environment: dict[str, str], seed: int) -> 
     command = [sys.executable, str(script), "--kills", "10", "--seed", str(seed)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.startswith("10 kills survived of 10: ")
+    assert done.stdout.startswith("10 of 10 kills survived: ")
     assert done.stderr == ""
 
 
