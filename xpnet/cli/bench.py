@@ -22,7 +22,7 @@ from xpnet.bench.step_times import Settings
 from xpnet.bench.sweep import Sweep, sweep
 from xpnet.bench.workloads import Workload, get_workloads
 from xpnet.cli import plots
-from xpnet.cli.options import whole
+from xpnet.cli.options import parse_int
 from xpnet.cli.tables import open_results, say, show, write_results
 from xpnet.constraints import integer
 from xpnet.errors import InvalidParameterError
@@ -43,8 +43,8 @@ def bench(
     peers: Annotated[str, Parameter(show_default=False)] = "",
     sweep_: Annotated[Literal["batch-size", "width"] | None, Parameter(name="--sweep")] = None,
     memory: Annotated[bool, Parameter(show_default=False)] = False,
-    threads: Annotated[int | None, Parameter(converter=whole)] = None,
-    rounds: Annotated[int | None, Parameter(converter=whole)] = None,
+    threads: Annotated[int | None, Parameter(converter=parse_int)] = None,
+    rounds: Annotated[int | None, Parameter(converter=parse_int)] = None,
     quick: Annotated[bool, Parameter(show_default=False)] = False,
     out: Path | None = None,
 ) -> int:
