@@ -284,7 +284,7 @@ def test_a_duplicate_name(entries: list[tuple[str, str]], monkeypatch: pytest.Mo
             ask()
 
 
-def test_usable_devices_lists_each_device_or_why_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_probe_devices_lists_each_device_or_why_not(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [(name, found.name) for name, found in probe_devices("numpy")] == [("numpy:cpu", "numpy:cpu")]
     monkeypatch.setattr(devices, "load_factory", _unusable("cupy"))
     ((name, reason),) = probe_devices("cupy")
@@ -300,7 +300,7 @@ def test_a_missing_package_is_listed_once(monkeypatch: pytest.MonkeyPatch) -> No
     assert isinstance(reason, BackendNotInstalledError)
 
 
-def test_usable_devices_counts_to_the_last() -> None:
+def test_probe_devices_counts_to_the_last() -> None:
     strict = pytest.importorskip("array_api_strict")
     n = len(strict.__array_namespace_info__().devices())
     names = [name for name, found in probe_devices("strict") if not isinstance(found, Exception)]

@@ -30,7 +30,7 @@ from xpnet.threads import limit_threads
 
 __all__ = ["app"]
 
-app = App(name="bench", help="Compare the speed of training on devices and with other libraries.")
+app = App(name="bench", help="Compare the speed of training on devices and with peers, which are other libraries.")
 
 _QUICK = Settings(rounds=3, min_seconds=0.005)
 _DISAGREES = 1
@@ -50,8 +50,8 @@ def bench(
 ) -> int:
     """Train each workload on each device and print a table of step times.
 
-    All rows train the same network on the same batches. The exit code is 1 if a loss differs from the first row's. The
-    column "matmul share" compares a step with its lower bound, the time of its matrix products alone.
+    All rows train the same network on the same batches. The exit code is 1 if a loss differs from that of the
+    first row that ran. The column "matmul share" compares a step with the time of its matrix products alone.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def bench(
     device : str
         [backend:]cpu|gpu|auto[:index][@precision]; repeat the option to compare devices with the first one.
     peers : str
-        Other implementations, joined by commas: sklearn, torch, torch-compile, torch-graph (GPU only), jax, jax-jit;
+        Peers to compare with, joined by commas: sklearn, torch, torch-compile, torch-graph (GPU only), jax, jax-jit;
         estimator for xpnet's own MLPClassifier; eager:DEVICE for xpnet without compiled steps. Append :gpu for a GPU,
         as in torch:gpu.
     sweep_ : str
