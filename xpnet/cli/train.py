@@ -17,7 +17,7 @@ from xpnet.cli import plots
 from xpnet.cli.folder import RunFolder, choose_folder
 from xpnet.cli.job import Confusion, Job, prepare
 from xpnet.cli.options import ResumeOptions, TrainOptions, read_config, write_config
-from xpnet.cli.progress import print_summary
+from xpnet.cli.summary import print_summary
 from xpnet.errors import DivergenceError, InvalidParameterError
 from xpnet.files import write_atomically
 from xpnet.memory import peak_bytes
