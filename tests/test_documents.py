@@ -19,6 +19,7 @@ INLINE = re.compile(r"`[^`\n]+`")
 COMMAND = re.compile(r"^ *(?:.* && )?(?:\S*/)?(xpnet (?!-).*)$", re.MULTILINE)
 INLINE_COMMAND = re.compile(r"`(xpnet [a-z]+ [^`]*--[^`]*)`")
 PATH = re.compile(r"`((?:backends|benchmarks|docs|examples|tests|xpnet)/[\w./-]*)")
+INDEX_LINE = re.compile(r"^\| (.+) \| `(\S+\.py)` \|$", re.MULTILINE)
 LINK = re.compile(r"\]\(([^()\s]+)\)")
 
 each_document = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -63,6 +64,25 @@ def test_its_links_lead_somewhere(path: Path) -> None:
 def test_the_paths_that_it_names_exist(path: Path) -> None:
     text = CODE.sub("", path.read_text(encoding="utf-8"))
     assert [name for name in PATH.findall(text) if not (ROOT / name).exists()] == []
+
+
+def test_the_index_leads_from_each_question_to_a_file() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    section = text[text.index("## Where is it?") :].split("\n\n")[0]
+    lines = section.splitlines()[3:]  # without the heading and the head of the table
+    found = [INDEX_LINE.fullmatch(line) for line in lines]
+    assert len(found) >= 20
+    assert all(found)
+    assert len({match[1] for match in found if match}) == len(lines)
+    assert [match[2] for match in found if match and not (ROOT / match[2]).is_file()] == []
+
+
+def test_the_table_of_folders_has_each_folder_with_modules() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    packages = [path.parent for name in ("xpnet", "backends") for path in (ROOT / name).rglob("__init__.py")]
+    folders = {folder.relative_to(ROOT) for folder in packages if folder.parent != ROOT}
+    assert len(folders) > 10
+    assert [str(folder) for folder in folders if f"| `{folder}" not in text] == []
 
 
 def test_commands_are_found_in_the_documents() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from xpnet.backend import Backend, RunSteps, Step, check_index
 from xpnet.errors import DeviceUnavailableError
-from xpnet_backends.jax_pieces import XP, XP_BF16, Pieces, like
+from xpnet_backends.jax_segments import XP, XP_BF16, SegmentedVector, split_like
 from xpnet_backends.memory_errors import memory_errors
 
 __all__ = ["create"]
@@ -75,26 +75,26 @@ def _compiled(step: Step) -> RunSteps:
 
         def body(carry: tuple[Array, Any], row: Array) -> tuple[tuple[Array, Any], Array]:
             params, state, loss = step(*carry, gather(row))
-            return _like((params, state), carry), loss
+            return _split_like((params, state), carry), loss
 
-        # The step may return vectors in pieces. The carry of the scan needs the same pieces from the start.
+        # The step may return vectors in segments. The carry of the scan needs the same segments from the start.
         after = jax.eval_shape(lambda row: step(params, state, gather(row))[:2], order[0, :])
-        carry, losses = jax.lax.scan(body, _like((params, state), after), order)
-        return *_like(carry, (params, state)), losses
+        carry, losses = jax.lax.scan(body, _split_like((params, state), after), order)
+        return *_split_like(carry, (params, state)), losses
 
     compiled: RunSteps = jax.jit(run, donate_argnums=(0, 1))
     return compiled
 
 
-def _like(tree: Any, model: Any) -> Any:
-    """Return a tree of arrays whose vectors have the same pieces as those of another tree."""
-    leaves, structure = jax.tree.flatten(tree, is_leaf=_is_in_pieces)
-    models = jax.tree.leaves(model, is_leaf=_is_in_pieces)
-    return jax.tree.unflatten(structure, map(like, leaves, models))
+def _split_like(tree: Any, template: Any) -> Any:
+    """Return a tree of arrays whose vectors have segments of the same sizes as those of another tree."""
+    leaves, structure = jax.tree.flatten(tree, is_leaf=_is_segmented)
+    templates = jax.tree.leaves(template, is_leaf=_is_segmented)
+    return jax.tree.unflatten(structure, map(split_like, leaves, templates))
 
 
-def _is_in_pieces(value: Any) -> bool:
-    return isinstance(value, Pieces)
+def _is_segmented(value: Any) -> bool:
+    return isinstance(value, SegmentedVector)
 
 
 def create(kind: str, index: int) -> Backend:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xpnet.backend import Backend, backend_of, devices, get_backend, registry, usable_devices
+from xpnet.backend import Backend, backend_of, devices, get_backend, probe_devices, registry
 from xpnet.backend.registry import list_backends
 from xpnet.errors import (
     BackendNotInstalledError,
@@ -284,10 +284,10 @@ def test_a_duplicate_name(entries: list[tuple[str, str]], monkeypatch: pytest.Mo
             ask()
 
 
-def test_usable_devices_lists_each_device_or_why_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert [(name, found.name) for name, found in usable_devices("numpy")] == [("numpy:cpu", "numpy:cpu")]
+def test_probe_devices_lists_each_device_or_why_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [(name, found.name) for name, found in probe_devices("numpy")] == [("numpy:cpu", "numpy:cpu")]
     monkeypatch.setattr(devices, "load_factory", _unusable("cupy"))
-    ((name, reason),) = usable_devices("cupy")
+    ((name, reason),) = probe_devices("cupy")
     assert name == "cupy:gpu"
     assert str(reason) == "cupy has no GPU today"
 
@@ -295,15 +295,15 @@ def test_usable_devices_lists_each_device_or_why_not(monkeypatch: pytest.MonkeyP
 def test_a_missing_package_is_listed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "xpnet_backends.strict", raising=False)
     monkeypatch.setitem(sys.modules, "array_api_strict", None)
-    ((name, reason),) = usable_devices("strict")
+    ((name, reason),) = probe_devices("strict")
     assert name == "strict"
     assert isinstance(reason, BackendNotInstalledError)
 
 
-def test_usable_devices_counts_to_the_last() -> None:
+def test_probe_devices_counts_to_the_last() -> None:
     strict = pytest.importorskip("array_api_strict")
     n = len(strict.__array_namespace_info__().devices())
-    names = [name for name, found in usable_devices("strict") if not isinstance(found, Exception)]
+    names = [name for name, found in probe_devices("strict") if not isinstance(found, Exception)]
     assert names == ["strict:cpu", *(f"strict:cpu:{i}" for i in range(1, n))]
 
 

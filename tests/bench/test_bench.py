@@ -269,15 +269,15 @@ def test_figures_of_a_row():
     row = Row("a", seconds=(0.001, 0.002, 0.003), matmul_bound=(0.001,))
     twice = Row("b", seconds=(0.001,), is_device=False)
     table = WorkloadResults(WORKLOADS["tiny"], (Row("gone", "it went"), twice, row))
-    assert table.base is row  # neither a peer nor a row that did not run
-    figures = table.figures(row)
-    assert figures["microseconds"] == pytest.approx(2000)
-    assert figures["samples_per_second"] == pytest.approx(10 / 0.002)
-    assert figures["gflops"] == pytest.approx(WORKLOADS["tiny"].flops / 0.002 / 1e9)
-    assert figures["share_of_floor"] == pytest.approx(0.5)
-    assert (figures["speed_up"], table.figures(twice)["speed_up"]) == (1, 2)
-    assert table.figures(twice)["share_of_floor"] is None
-    assert table.figures(table.rows[0]) == {}
+    assert table.baseline is row  # neither a peer nor a row that did not run
+    metrics = table.derived_metrics(row)
+    assert metrics["microseconds"] == pytest.approx(2000)
+    assert metrics["samples_per_second"] == pytest.approx(10 / 0.002)
+    assert metrics["gflops"] == pytest.approx(WORKLOADS["tiny"].flops / 0.002 / 1e9)
+    assert metrics["share_of_floor"] == pytest.approx(0.5)
+    assert (metrics["speed_up"], table.derived_metrics(twice)["speed_up"]) == (1, 2)
+    assert table.derived_metrics(twice)["share_of_floor"] is None
+    assert table.derived_metrics(table.rows[0]) == {}
 
 
 def test_step_times_are_complete():
@@ -285,7 +285,7 @@ def test_step_times_are_complete():
     for each in times:
         assert len(each.seconds) == len(each.matmul_bound) == FAST.rounds
         assert all(second > 0 for second in each.seconds + each.matmul_bound)
-        assert each.first >= 0
+        assert each.time_to_first_step >= 0
         assert each.epoch == pytest.approx(SMALL.steps * np.median(each.seconds))
     assert times[0].matmul_bound == times[1].matmul_bound
 

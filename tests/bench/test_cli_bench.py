@@ -48,6 +48,8 @@ def test_quick_run_from_end_to_end(folder):
     assert len(row["seconds"]) == 3
     assert row["figures"]["speed_up"] == 1
     assert len(row["floor"]) == 3  # the keys of the file stay as they were
+    assert row["first"] > 0
+    assert row["copied"] > 0
     assert 0 < row["outside"] < 1
     assert row["peak"] >= 0
     assert missing["reason"]
@@ -60,6 +62,8 @@ def test_quick_run_from_end_to_end(folder):
     assert loaded[0].rows[0].seconds == tuple(row["seconds"])
     assert loaded[0].rows[0].matmul_bound == tuple(row["floor"])
     assert loaded[0].rows[0].overhead == row["outside"]
+    assert loaded[0].rows[0].time_to_first_step == row["first"]
+    assert loaded[0].rows[0].bandwidth_bound == row["copied"]
     compared = run("compare", "first/bench.json", "first/bench.json").out
     assert "1.000" in compared
     assert "no clear difference" in compared

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import tomllib
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from tests.command_line import Outcome, house_csv, idx_folder, refused, train, xpnet
 from xpnet.cli.options import TrainOptions
+from xpnet.data.readers import SUFFIXES
 from xpnet.model.model import Model
 from xpnet.model.model_file import load_model
 
@@ -212,6 +214,11 @@ def test_version():
     import xpnet as package
 
     assert xpnet("--version").out.strip() == package.__version__
+
+
+def test_help_lists_every_kind_of_data_file(help_text):
+    described = help_text[: help_text.index("--device")]
+    assert [suffix for suffix in SUFFIXES if not re.search(rf"{re.escape(suffix)}\b", described)] == []
 
 
 def test_defaults_are_shown_as_they_are_typed(help_text):

@@ -418,7 +418,7 @@ BAD_CSV = {
     "huge field": (b"a,target\n1," + b"x" * 200_000 + b"\n", ["line 2", "field limit"]),
     "open quote": (b'a,target\n1,"x\n', ["line 2", "unexpected end of data"]),
     "bad quote": (b'a,target\n"1"2,x\n', ["line 2", "expected after"]),
-    "semicolons": (b"a;b;target\n1;2;0\n", ["separated by commas", "a;b;target"]),
+    "semicolons": (b"a;b;target\n1;2;0\n", ["columns separated by commas", "a;b;target"]),
 }
 
 

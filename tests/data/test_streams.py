@@ -15,7 +15,7 @@ from tests.command_line import idx_folder
 from tests.runs import StopAt
 from xpnet.backend import get_backend
 from xpnet.data.readers import read_dataset
-from xpnet.data.scaling import Moments, fit_scaler, scaler_from_moments
+from xpnet.data.scaling import Moments, add_for_scaler, fit_scaler, scaler_from_moments
 from xpnet.data.streams import ArraySource, Source, open_source, open_sources, split_source
 from xpnet.errors import DataError, InvalidParameterError
 from xpnet.model.model import Model
@@ -209,7 +209,7 @@ def test_scaling_in_one_pass_is_that_of_the_whole(spec: str) -> None:
     x = np.concatenate([X * [1, 1e-3, 1e6, 1, 1, 0] + [0, 1e6, -1e9, 3, 0, 7]])
     moments = Moments(6)
     for start in (0, 1, 400, 1002):
-        moments.add(x[start : {0: 1, 1: 400, 400: 1002, 1002: 1003}[start]])
+        add_for_scaler(spec, moments, x[start : {0: 1, 1: 400, 400: 1002, 1002: 1003}[start]])
     one, whole = scaler_from_moments(spec, moments), fit_scaler(spec, x)
     np.testing.assert_allclose(one.shift, whole.shift, rtol=1e-14, atol=1e-14)
     np.testing.assert_allclose(one.scale, whole.scale, rtol=1e-7)  # a column's mean is 1e9 times its deviation

@@ -6,8 +6,8 @@ from xpnet.backend.devices import (
     backend_of,
     dtype_name,
     get_backend,
+    probe_devices,
     to_host,
-    usable_devices,
     without_float_warnings,
 )
 from xpnet.backend.nested import arrays_in, map_arrays
@@ -31,8 +31,8 @@ __all__ = [
     "list_backends",
     "map_arrays",
     "namespace_of",
+    "probe_devices",
     "run_steps",
     "to_host",
-    "usable_devices",
     "without_float_warnings",
 ]

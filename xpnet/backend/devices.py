@@ -32,8 +32,8 @@ __all__ = [
     "backend_of",
     "dtype_name",
     "get_backend",
+    "probe_devices",
     "to_host",
-    "usable_devices",
     "without_float_warnings",
 ]
 
@@ -42,7 +42,8 @@ PRECISIONS = ("float32", "tf32", "bf16")
 without_float_warnings = np.errstate(all="ignore")
 """Decorator of functions that users call outside `Backend.scope`.
 
-On some processors NumPy's matrix product sets floating-point flags for finite numbers, which would warn of nothing.
+On some processors NumPy's matrix product sets floating-point flags for finite numbers, which would cause false
+warnings.
 """
 
 _KINDS = ("cpu", "gpu", "auto")
@@ -50,7 +51,7 @@ _KINDS = ("cpu", "gpu", "auto")
 
 @lru_cache(maxsize=64)
 def _create(name: str, kind: str, index: int, precision: str) -> Backend:
-    """Make the one backend of a device; it has no state, and being the same each time it can key a cache."""
+    """Create the backend of a device. Later calls return the same object, so that it can be the key of a cache."""
     backend: Backend = load_factory(name)(kind, index)
     if precision != PRECISIONS[0]:
         backend.set_precision(precision)
@@ -113,13 +114,13 @@ def get_backend(device: str | Backend = "auto") -> Backend:
         try:
             return _create(name or DEFAULTS["cpu"], "cpu", index, precision)
         except DeviceIndexError as no_cpu:
-            # Of a backend without a CPU, what is wrong is its GPU.
+            # If the backend has no CPU device, report the GPU error.
             wrong = no_gpu if isinstance(no_gpu, DeviceUnavailableError) else no_cpu
             raise wrong from wrong.__cause__
 
 
-def usable_devices(name: str) -> Iterator[tuple[str, Backend | Exception]]:
-    """Yield each device of a backend with the backend itself, or with the error that says why it cannot be used."""
+def probe_devices(name: str) -> Iterator[tuple[str, Backend | Exception]]:
+    """Try each device of a backend; yield its name and its backend, or the error that says why it cannot be used."""
     for kind in ("cpu", "gpu"):
         for index in itertools.count():
             device = f"{name}:{kind}:{index}" if index else f"{name}:{kind}"
@@ -147,7 +148,7 @@ def backend_of(array: Any) -> Backend:
     for name, entry in BUILTIN.items():
         if module in (entry.library, *entry.array_modules):
             where = array_api_compat.device(array)
-            for _, backend in usable_devices(name):
+            for _, backend in probe_devices(name):
                 if not isinstance(backend, Exception) and backend.device == where:
                     return backend
     raise InvalidParameterError(

@@ -1,4 +1,4 @@
-"""Comparison of devices and libraries: all do the same training, and are timed in interleaved rounds."""
+"""Comparison of devices and peers (other libraries): all do the same training, timed in interleaved rounds."""
 
 from xpnet.bench.workloads import WORKLOADS, Workload
 

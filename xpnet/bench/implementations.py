@@ -1,4 +1,4 @@
-"""The implementations that are timed: xpnet on its devices, and other libraries, each with its best code."""
+"""The implementations that are timed: xpnet on its devices, and peers, other libraries each with its best code."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ COLUMN_MEANINGS = (
     "- speed-up: step time of the first device divided by the step time of the row (higher is faster)",
     "- first step: time from the data on the host to the end of the first step, with transfer and compilation",
     "- overhead: share of a fit's time that is not spent in training steps",
-    "- loss: mean loss of the second epoch; it must be that of the first row",
+    "- loss: mean loss of the second epoch; it must equal that of the first row that ran",
 )
 """What the columns of `workload_table` mean, as lines of Markdown."""
 
@@ -54,10 +54,11 @@ def describe(workload: Workload) -> str:
 
 def workload_table(results: WorkloadResults) -> TextTable:
     """Return the table of a workload."""
-    base = results.base
+    baseline = results.baseline
     columns = (
         "device", "us per step", "quartiles", "samples/s", "GFLOP/s", "matmul share", "traffic",
-        "speed-up" if base is None else f"speed-up over {base.name}", "first step", "peak memory", "overhead", "loss",
+        "speed-up" if baseline is None else f"speed-up over {baseline.name}", "first step", "peak memory", "overhead",
+        "loss",
     )  # fmt: skip
     return TextTable(describe(results.workload), columns, [_cells(results, row) for row in results.rows])
 
@@ -65,21 +66,21 @@ def workload_table(results: WorkloadResults) -> TextTable:
 def _cells(results: WorkloadResults, row: Row) -> tuple[str, ...]:
     if row.reason:
         return row.name, row.reason
-    figures = {name: value for name, value in results.figures(row).items() if value is not None}
+    metrics = {name: value for name, value in results.derived_metrics(row).items() if value is not None}
     overhead = "-"
     if row.overhead is not None and row.validation is not None:
         overhead = f"{row.overhead:.1%} ({row.validation:.1%} validation)"
     share = row.matmul_share
     return (
         row.name,
-        _number(figures["microseconds"]),
-        f"{_number(figures['lower_quartile'])} to {_number(figures['upper_quartile'])}",
-        f"{figures['samples_per_second']:,.0f}",
-        f"{figures['gflops']:,.3g}",
+        _number(metrics["microseconds"]),
+        f"{_number(metrics['lower_quartile'])} to {_number(metrics['upper_quartile'])}",
+        f"{metrics['samples_per_second']:,.0f}",
+        f"{metrics['gflops']:,.3g}",
         "-" if share is None else f"{share:.0%}",
-        "-" if row.copied is None else f"{_number(row.copied * 1e6)} us",
-        f"{figures['speed_up']:.2f}x",
-        f"{row.first * 1e3:,.1f} ms",
+        "-" if row.bandwidth_bound is None else f"{_number(row.bandwidth_bound * 1e6)} us",
+        f"{metrics['speed_up']:.2f}x",
+        f"{row.time_to_first_step * 1e3:,.1f} ms",
         "-" if row.peak is None else _mebibytes(row.peak),
         overhead,
         f"{row.loss:.5f}" + ("" if row.agrees else " DIFFERS"),
@@ -91,8 +92,8 @@ def memory_table(rows: Sequence[tuple[Workload, str, int | None, int]]) -> TextT
     cells: list[tuple[str, ...]] = []
     for workload, name, measured, expected in rows:
         share = "-" if measured is None else f"{measured / expected:.2f}"
-        figure = "-" if measured is None else _mebibytes(measured)
-        cells.append((workload.name, name, figure, _mebibytes(expected), share))
+        peak = "-" if measured is None else _mebibytes(measured)
+        cells.append((workload.name, name, peak, _mebibytes(expected), share))
     return TextTable(
         "peak memory; expected: parameters x (2 + optimizer slots) + activations of one batch + the data once",
         ("workload", "device", "measured", "expected", "measured / expected"),

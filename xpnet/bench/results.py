@@ -1,4 +1,4 @@
-"""Results of the bench: a row for each implementation, figures derived from it, and the JSON file that keeps them."""
+"""Results of the bench: a row for each implementation, the metrics derived from it, and the JSON file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ __all__ = ["Row", "WorkloadResults", "agrees", "load", "measure", "to_json"]
 
 _VERSION = 1
 # Attributes of a row that have other names in files of version 1.
-_KEYS = {"matmul_bound": "floor", "overhead": "outside"}
+_KEYS = {
+    "matmul_bound": "floor", "overhead": "outside", "time_to_first_step": "first", "bandwidth_bound": "copied"
+}  # fmt: skip
 # Relative tolerance for the loss of the second epoch. The largest difference by rounding that was seen is 6e-4 (on
 # mnist-large, where Adam is most sensitive); a learning rate that is wrong by a tenth makes at least 2e-3.
 _TOLERANCE = 1e-3
@@ -40,13 +42,13 @@ class Row:
     is_device : bool
         Whether it is xpnet and not a peer.
     agrees : bool
-        Whether the loss is that of the first row.
+        Whether the loss equals that of the first row that ran.
     peak : int or None
         Peak memory in bytes.
     overhead, validation : float or None
-        Shares of a fit's time that are not spent in steps, and in validation; for xpnet only.
-    copied : float or None
-        Seconds for the least memory traffic of a step at the bandwidth of a large copy; for xpnet only.
+        Fraction of fit time outside steps; fraction in validation. For xpnet only.
+    bandwidth_bound : float or None
+        Lower bound from memory bandwidth: minimum traffic of a step / copy bandwidth, in seconds. For xpnet only.
     """
 
     name: str
@@ -54,13 +56,13 @@ class Row:
     is_device: bool = True
     seconds: tuple[float, ...] = ()
     matmul_bound: tuple[float, ...] = ()
-    first: float = math.nan
+    time_to_first_step: float = math.nan
     loss: float = math.nan
     agrees: bool = True
     peak: int | None = None
     overhead: float | None = None
     validation: float | None = None
-    copied: float | None = None
+    bandwidth_bound: float | None = None
 
     @property
     def step(self) -> Spread:
@@ -69,7 +71,7 @@ class Row:
 
     @property
     def matmul_share(self) -> float | None:
-        """Time of the matrix products alone divided by the time of a step. It is 1 for the fastest possible step."""
+        """Time of the matrix products alone divided by the time of a step; see `xpnet.bench.matmul_bound`."""
         return spread(self.matmul_bound).median / self.step.median if self.matmul_bound else None
 
 
@@ -81,14 +83,14 @@ class WorkloadResults:
     rows: tuple[Row, ...]
 
     @property
-    def base(self) -> Row | None:
-        """The row to which the others are compared: the first device of xpnet that ran, or else the first row."""
+    def baseline(self) -> Row | None:
+        """The row to which the others are compared: the first device of xpnet that ran, else the first row that ran."""
         ran = [row for row in self.rows if row.seconds]
         return next((row for row in ran if row.is_device), ran[0] if ran else None)
 
-    def figures(self, row: Row) -> dict[str, float | None]:
-        """Return the figures that follow from a row, by their keys in the file."""
-        if not row.seconds or self.base is None:
+    def derived_metrics(self, row: Row) -> dict[str, float | None]:
+        """Return the metrics that follow from a row, by their keys in the file."""
+        if not row.seconds or self.baseline is None:
             return {}
         step = row.step
         return {
@@ -99,8 +101,8 @@ class WorkloadResults:
             "gflops": self.workload.flops / step.median / 1e9,
             "share_of_floor": row.matmul_share,
             "microseconds_of_floor": spread(row.matmul_bound).median * 1e6 if row.matmul_bound else None,
-            "microseconds_of_traffic": None if row.copied is None else row.copied * 1e6,
-            "speed_up": self.base.step.median / step.median,
+            "microseconds_of_traffic": None if row.bandwidth_bound is None else row.bandwidth_bound * 1e6,
+            "speed_up": self.baseline.step.median / step.median,
         }
 
 
@@ -119,9 +121,9 @@ def measure(workload: Workload, found: Sequence[Implementation | Unavailable], s
             rows.append(Row(each.name, each.reason))
             continue
         own = times[each]
-        overhead = copied = None
+        overhead = bandwidth_bound = None
         if each.backend is not None:
-            copied = workload.traffic(n_slots(workload)) / copy_bandwidth(each.kind, each.backend)
+            bandwidth_bound = workload.traffic(n_slots(workload)) / copy_bandwidth(each.kind, each.backend)
             overhead = measure_overhead(
                 workload,
                 each.backend,
@@ -135,7 +137,7 @@ def measure(workload: Workload, found: Sequence[Implementation | Unavailable], s
                 is_device=each.backend is not None,
                 seconds=own.seconds,
                 matmul_bound=own.matmul_bound,
-                first=own.first,
+                time_to_first_step=own.time_to_first_step,
                 loss=own.loss,
                 agrees=agrees(
                     own.loss, times[available[0]].loss, each.backend.precision if each.backend else "float32"
@@ -143,14 +145,14 @@ def measure(workload: Workload, found: Sequence[Implementation | Unavailable], s
                 peak=peak_bytes(workload, each),
                 overhead=overhead.total if overhead else None,
                 validation=overhead.validation if overhead else None,
-                copied=copied,
+                bandwidth_bound=bandwidth_bound,
             )
         )
     return WorkloadResults(workload, tuple(rows))
 
 
 def to_json(results: Sequence[WorkloadResults], settings: Settings) -> dict[str, Any]:
-    """Return the content of the file: the measurements, and derived figures for other programs."""
+    """Return the content of the file: the measurements, and the derived metrics for other programs."""
     values = {
         "version": _VERSION,
         "settings": {"rounds": settings.rounds, "least": settings.min_seconds},
@@ -160,7 +162,7 @@ def to_json(results: Sequence[WorkloadResults], settings: Settings) -> dict[str,
                 "rows": [
                     {
                         **{_KEYS.get(name, name): value for name, value in asdict(row).items()},
-                        "figures": each.figures(row),
+                        "figures": each.derived_metrics(row),
                     }
                     for row in each.rows
                 ],
@@ -212,6 +214,6 @@ def _workload(values: dict[str, Any]) -> Workload:
 def _row(values: dict[str, Any]) -> Row:
     names = {key: name for name, key in _KEYS.items()}
     row = {names.get(key, key): value for key, value in values.items() if key != "figures"}
-    numbers = {name: math.nan if row[name] is None else row[name] for name in ("first", "loss")}
+    numbers = {name: math.nan if row[name] is None else row[name] for name in ("time_to_first_step", "loss")}
     times = {name: tuple(map(float, row[name])) for name in ("seconds", "matmul_bound")}
     return Row(**{**row, **numbers, **times})

@@ -43,7 +43,7 @@ class StepTimes(NamedTuple):
         Seconds per step in each round.
     matmul_bound : tuple of float
         Seconds for the matrix products of a step alone in each round; empty where they were not measured.
-    first : float
+    time_to_first_step : float
         Seconds from the data on the host to the end of the first step, including transfer and compilation.
     loss : float
         Mean loss of the second epoch.
@@ -53,7 +53,7 @@ class StepTimes(NamedTuple):
 
     seconds: tuple[float, ...]
     matmul_bound: tuple[float, ...]
-    first: float
+    time_to_first_step: float
     loss: float
     epoch: float
 
@@ -88,7 +88,7 @@ def measure_step_times(
     results = []
     for implementation, own, start_seconds, loss in zip(implementations, per_step, starts, losses, strict=True):
         step = float(np.median(own))
-        first = max(start_seconds - step * (CHECKED_EPOCHS * workload.steps - 1), 0.0)
+        time_to_first_step = max(start_seconds - step * (CHECKED_EPOCHS * workload.steps - 1), 0.0)
         # A peer on a GPU has the bound of the first device of that kind.
         same_kind = (
             bounds[other.name]
@@ -96,7 +96,7 @@ def measure_step_times(
             if other.kind == implementation.kind and other.name in products
         )
         bound = bounds.get(implementation.name, bounds.get(implementation.kind, next(same_kind, ())))
-        results.append(StepTimes(own, bound, first, loss, step * workload.steps))
+        results.append(StepTimes(own, bound, time_to_first_step, loss, step * workload.steps))
     return results
 
 

@@ -56,8 +56,8 @@ def interleave(calls: Sequence[Callable[[int], object]], rounds: int) -> list[li
     """
     taken: list[list[float]] = [[] for _ in calls]
     for turn in range(rounds):
-        for place in range(len(calls)):
-            i = (turn + place) % len(calls)
+        for position in range(len(calls)):
+            i = (turn + position) % len(calls)
             time.sleep(_REST)
             started = time.perf_counter()
             calls[i](turn)

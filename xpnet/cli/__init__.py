@@ -1,4 +1,4 @@
-"""The command line: ``xpnet COMMAND``."""
+"""The command line: ``xpnet COMMAND``. The options of a training run are in `options`, others beside their command."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 _COMMANDS: tuple[Callable[..., int], ...] = (train, resume, predict, evaluate, datasets, devices, gradcheck, parity)
-for place, command in enumerate(_COMMANDS):
-    app.command(command, sort_key=place)
+for position, command in enumerate(_COMMANDS):
+    app.command(command, sort_key=position)
 bench_app.sort_key = len(_COMMANDS)
 app.command(bench_app)
 

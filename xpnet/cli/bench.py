@@ -22,7 +22,7 @@ from xpnet.bench.step_times import Settings
 from xpnet.bench.sweep import Sweep, sweep
 from xpnet.bench.workloads import Workload, get_workloads
 from xpnet.cli import plots
-from xpnet.cli.options import whole
+from xpnet.cli.options import parse_int
 from xpnet.cli.tables import open_results, say, show, write_results
 from xpnet.constraints import integer
 from xpnet.errors import InvalidParameterError
@@ -30,7 +30,7 @@ from xpnet.threads import limit_threads
 
 __all__ = ["app"]
 
-app = App(name="bench", help="Compare the speed of training on devices and with other libraries.")
+app = App(name="bench", help="Compare the speed of training on devices and with peers, which are other libraries.")
 
 _QUICK = Settings(rounds=3, min_seconds=0.005)
 _DISAGREES = 1
@@ -43,15 +43,15 @@ def bench(
     peers: Annotated[str, Parameter(show_default=False)] = "",
     sweep_: Annotated[Literal["batch-size", "width"] | None, Parameter(name="--sweep")] = None,
     memory: Annotated[bool, Parameter(show_default=False)] = False,
-    threads: Annotated[int | None, Parameter(converter=whole)] = None,
-    rounds: Annotated[int | None, Parameter(converter=whole)] = None,
+    threads: Annotated[int | None, Parameter(converter=parse_int)] = None,
+    rounds: Annotated[int | None, Parameter(converter=parse_int)] = None,
     quick: Annotated[bool, Parameter(show_default=False)] = False,
     out: Path | None = None,
 ) -> int:
     """Train each workload on each device and print a table of step times.
 
-    All rows train the same network on the same batches. The exit code is 1 if a loss differs from the first row's. The
-    column "matmul share" compares a step with its lower bound, the time of its matrix products alone.
+    All rows train the same network on the same batches. The exit code is 1 if a loss differs from that of the
+    first row that ran. The column "matmul share" compares a step with the time of its matrix products alone.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def bench(
     device : str
         [backend:]cpu|gpu|auto[:index][@precision]; repeat the option to compare devices with the first one.
     peers : str
-        Other implementations, joined by commas: sklearn, torch, torch-compile, torch-graph (GPU only), jax, jax-jit;
+        Peers to compare with, joined by commas: sklearn, torch, torch-compile, torch-graph (GPU only), jax, jax-jit;
         estimator for xpnet's own MLPClassifier; eager:DEVICE for xpnet without compiled steps. Append :gpu for a GPU,
         as in torch:gpu.
     sweep_ : str

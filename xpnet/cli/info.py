@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from xpnet.backend import usable_devices
+from xpnet.backend import probe_devices
 from xpnet.backend.registry import list_backends
 from xpnet.data.named import DATASETS
 from xpnet.nn.gradcheck import gradcheck_table
@@ -44,7 +44,7 @@ def devices() -> int:
     """List each backend and device: usable, or exactly why not."""
     table = Table("device", "usable", "why not", box=box.SIMPLE_HEAD)
     for name in list_backends():
-        for device, found in usable_devices(name):
+        for device, found in probe_devices(name):
             reason = str(found) if isinstance(found, Exception) else ""
             table.add_row(device, "no" if reason else "yes", Text(reason))  # no markup: 'xpnet[torch]' is not a style
     Console().print(table)

@@ -14,7 +14,7 @@ from xpnet.cli.options import TrainOptions
 from xpnet.data.checks import check_data
 from xpnet.data.downloads import REMOTES, locate
 from xpnet.data.named import DATASETS, load_dataset
-from xpnet.data.scaling import Moments, Scaler, fit_scaler, scaler_from_moments
+from xpnet.data.scaling import Moments, Scaler, add_for_scaler, fit_scaler, scaler_from_moments
 from xpnet.data.split import split
 from xpnet.data.streams import Source, is_folder_of_files, open_sources, split_source
 from xpnet.data.targets import TargetSummary, Task, encode_targets, infer_task
@@ -137,8 +137,7 @@ def _read_in_pieces(name: str, source: Source, own_test: Source | None, options:
         for rows in parts.training.rows(block):
             if rows.start == rows.stop:
                 continue
-            if scale in ("standard", "minmax"):
-                moments.add(x[rows])
+            add_for_scaler(scale, moments, x[rows])
             if y.dtype.kind in "biuf":
                 targets = y[rows].reshape(rows.stop - rows.start, -1)
                 target_moments = target_moments if target_moments.n else Moments(targets.shape[1])

@@ -24,7 +24,7 @@ from xpnet.nn.optimizers import OPTIMIZERS
 from xpnet.training.early_stopping import EARLY_STOPPING
 from xpnet.training.schedules import SCHEDULES
 
-__all__ = ["ResumeOptions", "TrainOptions", "fill_options", "name_option", "read_config", "whole", "write_config"]
+__all__ = ["ResumeOptions", "TrainOptions", "fill_options", "name_option", "parse_int", "read_config", "write_config"]
 
 _WHERE = Group("Where", sort_key=1)
 _DATA = Group("Data", sort_key=2)
@@ -32,14 +32,14 @@ _NETWORK = Group("Network", sort_key=3)
 _TRAINING = Group("Training", sort_key=4)
 _RUN = Group("Run", sort_key=5)
 
-_THREADS = "threads of BLAS and of all else [default: all processors]"
+_THREADS = "number of threads for BLAS and all other libraries [default: all processors]"
 
 
 def _option(group: Group, help_: str, **keywords: Any) -> Parameter:
     return Parameter(group=group, help=help_, **keywords)
 
 
-def whole(_: Any, tokens: Sequence[Token]) -> int:
+def parse_int(_: Any, tokens: Sequence[Token]) -> int:
     """Convert to an integer; cyclopts by itself would round 1.5 epochs to 2."""
     text = tokens[0].value
     if not re.fullmatch(r"[+-]?[0-9]{1,18}", text):
@@ -47,8 +47,8 @@ def whole(_: Any, tokens: Sequence[Token]) -> int:
     return int(text)
 
 
-def _whole_or_all(hint: Any, tokens: Sequence[Token]) -> int | str:
-    return "all" if tokens[0].value == "all" else whole(hint, tokens)
+def _parse_int_or_all(hint: Any, tokens: Sequence[Token]) -> int | str:
+    return "all" if tokens[0].value == "all" else parse_int(hint, tokens)
 
 
 def _one_of(names: Iterable[str | None]) -> str:
@@ -72,8 +72,10 @@ class TrainOptions:
         Literal["float32", "tf32", "bf16"] | None,
         _option(_WHERE, "precision of the factors of float32 matrix products, as in gpu@tf32 [default: float32]"),
     ] = None
-    seed: Annotated[int, _option(_WHERE, "random seed for weights, splits, shuffling and dropout", converter=whole)] = 0
-    threads: Annotated[int | None, _option(_WHERE, _THREADS, converter=whole)] = None
+    seed: Annotated[
+        int, _option(_WHERE, "random seed for weights, splits, shuffling and dropout", converter=parse_int)
+    ] = 0
+    threads: Annotated[int | None, _option(_WHERE, _THREADS, converter=parse_int)] = None
 
     data_dir: Annotated[Path | None, _option(_DATA, "folder with the IDX files of mnist or fashion-mnist")] = None
     target: Annotated[str | None, _option(_DATA, "target column, key or file")] = None
@@ -115,7 +117,7 @@ class TrainOptions:
     dropout: Annotated[float, _option(_NETWORK, "probability that a hidden unit is dropped")] = 0.0
 
     loss: Annotated[str | None, _option(_TRAINING, f"{_one_of(LOSSES)} [default: by the task]")] = None
-    reduction: Annotated[Literal["mean", "sum"], _option(_TRAINING, "of the loss over a batch")] = "mean"
+    reduction: Annotated[Literal["mean", "sum"], _option(_TRAINING, "reduction of the loss over the batch")] = "mean"
     label_smoothing: Annotated[
         float, _option(_TRAINING, "share of a target that is spread evenly over all classes")
     ] = 0.0
@@ -129,20 +131,22 @@ class TrainOptions:
     ] = None
     schedule: Annotated[
         str,
-        _option(_TRAINING, f"of the learning rate: {_one_of(SCHEDULES)}; with options: step:every=5,factor=0.5"),
+        _option(_TRAINING, f"learning-rate schedule: {_one_of(SCHEDULES)}; with options: step:every=5,factor=0.5"),
     ] = "constant"
     l2: Annotated[float, _option(_TRAINING, "penalty l2/2 sum W^2")] = 0.0
     l1: Annotated[float, _option(_TRAINING, "penalty l1 sum |W|")] = 0.0
     clip_norm: Annotated[float | None, _option(_TRAINING, "largest norm of the gradient")] = None
     batch_size: Annotated[
         int | Literal["all"] | None,
-        _option(_TRAINING, "samples in a step [default: 32, or all if there are fewer]", converter=_whole_or_all),
+        _option(_TRAINING, "samples in a step [default: 32, or all if there are fewer]", converter=_parse_int_or_all),
     ] = None
     micro_batch: Annotated[
         int | None,
-        _option(_TRAINING, "samples of a batch that are processed at once: less memory, same result", converter=whole),
+        _option(
+            _TRAINING, "samples of a batch that are processed at once: less memory, same result", converter=parse_int
+        ),
     ] = None
-    epochs: Annotated[int, _option(_TRAINING, "passes over the training part", converter=whole)] = 20
+    epochs: Annotated[int, _option(_TRAINING, "passes over the training part", converter=parse_int)] = 20
     early_stopping: Annotated[
         str | None,
         _option(
@@ -161,7 +165,7 @@ class TrainOptions:
     checkpoint_every: Annotated[
         str | None, _option(_RUN, "interval between checkpoints for xpnet resume: 1 (epoch), 500steps or 10min")
     ] = None
-    keep: Annotated[int, _option(_RUN, "number of newest checkpoints to keep", converter=whole)] = 3
+    keep: Annotated[int, _option(_RUN, "number of newest checkpoints to keep", converter=parse_int)] = 3
     quiet: Annotated[bool, _option(_RUN, "no progress, no summary", show_default=False)] = False
     json: Annotated[bool, _option(_RUN, "one JSON object on stdout", show_default=False)] = False
 
@@ -171,9 +175,9 @@ class TrainOptions:
 class ResumeOptions:
     """Options of a resumed run; None keeps the value that the run began with."""
 
-    device: Annotated[str | None, _option(_WHERE, "another device: [backend:]cpu|gpu|auto[:index]")] = None
-    epochs: Annotated[int | None, _option(_TRAINING, "another number of epochs", converter=whole)] = None
-    threads: Annotated[int | None, _option(_WHERE, _THREADS, converter=whole)] = None
+    device: Annotated[str | None, _option(_WHERE, "another device: [backend:]cpu|gpu|auto[:index][@precision]")] = None
+    epochs: Annotated[int | None, _option(_TRAINING, "another number of epochs", converter=parse_int)] = None
+    threads: Annotated[int | None, _option(_WHERE, _THREADS, converter=parse_int)] = None
     quiet: Annotated[bool, _option(_RUN, "no progress, no summary", show_default=False)] = False
     json: Annotated[bool, _option(_RUN, "one JSON object on stdout", show_default=False)] = False
 

@@ -15,7 +15,7 @@ from xpnet.bench.parity import TOLERANCES, Case, Comparison, compare, sweep_case
 from xpnet.bench.report import TextTable
 from xpnet.cli import plots
 from xpnet.cli.job import prepare
-from xpnet.cli.options import TrainOptions, whole
+from xpnet.cli.options import TrainOptions, parse_int
 from xpnet.cli.tables import open_results, say, show, write_results
 from xpnet.errors import DeviceUnavailableError, InvalidParameterError
 
@@ -29,8 +29,8 @@ def parity(
     data: str = "digits",
     *,
     devices: str = "cpu,gpu",
-    epochs: Annotated[int, Parameter(converter=whole)] = 3,
-    seed: Annotated[int, Parameter(converter=whole)] = 0,
+    epochs: Annotated[int, Parameter(converter=parse_int)] = 3,
+    seed: Annotated[int, Parameter(converter=parse_int)] = 0,
     data_dir: Path | None = None,
     json: Annotated[bool, Parameter(show_default=False)] = False,
     out: Path | None = None,

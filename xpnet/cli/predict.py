@@ -14,7 +14,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from xpnet.backend import get_backend
-from xpnet.cli.options import whole
+from xpnet.cli.options import parse_int
 from xpnet.data.named import DATASETS, load_dataset
 from xpnet.data.readers import read_features
 from xpnet.errors import DataError
@@ -34,7 +34,7 @@ def predict(
     out: Path | None = None,
     probabilities: bool = False,
     device: str = "cpu",
-    threads: Annotated[int | None, Parameter(converter=whole)] = None,
+    threads: Annotated[int | None, Parameter(converter=parse_int)] = None,
     data_dir: Path | None = None,
 ) -> int:
     """Predict with a trained model, and write a CSV file with one row for each sample.
@@ -82,7 +82,7 @@ def evaluate(
     data: str,
     *,
     device: str = "cpu",
-    threads: Annotated[int | None, Parameter(converter=whole)] = None,
+    threads: Annotated[int | None, Parameter(converter=parse_int)] = None,
     data_dir: Path | None = None,
     json: bool = False,
 ) -> int:

@@ -1,4 +1,4 @@
-"""``xpnet train`` and ``xpnet resume``: the run, what it shows and the files that it leaves."""
+"""``xpnet train`` and ``xpnet resume``: train, show progress, and write the files. Their options are in `options`."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from cyclopts import Parameter
 
 from xpnet.cli import plots
 from xpnet.cli.folder import RunFolder, choose_folder
 from xpnet.cli.job import Confusion, Job, prepare
 from xpnet.cli.options import ResumeOptions, TrainOptions, read_config, write_config
-from xpnet.cli.progress import print_summary
+from xpnet.cli.summary import print_summary
 from xpnet.errors import DivergenceError, InvalidParameterError
 from xpnet.files import write_atomically
 from xpnet.memory import peak_bytes
@@ -42,8 +44,9 @@ def train(data: str = "digits", *, options: TrainOptions = _DEFAULTS) -> int:
     Parameters
     ----------
     data : str
-        A name that `xpnet datasets` lists; a .csv, .npz, .npy, .parquet, .arrow or .libsvm file; a folder of IDX
-        files; or a folder of files of one of these kinds, which are read in pieces.
+        A name that `xpnet datasets` lists; a .csv, .npz, .npy, .parquet, .arrow, .feather, .libsvm, .svm or .svmlight
+        file; a folder of IDX files; or a folder of .csv, .npz, .parquet, .arrow or .feather files, all of one kind,
+        which are read in pieces.
     """
     with limit_threads(options.threads):
         job = prepare(data, options)
@@ -51,15 +54,15 @@ def train(data: str = "digits", *, options: TrainOptions = _DEFAULTS) -> int:
             return _run(job, options, folder)
 
 
-def resume(run: Path, *, options: ResumeOptions = _RESUME_DEFAULTS) -> int:
+def resume(path: Annotated[Path, Parameter(name="--run")], *, options: ResumeOptions = _RESUME_DEFAULTS) -> int:
     """Continue a run that was killed or interrupted from its newest checkpoint, as if it had never stopped.
 
     Parameters
     ----------
-    run : Path
+    path : Path
         Folder of a run that was trained with --checkpoint-every.
     """
-    data, configured = read_config(run / "config.toml")
+    data, configured = read_config(path / "config.toml")
     if options.device is not None and configured.memory_limit is not None:
         raise InvalidParameterError(
             "device: expected none for a run with --memory-limit, because the order of its samples depends on the "
@@ -69,13 +72,13 @@ def resume(run: Path, *, options: ResumeOptions = _RESUME_DEFAULTS) -> int:
     configured = dataclasses.replace(configured, **given)
     if configured.checkpoint_every is None:
         raise InvalidParameterError(
-            f"{run}: expected a run with checkpoints; received one without. Train with --checkpoint-every."
+            f"{path}: expected a run with checkpoints; received one without. Train with --checkpoint-every."
         )
     with limit_threads(options.threads):
         job = prepare(data, configured)
-        with RunFolder(run, _config(data, job, configured)) as folder:
+        with RunFolder(path, _config(data, job, configured)) as folder:
             folder.lock()
-            checkpoints = run / _CHECKPOINTS
+            checkpoints = path / _CHECKPOINTS
             # A run that was killed before its first checkpoint starts again, with the same result.
             return _run(job, configured, folder, checkpoints if any(checkpoints.glob("*.safetensors")) else None)
 
@@ -131,7 +134,7 @@ def _run(job: Job, options: TrainOptions, folder: RunFolder, checkpoints: Path |
 
 
 def _callbacks(job: Job, options: TrainOptions, folder: RunFolder, interrupt: Interrupt) -> list[Callback]:
-    # The order matters: the interrupt listens before the folder is made, and the others write into the folder.
+    # The order matters: install signal handlers before the folder is created. The other callbacks write into it.
     callbacks: list[Callback] = [interrupt, folder, MetricsFile(folder.path / "metrics.jsonl")]
     if options.checkpoint_every is not None:
         callbacks.append(Checkpoint(folder.path / _CHECKPOINTS, options.checkpoint_every, options.keep))

@@ -12,12 +12,11 @@ from numpy.typing import DTypeLike, NDArray
 
 from xpnet.errors import DataError, InvalidParameterError, UnknownNameError
 
-__all__ = ["Moments", "Scaler", "ScalerKind", "fit_scaler", "row_blocks", "scaler_from_moments"]
+__all__ = ["Moments", "Scaler", "ScalerKind", "add_for_scaler", "fit_scaler", "row_blocks", "scaler_from_moments"]
 
 Array: TypeAlias = NDArray[Any]
 ScalerKind: TypeAlias = Literal["none", "standard", "minmax", "divide"]
 
-_FROM_DATA = ("standard", "minmax")  # kinds that depend on the data
 _BLOCK_VALUES = 1 << 20  # values processed at a time: 8 MiB in float64
 _CACHED_VALUES = 1 << 17  # for elementwise work: 1 MiB, which stays in the cache
 
@@ -100,7 +99,7 @@ class Moments:
     Attributes
     ----------
     n : int
-        Number of rows so far.
+        Number of rows that `add` has included.
     mean, squares, low, high : ndarray of float64, shape (n_columns,)
         `squares` is the sum of squared deviations from the mean.
     """
@@ -118,8 +117,7 @@ class Moments:
         x : ndarray, shape (n_rows, n_columns)
         """
         for rows in row_blocks(x):
-            self.low = np.minimum(self.low, x[rows].min(axis=0))
-            self.high = np.maximum(self.high, x[rows].max(axis=0))
+            self.add_range(x[rows])
             block = x[rows].astype(np.float64)
             n = self.n + len(block)
             with np.errstate(over="ignore", invalid="ignore"):
@@ -129,6 +127,15 @@ class Moments:
                 self.squares += np.square(block, out=block).sum(axis=0) + difference**2 * (self.n * len(block) / n)
                 self.mean += difference * (len(block) / n)
             self.n = n
+
+    def add_range(self, x: Array) -> None:
+        """Include the rows of an array in the range only, which is much faster.
+
+        Parameters
+        ----------
+        x : ndarray, shape (n_rows, n_columns)
+        """
+        self.low, self.high = np.minimum(self.low, x.min(axis=0)), np.maximum(self.high, x.max(axis=0))
 
     @property
     def is_constant(self) -> Array:
@@ -159,17 +166,25 @@ def fit_scaler(spec: str, x: Array) -> Scaler:
     >>> scaler.transform(np.array([[1.0, 7.0]]), "float32").tolist()
     [[0.25, 0.0]]
     """
-    kind, _ = _parse(spec)
+    _parse(spec)
     if x.ndim != 2 or len(x) == 0:
         raise DataError(f"scaling: expected samples of shape (n_samples, n_features); received {x.shape}")
     moments = Moments(x.shape[1])
-    if kind in _FROM_DATA:
-        moments.add(x)
+    add_for_scaler(spec, moments, x)
     return scaler_from_moments(spec, moments)
 
 
+def add_for_scaler(spec: str, moments: Moments, x: Array) -> None:
+    """Include the rows of an array in the moments that a scaling needs; see `fit_scaler`."""
+    kind, _ = _parse(spec)
+    if kind == "standard":
+        moments.add(x)
+    elif kind == "minmax":
+        moments.add_range(x)
+
+
 def scaler_from_moments(spec: str, moments: Moments) -> Scaler:
-    """Return the scaling of the rows that `moments` has seen; see `fit_scaler`."""
+    """Return the scaling of the rows that `add_for_scaler` has included; see `fit_scaler`."""
     kind, constant = _parse(spec)
     shift, scale = np.zeros_like(moments.mean), np.full_like(moments.mean, constant)
     with np.errstate(over="ignore", invalid="ignore"):

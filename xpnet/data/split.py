@@ -30,7 +30,7 @@ class Split:
 
 
 def split(
-    dataset_x: Array,
+    x: Array,
     y: Array,
     *,
     validation_fraction: float,
@@ -40,11 +40,13 @@ def split(
     x_test: Array | None = None,
     y_test: Array | None = None,
 ) -> Split:
-    """Split samples at random into training, validation and test parts; each part keeps their order.
+    """Split samples at random into training, validation and test parts.
+
+    Samples keep their original order within each part.
 
     Parameters
     ----------
-    dataset_x : ndarray, shape (n_samples, n_features)
+    x : ndarray, shape (n_samples, n_features)
     y : ndarray, shape (n_samples,) or (n_samples, n_outputs)
     validation_fraction, test_fraction : float in [0, 1)
         Fractions of all samples. The sizes are rounded to the nearest integer and are at least 1; 0 means no such
@@ -62,25 +64,25 @@ def split(
     InvalidParameterError
         A fraction is out of range, or no samples are left for training.
     DataError
-        `dataset_x` and `y` differ in length, or only one of `x_test` and `y_test` is given.
+        `x` and `y` differ in length, or only one of `x_test` and `y_test` is given.
     """
-    check_lengths(dataset_x, y)
+    check_lengths(x, y)
     if (x_test is None) != (y_test is None):
         raise DataError("test part: expected both x_test and y_test; received only one of them")
     if seed < 0:
         raise InvalidParameterError(f"seed: expected an integer of at least 0; received {seed!r}")
-    n = len(dataset_x)
+    n = len(x)
     n_validation, n_test = part_sizes(n, validation_fraction, 0.0 if x_test is not None else test_fraction)
     seeds = [int(state) for state in seed_sequence(seed, Purpose.PARTS).generate_state(2)]
     rest, test = _draw_part(np.arange(n), y, n_test, stratify, seeds[0])
     train, validation = _draw_part(rest, y, n_validation, stratify, seeds[1])
-    whole = len(train) == n  # all samples are training samples, so no copy is needed
+    all_train = len(train) == n  # then no copy is needed
     return Split(
-        x_train=dataset_x if whole else dataset_x[train],
-        y_train=y if whole else y[train],
-        x_validation=dataset_x[validation] if n_validation else None,
+        x_train=x if all_train else x[train],
+        y_train=y if all_train else y[train],
+        x_validation=x[validation] if n_validation else None,
         y_validation=y[validation] if n_validation else None,
-        x_test=dataset_x[test] if n_test else x_test,
+        x_test=x[test] if n_test else x_test,
         y_test=y[test] if n_test else y_test,
     )
 
@@ -129,7 +131,7 @@ def draw_rows(
     Raises
     ------
     ValueError
-        scikit-learn's, where the rows are too few.
+        There are too few rows. The message is scikit-learn's.
     """
     from sklearn.model_selection import train_test_split  # slow to import
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from xpnet.data.checks import check_data
 from xpnet.data.dataset import Dataset
-from xpnet.data.readers.common import Array, RawData, Reader, Request, join_names, read_error, reading
+from xpnet.data.readers.common import Array, RawData, Reader, ReadOptions, join_names, make_read_error, reading
 from xpnet.data.readers.csv import read_csv
 from xpnet.data.readers.idx import read_idx_folder
 from xpnet.data.readers.libsvm import read_libsvm
@@ -54,7 +54,7 @@ def read_dataset(path: str | Path, *, target: str | None = None) -> Dataset:
         The file is missing, damaged, or cannot be used for training. The message begins with its path.
     """
     path = Path(path)
-    data = _read(path, Request(training=True, target=target))
+    data = _read(path, ReadOptions(training=True, target=target))
     assert data.y is not None
     name = path.name if path.is_dir() else path.stem
     return Dataset(name or path.resolve().name, data.x, data.y, *data[2:])
@@ -94,26 +94,26 @@ def read_features(
     """
     path = Path(path)
     names = None if feature_names is None else tuple(feature_names)
-    data = _read(path, Request(training=False, target=target_name, feature_names=names, n_features=n_features))
+    data = _read(path, ReadOptions(training=False, target=target_name, feature_names=names, n_features=n_features))
     x, y = (data.x, data.y) if data.x_test is None else (data.x_test, data.y_test)
     wanted = n_features if names is None else len(names)
     if wanted is not None and x.shape[1] != wanted:
-        raise read_error(path, f"features: expected {wanted}, as in training; received {x.shape[1]}")
+        raise make_read_error(path, f"features: expected {wanted}, as in training; received {x.shape[1]}")
     return x, y
 
 
-def _read(path: Path, request: Request) -> RawData:
+def _read(path: Path, options: ReadOptions) -> RawData:
     with reading(path):
         folder, file, exists = path.is_dir(), path.is_file(), path.exists()
     reader = read_idx_folder if folder else _READERS.get(path.suffix.lower())
     if not exists:
-        raise read_error(path, "no such file or folder: expected a data file or a folder with IDX files")
+        raise make_read_error(path, "no such file or folder: expected a data file or a folder with IDX files")
     if reader is None or not (folder or file):
-        raise read_error(
+        raise make_read_error(
             path,
             f"unknown format: expected a folder with IDX files, or a file ending in {join_names(_READERS)}; rename it",
         )
-    data = reader(path, request)
+    data = reader(path, options)
     try:
         check_data(data.x, data.y, data.feature_names)
         if data.x_test is not None:
@@ -121,5 +121,5 @@ def _read(path: Path, request: Request) -> RawData:
             if data.x_test.shape[1] != data.x.shape[1]:
                 raise DataError(f"test part: expected {data.x.shape[1]} features; received {data.x_test.shape[1]}")
     except DataError as exc:
-        raise read_error(path, str(exc)) from exc
+        raise make_read_error(path, str(exc)) from exc
     return data

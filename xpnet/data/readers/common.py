@@ -1,4 +1,4 @@
-"""What all readers share: the request, the result, errors, limits on sizes, and the choice of columns."""
+"""What all readers share: the options of a read, the result, errors, limits on sizes, and the choice of columns."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ __all__ = [
     "Array",
     "Columns",
     "RawData",
+    "ReadOptions",
     "Readable",
-    "Request",
     "as_features",
     "check_array_bytes",
     "check_matrix_shape",
     "choose_columns",
     "join_names",
+    "make_read_error",
     "max_array_bytes",
     "read_bounded",
-    "read_error",
     "reading",
 ]
 
@@ -42,8 +42,8 @@ _TARGET_NAMES = ("target", "label", "class", "y")
 
 
 @dataclass(frozen=True)
-class Request:
-    """What a reader should return.
+class ReadOptions:
+    """What a reader reads from a file.
 
     Attributes
     ----------
@@ -82,12 +82,12 @@ class Columns(NamedTuple):
 
 
 class Readable(Protocol):
-    """A binary file, as far as `read_bounded` needs it."""
+    """Object with a `read` method, for `read_bounded`."""
 
     def read(self, size: int, /) -> bytes: ...  # noqa: D102
 
 
-def read_error(path: Path, message: str) -> DataError:
+def make_read_error(path: Path, message: str) -> DataError:
     """Return a `DataError` about a file, whose message is one line that begins with the path."""
     return DataError(f"{_one_line(str(path), 300)}: {_one_line(message, 1000)}")
 
@@ -102,9 +102,9 @@ def reading(
     ----------
     path : Path
     damage : tuple of exception types
-        What the reader of a format raises where the content of the file is damaged.
+        Exceptions that mean a damaged file.
     message : str
-        The message for these, with ``{}`` in place of the exception's own text.
+        The message for a damaged file; ``{}`` is replaced by the text of the exception.
 
     Raises
     ------
@@ -117,9 +117,9 @@ def reading(
         raise
     except damage as exc:
         reason = (str(exc).strip() or type(exc).__name__).partition("\n")[0]
-        raise read_error(path, message.format(reason)) from exc
+        raise make_read_error(path, message.format(reason)) from exc
     except OSError as exc:
-        raise read_error(path, f"cannot be read: {exc.strerror or exc}") from exc
+        raise make_read_error(path, f"cannot be read: {exc.strerror or exc}") from exc
 
 
 def read_bounded(file: Readable, size: int) -> bytearray:
@@ -150,7 +150,7 @@ def check_array_bytes(path: Path, size: int) -> None:
         The size exceeds `max_array_bytes`.
     """
     if size > (limit := max_array_bytes()):
-        raise read_error(
+        raise make_read_error(
             path,
             f"too large: expected at most {limit / 2**30:.3g} GiB of data; received {size / 2**30:.3g} GiB by its "
             "header; if this size is right, store the data uncompressed and read it in pieces (--memory-limit)",
@@ -167,7 +167,7 @@ def check_matrix_shape(path: Path, rows: int, columns: int) -> None:
     """
     size, limit = rows * columns * 8, max_array_bytes()
     if size > limit:
-        raise read_error(
+        raise make_read_error(
             path,
             f"too large: expected a matrix of at most {limit / 2**30:.3g} GiB; received {rows} rows of {columns} "
             f"features, {size / 2**30:.3g} GiB as float64; use fewer features or rows",
@@ -191,7 +191,7 @@ def join_names(names: Iterable[object], limit: int = 20) -> str:
     return ", ".join(texts[:limit]) + more
 
 
-def choose_columns(path: Path, names: Sequence[str], header: bool, request: Request) -> Columns:
+def choose_columns(path: Path, names: Sequence[str], header: bool, options: ReadOptions) -> Columns:
     """Choose the features and the target among the columns of a table.
 
     Without a header the columns are called 1, 2, ... and the features of a model are chosen by position.
@@ -203,65 +203,64 @@ def choose_columns(path: Path, names: Sequence[str], header: bool, request: Requ
     """
     duplicates = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
     if duplicates:
-        raise read_error(
+        raise make_read_error(
             path, f"duplicate columns: expected each name once; received {join_names(duplicates)} more than once"
         )
-    choose = _columns_for_training if request.training else _columns_by_name if header else _columns_by_position
-    chosen = choose(path, names, request)
+    choose = _columns_for_training if options.training else _columns_by_name if header else _columns_by_position
+    chosen = choose(path, names, options)
     if not chosen.features:
-        raise read_error(
+        raise make_read_error(
             path, f"no features: expected at least one column beside the target; received only {join_names(names)}"
         )
     return chosen
 
 
-def _columns_for_training(path: Path, names: Sequence[str], request: Request) -> Columns:
-    if request.target is None:
+def _columns_for_training(path: Path, names: Sequence[str], options: ReadOptions) -> Columns:
+    if options.target is None:
         lowered = [name.strip().lower() for name in names]
         target = next((lowered.index(name) for name in _TARGET_NAMES if name in lowered), None)
         wanted = f"a column called {', '.join(_TARGET_NAMES[:-1])} or {_TARGET_NAMES[-1]}"
     else:
-        target = names.index(request.target) if request.target in names else None
-        wanted = f"a column {request.target!r}"
+        target = names.index(options.target) if options.target in names else None
+        wanted = f"a column {options.target!r}"
     if target is None:
-        raise read_error(
+        raise make_read_error(
             path,
-            f"no target: expected {wanted}, separated by commas; received the columns {join_names(names)}; "
-            "name one of them as the target",
+            f"no target: expected {wanted}; received the columns {join_names(names)}; name one of them as the target",
         )
     return Columns([i for i in range(len(names)) if i != target], target)
 
 
-def _columns_by_name(path: Path, names: Sequence[str], request: Request) -> Columns:
+def _columns_by_name(path: Path, names: Sequence[str], options: ReadOptions) -> Columns:
     """Choose the model's columns by their names."""
-    target = names.index(request.target) if request.target is not None and request.target in names else None
-    if request.feature_names is None:
-        return _columns_by_position(path, names, request)
-    missing = [name for name in request.feature_names if name not in names]
-    known = set(request.feature_names) | {request.target}
+    target = names.index(options.target) if options.target is not None and options.target in names else None
+    if options.feature_names is None:
+        return _columns_by_position(path, names, options)
+    missing = [name for name in options.feature_names if name not in names]
+    known = set(options.feature_names) | {options.target}
     extra = [name for name in names if name not in known]
     if missing or extra:
         wrong = [
             f"{what} {join_names(columns)}" for what, columns in (("missing", missing), ("extra", extra)) if columns
         ]
-        raise read_error(
+        raise make_read_error(
             path,
-            f"columns: expected the model's features {join_names(request.feature_names)}; received a table with "
+            f"columns: expected the model's features {join_names(options.feature_names)}; received a table with "
             f"{' and '.join(wrong)}; rename, add or remove columns",
         )
     position = {name: i for i, name in enumerate(names)}
-    return Columns([position[name] for name in request.feature_names], target)
+    return Columns([position[name] for name in options.feature_names], target)
 
 
-def _columns_by_position(path: Path, names: Sequence[str], request: Request) -> Columns:
-    """Choose all columns as features, or all but the target if there is one column more than the model has features."""
-    wanted = len(request.feature_names) if request.feature_names is not None else request.n_features
-    target = names.index(request.target) if request.target is not None and request.target in names else None
+def _columns_by_position(path: Path, names: Sequence[str], options: ReadOptions) -> Columns:
+    """Choose all columns, or all except the target column if it is present."""
+    wanted = len(options.feature_names) if options.feature_names is not None else options.n_features
+    target = names.index(options.target) if options.target is not None and options.target in names else None
     if wanted is not None and len(names) == wanted:
         return Columns(list(range(wanted)), None)
     features = [i for i in range(len(names)) if i != target]
     if wanted is not None and len(features) != wanted:
-        raise read_error(
+        raise make_read_error(
             path, f"features: expected {wanted}, as in training; received {len(features)} columns: {join_names(names)}"
         )
     return Columns(features, target)
@@ -273,4 +272,4 @@ def _one_line(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
-Reader: TypeAlias = Callable[[Path, Request], RawData]
+Reader: TypeAlias = Callable[[Path, ReadOptions], RawData]

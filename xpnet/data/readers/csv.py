@@ -13,28 +13,29 @@ from typing import NoReturn
 
 import numpy as np
 
-from xpnet.data.readers.common import Array, RawData, Request, choose_columns, join_names, read_error, reading
+from xpnet.data.readers.common import Array, RawData, ReadOptions, choose_columns, join_names, make_read_error, reading
 
 __all__ = ["CsvColumns", "numbered_rows", "read_csv", "reading_text", "type_of"]
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
+_OTHER_SEPARATOR = re.compile(r"[;\t|]")
 
 
-def read_csv(path: Path, request: Request) -> RawData:
+def read_csv(path: Path, options: ReadOptions) -> RawData:
     """Read a comma-separated table in UTF-8; the first row is a header if any of its cells is not a number."""
     with reading_text(path), path.open(encoding="utf-8-sig", newline="") as file:
         rows = numbered_rows(path, file)
         line, first = next(rows, (0, []))
         if not first:
-            raise read_error(path, "empty file: expected rows of comma-separated values; received none")
-        columns = CsvColumns(path, first, request)
+            raise make_read_error(path, "empty file: expected rows of comma-separated values; received none")
+        columns = CsvColumns(path, first, options)
         if not columns.has_header:
             columns.add(line, first)
         for line, row in rows:
             columns.add(line, row)
         x = columns.features()
         if not len(x):
-            raise read_error(
+            raise make_read_error(
                 path, f"no samples: expected rows below the header; received only {join_names(columns.names)}"
             )
         y = None if columns.target_name is None else columns.targets()
@@ -55,7 +56,7 @@ class CsvColumns:
         For messages.
     first : list of str
         The cells of the first row.
-    request : Request
+    options : ReadOptions
 
     Attributes
     ----------
@@ -64,11 +65,17 @@ class CsvColumns:
     has_header : bool
     """
 
-    def __init__(self, path: Path, first: list[str], request: Request) -> None:
+    def __init__(self, path: Path, first: list[str], options: ReadOptions) -> None:
         self._path = path
         self.has_header = any(_number(cell) is None for cell in first)
         self.names = [cell.strip() for cell in first] if self.has_header else [str(i + 1) for i in range(len(first))]
-        self._columns = choose_columns(path, self.names, self.has_header, request)
+        if options.training and len(first) == 1 and _OTHER_SEPARATOR.search(first[0]):
+            raise make_read_error(
+                path,
+                f"one column: expected columns separated by commas; received the row {join_names(first)}; "
+                "replace the separators by commas",
+            )
+        self._columns = choose_columns(path, self.names, self.has_header, options)
         self.clear()
 
     def clear(self) -> None:
@@ -99,13 +106,15 @@ class CsvColumns:
             The row has another number of cells than the first one, or its target is empty.
         """
         if len(row) != len(self.names):
-            raise read_error(
+            raise make_read_error(
                 self._path, f"line {line}: uneven rows: expected {len(self.names)} cells; received {len(row)}"
             )
         if self._columns.target is None:
             return None
         if not (text := row[self._columns.target].strip()):
-            raise read_error(self._path, f"line {line}, column {self.target_name!r}: missing target: expected a value")
+            raise make_read_error(
+                self._path, f"line {line}, column {self.target_name!r}: missing target: expected a value"
+            )
         return text
 
     def add(self, line: int, row: list[str]) -> None:
@@ -155,7 +164,7 @@ class CsvColumns:
         y = np.array([_number(text) for text in self._texts], dtype=np.float64)
         if not np.isfinite(y).all():
             row = int(np.argmin(np.isfinite(y)))
-            raise read_error(
+            raise make_read_error(
                 self._path,
                 f"line {self._lines[row]}, column {self.target_name!r:.60}: expected a finite target; received "
                 f"{self._texts[row]!r:.60}; remove the line",
@@ -175,7 +184,7 @@ def numbered_rows(path: Path, lines: Iterable[str]) -> Iterator[tuple[int, list[
     def checked() -> Iterator[str]:
         for number, line in enumerate(lines, 1):
             if "\0" in line:
-                raise read_error(path, f"line {number}: expected text; received a NUL byte; is it a CSV file?")
+                raise make_read_error(path, f"line {number}: expected text; received a NUL byte; is it a CSV file?")
             yield line
 
     rows = csv.reader(checked(), strict=True, skipinitialspace=True)
@@ -184,7 +193,7 @@ def numbered_rows(path: Path, lines: Iterable[str]) -> Iterator[tuple[int, list[
             if row:
                 yield rows.line_num, row
     except csv.Error as exc:
-        raise read_error(path, f"line {rows.line_num}: expected comma-separated values; {exc}") from exc
+        raise make_read_error(path, f"line {rows.line_num}: expected comma-separated values; {exc}") from exc
 
 
 def type_of(text: str) -> str:
@@ -207,7 +216,7 @@ def _refuse(path: Path, line: int, cells: Sequence[tuple[str, str]]) -> NoReturn
     what, remedy = "a finite number", "remove the line or fill in the value"
     if cell.strip() and _is_text(cell):
         what, remedy = "a number, as a feature must be", "encode text as numbers or drop the column"
-    raise read_error(path, f"line {line}, column {name!r:.60}: expected {what}; received {cell!r:.60}; {remedy}")
+    raise make_read_error(path, f"line {line}, column {name!r:.60}: expected {what}; received {cell!r:.60}; {remedy}")
 
 
 def _is_text(cell: str) -> bool:

@@ -17,12 +17,12 @@ from xpnet.data.readers.common import (
     MAX_RATIO,
     Array,
     RawData,
-    Request,
+    ReadOptions,
     as_features,
     check_array_bytes,
     join_names,
+    make_read_error,
     read_bounded,
-    read_error,
     reading,
 )
 
@@ -42,27 +42,27 @@ def find_idx(folder: Path, name: str) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
-def read_idx_folder(folder: Path, request: Request) -> RawData:
+def read_idx_folder(folder: Path, options: ReadOptions) -> RawData:
     """Read the four files of a folder such as MNIST's.
 
     The t10k files may be absent. For a prediction they are enough, and labels are optional.
     """
     found = {name: find_idx(folder, name) for name in IDX_NAMES}
     if not any(found.values()):
-        raise read_error(
+        raise make_read_error(
             folder, f"no IDX files: expected {join_names(IDX_NAMES)} (plain or .gz); give the folder that holds them"
         )
-    train = _read_pair(folder, IDX_NAMES[:2], found, labels_needed=request.training)
-    test = _read_pair(folder, IDX_NAMES[2:], found, labels_needed=request.training)
+    train = _read_pair(folder, IDX_NAMES[:2], found, labels_needed=options.training)
+    test = _read_pair(folder, IDX_NAMES[2:], found, labels_needed=options.training)
     if train is None:
-        if request.training or test is None:
-            raise read_error(folder, f"no training part: expected {join_names(IDX_NAMES[:2])} (plain or .gz)")
+        if options.training or test is None:
+            raise make_read_error(folder, f"no training part: expected {join_names(IDX_NAMES[:2])} (plain or .gz)")
         return RawData(*test)
     x, y = train
     if test is None:
         return RawData(x, y)
     if test[0].shape[1:] != x.shape[1:]:
-        raise read_error(
+        raise make_read_error(
             folder, f"test images: expected {x.shape[1:]} pixels as in training; received {test[0].shape[1:]}"
         )
     return RawData(x, y, x_test=test[0], y_test=test[1])
@@ -77,21 +77,21 @@ def _read_pair(
         return None
     if images is None or (labels is None and labels_needed):
         missing, present = (names[0], labels) if images is None else (names[1], images)
-        raise read_error(
+        raise make_read_error(
             folder, f"missing file: expected {missing} (plain or .gz) beside {present.name if present else ''}"
         )
     x = read_idx(images)
     if x.ndim < 2:
-        raise read_error(images, f"expected images, an array of 2 or more dimensions; received shape {x.shape}")
+        raise make_read_error(images, f"expected images, an array of 2 or more dimensions; received shape {x.shape}")
     if math.prod(x.shape) == 0:
-        raise read_error(images, f"no samples: expected at least one image; received shape {x.shape}")
+        raise make_read_error(images, f"no samples: expected at least one image; received shape {x.shape}")
     if labels is None:
         return as_features(x), None
     y = read_idx(labels)
     if y.ndim != 1:
-        raise read_error(labels, f"expected labels, an array of one dimension; received shape {y.shape}")
+        raise make_read_error(labels, f"expected labels, an array of one dimension; received shape {y.shape}")
     if len(x) != len(y):
-        raise read_error(
+        raise make_read_error(
             labels,
             f"unequal lengths: expected {len(x)} labels, one for each image of {images.name}; received {len(y)}",
         )
@@ -134,14 +134,14 @@ def read_idx(path: Path) -> Array:
         The file is missing, truncated or oversized, its magic number is wrong, or its gzip data are damaged.
     """
     if not path.exists():
-        raise read_error(path, "no such file: expected an IDX file")
+        raise make_read_error(path, "no such file: expected an IDX file")
     with open_idx(path) as file:
         stored = path.stat().st_size
         dtype, shape = idx_header(path, file)
         size = math.prod(shape) * dtype.itemsize
         # Nothing is read if the file cannot hold the declared size, and never more than one byte beyond it.
         if size > stored * (MAX_RATIO if path.suffix == ".gz" else 1):
-            raise read_error(
+            raise make_read_error(
                 path, f"truncated: expected {size} bytes of data by its header; received a file of {stored} bytes"
             )
         check_array_bytes(path, size)
@@ -149,7 +149,7 @@ def read_idx(path: Path) -> Array:
     if len(data) != size:
         wrong = "truncated" if len(data) < size else "oversized"
         received = len(data) if len(data) < size else "more"
-        raise read_error(
+        raise make_read_error(
             path,
             f"{wrong}: expected {size} bytes of data by its header; received {received}; copy or download it again",
         )
@@ -167,15 +167,17 @@ def idx_header(path: Path, file: IO[bytes]) -> tuple[np.dtype[np.generic], tuple
     """
     magic = file.read(4)
     if len(magic) < 4:
-        raise read_error(path, f"truncated: expected a header of 4 bytes or more; received {len(magic)} bytes")
+        raise make_read_error(path, f"truncated: expected a header of 4 bytes or more; received {len(magic)} bytes")
     zeros, code, dimensions = struct.unpack(">HBB", magic)
     if zeros or code not in _DTYPES or not 1 <= dimensions <= _MAX_DIMENSIONS:
-        raise read_error(
+        raise make_read_error(
             path,
             f"wrong magic number: expected 00 00, a type of {', '.join(f'{c:02x}' for c in _DTYPES)}, "
             f"1 to {_MAX_DIMENSIONS} dimensions; received {magic.hex(' ')}; is it an IDX file?",
         )
     sizes = file.read(4 * dimensions)
     if len(sizes) < 4 * dimensions:
-        raise read_error(path, f"truncated: expected {dimensions} dimensions; the header ends after {len(sizes)} bytes")
+        raise make_read_error(
+            path, f"truncated: expected {dimensions} dimensions; the header ends after {len(sizes)} bytes"
+        )
     return np.dtype(_DTYPES[code]), struct.unpack(f">{dimensions}I", sizes)

@@ -17,12 +17,12 @@ from xpnet.data.readers.common import (
     MAX_RATIO,
     Array,
     RawData,
-    Request,
+    ReadOptions,
     as_features,
     check_array_bytes,
     join_names,
+    make_read_error,
     read_bounded,
-    read_error,
     reading,
 )
 
@@ -73,17 +73,17 @@ def reading_arrays(path: Path, what: str) -> AbstractContextManager[None]:
     return reading(path, _DAMAGE, f"broken: expected {what} ({{}}); save it again with numpy")
 
 
-def read_npz(path: Path, request: Request) -> RawData:
+def read_npz(path: Path, options: ReadOptions) -> RawData:
     """Read x (or X, x_train, X_train), y (or Y, y_train, Y_train, or the target's key), x_test and y_test."""
     with reading_arrays(path, "an .npz archive"), zipfile.ZipFile(path) as archive:
-        keys, members = choose_members(path, archive, request)
+        keys, members = choose_members(path, archive, options)
         x, y, x_test, y_test = (None if key is None else _read_member(path, archive, members[key]) for key in keys)
     test_features = None if x_test is None else as_features(x_test)
     return RawData(as_features(cast(Array, x)), y, None, keys[1], test_features, y_test)
 
 
 def choose_members(
-    path: Path, archive: zipfile.ZipFile, request: Request
+    path: Path, archive: zipfile.ZipFile, options: ReadOptions
 ) -> tuple[list[str | None], dict[str, zipfile.ZipInfo]]:
     """Return the keys of x, y, x_test and y_test, each None if it is absent, and the members of the archive by key.
 
@@ -95,27 +95,27 @@ def choose_members(
     members = {
         info.filename.removesuffix(".npy"): info for info in archive.infolist() if info.filename.endswith(".npy")
     }
-    target_keys = _TARGET_KEYS if request.target is None else (request.target,)
+    target_keys = _TARGET_KEYS if options.target is None else (options.target,)
     wanted = (_FEATURE_KEYS, target_keys, _TEST_FEATURE_KEYS, _TEST_TARGET_KEYS)
-    for keys, needed in ((_FEATURE_KEYS, True), (target_keys, request.training)):
+    for keys, needed in ((_FEATURE_KEYS, True), (target_keys, options.training)):
         if needed and not set(keys) & set(members):
-            raise read_error(
+            raise make_read_error(
                 path, f"missing array: expected a key of {join_names(keys)}; received the keys {join_names(members)}"
             )
     found = [next((key for key in keys if key in members), None) for keys in wanted]
-    if (found[2] is None) != (found[3] is None) and request.training:
-        raise read_error(path, "test part: expected both x_test and y_test; received only one of them")
+    if (found[2] is None) != (found[3] is None) and options.training:
+        raise make_read_error(path, "test part: expected both x_test and y_test; received only one of them")
     return found, members
 
 
-def read_npy(path: Path, request: Request) -> RawData:
+def read_npy(path: Path, options: ReadOptions) -> RawData:
     """Read features from one file and targets from a second one, see `target_path`."""
-    target = target_path(path, request)
+    target = target_path(path, options)
     x = as_features(_read_file(path))
     return RawData(x, None if target is None else _read_file(target), None, None if target is None else target.name)
 
 
-def target_path(path: Path, request: Request) -> Path | None:
+def target_path(path: Path, options: ReadOptions) -> Path | None:
     """Return the file of the targets that belongs to a file of features.
 
     It is the requested target, as a path from here or from the folder of `path`. By default it follows from the name
@@ -124,16 +124,16 @@ def target_path(path: Path, request: Request) -> Path | None:
     Raises
     ------
     DataError
-        The request is for training, and there is no such file.
+        The file is read for training, and there is no such file.
     """
     stem = _TARGET_FILES.get(path.stem)
     candidates = [] if stem is None else [path.with_name(f"{stem}.npy")]
-    if request.target is not None:
-        candidates = [Path(request.target), path.parent / request.target]
+    if options.target is not None:
+        candidates = [Path(options.target), path.parent / options.target]
     target = next((candidate for candidate in candidates if candidate.is_file()), None)
-    if target is None and request.training:
+    if target is None and options.training:
         wanted = candidates[-1] if candidates else "a file of targets"
-        raise read_error(path, f"no targets: expected {wanted}; give the .npy file of the targets as the target")
+        raise make_read_error(path, f"no targets: expected {wanted}; give the .npy file of the targets as the target")
     return target
 
 
@@ -145,11 +145,11 @@ def _read_file(path: Path) -> Array:
 def _read_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
     # NumPy writes no other method, and only for these is the ratio of compression bounded.
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise read_error(
+        raise make_read_error(
             path, f"array {info.filename!r}: expected it stored or deflated; received another compression method"
         )
     if info.file_size > path.stat().st_size * MAX_RATIO:
-        raise read_error(
+        raise make_read_error(
             path, f"array {info.filename!r}: it declares {info.file_size} bytes, more than the file can hold"
         )
     check_array_bytes(path, info.file_size)
@@ -192,17 +192,17 @@ def array_header(path: Path, file: IO[bytes], size: int) -> tuple[tuple[int, ...
         warnings.simplefilter("ignore")  # headers of Python 2 and odd literals are either read or refused
         version = np.lib.format.read_magic(file)
         if version not in readers:
-            raise read_error(path, f"expected .npy format 1.0 or 2.0; received {version[0]}.{version[1]}")
+            raise make_read_error(path, f"expected .npy format 1.0 or 2.0; received {version[0]}.{version[1]}")
         shape, fortran_order, dtype = readers[version](file)
     if dtype.kind not in "biufUS" or dtype.itemsize == 0 or shape == ():
-        raise read_error(
+        raise make_read_error(
             path,
             f"expected an array of numbers or text; received dtype {dtype}, shape {shape}; save it without objects",
         )
     declared = math.prod(shape) * dtype.itemsize
     held = size - file.tell()
     if declared != held or min(shape, default=0) < 0:
-        raise read_error(
+        raise make_read_error(
             path, f"truncated or oversized: expected {declared} bytes of data by the array's header; received {held}"
         )
     return shape, fortran_order, dtype
@@ -221,5 +221,5 @@ def as_text(path: Path, array: Array) -> Array:
         texts = [item.decode() if isinstance(item, bytes) else item for item in array.ravel().tolist()]
         "".join(texts).encode()
     except (ValueError, SystemError) as exc:
-        raise read_error(path, "text targets: expected valid Unicode; received other bytes") from exc
+        raise make_read_error(path, "text targets: expected valid Unicode; received other bytes") from exc
     return np.array(texts, dtype=str).reshape(array.shape)

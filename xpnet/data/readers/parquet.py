@@ -12,18 +12,18 @@ import numpy as np
 from xpnet.data.readers.common import (
     Array,
     RawData,
-    Request,
+    ReadOptions,
     check_matrix_shape,
     choose_columns,
     join_names,
-    read_error,
+    make_read_error,
     reading,
 )
 
 __all__ = ["arrow_data", "read_arrow", "read_parquet", "reading_arrow"]
 
 
-def read_parquet(path: Path, request: Request) -> RawData:
+def read_parquet(path: Path, options: ReadOptions) -> RawData:
     """Read a table of numbers; the target may be text."""
     with reading_arrow(path, "a Parquet file"):
         import pyarrow.parquet as pq
@@ -34,17 +34,17 @@ def read_parquet(path: Path, request: Request) -> RawData:
             uncompressed = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
             check_matrix_shape(path, uncompressed // 8, 1)
             table = file.read()
-        return arrow_data(path, table, request)
+        return arrow_data(path, table, options)
 
 
-def read_arrow(path: Path, request: Request) -> RawData:
+def read_arrow(path: Path, options: ReadOptions) -> RawData:
     """Read a table of numbers from Arrow's file format (Feather 2); the target may be text."""
     with reading_arrow(path, "an Arrow file"):
         import pyarrow as pa
 
         check_matrix_shape(path, path.stat().st_size // 8, 1)
         with pa.OSFile(str(path)) as file, pa.ipc.open_file(file) as reader:
-            return arrow_data(path, reader.read_all(), request)
+            return arrow_data(path, reader.read_all(), options)
 
 
 @contextmanager
@@ -53,13 +53,15 @@ def reading_arrow(path: Path, what: str) -> Iterator[None]:
     try:
         import pyarrow as pa
     except ImportError as exc:
-        raise read_error(path, "Parquet and Arrow need pyarrow, which is not installed: pip install pyarrow") from exc
+        raise make_read_error(
+            path, "Parquet and Arrow need pyarrow, which is not installed: pip install pyarrow"
+        ) from exc
     damage = (pa.ArrowException, OSError, ValueError, TypeError, KeyError, OverflowError, MemoryError)
     with reading(path, damage, f"broken: expected {what} ({{:.200}}); write it again"):
         yield
 
 
-def arrow_data(path: Path, table: Any, request: Request) -> RawData:
+def arrow_data(path: Path, table: Any, options: ReadOptions) -> RawData:
     """Return the features and targets of an Arrow table.
 
     Raises
@@ -69,8 +71,8 @@ def arrow_data(path: Path, table: Any, request: Request) -> RawData:
     """
     names = [str(name) for name in table.column_names]
     if not names or table.num_rows == 0:
-        raise read_error(path, f"no samples: expected rows; received none, only the columns {join_names(names)}")
-    features, target = choose_columns(path, names, True, request)
+        raise make_read_error(path, f"no samples: expected rows; received none, only the columns {join_names(names)}")
+    features, target = choose_columns(path, names, True, options)
     columns = [_numbers(path, names[i], table.column(i), "a feature must be") for i in features]
     dtype = np.float32 if all(column.dtype == np.float32 for column in columns) else np.float64
     x = np.empty((table.num_rows, len(columns)), dtype=dtype)
@@ -86,7 +88,7 @@ def _numbers(path: Path, name: str, column: Any, what: str) -> Array:
     types = pa.types
     kind = column.type
     if not (types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind) or types.is_decimal(kind)):
-        raise read_error(
+        raise make_read_error(
             path,
             f"column {name!r:.60}: expected numbers, as {what}; received type {kind}; encode it as numbers or drop it",
         )
@@ -110,4 +112,4 @@ def _targets(path: Path, name: str, column: Any) -> Array:
 def _check_nulls(path: Path, name: str, column: Any) -> None:
     if column.null_count:
         row = column.is_null().index(True).as_py() + 1
-        raise read_error(path, f"column {name!r:.60}, row {row}: expected a value; received null; fill it in")
+        raise make_read_error(path, f"column {name!r:.60}, row {row}: expected a value; received null; fill it in")

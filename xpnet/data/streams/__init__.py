@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from xpnet.data.readers.common import join_names, read_error
+from xpnet.data.readers.common import join_names, make_read_error
 from xpnet.data.readers.idx import IDX_NAMES, find_idx
 from xpnet.data.streams.csv import CsvSource
 from xpnet.data.streams.idx import open_idx_folder
@@ -35,8 +35,8 @@ def open_source(path: str | Path, *, target: str | None = None, buffer_bytes: in
     Parameters
     ----------
     path : str or Path
-        An uncompressed ``.npy``, ``.npz`` or folder of IDX files; a ``.csv``, ``.parquet`` or ``.arrow`` file; or a
-        folder with any number of files of one of these kinds except ``.npy``.
+        An uncompressed ``.npy``, ``.npz`` or folder of IDX files; a ``.csv``, ``.parquet``, ``.arrow`` or ``.feather``
+        file; or a folder with any number of files of one of these kinds except ``.npy``.
     target : str, optional
         As for `xpnet.data.readers.read_dataset`.
     buffer_bytes : int
@@ -60,12 +60,12 @@ def open_sources(path: str | Path, *, target: str | None = None) -> tuple[Source
     if path.is_dir():
         return _open_folder(path, target)
     if not path.is_file():
-        raise read_error(path, "no such file or folder: expected data to be read in pieces")
+        raise make_read_error(path, "no such file or folder: expected data to be read in pieces")
     suffix = path.suffix.lower()
     if suffix == ".npz":
         return open_npz(path, target)
     if suffix not in _OPENERS:
-        raise read_error(path, f"cannot be read in pieces: expected a file ending in .npz, {join_names(_OPENERS)}")
+        raise make_read_error(path, f"cannot be read in pieces: expected a file ending in .npz, {join_names(_OPENERS)}")
     return _OPENERS[suffix](path, target), None
 
 
@@ -81,16 +81,16 @@ def _open_folder(folder: Path, target: str | None) -> tuple[Source, Source | Non
     files = sorted(path for path in folder.iterdir() if path.suffix.lower() in known)
     kinds = sorted({path.suffix.lower() for path in files})
     if not kinds:
-        raise read_error(
+        raise make_read_error(
             folder,
             f"no IDX files: expected {join_names(IDX_NAMES)} (plain or .gz), or files of one kind among "
             f"{join_names(sorted(known))}; give the folder that holds them",
         )
     if len(kinds) > 1:
-        raise read_error(folder, f"files of several kinds: expected one of them; received {join_names(kinds)}")
+        raise make_read_error(folder, f"files of several kinds: expected one of them; received {join_names(kinds)}")
     opened = [open_sources(path, target=target) for path in files]
     if any(test is not None for _, test in opened):
-        raise read_error(folder, "test part: expected none in the files of a folder; received x_test and y_test")
+        raise make_read_error(folder, "test part: expected none in the files of a folder; received x_test and y_test")
     return Concatenated([source for source, _ in opened]), None
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from xpnet.data.readers.common import Array, Request, read_error
+from xpnet.data.readers.common import Array, ReadOptions, make_read_error
 from xpnet.data.readers.csv import CsvColumns, numbered_rows, reading_text, type_of
-from xpnet.data.streams.file_array import changed_file_error
+from xpnet.data.streams.file_array import make_changed_file_error
 from xpnet.data.streams.source import BLOCK_BYTES, Source
 
 __all__ = ["CsvSource"]
@@ -21,13 +21,13 @@ class CsvSource(Source):
     def __init__(self, path: Path, target: str | None) -> None:
         self._path, self._size = path, path.stat().st_size
         self._starts: list[tuple[int, int]] = []  # each block's first byte and line, counted from 0
-        request = Request(training=True, target=target)
+        options = ReadOptions(training=True, target=target)
         columns: CsvColumns | None = None
         types, sizes = set[str](), list[int]()
         start, line_before = 0, 0
         for line, row, end in self._rows(0, 0):
             if columns is None:
-                self._columns = columns = CsvColumns(path, row, request)
+                self._columns = columns = CsvColumns(path, row, options)
                 self.n_features, self.row_bytes = columns.n_features, 8 * columns.n_features
                 self.feature_names, self.target_name = columns.feature_names, columns.target_name
             if line_before or not columns.has_header:
@@ -38,7 +38,7 @@ class CsvSource(Source):
                 types.add(type_of(columns.target_text(line, row) or ""))
             start, line_before = end, line
         if not sizes:
-            raise read_error(path, "no samples: expected rows of comma-separated values; received none")
+            raise make_read_error(path, "no samples: expected rows of comma-separated values; received none")
         self.sizes, self._type = np.asarray(sizes, dtype=np.int64), max(types)
 
     def _rows(self, start: int, line: int) -> Iterator[tuple[int, list[str], int]]:
@@ -61,7 +61,7 @@ class CsvSource(Source):
 
         with reading_text(self._path), self._path.open("rb") as file:
             if (size := file.seek(0, 2)) != self._size:
-                raise changed_file_error(self._path, self._size, size)
+                raise make_changed_file_error(self._path, self._size, size)
             file.seek(start)
             for number, row in numbered_rows(self._path, decoded(file)):
                 yield line + number, row, end

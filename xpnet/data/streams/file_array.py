@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.data.readers.common import Array, read_error, reading
+from xpnet.data.readers.common import Array, make_read_error, reading
 from xpnet.data.readers.npy import as_text
 from xpnet.errors import DataError
 
-__all__ = ["CompressedArray", "FileArray", "changed_file_error"]
+__all__ = ["CompressedArray", "FileArray", "make_changed_file_error"]
 
 
 class FileArray:
@@ -49,7 +49,7 @@ class FileArray:
             while size == self._file_bytes and done < array.nbytes and (n := file.readinto(data[done:].data)):
                 done += n
         if size != self._file_bytes or done < array.nbytes:
-            raise changed_file_error(self.path, self._file_bytes, size)
+            raise make_changed_file_error(self.path, self._file_bytes, size)
         return as_text(self.path, array) if self.dtype.kind in "US" else array.astype(self.dtype, copy=False)
 
 
@@ -63,9 +63,9 @@ class CompressedArray:
         raise self._error
 
 
-def changed_file_error(path: Path, expected: int, received: int) -> DataError:
+def make_changed_file_error(path: Path, expected: int, received: int) -> DataError:
     """Return the error for a file whose size in bytes changed during a run."""
-    return read_error(
+    return make_read_error(
         path,
         f"changed while it was read: expected {expected} bytes, as at the start; received {received}; "
         "leave the data alone during a run",

@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 from typing import IO
 
-from xpnet.data.readers.common import Request, read_error
+from xpnet.data.readers.common import ReadOptions, make_read_error
 from xpnet.data.readers.npy import array_header, choose_members, reading_arrays, target_path
 from xpnet.data.streams.file_array import CompressedArray, FileArray
 from xpnet.data.streams.source import ArraySource, Source
@@ -17,7 +17,7 @@ __all__ = ["open_npy", "open_npz"]
 
 def open_npy(path: Path, target: str | None) -> Source:
     """Open a file of features and a file of targets, which is found as `read_npy` finds it."""
-    targets = target_path(path, Request(training=True, target=target))
+    targets = target_path(path, ReadOptions(training=True, target=target))
     assert targets is not None
     source = ArraySource(_open_file(path), _open_file(targets), str(path))
     source.target_name = targets.name
@@ -27,7 +27,7 @@ def open_npy(path: Path, target: str | None) -> Source:
 def open_npz(path: Path, target: str | None) -> tuple[Source, Source | None]:
     """Open the members x and y, and x_test and y_test as a test part, or None if they are absent."""
     with reading_arrays(path, "an .npz archive"), zipfile.ZipFile(path) as archive:
-        keys, members = choose_members(path, archive, Request(training=True, target=target))
+        keys, members = choose_members(path, archive, ReadOptions(training=True, target=target))
         x, y, x_test, y_test = (None if key is None else _open_member(path, archive, members[key]) for key in keys)
     source = ArraySource(x, y, str(path))
     source.target_name = keys[1]
@@ -46,7 +46,7 @@ def _open_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) ->
         return CompressedArray(
             shape,
             dtype,
-            read_error(
+            make_read_error(
                 path,
                 f"array {info.filename!r}: expected it stored, to be read in pieces; received it compressed; "
                 "save it with np.savez, or raise the memory limit",
@@ -56,11 +56,13 @@ def _open_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) ->
         raw.seek(info.header_offset)
         header = raw.read(30)
         if len(header) < 30 or header[:4] != b"PK\3\4":
-            raise read_error(path, f"array {info.filename!r}: expected a local header; received other bytes")
+            raise make_read_error(path, f"array {info.filename!r}: expected a local header; received other bytes")
         name_length, extra_length = struct.unpack("<HH", header[26:30])
     offset = info.header_offset + 30 + name_length + extra_length
     if offset + info.file_size > path.stat().st_size:
-        raise read_error(path, f"array {info.filename!r}: it declares {info.file_size} bytes, more than the file holds")
+        raise make_read_error(
+            path, f"array {info.filename!r}: it declares {info.file_size} bytes, more than the file holds"
+        )
     with archive.open(info) as file:
         return _open_array(path, file, info.file_size, offset, info.filename)
 
@@ -69,7 +71,7 @@ def _open_array(path: Path, file: IO[bytes], size: int, offset: int, name: str) 
     """Return the array whose header starts at `offset` of the file of that path, of `size` bytes with its header."""
     shape, fortran_order, dtype = array_header(path, file, size)
     if fortran_order and len(shape) > 1:
-        raise read_error(
+        raise make_read_error(
             path,
             f"{name}: expected an array stored row by row; received one stored column by column; save it with "
             "np.ascontiguousarray",

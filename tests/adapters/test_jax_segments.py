@@ -1,4 +1,4 @@
-"""Vectors in pieces: the same numbers as vectors, and no join within a compiled run of steps."""
+"""Vectors in segments: the same numbers as vectors, and no join within a compiled run of steps."""
 
 import numpy as np
 import pytest
@@ -11,15 +11,15 @@ from xpnet.nn.step import init_state, make_step
 jax = pytest.importorskip("jax")
 import jax.numpy as jnp  # noqa: E402
 
-from xpnet_backends.jax_pieces import XP, Pieces, like  # noqa: E402
+from xpnet_backends.jax_segments import XP, SegmentedVector, split_like  # noqa: E402
 
 A, B = np.arange(1.0, 4, dtype=np.float32), np.asarray([-5, 6], dtype=np.float32)
 WHOLE = np.concatenate([A, B])
 OTHER = np.asarray([2, 1, 4, 3, 5], dtype=np.float32)
 
 
-def pieces():
-    return Pieces([jnp.asarray(A), jnp.asarray(B)])
+def segments():
+    return SegmentedVector([jnp.asarray(A), jnp.asarray(B)])
 
 
 @pytest.mark.parametrize(
@@ -35,31 +35,31 @@ def pieces():
     ],
 )
 def test_an_elementwise_function_of_pieces_stays_in_pieces(function):
-    result = function(pieces(), jnp.asarray(OTHER))
-    assert isinstance(result, Pieces)
+    result = function(segments(), jnp.asarray(OTHER))
+    assert isinstance(result, SegmentedVector)
     assert result.sizes == (3, 2)
     np.testing.assert_allclose(result.joined(), function(jnp.asarray(WHOLE), jnp.asarray(OTHER)), rtol=1e-6)
 
 
 def test_sum_and_maximum_are_those_of_the_vector():
-    assert float(XP.sum(pieces())) == WHOLE.sum()
-    assert float(XP.max(pieces())) == WHOLE.max()
+    assert float(XP.sum(segments())) == WHOLE.sum()
+    assert float(XP.max(segments())) == WHOLE.max()
     assert float(XP.sum(jnp.asarray(WHOLE))) == WHOLE.sum()
 
 
 @pytest.mark.parametrize("key", [slice(0, 3), slice(3, 5), slice(None), slice(None, 3), slice(1, 4)])
 def test_a_slice_is_that_of_the_vector(key):
-    result = pieces()[key]
-    np.testing.assert_array_equal(result.joined() if isinstance(result, Pieces) else result, WHOLE[key])
+    result = segments()[key]
+    np.testing.assert_array_equal(result.joined() if isinstance(result, SegmentedVector) else result, WHOLE[key])
 
 
 def test_a_vector_is_cut_and_joined_as_another_one_is():
-    whole, cut = jnp.asarray(WHOLE), pieces()
-    assert like(whole, cut).sizes == (3, 2)
-    assert like(cut, cut) is cut
-    assert like(Pieces([whole]), cut).sizes == (3, 2)
-    np.testing.assert_array_equal(like(cut, whole), WHOLE)
-    assert like(whole, whole) is whole
+    whole, cut = jnp.asarray(WHOLE), segments()
+    assert split_like(whole, cut).sizes == (3, 2)
+    assert split_like(cut, cut) is cut
+    assert split_like(SegmentedVector([whole]), cut).sizes == (3, 2)
+    np.testing.assert_array_equal(split_like(cut, whole), WHOLE)
+    assert split_like(whole, whole) is whole
 
 
 def test_only_vectors_that_are_traced_stay_in_pieces():
@@ -67,7 +67,7 @@ def test_only_vectors_that_are_traced_stay_in_pieces():
     assert XP.concat([jnp.ones((1, 2)), jnp.ones((1, 2))], axis=1).shape == (1, 4)
     seen = []
     jax.jit(lambda a, b: seen.append(XP.concat([a, b])))(A, B)
-    assert isinstance(seen[0], Pieces)
+    assert isinstance(seen[0], SegmentedVector)
     assert seen[0].shape == WHOLE.shape
     assert seen[0].dtype == WHOLE.dtype
 
