@@ -17,7 +17,7 @@ import numpy as np
 from xpnet import get_backend
 from xpnet.bench.timing import interleave, seconds, spread
 from xpnet.bench.workloads import WORKLOADS, Workload, make_data
-from xpnet.nn.backprop import value_and_gradient
+from xpnet.nn.backprop import objective_and_gradient
 from xpnet.nn.optimizers import OPTIMIZERS, get_optimizer
 
 ROUNDS, LEAST = 15, 0.005
@@ -33,7 +33,7 @@ def parts(workload: Workload, device: str) -> Iterator[tuple[str, Callable[[], A
     row = backend.asarray(np.random.default_rng(0).permutation(len(work.x))[: workload.batch].astype(np.int32))
     batch = (xp.take(x, row, axis=0), xp.take(y, row, axis=0))
     yield "gather a batch", lambda: xp.take(x, row, axis=0)
-    f = network.functions[0]
+    f = network.activations[0]
     z = backend.asarray(np.random.default_rng(0).standard_normal((workload.batch, workload.sizes[1]), dtype=np.float32))
     slope = f.slope
     saved = f.function(xp, z, slope) if f.from_output else z
@@ -43,7 +43,7 @@ def parts(workload: Workload, device: str) -> Iterator[tuple[str, Callable[[], A
     yield "copy", copy
     yield "copy, activation", lambda: f.function(xp, copy(), slope)
     yield "copy, its backward", lambda: f.backward(xp, copy(), saved, slope)
-    yield "value and gradient", lambda: value_and_gradient(network, xp, params, batch)[1]
+    yield "value and gradient", lambda: objective_and_gradient(network, xp, params, batch)[1]
     for name in OPTIMIZERS:
         yield f"update, {name}", _update(backend, name, params, network.n_weights)
 

@@ -135,7 +135,7 @@ def test_adapters_know_three_modules_of_the_core(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["activations", "backprop", "counter_rng", "elementwise", "losses", "network", "optimizers"]
+    "name", ["activations", "backprop", "counter_rng", "dropout", "elementwise", "losses", "network", "optimizers"]
 )
 def test_the_mathematics_knows_the_standard_only(name: str) -> None:
     """NumPy is for the host: shapes, drawing, reading files; here even that is not needed."""

@@ -13,7 +13,7 @@ from tests.command_line import refused, train
 from tests.runs import fashion_mnist_folder, job_of, trained_score
 from xpnet.backend import PRECISIONS, Backend, get_backend
 from xpnet.errors import BackendNotInstalledError, DeviceUnavailableError, InvalidParameterError, UnknownNameError
-from xpnet.nn.backprop import value_and_gradient
+from xpnet.nn.backprop import objective_and_gradient
 from xpnet.nn.network import Network
 from xpnet.training.trainer import Trainer
 
@@ -92,12 +92,12 @@ def test_all_products_of_a_step_are_rounded_and_nothing_else(device: str, precis
 
     y = np.arange(16, dtype=np.int32) % 3
     vector = network.init(0).vector
-    _, expected = value_and_gradient(network, Spy(), vector, (A.astype(np.float64), y))
+    _, expected = objective_and_gradient(network, Spy(), vector, (A.astype(np.float64), y))
     assert len(products) == 3 + 3 + 2  # forward, gradients of the weights, and of all inputs but the first
     with backend.scope("float32"):
         params = network.init(0, backend, "float32").vector
         batch = backend.asarray(A), backend.asarray(y)
-        _, gradient = value_and_gradient(network, backend.xp, params, batch)
+        _, gradient = objective_and_gradient(network, backend.xp, params, batch)
         found = backend.to_numpy(gradient)
     allowed = {"float32": 1e-5, "tf32": 2e-3, "bf16": 1e-2}[precision] * np.abs(expected).max()
     np.testing.assert_allclose(found, expected, atol=allowed)

@@ -11,7 +11,7 @@ from scipy import special
 
 from xpnet.errors import InvalidParameterError, UnknownNameError
 from xpnet.nn.activations import ACTIVATIONS, get_activation
-from xpnet.nn.backprop import value_and_gradient
+from xpnet.nn.backprop import objective_and_gradient
 from xpnet.nn.network import Network
 
 SQRT_2_OVER_PI = np.sqrt(2 / np.pi)
@@ -166,7 +166,7 @@ def test_the_two_forms_of_gelu_are_different_functions() -> None:
 def test_prelu_learns_its_slope(x: float, slope_gradient: float, xp: Any, put: Any, close: Any) -> None:
     network = Network([1, 1], output="prelu", loss="squared_error")
     batch = put([[x]]), put([[1.5]])
-    _, gradient = value_and_gradient(network, xp, put([1.0, 0.0, 0.25]), batch)
+    _, gradient = objective_and_gradient(network, xp, put([1.0, 0.0, 0.25]), batch)
     close(gradient[2:], [slope_gradient])
 
 
@@ -181,7 +181,7 @@ def test_rrelu_draws_its_slopes_in_training_only(
 
     def slopes(counter: int | None) -> np.ndarray:
         key = None if counter is None else put([7, counter])
-        _, gradient = value_and_gradient(network, xp, vector, batch, key)
+        _, gradient = objective_and_gradient(network, xp, vector, batch, key)
         return np.sqrt(backend.to_numpy(gradient)[:units])
 
     drawn = slopes(0)

@@ -1,4 +1,4 @@
-"""The counter-based generator: the same bits everywhere, uniform, independent; and the dropout made of it."""
+"""The counter-based generator: the same bits everywhere, uniform, independent."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from xpnet.nn.backprop import value_and_gradient
 from xpnet.nn.counter_rng import advance, uniform_bits, uniform_floats
-from xpnet.nn.network import Network
 
 WORD = 1 << 32
 
@@ -106,55 +104,3 @@ def test_successive_counters_at_one_position_are_uniform() -> None:
     u = np.asarray([uniform_floats(np, _draw(9, counter, n=1), np.float64)[0] for counter in range(5000)])
     assert stats.kstest(u, "uniform").pvalue > 1e-3
     assert abs(np.corrcoef(u[1:], u[:-1])[0, 1]) < 4 / np.sqrt(u.size)
-
-
-# Dropout, seen from outside: with hidden outputs of 1, the gradient of an outgoing weight is its unit's mask times
-# the output's delta, which is the gradient of the output's bias.
-
-UNITS, BATCH = 500, 20
-
-
-def _mask(xp: Any, put: Any, backend: Any, dropout: float, counter: int = 0, units: int = UNITS) -> np.ndarray:
-    network = Network([1, units, 1], "identity", loss="squared_error", dropout=dropout)
-    vector = put([1.0] * units + [1.0] * units + [0.0] * (units + 1))
-    _, gradient = value_and_gradient(network, xp, vector, (put([[1.0]]), put([[0.25]])), put([3, counter]))
-    host = backend.to_numpy(gradient)
-    return host[units : 2 * units] / host[-1]
-
-
-@pytest.mark.parametrize("dropout", [0.1, 0.5, 0.9])
-def test_dropout_keeps_its_share_and_scales_it_up(dropout: float, xp: Any, put: Any, backend: Any) -> None:
-    keep = 1 - dropout
-    masks = np.concatenate([_mask(xp, put, backend, dropout, counter) for counter in range(10)])
-    kept = masks > 0
-    np.testing.assert_allclose(masks[kept], 1 / keep, rtol=1e-4)
-    assert kept.mean() == pytest.approx(keep, abs=4 * np.sqrt(keep * dropout / masks.size))
-    # Exactly these: the words below keep * 2^32, counted from the lowest.
-    words = np.concatenate([_expected(3, counter, 0, UNITS) for counter in range(10)])
-    np.testing.assert_array_equal(kept, words + 2.0**31 < keep * 2.0**32)
-
-
-def test_each_step_drops_others(xp: Any, put: Any, backend: Any) -> None:
-    first, again, second = (_mask(xp, put, backend, 0.5, counter) > 0 for counter in (0, 0, 1))
-    np.testing.assert_array_equal(first, again)
-    assert 0.4 < np.mean(first == second) < 0.6
-
-
-@pytest.mark.parametrize("dropout", [0.0, 0.5])
-def test_without_a_key_nothing_is_dropped(dropout: float) -> None:
-    network = Network([1, 3, 1], "identity", loss="squared_error", dropout=dropout)
-    vector = np.asarray([1.0] * 6 + [0.0] * 4)
-    batch = np.asarray([[1.0]]), np.asarray([[0.0]])
-    value, _ = value_and_gradient(network, np, vector, batch, None)
-    assert value == 0.5 * 3**2
-    assert (
-        network.predict(network.pack([(vector[None, :3], vector[6:9]), (vector[3:6, None], vector[9:])]), batch[0]) == 3
-    )
-
-
-def test_layers_drop_independently() -> None:
-    network = Network([1, UNITS, UNITS, 1], "identity", loss="squared_error", dropout=0.5)
-    assert network.keep_probabilities == (0.5, 0.5, 1.0)
-    # The masks of the two layers come from streams of their own.
-    first, second = (uniform_bits(np, np.asarray([3, 0], dtype=np.int32), 2 * i, (UNITS,)) < 0 for i in range(2))
-    assert 0.4 < np.mean(first == second) < 0.6

@@ -11,8 +11,8 @@ from scipy import special
 
 from xpnet.errors import UnknownNameError
 from xpnet.nn.losses import (
+    BINARY,
     COUNTS,
-    LABELS,
     LOSSES,
     OUTPUTS,
     PROBABILITIES,
@@ -29,7 +29,7 @@ Z = _rng.standard_normal((N, K)).astype("float32").astype("float64") * 2
 CLASSES = np.asarray([0, 2, 1, 1, 0, 2])
 TARGETS = {
     PROBABILITIES: np.eye(K)[CLASSES],
-    LABELS: np.asarray(_rng.integers(0, 2, (N, K)), dtype="float64"),
+    BINARY: np.asarray(_rng.integers(0, 2, (N, K)), dtype="float64"),
     COUNTS: np.asarray(_rng.poisson(2.0, (N, K)), dtype="float64"),
     VALUES: _rng.standard_normal((N, K)).astype("float32").astype("float64"),
 }
@@ -206,7 +206,7 @@ def test_one_output_of_binary_cross_entropy_takes_indices_or_numbers(put: Any, c
 
 
 def test_several_labels_a_sample(put: Any, close: Any) -> None:
-    t = TARGETS[LABELS]
+    t = TARGETS[BINARY]
     assert (t.sum(axis=1) != 1).any()
     for targets in (t, t.astype(int)):
         loss, gradient = _objective(put, targets, loss="binary_cross_entropy")

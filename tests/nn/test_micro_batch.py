@@ -15,7 +15,7 @@ from tests.command_line import refused
 from tests.conftest import tolerance
 from xpnet.backend import get_backend
 from xpnet.errors import InvalidParameterError, OutOfMemoryError
-from xpnet.nn.backprop import value_and_gradient
+from xpnet.nn.backprop import objective_and_gradient
 from xpnet.nn.network import Network
 from xpnet.training.callbacks import Callback
 from xpnet.training.trainer import Trainer
@@ -52,8 +52,8 @@ def test_gradients_of_micro_batches_sum_to_the_whole(
     key = np.asarray([12345, 3], dtype=np.int32)
     for weight in ((), (WEIGHT,), (np.zeros(N),)):
         batch = (X, TARGETS[loss], *weight)
-        value, gradient = value_and_gradient(network, np, vector, batch, key)
-        got = value_and_gradient(network, np, vector, batch, key, micro_batch)
+        value, gradient = objective_and_gradient(network, np, vector, batch, key)
+        got = objective_and_gradient(network, np, vector, batch, key, micro_batch)
         np.testing.assert_allclose(got[0], value, rtol=1e-13)
         np.testing.assert_allclose(got[1], gradient, rtol=1e-12, atol=1e-14)
 

@@ -17,7 +17,7 @@ from sklearn.neural_network import MLPClassifier
 from xpnet.errors import InvalidParameterError, UnknownNameError
 from xpnet.model.model import Model
 from xpnet.model.model_file import load_model, save_model
-from xpnet.nn.backprop import value_and_gradient
+from xpnet.nn.backprop import objective_and_gradient
 from xpnet.nn.counter_rng import uniform_bits, uniform_floats
 from xpnet.nn.network import Network, Parameters
 
@@ -84,7 +84,7 @@ def test_each_layer_has_its_own_activation(put: Any, close: Any, backend: Any) -
     (W1, b1), (W2, b2), (W3, b3) = ([backend.to_numpy(array).astype("float64") for array in pair] for pair in layers)
     z2 = np.tanh(X @ W1 + b1) @ W2 + b2
     close(network.predict(layers, put(X)), special.expit(z2 * special.expit(z2) @ W3 + b3), terms=10)
-    assert network.names == ("tanh", "silu", "sigmoid")
+    assert network.activation_names == ("tanh", "silu", "sigmoid")
 
 
 def _torch_gradient(
@@ -153,7 +153,7 @@ def test_a_deep_mixed_network_with_every_regularisation_agrees_with_autograd(
     vector = np.random.default_rng(1).standard_normal(network.n_parameters).astype("float32").astype("float64") * 0.5
     expected = _torch_gradient(network, vector, weight, None if key is None else np.asarray(key, dtype=np.int32))
     batch = (put(X), put(Y)) if weight is None else (put(X), put(Y), put(weight))
-    value, gradient = value_and_gradient(network, xp, put(vector), batch, None if key is None else put(key))
+    value, gradient = objective_and_gradient(network, xp, put(vector), batch, None if key is None else put(key))
     close(value, expected[0], terms=20)
     close(gradient, expected[1], terms=20)
 
@@ -269,8 +269,8 @@ def test_nothing_is_written(loss: str) -> None:
     for array in (vector, x, y, weight, key):
         array.flags.writeable = False
     network.loss_and_grads(Parameters(vector, network), x, y, weight)
-    value_and_gradient(network, np, vector, (x, y, weight), key)
-    value_and_gradient(network, np, vector, (x, Y, weight), key)
+    objective_and_gradient(network, np, vector, (x, y, weight), key)
+    objective_and_gradient(network, np, vector, (x, Y, weight), key)
     network.predict(Parameters(vector, network), x)
 
 

@@ -40,7 +40,7 @@ def make_network(
     if classes is None:
         n_out = n_outputs
     else:
-        n_out = 1 if len(classes) == 2 and get_loss(loss).targets.are_labels else len(classes)
+        n_out = 1 if len(classes) == 2 and get_loss(loss).targets.are_binary else len(classes)
     return loss, Network(
         (n_features, *_hidden(options.hidden), n_out),
         activation=options.activation[0] if len(options.activation) == 1 else options.activation,

@@ -236,7 +236,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                 "warm_start can only be used where `y` has the same classes as in the previous call to fit. "
                 f"Previously got {self.classes_}, `y` has {unique_labels(y)}"
             )
-        two = len(self.classes_) <= 2 and get_loss(self._loss()).targets.are_labels
+        two = len(self.classes_) <= 2 and get_loss(self._loss()).targets.are_binary
         self.n_outputs_ = 1 if two and not self._multilabel else len(self.classes_)
 
     def _encode(self, y: Any) -> np.ndarray:

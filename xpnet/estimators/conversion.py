@@ -66,7 +66,7 @@ def to_sklearn(estimator: Any) -> Any:
         scikit-learn does not have the activation or the output.
     """
     network = estimator.network_
-    activations = sorted({scikit_learns_name(name) for name in network.names[:-1]}) or ["identity"]
+    activations = sorted({scikit_learns_name(name) for name in network.activation_names[:-1]}) or ["identity"]
     if len(activations) > 1 or activations[0] not in _ACTIVATIONS:
         raise InvalidParameterError(
             f"to_sklearn: expected one activation for all hidden layers, one of {', '.join(_ACTIVATIONS)}; "
@@ -135,7 +135,7 @@ def from_model(cls: type, model: Model) -> Any:
     classifies = cls.__name__ == "MLPClassifier"
     if classifies != (model.task != "regression"):
         raise InvalidParameterError(f"from_model: expected a model for {cls.__name__}; received a {model.task}.")
-    if model.target_scaler is not None and network.functions[-1] != IDENTITY:
+    if model.target_scaler is not None and network.activations[-1] != IDENTITY:
         raise InvalidParameterError(
             f"from_model: expected the output identity where targets are scaled; received {network.output!r}."
         )

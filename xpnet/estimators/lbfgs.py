@@ -16,7 +16,7 @@ from xpnet.backend import Backend
 from xpnet.errors import InvalidParameterError
 from xpnet.estimators.fitting import NOT_FINITE, Fit
 from xpnet.estimators.monitoring import Verbose
-from xpnet.nn.backprop import penalty, value_and_gradient
+from xpnet.nn.backprop import objective_and_gradient, penalty
 from xpnet.nn.network import Network, Parameters
 from xpnet.training.callback_list import CallbackList
 from xpnet.training.callbacks import Interrupt, StopTraining
@@ -112,7 +112,7 @@ def objective(
         value, gradient = penalty(network, xp, params)
         for rows in chunks(network, n_samples):
             batch = (samples.x[rows, :], *(array[rows, ...] for array in samples.arrays[1:]))
-            more_value, more_gradient = value_and_gradient(summed, xp, params, batch)
+            more_value, more_gradient = objective_and_gradient(summed, xp, params, batch)
             value, gradient = value + more_value, gradient + more_gradient
         return float(backend.to_numpy(value)) / weight, backend.to_numpy(gradient).astype(np.float64) / weight
 

@@ -105,7 +105,7 @@ def _model(specification: dict[str, Any], tensors: dict[str, np.ndarray]) -> Mod
 
 def _vector(network: Network, tensors: dict[str, np.ndarray]) -> np.ndarray:
     names = [f"layers.{i}.{part}" for part in ("weight", "bias") for i in range(network.n_layers)]
-    names += [f"layers.{i}.slope" for i, f in enumerate(network.functions) if f.learned]
+    names += [f"layers.{i}.slope" for i, activation in enumerate(network.activations) if activation.learned]
     pieces = [tensors[name] for name in names]
     for name, piece, shape in zip(names, pieces, network.shapes, strict=True):
         if piece.shape != shape or piece.dtype not in (np.float32, np.float64) or piece.dtype != pieces[0].dtype:

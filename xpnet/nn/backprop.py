@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING
 
 from xpnet.backend.array import Array, Namespace
 from xpnet.nn.activations import Activation, Slope
-from xpnet.nn.counter_rng import uniform_bits, uniform_floats
+from xpnet.nn.dropout import dropout_mask, random_slope
 from xpnet.nn.parameters import Parameters
 
 if TYPE_CHECKING:
     from xpnet.nn.network import Network
 
-__all__ = ["dense", "dense_backward", "penalty", "value_and_gradient"]
+__all__ = ["dense", "dense_backward", "objective_and_gradient", "penalty"]
 
 
-def dense(xp: Namespace, f: Activation, a: Array, W: Array, b: Array, slope: Slope) -> tuple[Array, Array]:
-    """Return a layer's output, ``f(a W + b)``.
+def dense(xp: Namespace, activation: Activation, a: Array, W: Array, b: Array, slope: Slope) -> tuple[Array, Array]:
+    """Return a layer's output, ``f(a W + b)`` with the activation f.
 
     Parameters
     ----------
@@ -39,16 +39,16 @@ def dense(xp: Namespace, f: Activation, a: Array, W: Array, b: Array, slope: Slo
     Returns
     -------
     saved, out : (batch, n_out)
-        The input or the output of `f`, whichever its backward pass needs, and the output.
+        The input or the output of the activation, whichever its backward pass needs, and the output.
     """
     z = xp.matmul(a, W)
     z += b
-    out = f.function(xp, z, slope)
-    return (out if f.from_output else z), out
+    out = activation.function(xp, z, slope)
+    return (out if activation.from_output else z), out
 
 
 def dense_backward(
-    xp: Namespace, f: Activation, a: Array, saved: Array, slope: Slope, grad: Array
+    xp: Namespace, activation: Activation, a: Array, saved: Array, slope: Slope, grad: Array
 ) -> tuple[Array, Array, Array]:
     """Return a layer's gradients from the gradient with respect to its output, `grad`, (batch, n_out).
 
@@ -59,11 +59,11 @@ def dense_backward(
     grad_W : (n_in, n_out)
     grad_b : (n_out,)
     """
-    delta = f.backward(xp, grad, saved, slope)
+    delta = activation.backward(xp, grad, saved, slope)
     return delta, xp.matmul(a.T, delta), xp.sum(delta, axis=0)
 
 
-def value_and_gradient(
+def objective_and_gradient(
     network: Network,
     xp: Namespace,
     vector: Array,
@@ -80,8 +80,8 @@ def value_and_gradient(
     key : (2,) int32 or None
         Seed and counter for dropout and random slopes; None leaves both out.
     micro_batch : int, optional
-        Samples that are processed at once. The gradients of the pieces are summed; each uses the divisor of the whole
-        batch and the dropout masks of its own samples, so the result is that of the whole batch up to rounding.
+        Samples that are processed at once. The gradients of the micro-batches are summed. Each uses the divisor of the
+        whole batch and the dropout masks of its own samples, so the result is that of the whole batch up to rounding.
 
     Returns
     -------
@@ -90,17 +90,17 @@ def value_and_gradient(
     """
     n = batch[0].shape[0]
     size = min(micro_batch or n, n)
-    share = _reciprocal(xp, xp.sum(batch[2])) if len(batch) > 2 else 1 / n
-    value, gradient = _backpropagate(network, xp, vector, batch, key, slice(0, size), share)
+    scale = _reciprocal(xp, xp.sum(batch[2])) if len(batch) > 2 else 1 / n
+    value, gradient = _backpropagate(network, xp, vector, batch, key, slice(0, size), scale)
     for first in range(size, n, size):
         rows = slice(first, min(first + size, n))
-        more_value, more_gradient = _backpropagate(network, xp, vector, batch, key, rows, share)
+        more_value, more_gradient = _backpropagate(network, xp, vector, batch, key, rows, scale)
         value, gradient = value + more_value, gradient + more_gradient
     if not (network.l2 or network.l1):
         return value, gradient
     penalty_value, penalty_gradient = penalty(network, xp, vector)
     if network.penalty_reduction == "mean":
-        penalty_value, penalty_gradient = penalty_value * share, penalty_gradient * share
+        penalty_value, penalty_gradient = penalty_value * scale, penalty_gradient * scale
     return value + penalty_value, gradient + penalty_gradient
 
 
@@ -118,49 +118,54 @@ def _backpropagate(
     batch: tuple[Array, ...],
     key: Array | None,
     rows: slice,
-    share: Array | float,
+    scale: Array | float,
 ) -> tuple[Array, Array]:
     """Return what some rows of a batch add to the objective and to its gradient, without the penalties.
 
     Parameters
     ----------
-    share : scalar array or float
-        Factor of a sample in the mean over the batch.
+    scale : scalar array or float
+        1 / batch size (or 1 / sum of sample weights).
     """
     if rows.stop - rows.start < batch[0].shape[0]:
         batch = tuple(array[rows, ...] for array in batch)
-    x, y, *weight = batch
+    x, y, *sample_weight = batch
     params = Parameters(vector, network)
 
-    # Forward: keep of each layer its input and what its backward pass needs.
+    # Forward: store each layer's input and what its backward pass needs.
     a = x
     layers = []
-    for i, ((W, b), f) in enumerate(zip(params, network.functions, strict=True)):
-        slope = _slope(network, xp, params, i, rows, key)
-        saved, out = dense(xp, f, a, W, b, slope)
-        mask = _dropout_mask(network, xp, i, out, rows, key)
+    for i, ((W, b), activation) in enumerate(zip(params, network.activations, strict=True)):
+        shape = (rows.stop - rows.start, network.layer_sizes[i + 1])
+        slope: Slope = activation.slope if params.slopes[i] is None else params.slopes[i]
+        if key is not None and activation.slope_range is not None:
+            slope = random_slope(xp, key, i, activation.slope_range, shape, vector.dtype, rows.start)
+        saved, out = dense(xp, activation, a, W, b, slope)
+        mask = None
+        if key is not None and (keep := network.keep_probabilities[i]) < 1:
+            mask = dropout_mask(xp, key, i, keep, shape, vector.dtype, rows.start)
         layers.append((a, saved, slope, mask))
         a = out if mask is None else out * mask
 
     value, grad = network.loss_function.value_and_gradient(xp, a, network.targets(xp, y, vector.dtype))
-    if weight:
-        value = value * weight[0]
-        grad = grad * weight[0][:, None]
+    if sample_weight:
+        value = value * sample_weight[0]
+        grad = grad * sample_weight[0][:, None]
     value = xp.sum(value)
     if network.reduction == "mean":
-        value = value * share
-        grad = grad * share
+        value = value * scale
+        grad = grad * scale
 
     # Backward.
     grads_W, grads_b, grads_slope = [], [], []
     for i in reversed(range(network.n_layers)):
         a, saved, slope, mask = layers[i]
-        f, W = network.functions[i], params[i][0]
+        activation, W = network.activations[i], params[i][0]
         if mask is not None:
             grad = grad * mask
-        if f.slope_gradient is not None:
-            grads_slope.append(f.slope_gradient(xp, grad, saved))
-        delta, grad_W, grad_b = dense_backward(xp, f, a, saved, slope, grad)
+        if activation.slope_gradient is not None:
+            grads_slope.append(activation.slope_gradient(xp, grad, saved))
+        delta, grad_W, grad_b = dense_backward(xp, activation, a, saved, slope, grad)
         grads_W.append(grad_W)
         grads_b.append(grad_b)
         if i:
@@ -168,29 +173,6 @@ def _backpropagate(
 
     flat = [xp.reshape(grad_W, (-1,)) for grad_W in reversed(grads_W)]
     return value, xp.concat([*flat, *reversed(grads_b), *reversed(grads_slope)])
-
-
-def _slope(network: Network, xp: Namespace, params: Parameters, i: int, rows: slice, key: Array | None) -> Slope:
-    """Return the slope of a layer's activation: fixed, learned, or drawn for each element."""
-    f = network.functions[i]
-    if f.slope_range is None or key is None:
-        return f.slope if params.slopes[i] is None else params.slopes[i]
-    lower, upper = f.slope_range
-    units = network.layer_sizes[i + 1]
-    bits = uniform_bits(xp, key, 2 * i + 1, (rows.stop - rows.start, units), rows.start * units)
-    return lower + (upper - lower) * uniform_floats(xp, bits, params.vector.dtype)
-
-
-def _dropout_mask(network: Network, xp: Namespace, i: int, out: Array, rows: slice, key: Array | None) -> Array | None:
-    """Return 0 for a dropped unit and ``1 / keep`` for any other (inverted dropout).
-
-    Srivastava et al. (2014), JMLR 15, 1929-1958.
-    """
-    keep = network.keep_probabilities[i]
-    if keep == 1 or key is None:
-        return None
-    bits = uniform_bits(xp, key, 2 * i, tuple(out.shape), rows.start * out.shape[1])
-    return xp.astype(bits < min(round(keep * 2**32), 2**32 - 1) - 2**31, out.dtype) * (1 / keep)
 
 
 def _reciprocal(xp: Namespace, total: Array) -> Array:

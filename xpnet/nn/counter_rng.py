@@ -1,8 +1,11 @@
 """A counter-based random generator in int32 arithmetic: the same bits on every backend and device.
 
-The stream is a hash of (seed, counter, position), so it needs no state but the counter, and a counter in an array
-lets a compiled or captured step draw anew each time. PyTorch has hardly any uint32 arithmetic and JAX no int64 by
-default; hence int32, and right shifts made logical by a mask.
+`xpnet.nn.dropout` draws dropout masks and random slopes from it. The seed and the counter are the `key` of
+`xpnet.nn.step.StepState`; each step advances the counter.
+
+A random stream is a hash of (seed, counter, stream, position), so its only state is the counter. The counter is an
+array, so a compiled or captured step draws new numbers each time. PyTorch has hardly any uint32 arithmetic and JAX no
+int64 by default. Hence int32, with right shifts made logical by a mask.
 """
 
 from __future__ import annotations
@@ -35,18 +38,18 @@ def advance(xp: Namespace, key: Array) -> Array:
 
 
 def uniform_bits(xp: Namespace, key: Array, stream: int, shape: tuple[int, ...], start: int = 0) -> Array:
-    """Uniform int32 over the type's whole range.
+    """Return uniform int32 numbers over the type's whole range.
 
     Parameters
     ----------
     key : (2,) int32
-        Seed and counter; the counter is to be raised after each step.
+        Seed and counter; see `advance`.
     stream : int
-        Tells draws of one step apart, e.g. the number of the layer.
+        Number of the random stream within a step; each use has its own.
     shape : tuple of int
         Shape of the result.
     start : int
-        Place of its first number in the draw, by which a part of a draw is drawn as in the whole.
+        Position of the first number in the stream, to draw only a part of the numbers.
     """
     # One-element arrays, not scalars: NumPy warns when a scalar wraps around.
     seed = _mix(_mix(_mix(key[:1]) ^ key[1:]) + stream)
@@ -55,5 +58,5 @@ def uniform_bits(xp: Namespace, key: Array, stream: int, shape: tuple[int, ...],
 
 
 def uniform_floats(xp: Namespace, bits: Array, dtype: Any) -> Array:
-    """Uniform numbers in [0, 1), multiples of 2**-24 and thus exact in every dtype."""
+    """Return uniform numbers in [0, 1), multiples of 2**-24 and thus exact in every dtype."""
     return xp.astype((bits >> 8) & 0xFFFFFF, dtype) * 2.0**-24

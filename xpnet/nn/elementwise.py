@@ -52,7 +52,7 @@ _ERFC_MIDDLE = (
         1.23033935480374942e3,
     ),
 )
-_ERFCFAR = (
+_ERFC_FAR = (
     (
         1.63153871373020978e-2,
         3.05326634961232344e-1,
@@ -91,7 +91,7 @@ def normal_cdf(xp: Namespace, z: Array) -> Array:
     middle = clip(xp, y, 0.46875, 4.0)
     far = xp.maximum(y, 4.0)
     inverse_square = 1 / (far * far)
-    tail = (1 / math.sqrt(math.pi) - inverse_square * _ratio(inverse_square, _ERFCFAR)) / far
+    tail = (1 / math.sqrt(math.pi) - inverse_square * _ratio(inverse_square, _ERFC_FAR)) / far
     erfc = xp.exp(-y * y) * xp.where(y <= 4.0, _ratio(middle, _ERFC_MIDDLE), tail)
     upper = xp.where(y <= 0.46875, 0.5 - 0.5 * erf, 0.5 * erfc)  # P(Z > |z|)
     return xp.where(x > 0, 1 - upper, upper)

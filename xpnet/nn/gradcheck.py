@@ -166,15 +166,15 @@ def check_gradients(
     )
 
 
-def _draw_targets(kind: Targets, rng: np.random.Generator, batch: int, n_out: int) -> np.ndarray:
-    """Draw targets of a kind: class indices, (batch,), or numbers, (batch, n_out)."""
-    if kind.sum_to_one:
+def _draw_targets(targets: Targets, rng: np.random.Generator, batch: int, n_out: int) -> np.ndarray:
+    """Draw targets that a loss takes: class indices, (batch,), or numbers, (batch, n_out)."""
+    if targets.sum_to_one:
         return rng.integers(0, n_out, batch)
-    if math.isinf(kind.lowest):
+    if math.isinf(targets.lowest):
         return rng.standard_normal((batch, n_out))
-    if math.isinf(kind.highest):
-        return kind.lowest + rng.poisson(2.0, (batch, n_out)).astype(np.float64)
-    return rng.integers(int(kind.lowest), int(kind.highest) + 1, (batch, n_out)).astype(np.float64)
+    if math.isinf(targets.highest):
+        return targets.lowest + rng.poisson(2.0, (batch, n_out)).astype(np.float64)
+    return rng.integers(int(targets.lowest), int(targets.highest) + 1, (batch, n_out)).astype(np.float64)
 
 
 def gradcheck_table(*, seed: int = 0) -> list[Row]:
@@ -203,9 +203,9 @@ def _small(activation: str, loss: str) -> Network:
 
 
 def _arrays(network: Network) -> Iterator[tuple[int, str, int, tuple[int, ...]]]:
-    """Yield layer, name, start and shape of each piece of the parameter vector."""
+    """Yield layer, name, start and shape of each segment of the parameter vector."""
     layers = range(network.n_layers)
-    learned = [k for k in layers if network.functions[k].learned]
+    learned = [k for k in layers if network.activations[k].learned]
     labels = [(k, "W") for k in layers] + [(k, "b") for k in layers] + [(k, "slope") for k in learned]
     start = 0
     for (layer, name), shape in zip(labels, network.shapes, strict=True):

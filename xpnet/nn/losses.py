@@ -22,8 +22,8 @@ from xpnet.nn.elementwise import clip
 from xpnet.specs import from_spec
 
 __all__ = [
+    "BINARY",
     "COUNTS",
-    "LABELS",
     "LOSSES",
     "OUTPUTS",
     "PROBABILITIES",
@@ -39,7 +39,9 @@ __all__ = [
 
 
 class Targets(NamedTuple):
-    """Kind of the targets that a loss takes, each sample's (n_out,). Any loss takes class indices as one-hot rows.
+    """Valid range of a loss's targets.
+
+    The shape is (n_out,) for each sample; class indices are converted to one-hot rows first.
 
     Attributes
     ----------
@@ -54,8 +56,8 @@ class Targets(NamedTuple):
     sum_to_one: bool = False
 
     @property
-    def are_labels(self) -> bool:
-        """Each target is a yes or no, so that one output tells two classes apart."""
+    def are_binary(self) -> bool:
+        """Each target is 0 or 1, so one output is enough for two classes."""
         return (self.lowest, self.highest) == (0, 1) and not self.sum_to_one
 
     @property
@@ -65,7 +67,7 @@ class Targets(NamedTuple):
 
 
 PROBABILITIES = Targets(0, 1, sum_to_one=True)
-LABELS = Targets(0, 1)
+BINARY = Targets(0, 1)
 COUNTS = Targets(0)
 VALUES = Targets()
 
@@ -84,7 +86,7 @@ class Loss(NamedTuple):
         The output function that the loss applies to the logits, in `OUTPUTS`; None where the output function may be any
         elementwise activation.
     metric : str
-        Default metric, ``"accuracy"`` or ``"r2"``. Class indices have the accuracy, whatever the loss.
+        Default metric, ``"accuracy"`` or ``"r2"``. If the targets are class indices, the metric is always accuracy.
     """
 
     value_and_gradient: Callable[[Namespace, Array, Array], tuple[Array, Array]]
@@ -132,16 +134,16 @@ def _binary_cross_entropy(xp: Namespace, z: Array, t: Array) -> tuple[Array, Arr
 
 def _poisson(xp: Namespace, z: Array, t: Array) -> tuple[Array, Array]:
     """Return half the Poisson deviance, ``sum exp(z) - t + t log(t / exp(z))``, and ``exp(z) - t``."""
-    rate = _exp(xp, z)
+    mean = _exp(xp, z)
     t_log_t = t * xp.log(xp.maximum(t, xp.finfo(t.dtype).smallest_normal))  # 0 log 0 = 0
-    return xp.sum(rate - t + t_log_t - t * z, axis=1), rate - t
+    return xp.sum(mean - t + t_log_t - t * z, axis=1), mean - t
 
 
 LOSSES: dict[str, Callable[..., Loss]] = {
     "squared_error": lambda: Loss(_squared_error),
     "cross_entropy": lambda: Loss(_cross_entropy, PROBABILITIES, ("classification",), "softmax"),
     "binary_cross_entropy": lambda: Loss(
-        _binary_cross_entropy, LABELS, ("multilabel", "classification"), "sigmoid", "accuracy"
+        _binary_cross_entropy, BINARY, ("multilabel", "classification"), "sigmoid", "accuracy"
     ),
     "poisson": lambda: Loss(_poisson, COUNTS, output="exp"),
     "huber": _huber,
@@ -184,7 +186,7 @@ def _softmax(xp: Namespace, z: Array) -> Array:
 
 
 def _exp(xp: Namespace, z: Array) -> Array:
-    """Return ``exp(z)``, limited to finite numbers, so that a diverging rate shows by its size, not by an overflow."""
+    """Return ``exp(z)``, limited to finite numbers to avoid overflow when training diverges."""
     return xp.exp(xp.minimum(z, math.log(xp.finfo(z.dtype).max) - 1))
 
 
@@ -193,12 +195,12 @@ def hardmax(xp: Namespace, a: Array) -> Array:
     return one_hot(xp, xp.argmax(a, axis=1), a.shape[1], a.dtype)
 
 
-def one_hot(xp: Namespace, labels: Array, n_out: int, dtype: Any) -> Array:
+def one_hot(xp: Namespace, indices: Array, n_out: int, dtype: Any) -> Array:
     """Return one-hot rows, (batch, n_out), of class indices, (batch,); with one output, the index itself, 0 or 1."""
     if n_out == 1:
-        return xp.astype(labels[:, None], dtype)
-    classes = xp.arange(n_out, dtype=labels.dtype, device=device(labels))
-    return xp.astype(labels[:, None] == classes[None, :], dtype)
+        return xp.astype(indices[:, None], dtype)
+    classes = xp.arange(n_out, dtype=indices.dtype, device=device(indices))
+    return xp.astype(indices[:, None] == classes[None, :], dtype)
 
 
 # A loss names the output function that it needs for training; hardmax gives decisions.

@@ -12,7 +12,7 @@ from xpnet.backend import Array, Backend, Namespace, get_backend, namespace_of, 
 from xpnet.constraints import check_constraints, integer, one_of, real
 from xpnet.errors import InvalidParameterError
 from xpnet.nn.activations import ACTIVATIONS, Activation, get_activation
-from xpnet.nn.backprop import dense, value_and_gradient
+from xpnet.nn.backprop import dense, objective_and_gradient
 from xpnet.nn.initializers import get_initializer
 from xpnet.nn.losses import OUTPUTS, Loss, get_loss, one_hot
 from xpnet.nn.parameters import Parameters, draw, pack
@@ -123,7 +123,7 @@ class Network:
             )
         if self.initializer:
             get_initializer(self.initializer)
-        _ = self.functions
+        _ = self.activations
 
     # What follows from the fields.
 
@@ -133,16 +133,16 @@ class Network:
         return len(self.layer_sizes) - 1
 
     @cached_property
-    def names(self) -> tuple[str, ...]:
+    def activation_names(self) -> tuple[str, ...]:
         """Name of each layer's activation; the last is the output function, or identity if the loss takes logits."""
         hidden = self.n_layers - 1
         names = (self.activation,) * hidden if isinstance(self.activation, str) else tuple(self.activation)
         return (*names, "identity" if self.loss_function.output else str(self.output))
 
     @cached_property
-    def functions(self) -> tuple[Activation, ...]:
+    def activations(self) -> tuple[Activation, ...]:
         """Each layer's activation."""
-        return tuple(get_activation(name) for name in self.names)
+        return tuple(get_activation(name) for name in self.activation_names)
 
     @cached_property
     def loss_function(self) -> Loss:
@@ -160,15 +160,15 @@ class Network:
         if self.initializer:
             return (self.initializer,) * self.n_layers
         own = self.loss_function.output
-        last = OUTPUTS[own].initializer if own else self.functions[-1].initializer
-        return (*(f.initializer for f in self.functions[:-1]), last)
+        last = OUTPUTS[own].initializer if own else self.activations[-1].initializer
+        return (*(activation.initializer for activation in self.activations[:-1]), last)
 
     @cached_property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
-        """Shapes of the pieces of the parameter vector, in their order: weights, biases, learned slopes."""
+        """Shapes of the segments of the parameter vector, in their order: weights, biases, learned slopes."""
         weights = tuple(zip(self.layer_sizes[:-1], self.layer_sizes[1:], strict=True))
         biases = tuple((n,) for n in self.layer_sizes[1:])
-        slopes = tuple(b for f, b in zip(self.functions, biases, strict=True) if f.learned)
+        slopes = tuple(shape for activation, shape in zip(self.activations, biases, strict=True) if activation.learned)
         return (*weights, *biases, *slopes)
 
     @cached_property
@@ -191,7 +191,8 @@ class Network:
     @property
     def is_random(self) -> bool:
         """Training draws random numbers, for dropout or for slopes."""
-        return any(keep < 1 for keep in self.keep_probabilities) or any(f.slope_range for f in self.functions)
+        drops = any(keep < 1 for keep in self.keep_probabilities)
+        return drops or any(activation.slope_range for activation in self.activations)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the specification as plain values: ``Network(**d)`` gives an equal network."""
@@ -232,8 +233,8 @@ class Network:
         params = self.pack(params)
         xp = namespace_of(params[0][0])
         a = x
-        for (W, b), f, slope in zip(params, self.functions, params.slopes, strict=True):
-            _, a = dense(xp, f, a, W, b, f.slope if slope is None else slope)
+        for (W, b), activation, slope in zip(params, self.activations, params.slopes, strict=True):
+            _, a = dense(xp, activation, a, W, b, activation.slope if slope is None else slope)
         return a
 
     def predict(self, params: Sequence[tuple[Array, Array]], x: Array, *, output: str | None = None) -> Array:
@@ -278,7 +279,7 @@ class Network:
         batch: tuple[Array, ...] = (x, y)
         if sample_weight is not None:
             batch = (x, y, xp.astype(sample_weight, params.vector.dtype, copy=False))
-        loss, gradient = value_and_gradient(self, xp, params.vector, batch)
+        loss, gradient = objective_and_gradient(self, xp, params.vector, batch)
         return loss, Parameters(gradient, self)
 
 

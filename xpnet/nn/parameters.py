@@ -34,17 +34,17 @@ class Parameters(Sequence[tuple[Array, Array]]):
     def __init__(self, vector: Array, network: Network) -> None:
         self.vector = vector
         xp = namespace_of(vector)
-        pieces = []
+        segments = []
         start = 0
         for shape in network.shapes:
             stop = start + math.prod(shape)
-            piece = vector[start:stop]
-            pieces.append(xp.reshape(piece, shape) if len(shape) > 1 else piece)
+            segment = vector[start:stop]
+            segments.append(xp.reshape(segment, shape) if len(shape) > 1 else segment)
             start = stop
         n = network.n_layers
-        self._layers = tuple(zip(pieces[:n], pieces[n : 2 * n], strict=True))
-        slopes = iter(pieces[2 * n :])
-        self.slopes = tuple(next(slopes) if f.learned else None for f in network.functions)
+        self._layers = tuple(zip(segments[:n], segments[n : 2 * n], strict=True))
+        slopes = iter(segments[2 * n :])
+        self.slopes = tuple(next(slopes) if each.learned else None for each in network.activations)
 
     @classmethod
     def of(cls, layers: Iterable[tuple[Array, Array]], slopes: Iterable[Array | None]) -> Parameters:
@@ -81,13 +81,13 @@ def draw(network: Network, seed: int, dtype: str = "float64") -> np.ndarray:
     rng = np.random.default_rng(seed_sequence(seed, Purpose.WEIGHTS))
     vector = np.zeros(network.n_parameters, dtype)
     params: Any = Parameters(vector, network)  # NumPy's arrays, which can be written
-    drawn = zip(params, params.slopes, network.functions, network.initializers, strict=True)
-    for (W, b), slope, f, name in drawn:
+    drawn = zip(params, params.slopes, network.activations, network.initializers, strict=True)
+    for (W, b), slope, activation, name in drawn:
         initializer = get_initializer(name)
         W[...] = initializer.weights(rng, *W.shape)
         b[...] = initializer.biases(rng, b.size)
         if slope is not None:
-            slope[...] = f.slope
+            slope[...] = activation.slope
     return vector
 
 
@@ -105,5 +105,8 @@ def pack(network: Network, layers: Sequence[tuple[Array, Array]]) -> Parameters:
     expected = [(network.shapes[i], network.shapes[network.n_layers + i]) for i in range(network.n_layers)]
     if shapes != expected:
         raise InvalidParameterError(f"parameters: expected the shapes {expected}; received {shapes}.")
-    slopes = (f.slope + 0 * b if f.learned else None for f, (_, b) in zip(network.functions, layers, strict=True))
+    slopes = (
+        activation.slope + 0 * b if activation.learned else None
+        for activation, (_, b) in zip(network.activations, layers, strict=True)
+    )
     return Parameters.of(layers, slopes)

@@ -10,7 +10,7 @@ import numpy as np
 
 from xpnet.backend import Array, Backend, Namespace
 from xpnet.backend.steps import RunSteps, Step
-from xpnet.nn.backprop import value_and_gradient
+from xpnet.nn.backprop import objective_and_gradient
 from xpnet.nn.counter_rng import advance
 from xpnet.nn.network import Network
 from xpnet.nn.optimizers import Optimizer, OptimizerState, get_optimizer
@@ -26,18 +26,18 @@ __all__ = [
     "step_bytes",
 ]
 
-# A step holds so many numbers a sample and unit at once, at most: saved, output, mask, gradient, and two in between.
+# Largest number of values that a step holds for each sample and unit: saved, output, mask, gradient, two temporaries.
 _ARRAYS_A_LAYER = 6
 
 
 class StepState(NamedTuple):
-    """What a step carries on beside the parameters.
+    """State that a step passes to the next step, besides the parameters.
 
     Attributes
     ----------
     optimizer : OptimizerState
     key : (2,) int32
-        Seed and counter of the generator for dropout and random slopes.
+        Seed and counter of `xpnet.nn.counter_rng`, for dropout and random slopes.
     """
 
     optimizer: OptimizerState
@@ -67,15 +67,15 @@ def make_step(
     clip_norm : float, optional
         Largest Euclidean norm of the gradient; a longer one is scaled down.
     micro_batch : int, optional
-        Samples whose activations are held at once; see `xpnet.nn.backprop.value_and_gradient`.
+        Samples whose activations are held at once; see `xpnet.nn.backprop.objective_and_gradient`.
     transform : callable, optional
-        Between the gradient and the update, e.g. a sum over ranks.
+        Function of the gradient, applied before clipping and the update, e.g. a sum over ranks.
 
     Returns
     -------
     step : callable
         It consumes `params` and `state`, never writes to the batch, and leaves the loss on the device. A backend that
-        records it gives it another namespace than its own, as `xp`.
+        traces it passes the tracer's namespace as `xp`.
     """
     random = network.is_random
 
@@ -83,7 +83,7 @@ def make_step(
         params: Array, state: StepState, batch: tuple[Array, ...], xp: Namespace = backend.xp
     ) -> tuple[Array, StepState, Array]:
         optimizer_state, key = state
-        loss, gradient = value_and_gradient(network, xp, params, batch, key if random else None, micro_batch)
+        loss, gradient = objective_and_gradient(network, xp, params, batch, key if random else None, micro_batch)
         if transform is not None:
             gradient = transform(gradient)
         if clip_norm is not None:
@@ -101,28 +101,42 @@ def compile_steps(
     optimizer: str | Optimizer,
     backend: Backend,
     clip_norm: float | None = None,
-    n_steps: int = 1,
+    total_steps: int = 1,
     micro_batch: int | None = None,
 ) -> RunSteps:
-    """Return the run of steps of one training run, of so many steps in all.
+    """Make the training step and compile it.
 
-    The same arguments give the same step, by which a backend may know that it has compiled it before.
+    Parameters
+    ----------
+    total_steps : int
+        Number of steps that the whole training will take. A backend compiles only if there are enough of them.
+
+    Returns
+    -------
+    run_steps : RunSteps
+        The same network, optimizer, backend, `clip_norm` and `micro_batch` give the same step, so a backend may reuse
+        what it compiled before.
     """
     step = _step(network, optimizer, backend, clip_norm, micro_batch)
-    # A recorded step keeps its arrays, those of all its micro-batches too, which are there to be freed.
-    return backend.compile(step, n_steps if micro_batch is None else 1)
+    # A compiled step keeps the arrays of all its micro-batches, but micro-batches are there to free them one by one.
+    return backend.compile(step, total_steps if micro_batch is None else 1)
 
 
 def step_bytes(network: Network, n_samples: int, dtype: str) -> int:
-    """Return about the memory that the samples of a step take: their inputs, activations and gradients."""
+    """Estimate the memory, in bytes, for the samples of a step: their inputs, activations and gradients."""
     n_in, *units = network.layer_sizes
     return n_samples * (n_in + _ARRAYS_A_LAYER * sum(units)) * np.dtype(dtype).itemsize
 
 
 def micro_batch_advice(network: Network, dtype: str, held: int, free: int | None) -> str:
-    """Say which power of two of samples should fit in the place of those that did not, or nothing.
+    """Return a sentence that advises a micro-batch, a power of two, or an empty text if not even one sample would fit.
 
-    Where what is free is not told, a quarter is a fair guess.
+    Parameters
+    ----------
+    held : int
+        Number of samples that did not fit.
+    free : int or None
+        Free memory in bytes. If it is unknown, a quarter of the memory that `held` samples take is assumed.
     """
     room = step_bytes(network, held, dtype) // 4 if free is None else free
     fitting = min(room // step_bytes(network, 1, dtype), held - 1)

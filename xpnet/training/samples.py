@@ -108,7 +108,7 @@ def place(network: Network, backend: Backend, dtype: str, x: Any, y: Any) -> Sam
         raise InvalidParameterError(f"x: expected the shape (n_samples, {n_in}); received {tuple(x.shape)}.")
     _check(x, y)
     # With one output a whole number is a class only where the output is a probability; elsewhere it is a quantity.
-    has_classes = n_out > 1 or network.loss_function.targets.are_labels
+    has_classes = n_out > 1 or network.loss_function.targets.are_binary
     if y.ndim == 1 and has_classes and array_namespace(y).isdtype(y.dtype, "integral"):
         low, high = (int(extreme(y)) for extreme in (array_namespace(y).min, array_namespace(y).max))
         if low < 0 or high >= max(n_out, 2):
