@@ -36,7 +36,7 @@ from xpnet.memory import peak_bytes
 from xpnet.model.model import Model
 from xpnet.model.model_file import load_model, save_model
 from xpnet.nn.network import Network
-from xpnet.training.state_file import load_state, save_state
+from xpnet.training.checkpoint_file import load_state, save_state
 from xpnet.training.trainer import Trainer
 
 X, Y = np.arange(12.0).reshape(6, 2), np.array([0, 1, 1, 0, 1, 0])

@@ -24,8 +24,8 @@ os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"  # a fo
 
 from xpnet.cli import main as xpnet
 from xpnet.model.model_file import load_model
+from xpnet.training.checkpoint_file import load_state
 from xpnet.training.state import RunState
-from xpnet.training.state_file import load_state
 
 # Several checkpoints in each epoch, so that some kills hit the middle of an epoch and some hit a write.
 OPTIONS = {

@@ -28,10 +28,10 @@ from xpnet.nn.gradcheck import check_gradients
 from xpnet.nn.network import Network, Parameters
 from xpnet.training.callbacks import Callback, Interrupt, LearningRateSchedule, StopTraining, TimeLimit
 from xpnet.training.checkpoint import Checkpoint
+from xpnet.training.checkpoint_file import load_state, save_state
 from xpnet.training.history import EpochRecord
 from xpnet.training.metrics_file import MetricsFile
 from xpnet.training.progress import Progress
-from xpnet.training.state_file import load_state, save_state
 from xpnet.training.trainer import Run, RunState, Trainer
 
 if TYPE_CHECKING:

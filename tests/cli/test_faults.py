@@ -23,7 +23,7 @@ import pytest
 
 from tests.command_line import train, xpnet
 from xpnet.model.model_file import load_model
-from xpnet.training.state_file import load_state
+from xpnet.training.checkpoint_file import load_state
 
 pytestmark = [
     pytest.mark.skipif(os.name != "posix", reason="signals and limits of POSIX"),

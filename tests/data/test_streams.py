@@ -22,7 +22,7 @@ from xpnet.model.model import Model
 from xpnet.nn.network import Network
 from xpnet.training.callbacks import Callback
 from xpnet.training.evaluation import evaluate
-from xpnet.training.samples import place
+from xpnet.training.samples import to_samples
 from xpnet.training.streaming import StreamBatches, evaluate_source
 from xpnet.training.trainer import Trainer
 
@@ -198,7 +198,7 @@ def test_scores_of_a_source_are_those_of_its_samples(network: Network) -> None:
     if network.loss == "squared_error":
         y[:, 1] = 0.25  # without variance
     backend, params = get_backend("cpu"), network.init(1, dtype="float32")
-    held = place(network, backend, "float32", X, y)
+    held = to_samples(network, backend, "float32", X, y)
     expected = evaluate(network, params, held.x, held.y, backend)
     got = evaluate_source(network, params, buffered(ArraySource(X, y), 30, network), backend, "float32")
     assert got == pytest.approx(expected, rel=1e-6)

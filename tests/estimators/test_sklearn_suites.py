@@ -20,7 +20,7 @@ from xpnet.backend import get_backend
 from xpnet.errors import BackendNotInstalledError, DeviceUnavailableError
 from xpnet.estimators.labels import encode
 from xpnet.estimators.lbfgs import objective
-from xpnet.training.samples import place
+from xpnet.training.samples import to_samples
 
 # They read what is private to scikit-learn's class; ours of the same name are at the end of this file.
 PRIVATE = {
@@ -150,7 +150,7 @@ def test_the_gradient_of_the_objective_is_its_slope(activation: str, n_labels: i
         clf.fit(x, labels)
     backend = get_backend("cpu")
     y = encode(labels, clf.classes_, multilabel=False)
-    function = objective(clf.network_, backend, "float64", place(clf.network_, backend, "float64", x, y))
+    function = objective(clf.network_, backend, "float64", to_samples(clf.network_, backend, "float64", x, y))
     theta = np.concatenate([array.ravel() for array in clf.coefs_ + clf.intercepts_])
     steps = 1e-5 * np.eye(theta.size)
     slopes = [(function(theta + step)[0] - function(theta - step)[0]) / 2e-5 for step in steps]

@@ -20,13 +20,12 @@ from xpnet.errors import InvalidParameterError, ModelFormatError
 from xpnet.model.model_file import load_model, save_model
 from xpnet.nn.network import Network
 from xpnet.nn.optimizers import OPTIMIZERS
-from xpnet.training import samples as batches
-from xpnet.training import state_file as state_io
+from xpnet.training import checkpoint_file, step_chunks
 from xpnet.training.checkpoint import Checkpoint
+from xpnet.training.checkpoint_file import load_state, save_state
 from xpnet.training.early_stopping import StoppingState
 from xpnet.training.history import EpochRecord
 from xpnet.training.state import Run, RunState
-from xpnet.training.state_file import load_state, save_state
 from xpnet.training.trainer import Trainer
 
 NETWORK = Network([4, 8, 6, 3], activation=("prelu", "rrelu"), dropout=0.25, l2=0.01)
@@ -95,7 +94,7 @@ def test_two_epochs_and_three_more_are_five(case: str, dtype: str, tmp_path: Pat
 
 @pytest.mark.parametrize("call", [1, 2, 4])
 def test_within_an_epoch(call: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches, "_STEPS_PER_CALL", 2)
+    monkeypatch.setattr(step_chunks, "_STEPS_PER_CHUNK", 2)
     first = fit("early stopping", callbacks=[StopAt(call)])
     assert first.state.position > 0
     save_state(tmp_path / "s", NETWORK, first.state)
@@ -304,6 +303,6 @@ def test_another_optimizers_state_is_refused_by_the_trainer(tmp_path: Path) -> N
 
 def test_every_part_of_a_state_is_in_the_file() -> None:
     others = {"params", "step", "total", "best", "history", "stopping", "start", "rollback"}
-    assert set(RunState._fields) == {*others, *state_io._STATE}
-    assert set(EpochRecord._fields) == set(state_io._RECORD)
-    assert set(StoppingState._fields) == set(state_io._STOPPING)
+    assert set(RunState._fields) == {*others, *checkpoint_file._STATE}
+    assert set(EpochRecord._fields) == set(checkpoint_file._RECORD)
+    assert set(StoppingState._fields) == set(checkpoint_file._STOPPING)

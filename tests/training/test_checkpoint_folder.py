@@ -18,13 +18,12 @@ from tests.runs import StopAt
 from xpnet import files
 from xpnet.errors import DivergenceError, InvalidParameterError, ModelFormatError, XpnetError, XpnetWarning
 from xpnet.nn.network import Network
-from xpnet.training import checkpoint
-from xpnet.training import samples as batches
+from xpnet.training import checkpoint, step_chunks
 from xpnet.training.callbacks import Callback
 from xpnet.training.checkpoint import Checkpoint
+from xpnet.training.checkpoint_file import load_state, save_state
 from xpnet.training.history import EpochRecord
 from xpnet.training.state import Run, RunState
-from xpnet.training.state_file import load_state, save_state
 from xpnet.training.trainer import Trainer
 
 NETWORK = Network([4, 8, 3], activation="prelu", dropout=0.25)
@@ -37,7 +36,7 @@ TRAINER = Trainer(NETWORK, "momentum", batch_size=4, epochs=4, learning_rate=0.0
 
 @pytest.fixture(autouse=True)
 def _short_calls(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches, "_STEPS_PER_CALL", 2)
+    monkeypatch.setattr(step_chunks, "_STEPS_PER_CHUNK", 2)
 
 
 def fit(*callbacks: Callback, **options: Any) -> Run:
@@ -235,7 +234,7 @@ def test_a_damaged_one_is_passed_over(damage: str, tmp_path: Path) -> None:
     (warning,) = caught
     text = str(warning.message)
     assert text.startswith(str(tmp_path / last))
-    assert text.endswith("This checkpoint is passed over for the one before it.")
+    assert text.endswith("Skipping it; trying the previous checkpoint.")
     assert "\n" not in text
     assert_same(rest, expected)
 

@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-import xpnet.training.samples
+import xpnet.training.step_chunks
 from xpnet.backend import Backend, get_backend
 from xpnet.nn.network import Network
-from xpnet.training.samples import Samples, epoch_order, pieces, place, weigh
+from xpnet.training.batch_source import epoch_order
+from xpnet.training.sample_weights import add_sample_weights
+from xpnet.training.samples import Samples, to_samples
+from xpnet.training.step_chunks import step_chunks
 
 NETWORK = Network([4, 3])
 X = np.random.default_rng(0).standard_normal((7, 4))
@@ -21,26 +24,26 @@ Y = np.asarray([0, 1, 2, 2, 2, 1, 2])
 def orders(n: int, batch_size: int, seed: int = 0, epoch: int = 0, position: int = 0) -> list[np.ndarray]:
     samples = Samples(np.zeros((n, 4)), np.zeros(n, dtype=np.int32))
     order = epoch_order(n, seed, epoch)
-    return [piece for _, piece in pieces(NETWORK, get_backend("cpu"), samples, order, batch_size, position)]
+    return [chunk for _, chunk in step_chunks(NETWORK, get_backend("cpu"), samples, order, batch_size, position)]
 
 
 @pytest.mark.parametrize(("n", "batch_size"), [(23, 5), (20, 5), (23, 1), (23, 23), (3, 2), (1, 1)])
-@pytest.mark.parametrize("steps_per_call", [1, 3, 1000])
+@pytest.mark.parametrize("steps_per_chunk", [1, 3, 1000])
 def test_each_sample_is_visited_once_an_epoch(
-    n: int, batch_size: int, steps_per_call: int, monkeypatch: pytest.MonkeyPatch
+    n: int, batch_size: int, steps_per_chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(xpnet.training.samples, "_STEPS_PER_CALL", steps_per_call)
-    pieces = orders(n, batch_size)
-    assert sorted(np.concatenate([piece.ravel() for piece in pieces])) == list(range(n))
-    widths = [len(row) for piece in pieces for row in piece]
+    monkeypatch.setattr(xpnet.training.step_chunks, "_STEPS_PER_CHUNK", steps_per_chunk)
+    chunks = orders(n, batch_size)
+    assert sorted(np.concatenate([chunk.ravel() for chunk in chunks])) == list(range(n))
+    widths = [len(row) for chunk in chunks for row in chunk]
     assert widths == [batch_size] * (n // batch_size) + [n % batch_size] * (n % batch_size > 0)
-    assert max(len(piece) for piece in pieces) <= steps_per_call
-    assert all(piece.dtype == np.int32 for piece in pieces)
+    assert max(len(chunk) for chunk in chunks) <= steps_per_chunk
+    assert all(chunk.dtype == np.int32 for chunk in chunks)
 
 
 def test_the_order_follows_from_the_seed_and_the_epoch() -> None:
     def order(seed: int, epoch: int) -> bytes:
-        return np.concatenate([piece.ravel() for piece in orders(40, 7, seed, epoch)]).tobytes()
+        return np.concatenate([chunk.ravel() for chunk in orders(40, 7, seed, epoch)]).tobytes()
 
     assert order(1, 2) == order(1, 2)
     assert len({order(seed, epoch) for seed in (1, 2) for epoch in (1, 2)}) == 4
@@ -59,29 +62,29 @@ def test_without_shuffling_the_order_is_the_samples_own() -> None:
 
 @pytest.mark.parametrize("n", [23, 20])
 def test_from_a_position_on(n: int) -> None:
-    rows = [row.tolist() for piece in orders(n, 5) for row in piece]
+    rows = [row.tolist() for chunk in orders(n, 5) for row in chunk]
     for position in range(len(rows) + 1):
-        assert [row.tolist() for piece in orders(n, 5, position=position) for row in piece] == rows[position:]
+        assert [row.tolist() for chunk in orders(n, 5, position=position) for row in chunk] == rows[position:]
 
 
-def test_a_call_is_short_for_a_large_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(xpnet.training.samples, "_OPERATIONS_PER_CALL", 6 * NETWORK.n_weights * 5 * 2.5)
-    assert [len(piece) for piece in orders(50, 5)] == [2, 2, 2, 2, 2]
-    monkeypatch.setattr(xpnet.training.samples, "_OPERATIONS_PER_CALL", 1)
-    assert [len(piece) for piece in orders(50, 5)] == [1] * 10
+def test_a_chunk_is_short_for_a_large_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(xpnet.training.step_chunks, "_OPERATIONS_PER_CHUNK", 6 * NETWORK.n_weights * 5 * 2.5)
+    assert [len(chunk) for chunk in orders(50, 5)] == [2, 2, 2, 2, 2]
+    monkeypatch.setattr(xpnet.training.step_chunks, "_OPERATIONS_PER_CHUNK", 1)
+    assert [len(chunk) for chunk in orders(50, 5)] == [1] * 10
 
 
 @pytest.mark.parametrize("elements", [1, 2 * 2 * 4, 1 << 24])
-def test_pieces_of_sparse_inputs_are_those_of_dense_ones(
+def test_chunks_of_sparse_inputs_are_those_of_dense_ones(
     elements: int, backend: Backend, dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(xpnet.training.samples, "_DENSE_ELEMENTS", elements)
-    held = place(NETWORK, backend, dtype, sparse.csr_matrix(X), Y)
-    held = weigh(NETWORK, backend, dtype, held, sample_weight=range(7))
+    monkeypatch.setattr(xpnet.training.step_chunks, "_DENSE_ELEMENTS", elements)
+    held = to_samples(NETWORK, backend, dtype, sparse.csr_matrix(X), Y)
+    held = add_sample_weights(NETWORK, backend, dtype, held, sample_weight=range(7))
     order = epoch_order(7, 0, 0)
     for position in range(4):  # of three full steps and a short one
         taken = []
-        for data, rows in pieces(NETWORK, backend, held, order, 2, position):
+        for data, rows in step_chunks(NETWORK, backend, held, order, 2, position):
             assert rows.shape[0] * rows.shape[1] * 4 <= max(elements, 2 * 4)
             taken += [[backend.to_numpy(a)[row] for a in data] for row in backend.to_numpy(rows)]
         rows_left = [order[start : start + 2] for start in range(2 * position, 7, 2)]
@@ -93,26 +96,26 @@ def test_pieces_of_sparse_inputs_are_those_of_dense_ones(
 
 def test_data_on_the_device(backend: Backend, dtype: str, put: Any) -> None:
     for x, y in ((X, Y), (X.tolist(), Y.tolist()), (put(X), put(Y)), (X.astype("float32"), Y.astype("uint8"))):
-        samples = place(NETWORK, backend, dtype, x, y)
+        samples = to_samples(NETWORK, backend, dtype, x, y)
         assert [type(a) for a in samples.arrays] == [type(put(X)), type(put(Y))]
         np.testing.assert_allclose(backend.to_numpy(samples.x), X, rtol=1e-6)
         np.testing.assert_array_equal(backend.to_numpy(samples.y), Y)
         assert (backend.to_numpy(samples.x).dtype, backend.to_numpy(samples.y).dtype) == (dtype, "int32")
-    values = place(NETWORK, backend, dtype, X, np.eye(3, dtype=bool)[[0, 1, 2, 0, 1, 2, 0]])
+    values = to_samples(NETWORK, backend, dtype, X, np.eye(3, dtype=bool)[[0, 1, 2, 0, 1, 2, 0]])
     assert backend.to_numpy(values.y).dtype == dtype
-    column = place(Network([4, 1], loss="huber"), backend, dtype, X, X[:, 0])
+    column = to_samples(Network([4, 1], loss="huber"), backend, dtype, X, X[:, 0])
     assert column.y.shape == (7, 1)
 
 
 def test_what_lies_right_is_not_copied() -> None:
     x, y = X.copy(), Y.astype("int32")
-    samples = place(NETWORK, get_backend("cpu"), "float64", x, y)
+    samples = to_samples(NETWORK, get_backend("cpu"), "float64", x, y)
     assert np.shares_memory(samples.x, x)
     assert np.shares_memory(samples.y, y)
 
 
 def weights(**options: Any) -> np.ndarray | None:
-    return weigh(NETWORK, get_backend("cpu"), "float64", Samples(X, Y), **options).weight
+    return add_sample_weights(NETWORK, get_backend("cpu"), "float64", Samples(X, Y), **options).sample_weight
 
 
 def test_weights() -> None:
@@ -127,6 +130,6 @@ def test_weights() -> None:
 
 def test_balanced_weights_of_the_classes_that_are_there() -> None:
     samples = Samples(X, np.asarray([0, 0, 0, 0, 0, 2, 2]))
-    weight = weigh(NETWORK, get_backend("cpu"), "float64", samples, class_weight="balanced").weight
+    weight = add_sample_weights(NETWORK, get_backend("cpu"), "float64", samples, class_weight="balanced").sample_weight
     np.testing.assert_allclose(weight, [0.7] * 5 + [1.75] * 2)
     assert weight.sum() == pytest.approx(7)

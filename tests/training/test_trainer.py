@@ -19,7 +19,7 @@ from tests.runs import StopAt
 from xpnet.backend import Backend, backend_of
 from xpnet.nn.network import Network, Parameters
 from xpnet.seeds import Purpose, seed_sequence
-from xpnet.training import samples as batches
+from xpnet.training import step_chunks
 from xpnet.training.batch_source import Order
 from xpnet.training.callbacks import Callback, StopTraining
 from xpnet.training.early_stopping import EarlyStopping
@@ -133,7 +133,7 @@ def test_a_function_gives_the_orders(backend: Backend, dtype: str, close: Any) -
 
 
 def test_a_resumed_run_asks_for_the_orders_that_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches, "_STEPS_PER_CALL", 2)
+    monkeypatch.setattr(step_chunks, "_STEPS_PER_CHUNK", 2)
     asked: list[tuple[int, int]] = []
 
     def order(epoch: int, n: int) -> np.ndarray:
@@ -340,7 +340,7 @@ class Log(Callback):
 
 
 def test_callbacks_are_called_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches, "_STEPS_PER_CALL", 3)
+    monkeypatch.setattr(step_chunks, "_STEPS_PER_CHUNK", 3)
     log: list[Any] = []
     Trainer(NETWORK, batch_size=5, epochs=2, callbacks=[Log("a", log), Log("b", log)]).fit(X, Y)
     events = [("start", 5, 2)]
@@ -417,7 +417,7 @@ def test_what_a_stopped_run_gives_is_not_consumed_by_going_on() -> None:
 def test_nothing_leaves_the_device_within_an_epoch(
     backend: Backend, dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batches, "_STEPS_PER_CALL", 1)
+    monkeypatch.setattr(step_chunks, "_STEPS_PER_CHUNK", 1)
     calls: list[int] = []
     to_numpy = backend.to_numpy
     monkeypatch.setattr(backend, "to_numpy", lambda array: calls.append(1) or to_numpy(array))

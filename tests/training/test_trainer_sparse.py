@@ -12,10 +12,10 @@ from tests.runs import StopAt
 from xpnet.backend import Backend, get_backend
 from xpnet.errors import DataError, InvalidParameterError
 from xpnet.nn.network import Network
-from xpnet.training import evaluation
-from xpnet.training import samples as batches
+from xpnet.training import evaluation, step_chunks
 from xpnet.training.evaluation import evaluate
-from xpnet.training.samples import SparseRows, place
+from xpnet.training.samples import to_samples
+from xpnet.training.sparse_rows import SparseRows
 from xpnet.training.trainer import Run, RunState, Trainer
 
 N, N_IN, K = 23, 7, 3
@@ -53,10 +53,10 @@ def test_every_backend_trains_on_sparse_inputs(backend: Backend, dtype: str, clo
 
 
 @pytest.mark.parametrize("steps", [0.5, 1, 2, 3])
-def test_in_pieces_on_every_backend(
+def test_in_chunks_on_every_backend(
     steps: float, backend: Backend, dtype: str, close: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batches, "_DENSE_ELEMENTS", int(steps * 5 * N_IN))
+    monkeypatch.setattr(step_chunks, "_DENSE_ELEMENTS", int(steps * 5 * N_IN))
     close(fit(sparse.csr_matrix(X), backend, dtype).params.vector, fit(X, "cpu", dtype).params.vector, terms=10 * N)
 
 
@@ -82,7 +82,7 @@ def test_a_piece_at_a_time_is_made_dense(
     form: Any, steps: float, expected: list[int], made_dense: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = fit(X).params.vector
-    monkeypatch.setattr(batches, "_DENSE_ELEMENTS", int(steps * 5 * N_IN))
+    monkeypatch.setattr(step_chunks, "_DENSE_ELEMENTS", int(steps * 5 * N_IN))
     monkeypatch.setattr(evaluation, "_CHUNK_ELEMENTS", 4 * N_IN)
     np.testing.assert_array_equal(fit(form(X)).params.vector, whole)
     assert made_dense == [n * N_IN for n in [*expected, 4, 4, 1]] * 3  # an epoch's samples, then those held out
@@ -90,7 +90,7 @@ def test_a_piece_at_a_time_is_made_dense(
 
 def test_evaluation_of_sparse_inputs(backend: Backend, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
     params = NETWORK.init(1, backend, dtype)
-    dense, held = (place(NETWORK, backend, dtype, x, Y) for x in (X, sparse.csc_matrix(X)))
+    dense, held = (to_samples(NETWORK, backend, dtype, x, Y) for x in (X, sparse.csc_matrix(X)))
     assert isinstance(held.x, SparseRows)
     expected = evaluate(NETWORK, params, dense.x, dense.y, backend)
     for elements in (1 << 22, 5 * N_IN):
@@ -148,7 +148,7 @@ def test_sparse_inputs_that_do_not_fit(x: Any, error: type[Exception], message: 
 
 
 def test_a_resumed_run_on_sparse_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches, "_STEPS_PER_CALL", 2)
+    monkeypatch.setattr(step_chunks, "_STEPS_PER_CHUNK", 2)
     x = sparse.csr_matrix(X)
     stopped = fit(x, callbacks=[StopAt(5)])
     assert (stopped.state.epoch, stopped.state.position) == (1, 4)

@@ -16,7 +16,7 @@ from tests.runs import StopAt
 from xpnet.backend import Backend, get_backend
 from xpnet.errors import DivergenceError, InvalidParameterError
 from xpnet.nn.network import Network
-from xpnet.training import samples as batches
+from xpnet.training import step_chunks
 from xpnet.training.callbacks import Callback, StopTraining
 from xpnet.training.evaluation import evaluate
 from xpnet.training.history import EpochRecord
@@ -38,7 +38,7 @@ OPTIONS: dict[str, Any] = {
 
 @pytest.fixture(autouse=True)
 def _short_calls(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches, "_STEPS_PER_CALL", 2)
+    monkeypatch.setattr(step_chunks, "_STEPS_PER_CHUNK", 2)
 
 
 def fit(case: str, device: Any = "cpu", dtype: str = "float32", state: RunState | None = None, **options: Any) -> Run:

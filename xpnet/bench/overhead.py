@@ -16,7 +16,7 @@ from xpnet.bench.workloads import Workload, make_data
 from xpnet.nn.network import Parameters
 from xpnet.training.evaluation import evaluate
 from xpnet.training.progress import Progress
-from xpnet.training.samples import place
+from xpnet.training.samples import to_samples
 from xpnet.training.trainer import Trainer
 
 __all__ = ["Overhead", "measure_overhead", "timed_backend"]
@@ -86,7 +86,7 @@ def measure_overhead(
     network = workload.network
     params = data.layers()
     with backend.scope("float32"):
-        held_out = place(
+        held_out = to_samples(
             network, backend, "float32", *(array[: math.ceil(len(array) * _VALIDATION)] for array in (data.x, data.y))
         )
 

@@ -19,31 +19,26 @@ from xpnet.backend import Array, Backend, dtype_name, get_backend, map_arrays, t
 from xpnet.errors import BackendNotInstalledError, DeviceIndexError, DeviceUnavailableError, InvalidParameterError
 from xpnet.estimators import conversion
 from xpnet.estimators.fitting import Fit, FitData
-from xpnet.estimators.inputs import check_inputs, check_layers, check_same_place, check_training, check_weights, home_of
+from xpnet.estimators.inputs import (
+    check_inputs,
+    check_layers,
+    check_same_place,
+    check_training,
+    check_weights,
+    data_backend_of,
+)
 from xpnet.estimators.lbfgs import fit_lbfgs
-from xpnet.estimators.monitoring import Bridge, split_callbacks
+from xpnet.estimators.monitoring import SklearnCallbackAdapter, split_callbacks
 from xpnet.estimators.parameters import SHARED_CONSTRAINTS
 from xpnet.estimators.solvers import ACTIVATIONS, draw_weights, scikit_learns_name
 from xpnet.estimators.stochastic import fit_stochastic
 from xpnet.model.model import Model
 from xpnet.nn.network import Network, Parameters
 from xpnet.training.evaluation import outputs
-from xpnet.training.samples import SparseRows, to_device
+from xpnet.training.samples import to_device
+from xpnet.training.sparse_rows import SparseRows
 
-__all__ = ["BaseMLP", "is_stochastic"]
-
-
-def is_stochastic(estimator: Any) -> bool:
-    """Return True if the solver trains on mini-batches.
-
-    Raises
-    ------
-    AttributeError
-        It does not. So ``hasattr(estimator, "partial_fit")`` is False.
-    """
-    if estimator.solver == "lbfgs":
-        raise AttributeError("partial_fit is only available for stochastic optimizers. lbfgs is not stochastic.")
-    return True
+__all__ = ["BaseMLP"]
 
 
 class BaseMLP(CallbackSupportMixin, BaseEstimator):
@@ -84,7 +79,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         """Return the arguments of `Network` that describe the loss."""
         raise NotImplementedError
 
-    def _weights(self, sample_weight: np.ndarray | None, y: np.ndarray) -> np.ndarray | None:
+    def _combine_weights(self, sample_weight: np.ndarray | None, y: np.ndarray) -> np.ndarray | None:
         """Return the product of per-sample weights and class weights, or None."""
         return sample_weight
 
@@ -103,40 +98,40 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
     ) -> Self:
         hidden = self._hidden_layer_sizes()
         first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
-        own, scikit_learns = split_callbacks(self.callbacks)
-        x, labels = check_training(self, X, y, reset=first, dtype=self.dtype, y_numeric=self._y_numeric)
-        self._learn_targets(labels, incremental=incremental)
-        weight = None if sample_weight is None else check_weights(sample_weight, x.shape[0])
-        training = FitData(x, self._encode(labels), labels, self._weights(weight, labels))
-        home = home_of(x)
+        xpnet_callbacks, sklearn_callbacks = split_callbacks(self.callbacks)
+        x, raw_y = check_training(self, X, y, reset=first, dtype=self.dtype, y_numeric=self._y_numeric)
+        self._learn_targets(raw_y, incremental=incremental)
+        checked_weight = None if sample_weight is None else check_weights(sample_weight, x.shape[0])
+        training = FitData(x, self._encode(raw_y), raw_y, self._combine_weights(checked_weight, raw_y))
+        data_backend = data_backend_of(x)
         fit = Fit(
             estimator=self,
             network=self._network((x.shape[1], *hidden, self.n_outputs_)),
-            home=home,
-            backend=home if self.device is None else get_backend(self.device),
+            data_backend=data_backend,
+            backend=data_backend if self.device is None else get_backend(self.device),
             dtype=dtype_name(x),
             rng=check_random_state(self.random_state),
             training=training,
             validation=None if eval_set is None else self._validation(eval_set),
-            callbacks=own,
+            callbacks=xpnet_callbacks,
             incremental=incremental,
         )
         if first:
             self._initialize(fit)
         if coefs_init is not None or intercepts_init is not None:
-            self._set(check_layers(fit.network, coefs_init, intercepts_init))
-        self._take(fit.network)
+            self._set_params(check_layers(fit.network, coefs_init, intercepts_init))
+        self._set_network(fit.network)
 
         before = getattr(self, "_skl_callbacks", [])
         try:
-            self.set_callbacks(*before, *scikit_learns)
-            told = {"X": X, "y": y, "metadata": None if weight is None else {"sample_weight": sample_weight}}
+            self.set_callbacks(*before, *sklearn_callbacks)
+            fit_args = {"X": X, "y": y, "metadata": None if sample_weight is None else {"sample_weight": sample_weight}}
             context = self._init_callback_context(max_subtasks=fit.epochs)
-            context.call_on_fit_task_begin(estimator=self, **told)
-            if before or scikit_learns:
-                own.append(Bridge(self, context, told, lambda params: dict(vars(self._with(params)))))
+            context.call_on_fit_task_begin(estimator=self, **fit_args)
+            if before or sklearn_callbacks:
+                xpnet_callbacks.append(SklearnCallbackAdapter(self, context, fit_args))
             (fit_lbfgs if self.solver == "lbfgs" else fit_stochastic)(fit)
-            context.call_on_fit_task_end(estimator=self, **told, reconstruction_attributes=dict)
+            context.call_on_fit_task_end(estimator=self, **fit_args, reconstruction_attributes=dict)
         finally:
             self.set_callbacks(*before)
         return self
@@ -145,12 +140,12 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         """Draw the initial weights, and reset the state of an earlier fit."""
         network, rng = fit.network, fit.rng
         if self.initializer is None:
-            self._set(network.pack(draw_weights(rng, network.layer_sizes, network.activation, fit.dtype)))
+            self._set_params(network.pack(draw_weights(rng, network.layer_sizes, network.activation, fit.dtype)))
         else:
-            self._set(network.init(int(rng.randint(2**31 - 1)), dtype=fit.dtype))
-        self._forget()
+            self._set_params(network.init(int(rng.randint(2**31 - 1)), dtype=fit.dtype))
+        self._reset_history()
 
-    def _forget(self) -> None:
+    def _reset_history(self) -> None:
         """Reset the attributes that describe the course of training."""
         self.__dict__.pop("_state", None)
         self.n_iter_ = self.t_ = 0
@@ -188,11 +183,11 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             raise InvalidParameterError(
                 f"eval_set: expected (X, y) or (X, y, sample_weight); received {type(eval_set).__name__}."
             )
-        x, labels = check_training(self, *eval_set[:2], reset=False, dtype=self.dtype, y_numeric=self._y_numeric)
-        weight = check_weights(eval_set[2], x.shape[0]) if len(eval_set) == 3 else None
-        return FitData(x, self._encode(labels), labels, weight)
+        x, raw_y = check_training(self, *eval_set[:2], reset=False, dtype=self.dtype, y_numeric=self._y_numeric)
+        sample_weight = check_weights(eval_set[2], x.shape[0]) if len(eval_set) == 3 else None
+        return FitData(x, self._encode(raw_y), raw_y, sample_weight)
 
-    def _take(self, network: Network) -> None:
+    def _set_network(self, network: Network) -> None:
         """Set `network_` and the attributes of scikit-learn that follow from it."""
         self.network_ = network
         self.n_layers_ = network.n_layers + 1
@@ -205,18 +200,20 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         slopes = getattr(self, "_slopes", [None] * len(self.coefs_))
         return Parameters.of(zip(self.coefs_, self.intercepts_, strict=True), slopes)
 
-    def _set(self, params: Parameters) -> None:
+    def _set_params(self, params: Parameters) -> None:
         self.coefs_, self.intercepts_ = [W for W, _ in params], [b for _, b in params]
         self._slopes = list(params.slopes)
 
-    def _keep(self, params: Parameters, backend: Backend, home: Backend) -> None:
+    def _store_fitted(self, params: Parameters, backend: Backend, data_backend: Backend) -> None:
         """Set the fitted parameters, on the device of the user's data."""
-        self._set(params if backend is home else params.map(lambda array: home.asarray(backend.to_numpy(array))))
+        if backend is not data_backend:
+            params = params.map(lambda array: data_backend.asarray(backend.to_numpy(array)))
+        self._set_params(params)
 
-    def _with(self, params: Parameters, device: Backend | None = None) -> Self:
+    def _with_params(self, params: Parameters, device: Backend | None = None) -> Self:
         """Return a copy of the estimator with these parameters on the host; it predicts on `device`."""
         fitted = copy.copy(self)
-        fitted._set(params.map(to_host))
+        fitted._set_params(params.map(to_host))
         fitted.device = device if device is not None else self.device
         return fitted
 
@@ -241,7 +238,10 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
 
     @classmethod
     def from_model(cls, model: Model) -> Self:
-        """Return an estimator that predicts the same as a `Model` on raw features. The weights include its scaling."""
+        """Return an estimator that predicts the same as a `Model` on raw features.
+
+        The scaling of the features is folded into the first layer, that of the targets into the last layer.
+        """
         return conversion.from_model(cls, model)
 
     def to_model(self) -> Model:
@@ -256,19 +256,19 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         check_is_fitted(self)
         check_same_place(self, X, method)
         x = check_inputs(self, X)
-        home = home_of(x)
+        data_backend = data_backend_of(x)
         try:
-            backend = home if self.device is None else get_backend(self.device)
+            backend = data_backend if self.device is None else get_backend(self.device)
         except (BackendNotInstalledError, DeviceIndexError, DeviceUnavailableError) as exc:
             # The model comes from another machine. Training here would raise.
-            warnings.warn(f"{exc} Predicting on {home.name}; set_params(device=None) silences this.", stacklevel=3)
-            backend = home
+            backend = data_backend
+            warnings.warn(f"{exc} Predicting on {backend.name}; set_params(device=None) silences this.", stacklevel=3)
         dtype = dtype_name(self.coefs_[0])
         with backend.scope(dtype):
             params = self._parameters().map(lambda array: to_device(backend, array, dtype))
             placed = SparseRows(x, backend, dtype) if hasattr(x, "tocsr") else to_device(backend, x, dtype)
             output = outputs(self.network_, params, placed, backend)
-            return (output if backend is home else home.asarray(backend.to_numpy(output))), home
+            return (output if backend is data_backend else data_backend.asarray(backend.to_numpy(output))), data_backend
 
     # Copies. Pickles hold arrays on the host, so that they can be read on a machine without the device.
 

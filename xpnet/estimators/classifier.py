@@ -15,9 +15,10 @@ from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_targ
 
 from xpnet.backend import Array, Backend, dtype_name
 from xpnet.estimators import labels
-from xpnet.estimators.base import BaseMLP, is_stochastic
+from xpnet.estimators.base import BaseMLP
 from xpnet.estimators.inputs import host
 from xpnet.estimators.parameters import SHARED_CONSTRAINTS, store
+from xpnet.estimators.solvers import is_stochastic
 from xpnet.nn.losses import get_loss
 from xpnet.training.schedules import Schedule
 
@@ -257,19 +258,19 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             "label_smoothing": self.label_smoothing,
         }
 
-    def _weights(self, sample_weight: np.ndarray | None, y: Any) -> np.ndarray | None:
+    def _combine_weights(self, sample_weight: np.ndarray | None, y: Any) -> np.ndarray | None:
         if self.class_weight is None:
             return sample_weight
-        return labels.weigh(y, self.classes_, self.class_weight, sample_weight, multilabel=self._multilabel)
+        return labels.combine_weights(y, self.classes_, self.class_weight, sample_weight, multilabel=self._multilabel)
 
     def predict(self, X: Any) -> Array:
         """Return labels, (n_samples,), or a matrix of 0 and 1, (n_samples, n_labels), where `X` lies.
 
         Labels that are not numbers are returned as a NumPy array.
         """
-        output, home = self._output(X, "predict")
-        with home.scope("float64"):
-            return labels.decode(output, home, self.classes_, multilabel=self._multilabel)
+        output, data_backend = self._output(X, "predict")
+        with data_backend.scope("float64"):
+            return labels.decode(output, data_backend, self.classes_, multilabel=self._multilabel)
 
     def predict_proba(self, X: Any) -> Array:
         """Return the probability of each class, or of each label, (n_samples, n_classes), where `X` lies."""
@@ -277,16 +278,16 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def predict_log_proba(self, X: Any) -> Array:
         """Return the logarithm of `predict_proba`."""
-        probabilities, home = self._probabilities(X, "predict_log_proba")
-        with home.scope(dtype_name(probabilities)):
-            return home.xp.log(probabilities)
+        probabilities, data_backend = self._probabilities(X, "predict_log_proba")
+        with data_backend.scope(dtype_name(probabilities)):
+            return data_backend.xp.log(probabilities)
 
     def _probabilities(self, X: Any, method: str) -> tuple[Array, Backend]:
-        output, home = self._output(X, method)
+        output, data_backend = self._output(X, method)
         if self._multilabel or self.network_.loss_function.targets.sum_to_one:
-            return output, home
-        with home.scope(dtype_name(output)):
-            return labels.normalised(output, home), home
+            return output, data_backend
+        with data_backend.scope(dtype_name(output)):
+            return labels.normalised(output, data_backend), data_backend
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the accuracy. With several labels, a sample counts as correct if all its labels are."""

@@ -53,7 +53,7 @@ def from_sklearn(cls: type, fitted: Any) -> Any:
     sizes = (fitted.n_features_in_, *(b.shape[0] for b in fitted.intercepts_))
     estimator.network_ = estimator._network(sizes)
     layers = zip(fitted.coefs_, fitted.intercepts_, strict=True)
-    estimator._set(estimator.network_.pack([(W.copy(), b.copy()) for W, b in layers]))
+    estimator._set_params(estimator.network_.pack([(W.copy(), b.copy()) for W, b in layers]))
     return estimator
 
 
@@ -124,7 +124,9 @@ def to_model(estimator: Any) -> Model:
 
 
 def from_model(cls: type, model: Model) -> Any:
-    """Return an estimator with the weights of a model. The first and the last layer include its scaling.
+    """Return an estimator with the weights of a model.
+
+    The scaling of the features is folded into the first layer, that of the targets into the last layer.
 
     Raises
     ------
@@ -148,7 +150,7 @@ def from_model(cls: type, model: Model) -> Any:
         dropout=network.dropout,
         initializer=network.initializer,
     )
-    estimator._take(network)
+    estimator._set_network(network)
     estimator.n_features_in_, estimator.n_outputs_ = network.layer_sizes[0], network.layer_sizes[-1]
     if model.feature_names is not None:
         estimator.feature_names_in_ = np.asarray(model.feature_names, dtype=object)
@@ -159,8 +161,8 @@ def from_model(cls: type, model: Model) -> Any:
         estimator.classes_ = np.arange(count) if model.classes is None else model.classes
         if estimator._usual_loss() == network.loss:
             estimator.set_params(loss="log_loss")
-    estimator._set(_folded(model.params, model.scaler, model.target_scaler))
-    estimator._forget()
+    estimator._set_params(_folded(model.params, model.scaler, model.target_scaler))
+    estimator._reset_history()
     return estimator
 
 

@@ -29,15 +29,15 @@ class FitData(NamedTuple):
         On the device of the user's data.
     y : ndarray, (n_samples,) int32 or (n_samples, n_outputs)
         Targets, encoded for the loss.
-    labels : ndarray
+    raw_y : ndarray
         Targets as the user gave them.
-    weight : (n_samples,) ndarray or None
+    sample_weight : (n_samples,) ndarray or None
     """
 
     x: Any
     y: np.ndarray
-    labels: np.ndarray
-    weight: np.ndarray | None
+    raw_y: np.ndarray
+    sample_weight: np.ndarray | None
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Fit:
     estimator : BaseMLP
         The solvers read its parameters and set its fitted attributes.
     network : Network
-    home, backend : Backend
+    data_backend, backend : Backend
         Where the user's data lies, and where to train.
     dtype : str
         Type of the inputs.
@@ -64,7 +64,7 @@ class Fit:
 
     estimator: Any
     network: Network
-    home: Backend
+    data_backend: Backend
     backend: Backend
     dtype: str
     rng: np.random.RandomState

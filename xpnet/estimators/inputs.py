@@ -21,7 +21,7 @@ __all__ = [
     "check_same_place",
     "check_training",
     "check_weights",
-    "home_of",
+    "data_backend_of",
     "host",
     "take_rows",
 ]
@@ -39,7 +39,7 @@ def host(value: Any) -> Any:
     return to_host(value) if _is_foreign(value) else value
 
 
-def home_of(x: Any) -> Backend:
+def data_backend_of(x: Any) -> Backend:
     """Return the backend of the device where data lies. Data that is not an array lies on the host."""
     return backend_of(x) if _is_foreign(x) else get_backend("cpu")
 
@@ -132,16 +132,19 @@ def check_layers(network: Network, coefs: Sequence[Any] | None, intercepts: Sequ
 
 def check_same_place(estimator: Any, x: Any, method: str) -> None:
     """Raise scikit-learn's error if its array API dispatch is on and `x` is not on the device of the weights."""
-    if get_config()["array_api_dispatch"] and home_of(x) is not home_of(estimator.coefs_[0]):
+    if not get_config()["array_api_dispatch"]:
+        return
+    expected, received = data_backend_of(estimator.coefs_[0]), data_backend_of(x)
+    if received is not expected:
         raise ValueError(
             f"Inputs passed to {type(estimator).__name__}.{method}() must use the same namespace and the same device "
-            f"as those passed to fit(): expected {home_of(estimator.coefs_[0]).name}; received {home_of(x).name}. Move "
-            "the inputs there, or switch the option array_api_dispatch off, which allows any array."
+            f"as those passed to fit(): expected {expected.name}; received {received.name}. Move the inputs there, or "
+            "switch the option array_api_dispatch off, which allows any array."
         )
 
 
 def take_rows(x: Array, rows: np.ndarray) -> Array:
     """Return some samples of an array or a sparse matrix, on its device."""
     if _is_foreign(x):
-        return array_namespace(x).take(x, home_of(x).asarray(rows), axis=0)
+        return array_namespace(x).take(x, data_backend_of(x).asarray(rows), axis=0)
     return x[rows]

@@ -11,7 +11,7 @@ from sklearn.utils import column_or_1d, compute_class_weight, compute_sample_wei
 from xpnet.backend import Array, Backend
 from xpnet.errors import DataError
 
-__all__ = ["decode", "encode", "normalised", "weigh"]
+__all__ = ["combine_weights", "decode", "encode", "normalised"]
 
 
 def encode(y: Any, classes: np.ndarray, *, multilabel: bool) -> np.ndarray:
@@ -34,7 +34,7 @@ def encode(y: Any, classes: np.ndarray, *, multilabel: bool) -> np.ndarray:
     return np.searchsorted(classes, y).astype(np.int32)
 
 
-def weigh(
+def combine_weights(
     y: Any,
     classes: np.ndarray,
     class_weight: Mapping[Any, float] | list[Mapping[Any, float]] | str,
@@ -46,17 +46,17 @@ def weigh(
 
     For ``"balanced"`` the frequency of a class is the sum of its samples' weights, so a weight of 2 equals two samples.
     """
-    own = 1.0 if sample_weight is None else sample_weight
+    per_sample = 1.0 if sample_weight is None else sample_weight
     if multilabel:
         balanced: np.ndarray = compute_sample_weight(class_weight, y.toarray() if hasattr(y, "toarray") else y)
-        return balanced * own
+        return balanced * per_sample
     y = np.ravel(y)
     with np.errstate(divide="ignore", invalid="ignore"):  # the weights of a class may sum to 0
         by_class = compute_class_weight(class_weight, classes=classes, y=y, sample_weight=sample_weight)
-        return np.where(own, by_class[np.searchsorted(classes, y)] * own, 0.0)
+        return np.where(per_sample, by_class[np.searchsorted(classes, y)] * per_sample, 0.0)
 
 
-def decode(output: Array, home: Backend, classes: np.ndarray, *, multilabel: bool) -> Array:
+def decode(output: Array, data_backend: Backend, classes: np.ndarray, *, multilabel: bool) -> Array:
     """Return the predicted labels on the device of the output. Text labels are returned on the host.
 
     Parameters
@@ -64,18 +64,18 @@ def decode(output: Array, home: Backend, classes: np.ndarray, *, multilabel: boo
     output : (n_samples, n_outputs)
         A single output is the probability of the second class.
     """
-    xp = home.xp
+    xp = data_backend.xp
     if multilabel:
         return xp.astype(output > 0.5, xp.int64)
     indices = xp.argmax(output, axis=1) if output.shape[1] > 1 else (output[:, 0] > 0.5) & (len(classes) > 1)
     if classes.dtype.kind in "biuf":
-        return xp.take(home.asarray(classes), xp.astype(indices, xp.int64), axis=0)
-    return classes[home.to_numpy(indices).astype(np.int64)]
+        return xp.take(data_backend.asarray(classes), xp.astype(indices, xp.int64), axis=0)
+    return classes[data_backend.to_numpy(indices).astype(np.int64)]
 
 
-def normalised(output: Array, home: Backend) -> Array:
+def normalised(output: Array, data_backend: Backend) -> Array:
     """Return the probability of each class, (n_samples, n_classes); each row sums to 1."""
-    xp = home.xp
+    xp = data_backend.xp
     if output.shape[1] == 1:
         return xp.concat([1 - output, output], axis=1)
     total = xp.sum(output, axis=1, keepdims=True)

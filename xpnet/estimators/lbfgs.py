@@ -15,14 +15,15 @@ from sklearn.utils.optimize import _check_optimize_result
 from xpnet.backend import Backend
 from xpnet.errors import InvalidParameterError
 from xpnet.estimators.fitting import NOT_FINITE, Fit
-from xpnet.estimators.monitoring import Verbose
+from xpnet.estimators.monitoring import VerboseCallback
 from xpnet.nn.backprop import objective_and_gradient, penalty
 from xpnet.nn.network import Network, Parameters
 from xpnet.training.callback_list import CallbackList
 from xpnet.training.callbacks import Interrupt, StopTraining
-from xpnet.training.evaluation import chunks
+from xpnet.training.evaluation import sample_chunks
 from xpnet.training.history import EpochRecord
-from xpnet.training.samples import Samples, place, weigh
+from xpnet.training.sample_weights import add_sample_weights
+from xpnet.training.samples import Samples, to_samples
 from xpnet.training.state import Run, RunState
 from xpnet.training.trainer import Trainer
 
@@ -38,15 +39,15 @@ def fit_lbfgs(fit: Fit) -> None:
                 f"{name} cannot be used with solver='lbfgs': expected none; received one. Choose another solver."
             )
     wide = est.dtype or _widest(backend)
-    verbose = [Verbose(est, None, fit.scale)] if est.verbose else []
+    verbose = [VerboseCallback(est, None, fit.scale)] if est.verbose else []
     with (
         Interrupt() as interrupt,
         backend.scope(wide),
         CallbackList([*fit.callbacks, *verbose, interrupt]) as callbacks,
     ):
         training = fit.training
-        samples = place(network, backend, wide, training.x, training.y)
-        samples = weigh(network, backend, wide, samples, training.weight)
+        samples = to_samples(network, backend, wide, training.x, training.y)
+        samples = add_sample_weights(network, backend, wide, samples, training.sample_weight)
         state = Trainer(network, dtype=wide).initial_state(backend, est._parameters())
         iterations = _Iterations(fit, state, callbacks)
         try:
@@ -69,7 +70,7 @@ def fit_lbfgs(fit: Fit) -> None:
         warnings.warn("Training interrupted by user.", stacklevel=5)
     est.n_iter_ = result.nit if iterations.stopped else _check_optimize_result("lbfgs", result, est.max_iter)
     est.loss_ = float(result.fun) * fit.scale
-    est._keep(Parameters(vector, network), backend, fit.home)
+    est._store_fitted(Parameters(vector, network), backend, fit.data_backend)
 
 
 class _Iterations:
@@ -105,16 +106,18 @@ def objective(
     xp = backend.xp
     summed = replace(network, reduction="sum", l2=0.0, l1=0.0)
     n_samples = samples.x.shape[0]
-    weight = n_samples if samples.weight is None else float(backend.to_numpy(xp.sum(samples.weight)))
+    given = samples.sample_weight
+    total_weight = n_samples if given is None else float(backend.to_numpy(xp.sum(given)))
 
     def evaluate(vector: np.ndarray) -> tuple[float, np.ndarray]:
         params = backend.asarray(vector.astype(dtype))
         value, gradient = penalty(network, xp, params)
-        for rows in chunks(network, n_samples):
+        for rows in sample_chunks(network, n_samples):
             batch = (samples.x[rows, :], *(array[rows, ...] for array in samples.arrays[1:]))
             more_value, more_gradient = objective_and_gradient(summed, xp, params, batch)
             value, gradient = value + more_value, gradient + more_gradient
-        return float(backend.to_numpy(value)) / weight, backend.to_numpy(gradient).astype(np.float64) / weight
+        gradient = backend.to_numpy(gradient).astype(np.float64)
+        return float(backend.to_numpy(value)) / total_weight, gradient / total_weight
 
     return evaluate
 

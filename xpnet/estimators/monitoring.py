@@ -10,16 +10,23 @@ from sklearn.metrics import get_scorer
 
 from xpnet.backend import Backend, to_host
 from xpnet.estimators.fitting import FitData
-from xpnet.estimators.solvers import rate_rule
+from xpnet.estimators.solvers import learning_rate_rule
 from xpnet.nn.network import Network, Parameters
 from xpnet.training.callbacks import Callback, StopTraining
 from xpnet.training.early_stopping import EarlyStopping
 from xpnet.training.evaluation import evaluate
 from xpnet.training.history import EpochRecord, Scores
-from xpnet.training.samples import place
+from xpnet.training.samples import Samples, to_samples
 from xpnet.training.state import Run
 
-__all__ = ["Bridge", "Monitor", "Verbose", "history_of", "named_scorers", "split_callbacks"]
+__all__ = [
+    "EpochEvaluator",
+    "SklearnCallbackAdapter",
+    "VerboseCallback",
+    "named_scorers",
+    "split_callbacks",
+    "training_curves",
+]
 
 Scorer = Callable[..., Any]
 _TRAINING = "train_"
@@ -43,7 +50,7 @@ def named_scorers(scoring: Any) -> dict[str, Scorer]:
     return {name: get_scorer(name) for name in scoring}
 
 
-class Monitor:
+class EpochEvaluator:
     """Evaluate parameters after an epoch.
 
     The scores are loss and accuracy or R2 of the validation part, and those of each scorer on both parts.
@@ -71,8 +78,10 @@ class Monitor:
         fitted: Callable[[Parameters], Any],
     ) -> None:
         self._network, self._backend = network, backend
-        self._placed = None if validation is None else place(network, backend, dtype, validation.x, validation.y)
-        self._weight = None if validation is None else validation.weight
+        self._validation: Samples | None = None
+        if validation is not None:
+            self._validation = to_samples(network, backend, dtype, validation.x, validation.y)
+            self._sample_weight = validation.sample_weight
         self._scorers = scorers
         self._fitted = fitted
         scored = {"": validation, _TRAINING: training} if scorers else {}
@@ -86,20 +95,20 @@ class Monitor:
     def __call__(self, params: Parameters) -> Scores:
         """Return the scores by name. Names of scores on the training part begin with ``train_``."""
         scores: Scores = {}
-        if self._placed is not None:
-            x, y, _ = self._placed
-            scores = evaluate(self._network, params, x, y, self._backend, self._weight)
+        if self._validation is not None:
+            x, y, _ = self._validation
+            scores = evaluate(self._network, params, x, y, self._backend, self._sample_weight)
         if self._scorers:
             estimator = self._fitted(params)
             vars(estimator).pop("feature_names_in_", None)  # the data has no names any more
-            for prefix, (x, _, labels, weight) in self._scored.items():
-                options = {} if weight is None else {"sample_weight": weight}
+            for prefix, (x, _, raw_y, sample_weight) in self._scored.items():
+                options = {} if sample_weight is None else {"sample_weight": sample_weight}
                 for name, scorer in self._scorers.items():
-                    scores[prefix + name] = float(scorer(estimator, x, labels, **options))
+                    scores[prefix + name] = float(scorer(estimator, x, raw_y, **options))
         return scores
 
 
-def history_of(records: Sequence[EpochRecord], scale: float) -> dict[str, list[float]]:
+def training_curves(records: Sequence[EpochRecord], scale: float) -> dict[str, list[float]]:
     """Return the curves of a run: ``train_loss``, ``validation_loss``, ``train_<score>`` ... and ``learning_rate``.
 
     Parameters
@@ -118,7 +127,7 @@ def history_of(records: Sequence[EpochRecord], scale: float) -> dict[str, list[f
     return curves
 
 
-class Verbose(Callback):
+class VerboseCallback(Callback):
     """Print the messages that scikit-learn prints with ``verbose``.
 
     Parameters
@@ -135,7 +144,7 @@ class Verbose(Callback):
     def __init__(self, estimator: Any, metric: str | None, scale: float, stopping: EarlyStopping | None = None) -> None:
         self._metric, self._scale, self._stopping = metric, scale, stopping
         self._initial_rate = float(estimator.learning_rate_init)
-        self._adaptive = rate_rule(vars(estimator)) == "adaptive"
+        self._adaptive = learning_rate_rule(vars(estimator)) == "adaptive"
         watched = "Training loss" if metric is None else "Validation score"
         self._stale = (
             f"{watched} did not improve more than tol={estimator.tol:f} for {estimator.n_iter_no_change} consecutive "
@@ -161,38 +170,42 @@ def split_callbacks(callbacks: Iterable[Any] | None) -> tuple[list[Callback], li
     TypeError
         A callback is neither.
     """
-    own, scikit_learns = [], []
+    xpnet_callbacks, sklearn_callbacks = [], []
     for callback in callbacks or ():
         if isinstance(callback, Callback):
-            own.append(callback)
+            xpnet_callbacks.append(callback)
         elif isinstance(callback, FitCallback) and not isinstance(callback, type):
-            scikit_learns.append(callback)
+            sklearn_callbacks.append(callback)
         else:
             raise TypeError(
                 "callbacks: expected instances of xpnet.Callback, or of scikit-learn's callback protocol; "
                 f"received {callback!r}."
             )
-    return own, scikit_learns
+    return xpnet_callbacks, sklearn_callbacks
 
 
-class Bridge(Callback):
-    """Report each epoch to the callbacks of scikit-learn's protocol."""
+class SklearnCallbackAdapter(Callback):
+    """Report each epoch to the callbacks of scikit-learn's protocol.
 
-    def __init__(self, estimator: Any, context: Any, training: dict[str, Any], fitted: Callable[[Any], dict[str, Any]]):
-        self._estimator, self._context, self._training, self._fitted = estimator, context, training, fitted
+    There an epoch is a task with a beginning and an end. It begins in `learning_rate`, because this is the only hook
+    that is called before an epoch.
+    """
+
+    def __init__(self, estimator: Any, context: Any, fit_args: dict[str, Any]) -> None:
+        self._estimator, self._context, self._fit_args = estimator, context, fit_args
 
     def learning_rate(self, epoch: int, rate: float) -> float:
-        """Begin the task of an epoch in scikit-learn's protocol."""
+        """Begin the task of an epoch, and return the learning rate unchanged."""
         self._epoch = self._context.subcontext(task_name="epoch")
-        self._epoch.call_on_fit_task_begin(estimator=self._estimator, **self._training)
+        self._epoch.call_on_fit_task_begin(estimator=self._estimator, **self._fit_args)
         return rate
 
     def on_epoch(self, record: EpochRecord, run: Run) -> None:
         """End the task of an epoch, and stop training if a callback asks for it."""
         stop = self._epoch.call_on_fit_task_end(
             estimator=self._estimator,
-            **self._training,
-            reconstruction_attributes=lambda: self._fitted(run.params),
+            **self._fit_args,
+            reconstruction_attributes=lambda: dict(vars(self._estimator._with_params(run.params))),
         )
         if stop:
             raise StopTraining

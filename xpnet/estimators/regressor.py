@@ -12,9 +12,10 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.metaestimators import available_if
 
 from xpnet.backend import Array, Backend
-from xpnet.estimators.base import BaseMLP, is_stochastic
+from xpnet.estimators.base import BaseMLP
 from xpnet.estimators.inputs import host
 from xpnet.estimators.parameters import store
+from xpnet.estimators.solvers import is_stochastic
 from xpnet.training.schedules import Schedule
 
 __all__ = ["MLPRegressor"]

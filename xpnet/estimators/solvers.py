@@ -21,8 +21,9 @@ __all__ = [
     "adaptive",
     "draw_weights",
     "inverse_scaling",
+    "is_stochastic",
+    "learning_rate_rule",
     "optimizer_spec",
-    "rate_rule",
     "scikit_learns_name",
     "shuffled",
 ]
@@ -45,8 +46,8 @@ def scikit_learns_name(activation: str) -> str:
 def _sgd(params: Mapping[str, Any]) -> str:
     if not params["momentum"]:
         return "sgd"
-    kind = "nesterov" if params["nesterovs_momentum"] else "momentum"
-    return f"{kind}:momentum={float(params['momentum'])!r},classical=1"
+    name = "nesterov" if params["nesterovs_momentum"] else "momentum"
+    return f"{name}:momentum={float(params['momentum'])!r},classical=1"
 
 
 def _adam(params: Mapping[str, Any]) -> str:
@@ -65,7 +66,20 @@ def optimizer_spec(params: Mapping[str, Any]) -> str:
     return _SOLVERS[solver](params) if solver in _SOLVERS else solver
 
 
-def rate_rule(params: Mapping[str, Any]) -> Any:
+def is_stochastic(estimator: Any) -> bool:
+    """Return True if the solver trains on mini-batches.
+
+    Raises
+    ------
+    AttributeError
+        The solver is ``"lbfgs"``. This makes ``hasattr(estimator, "partial_fit")`` return False.
+    """
+    if estimator.solver == "lbfgs":
+        raise AttributeError("partial_fit is only available for stochastic optimizers. lbfgs is not stochastic.")
+    return True
+
+
+def learning_rate_rule(params: Mapping[str, Any]) -> Any:
     """Return an estimator's `learning_rate`; scikit-learn's own rules have an effect with its solver "sgd" only."""
     rule = params["learning_rate"]
     return "constant" if rule in ("invscaling", "adaptive") and params["solver"] != _SGD else rule

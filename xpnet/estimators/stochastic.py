@@ -13,14 +13,14 @@ from xpnet.data.split import draw_rows
 from xpnet.errors import DivergenceError
 from xpnet.estimators.fitting import NOT_FINITE, Fit, FitData
 from xpnet.estimators.inputs import take_rows
-from xpnet.estimators.monitoring import Monitor, Verbose, history_of, named_scorers
+from xpnet.estimators.monitoring import EpochEvaluator, VerboseCallback, named_scorers, training_curves
 from xpnet.estimators.solvers import (
     AdaptivePlateau,
     Plateau,
     adaptive,
     inverse_scaling,
+    learning_rate_rule,
     optimizer_spec,
-    rate_rule,
     shuffled,
 )
 from xpnet.training.callbacks import Interrupt
@@ -51,7 +51,8 @@ def fit_stochastic(fit: Fit) -> None:
     # Draw a seed only if it is needed: otherwise the generator would be ahead of scikit-learn's.
     seed = int(fit.rng.randint(2**31 - 1)) if fit.network.is_random else 0
     with Interrupt() as interrupt:
-        watching = [Verbose(est, metric if est.early_stopping else None, fit.scale, stopping)] if est.verbose else []
+        watched = metric if est.early_stopping else None
+        verbose = [VerboseCallback(est, watched, fit.scale, stopping)] if est.verbose else []
         trainer = Trainer(
             fit.network,
             optimizer=optimizer_spec(vars(est)),
@@ -65,7 +66,7 @@ def fit_stochastic(fit: Fit) -> None:
             seed=seed,
             dtype=fit.dtype,
             device=fit.backend,
-            callbacks=[*fit.callbacks, *watching, interrupt],
+            callbacks=[*fit.callbacks, *verbose, interrupt],
         )
         state = trainer.initial_state(fit.backend, est._parameters())
         state = state._replace(stopping=stopping_state)
@@ -74,15 +75,16 @@ def fit_stochastic(fit: Fit) -> None:
         if est.early_stopping:
             with fit.backend.scope(fit.dtype):
                 state = state._replace(best=fit.backend.xp.asarray(state.params, copy=True))
-        monitor = None
+        evaluator = None
         if fit.validation is not None or scorers:
-            fitted = partial(est._with, device=fit.backend)
-            monitor = Monitor(fit.network, fit.backend, fit.dtype, fit.training, fit.validation, scorers, fitted)
+            fitted = partial(est._with_params, device=fit.backend)
+            evaluator = EpochEvaluator(
+                fit.network, fit.backend, fit.dtype, fit.training, fit.validation, scorers, fitted
+            )
         diverged = None
         try:
-            run = trainer.fit(
-                fit.training.x, fit.training.y, sample_weight=fit.training.weight, validation=monitor, state=state
-            )
+            x, y, _, sample_weight = fit.training
+            run = trainer.fit(x, y, sample_weight=sample_weight, validation=evaluator, state=state)
         except DivergenceError as exc:
             run, diverged = exc.run, exc
     _record(fit, run, metric)
@@ -97,20 +99,21 @@ def fit_stochastic(fit: Fit) -> None:
             ConvergenceWarning,
             stacklevel=5,
         )
-    est._keep(run.params, fit.backend, fit.home)
+    est._store_fitted(run.params, fit.backend, fit.data_backend)
     # A later epoch needs the rest of the state only.
     est._state = run.state._replace(params=None, best=None, history=(), start=None, rollback=None)  # type: ignore[arg-type]
 
 
 def _split(fit: Fit) -> Fit:
     """Split off a validation part as scikit-learn does: stratified for two classes only."""
-    est, (x, y, labels, weight) = fit.estimator, fit.training
+    est, (x, y, raw_y, sample_weight) = fit.estimator, fit.training
     binary = y.ndim == 1 and y.dtype.kind == "i" and est.n_outputs_ == 1
     rows = draw_rows(x.shape[0], est.validation_fraction, y.astype(bool)[:, None] if binary else None, fit.rng)
     if len(rows[1]) < 2:
         raise ValueError("The validation set is too small. Increase 'validation_fraction' or the size of your dataset.")
     training, validation = (
-        FitData(take_rows(x, part), y[part], labels[part], None if weight is None else weight[part]) for part in rows
+        FitData(take_rows(x, part), y[part], raw_y[part], None if sample_weight is None else sample_weight[part])
+        for part in rows
     )
     return replace(fit, training=training, validation=validation)
 
@@ -127,11 +130,11 @@ def _batch_size(batch_size: int | str, n_samples: int) -> int:
 
 def _stopping(fit: Fit, metric: str) -> Plateau:
     est = fit.estimator
-    kind = AdaptivePlateau if rate_rule(vars(est)) == "adaptive" else Plateau
+    rule = AdaptivePlateau if learning_rate_rule(vars(est)) == "adaptive" else Plateau
     patience = est.n_iter_no_change + 1  # scikit-learn stops after more than `n_iter_no_change` epochs
     if est.early_stopping:
-        return kind(metric, patience, est.tol)
-    return kind("training_loss", patience, est.tol / fit.scale)
+        return rule(metric, patience, est.tol)
+    return rule("training_loss", patience, est.tol / fit.scale)
 
 
 def _stopping_state(fit: Fit, stopping: Plateau) -> StoppingState:
@@ -145,10 +148,10 @@ def _stopping_state(fit: Fit, stopping: Plateau) -> StoppingState:
 def _schedule(fit: Fit, stopping: Plateau, state: StoppingState, *, fresh: bool) -> Schedule:
     """Return the schedule: scikit-learn's ``"invscaling"`` and ``"adaptive"``, or one of this library."""
     est = fit.estimator
-    rule = rate_rule(vars(est))
-    if rule == "invscaling":
+    name = learning_rate_rule(vars(est))
+    if name == "invscaling":
         return inverse_scaling(est.power_t, est.t_, fit.training.x.shape[0], fresh=fresh)
-    return adaptive(stopping, state) if rule == "adaptive" else get_schedule(rule)
+    return adaptive(stopping, state) if name == "adaptive" else get_schedule(name)
 
 
 def _record(fit: Fit, run: Run, metric: str) -> None:
@@ -160,7 +163,7 @@ def _record(fit: Fit, run: Run, metric: str) -> None:
     if est.loss_curve_:
         est.loss_ = est.loss_curve_[-1]
     history = vars(est).setdefault("history_", {})
-    curves = history_of(records, fit.scale)
+    curves = training_curves(records, fit.scale)
     before = len(next(iter(history.values()), []))
     # All curves have one length, also if an earlier fit had no validation part.
     for name in {**history, **curves}:

@@ -9,17 +9,24 @@ from typing import Protocol
 
 import numpy as np
 
-from xpnet.backend import Array, Backend
+from xpnet.backend import Backend
 from xpnet.errors import InvalidParameterError
 from xpnet.nn.network import Network
-from xpnet.training.samples import Samples, pieces
+from xpnet.seeds import Purpose, seed_sequence
+from xpnet.training.samples import Samples
+from xpnet.training.step_chunks import StepChunk, step_chunks
 
-__all__ = ["BatchSource", "MemoryBatches", "Order", "Piece"]
+__all__ = ["BatchSource", "MemoryBatches", "Order", "epoch_order"]
 
 # (epoch, n_samples) -> indices of samples, (n_samples,)
 Order = Callable[[int, int], np.ndarray]
-# Arrays on the device, and (n_steps, batch) indices into them: the batches of some steps, as a compiled run takes them.
-Piece = tuple[tuple[Array, ...], Array]
+
+
+def epoch_order(n_samples: int, seed: int, epoch: int, *, shuffle: bool = True) -> np.ndarray:
+    """Return the order of the samples in an epoch, (n_samples,) int32 indices. It depends on seed and epoch alone."""
+    if not shuffle:
+        return np.arange(n_samples, dtype=np.int32)
+    return np.random.default_rng(seed_sequence(seed, Purpose.SHUFFLE, epoch)).permutation(n_samples).astype(np.int32)
 
 
 class BatchSource(Protocol):
@@ -41,11 +48,11 @@ class BatchSource(Protocol):
         ...
 
     @property
-    def n_steps(self) -> int:
+    def steps_per_epoch(self) -> int:
         """Steps of an epoch."""
         return math.ceil(self.n_samples / self.batch_size)
 
-    def epoch(self, number: int, position: int) -> Iterator[Piece]:
+    def epoch(self, number: int, position: int) -> Iterator[StepChunk]:
         """Yield the batches of an epoch, counted from 0, starting with step `position`."""
         ...
 
@@ -66,10 +73,10 @@ class MemoryBatches(BatchSource):
         n: int = self.samples.x.shape[0]
         return n
 
-    def epoch(self, number: int, position: int) -> Iterator[Piece]:
+    def epoch(self, number: int, position: int) -> Iterator[StepChunk]:
         """Yield the batches of an epoch, counted from 0, starting with step `position`."""
         order = _checked_order(self.order(number, self.n_samples), self.n_samples)
-        return pieces(self.network, self.backend, self.samples, order, self.batch_size, position)
+        return step_chunks(self.network, self.backend, self.samples, order, self.batch_size, position)
 
 
 def _checked_order(order: np.ndarray, n_samples: int) -> np.ndarray:

@@ -1,4 +1,7 @@
-"""Checkpoints: a folder of saved states of a run, and how to read the newest one."""
+"""Checkpoints: when a run writes its state to a folder, and how the newest one is read.
+
+`xpnet.training.checkpoint_file` defines the content of a file.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,8 @@ from xpnet.errors import InvalidParameterError, ModelFormatError, XpnetWarning
 from xpnet.files import remove_temporary_files, writing
 from xpnet.nn.network import Network
 from xpnet.training.callbacks import Callback
+from xpnet.training.checkpoint_file import load_state, save_state
 from xpnet.training.state import Run, RunState
-from xpnet.training.state_file import load_state, save_state
 
 __all__ = ["Checkpoint", "load_newest"]
 
@@ -57,7 +60,7 @@ def load_newest(path: str | Path, accept: Callable[[Network, RunState], _T]) -> 
             except InvalidParameterError as exc:
                 raise ModelFormatError(f"{file}: {exc}") from exc
         except ModelFormatError as exc:
-            warnings.warn(f"{exc} This checkpoint is passed over for the one before it.", XpnetWarning, stacklevel=3)
+            warnings.warn(f"{exc} Skipping it; trying the previous checkpoint.", XpnetWarning, stacklevel=3)
     what = f"{len(files)} that cannot be used" if files else "none"
     raise ModelFormatError(f"{path}: expected a folder with a checkpoint; received one with {what}.")
 

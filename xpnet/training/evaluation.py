@@ -11,12 +11,12 @@ from xpnet.data.scaling import Moments
 from xpnet.nn.losses import OUTPUTS
 from xpnet.nn.network import Network, Parameters
 
-__all__ = ["accuracy", "assess", "chunks", "evaluate", "evaluate_parts", "metric_name", "outputs", "r2"]
+__all__ = ["accuracy", "assess", "evaluate", "evaluate_chunks", "metric_name", "outputs", "r2", "sample_chunks"]
 
 _CHUNK_ELEMENTS = 1 << 22  # activations held at once, so that the memory does not grow with the data
 
 
-def chunks(network: Network, n_samples: int) -> Iterator[slice]:
+def sample_chunks(network: Network, n_samples: int) -> Iterator[slice]:
     """Yield slices over the samples, each with a limited number of activations."""
     size = max(1, _CHUNK_ELEMENTS // max(network.layer_sizes))
     return (slice(start, min(start + size, n_samples)) for start in range(0, max(n_samples, 1), size))
@@ -24,20 +24,20 @@ def chunks(network: Network, n_samples: int) -> Iterator[slice]:
 
 def outputs(network: Network, params: Parameters, x: Rows, backend: Backend) -> Array:
     """Return the network's output on the device, (n_samples, n_out): probabilities, rates or values."""
-    results = [network.predict(params, x[rows, :]) for rows in chunks(network, x.shape[0])]
+    results = [network.predict(params, x[rows, :]) for rows in sample_chunks(network, x.shape[0])]
     return _joined(backend.xp, results)
 
 
 def evaluate(
-    network: Network, params: Parameters, x: Rows, y: Array, backend: Backend, weight: np.ndarray | None = None
+    network: Network, params: Parameters, x: Rows, y: Array, backend: Backend, sample_weight: np.ndarray | None = None
 ) -> dict[str, float]:
     """Return the scores of `assess`."""
-    scores, _ = assess(network, params, x, y, backend, weight)
+    scores, _ = assess(network, params, x, y, backend, sample_weight)
     return scores
 
 
 def assess(
-    network: Network, params: Parameters, x: Rows, y: Array, backend: Backend, weight: np.ndarray | None = None
+    network: Network, params: Parameters, x: Rows, y: Array, backend: Backend, sample_weight: np.ndarray | None = None
 ) -> tuple[dict[str, float], Array]:
     """Return the mean loss without penalties, the accuracy or R2, and the outputs.
 
@@ -47,7 +47,7 @@ def assess(
         On the backend's device, as is `y`.
     y : (n_samples,) int32 or (n_samples, n_out)
         Class indices, or targets.
-    weight : (n_samples,) on the host, optional
+    sample_weight : (n_samples,) on the host, optional
 
     Returns
     -------
@@ -60,20 +60,20 @@ def assess(
     losses, scored, output = _forward(network, params, x, y, backend)
     name = metric_name(network, y.ndim)
     if name == "accuracy":
-        metric = float(np.average(scored[:, 0], weights=weight))
+        metric = float(np.average(scored[:, 0], weights=sample_weight))
     else:
         results, true = np.split(scored, 2, axis=1)
-        metric = r2(results, true, weight)
-    return {"loss": float(np.average(losses, weights=weight)), name: metric}, output
+        metric = r2(results, true, sample_weight)
+    return {"loss": float(np.average(losses, weights=sample_weight)), name: metric}, output
 
 
-def evaluate_parts(
-    network: Network, params: Parameters, parts: Iterable[tuple[Rows, Array]], backend: Backend
+def evaluate_chunks(
+    network: Network, params: Parameters, chunks: Iterable[tuple[Rows, Array]], backend: Backend
 ) -> dict[str, float]:
-    """Return the scores of `evaluate` for samples that come as pieces ``(x, y)``."""
+    """Return the scores of `evaluate` for samples that come in chunks ``(x, y)``."""
     n, loss, correct, squares = 0, 0.0, 0.0, np.zeros(network.layer_sizes[-1])
     name, targets = "accuracy", Moments(network.layer_sizes[-1])
-    for x, y in parts:
+    for x, y in chunks:
         losses, scored, _ = _forward(network, params, x, y, backend)
         n, loss, name = n + len(losses), loss + float(losses.sum()), metric_name(network, y.ndim)
         if name == "accuracy":
@@ -96,8 +96,8 @@ def _forward(
     """
     xp = backend.xp
     loss = network.loss_function
-    pieces, results = [], []
-    for rows in chunks(network, x.shape[0]):
+    chunks, results = [], []
+    for rows in sample_chunks(network, x.shape[0]):
         a = network.forward(params, x[rows, :])
         true = y[rows, ...]
         value, _ = loss.value_and_gradient(xp, a, network.targets(xp, true, a.dtype, smooth=False))
@@ -107,14 +107,14 @@ def _forward(
             scored = [xp.astype(_is_correct(xp, result, true), a.dtype)[:, None]]
         else:
             scored = [result, xp.astype(xp.reshape(true, result.shape), a.dtype)]
-        pieces.append(xp.concat([value[:, None], *scored], axis=1))
+        chunks.append(xp.concat([value[:, None], *scored], axis=1))
     # One transfer to the host: each one waits for the device.
-    host = backend.to_numpy(_joined(xp, pieces)).astype(np.float64)
+    host = backend.to_numpy(_joined(xp, chunks)).astype(np.float64)
     return host[:, 0], host[:, 1:], _joined(xp, results)
 
 
-def _joined(xp: Namespace, pieces: list[Array]) -> Array:
-    return pieces[0] if len(pieces) == 1 else xp.concat(pieces)
+def _joined(xp: Namespace, chunks: list[Array]) -> Array:
+    return chunks[0] if len(chunks) == 1 else xp.concat(chunks)
 
 
 def metric_name(network: Network, y_ndim: int) -> str:
@@ -122,9 +122,9 @@ def metric_name(network: Network, y_ndim: int) -> str:
     return "accuracy" if y_ndim == 1 else network.loss_function.metric
 
 
-def accuracy(output: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None) -> float:
-    """Share of samples whose class, or whose every label, is predicted."""
-    return float(np.average(np.asarray(_is_correct(namespace_of(output), output, y)), weights=weight))
+def accuracy(output: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None = None) -> float:
+    """Return the fraction of samples whose class, or whose every label, is predicted."""
+    return float(np.average(np.asarray(_is_correct(namespace_of(output), output, y)), weights=sample_weight))
 
 
 def _is_correct(xp: Namespace, output: Array, y: Array) -> Array:
@@ -133,11 +133,14 @@ def _is_correct(xp: Namespace, output: Array, y: Array) -> Array:
     return xp.all((output > 0.5) == (xp.astype(xp.reshape(y, output.shape), output.dtype) > 0.5), axis=1)
 
 
-def r2(output: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None) -> float:
-    """Coefficient of determination, the mean over outputs; for a constant target 1 if it is met exactly, else 0."""
+def r2(output: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None = None) -> float:
+    """Return the coefficient of determination, averaged over outputs.
+
+    For a constant target it is 1 if the target is met exactly, else 0.
+    """
     y = y.reshape(output.shape).astype(np.float64)
-    residual = np.average((y - output) ** 2, axis=0, weights=weight)
-    total = np.average((y - np.average(y, axis=0, weights=weight)) ** 2, axis=0, weights=weight)
+    residual = np.average((y - output) ** 2, axis=0, weights=sample_weight)
+    total = np.average((y - np.average(y, axis=0, weights=sample_weight)) ** 2, axis=0, weights=sample_weight)
     # The rounding of the mean leaves a constant column a tiny deviation, so it is told by its range.
     return _r2(residual, total, (y.min(axis=0) == y.max(axis=0)) | (total == 0))
 

@@ -50,8 +50,8 @@ class TrainingLoop:
     evaluate : Evaluate or None
         Evaluates the parameters after each epoch.
     stopping : EarlyStopping or None
-    halvings : int
-        How often a divergence may halve the learning rate. With 0 a divergence ends the run.
+    max_halvings : int
+        How often a divergence may halve the learning rate, at most. With 0 a divergence ends the run.
     callbacks : sequence of Callback
     """
 
@@ -65,7 +65,7 @@ class TrainingLoop:
     schedule: Schedule
     evaluate: Evaluate | None
     stopping: EarlyStopping | None
-    halvings: int
+    max_halvings: int
     callbacks: Sequence[Callback]
 
     def run(self, state: RunState) -> Run:
@@ -81,12 +81,12 @@ class TrainingLoop:
         state = self._begin(state)
         with CallbackList(self.callbacks) as callbacks:
             try:
-                callbacks.on_start(self.batches.n_steps, self.epochs)
+                callbacks.on_start(self.batches.steps_per_epoch, self.epochs)
                 run = self._result(state, "running")
                 callbacks.on_state(run)
                 while state.epoch < self.epochs and not self._is_over(state):
-                    rate = callbacks.learning_rate(state.epoch + 1, self._scheduled_rate(state))
-                    state = self._set_rate(state, rate)
+                    learning_rate = callbacks.learning_rate(state.epoch + 1, self._scheduled_learning_rate(state))
+                    state = self._set_learning_rate(state, learning_rate)
                     first_step, started = state.position, time.perf_counter()
                     for data, rows in self.batches.epoch(state.epoch, state.position):
                         state = self._advance(state, rows, *self.run_steps(state.params, state.step, data, rows))
@@ -95,17 +95,17 @@ class TrainingLoop:
                     seconds = time.perf_counter() - started
 
                     if not (math.isfinite(loss) and self._is_finite(state)):
-                        state = self._roll_back(state, loss, rate)
+                        state = self._roll_back(state, loss, learning_rate)
                         callbacks.on_state(run._replace(state=state))
                         continue
-                    # Drop the copy of the parameters at the last epoch's end first: no more than one exists at a time.
+                    # Free the previous copy before making the next one, to save memory.
                     del run
                     state = state._replace(start=None)
                     state = state._replace(start=self._copy(state.params))
 
                     scores = self._scores(state.start)
                     speed = self._samples_since(first_step) / seconds
-                    record = EpochRecord(state.epoch + 1, loss, scores, rate, seconds, speed)
+                    record = EpochRecord(state.epoch + 1, loss, scores, learning_rate, seconds, speed)
                     state = self._close_epoch(state, record)
                     run = self._result(state, "running")
                     callbacks.on_epoch(record, run)
@@ -119,32 +119,31 @@ class TrainingLoop:
 
     def _begin(self, state: RunState) -> RunState:
         """Check the position, and make the copies that a run needs before its first step."""
-        if state.position > self.batches.n_steps:
+        steps = self.batches.steps_per_epoch
+        if state.position > steps:
             raise InvalidParameterError(
-                f"state: expected at most the {self.batches.n_steps} steps of an epoch; received {state.position}. "
+                f"state: expected at most the {steps} steps of an epoch; received {state.position}. "
                 "Resume with the data and the batch size that the run began with."
             )
         if state.position == 0 or state.start is None:
             state = state._replace(start=self._copy(state.params))
-        if not self.halvings:
+        if not self.max_halvings:
             return state._replace(rollback=None)
         return state if state.rollback is not None else self._set_rollback(state)
 
     def _is_over(self, state: RunState) -> bool:
         return self.stopping is not None and self.stopping.is_over(state.stopping)
 
-    def _scheduled_rate(self, state: RunState) -> float:
+    def _scheduled_learning_rate(self, state: RunState) -> float:
         """Return the learning rate of the schedule, halved after each divergence."""
         return self.learning_rate * self.schedule.factor(state.schedule, state.epoch, self.epochs) * 0.5**state.halvings
 
-    def _set_rate(self, state: RunState, rate: float) -> RunState:
-        learning_rate = self.backend.asarray(np.asarray(rate, dtype=self.dtype))
-        return state._replace(
-            step=state.step._replace(optimizer=state.step.optimizer._replace(learning_rate=learning_rate))
-        )
+    def _set_learning_rate(self, state: RunState, learning_rate: float) -> RunState:
+        array = self.backend.asarray(np.asarray(learning_rate, dtype=self.dtype))
+        return state._replace(step=state.step._replace(optimizer=state.step.optimizer._replace(learning_rate=array)))
 
     def _advance(self, state: RunState, rows: Array, params: Array, step: StepState, losses: Array) -> RunState:
-        """Return the state after the steps of a piece; `rows` is (n_steps, batch), `losses` is (n_steps,)."""
+        """Return the state after the steps of a chunk; `rows` is (n_steps, batch), `losses` is (n_steps,)."""
         n_steps, batch_size = rows.shape
         total = state.total
         total += self.backend.xp.sum(losses) * (batch_size if self.network.reduction == "mean" else 1)
@@ -154,7 +153,10 @@ class TrainingLoop:
         return self.evaluate(Parameters(params, self.network)) if self.evaluate else None
 
     def _samples_since(self, first_step: int) -> int:
-        """Return the samples of an epoch from a step on: a resumed run trains on a part of its first epoch."""
+        """Return the number of samples from step `first_step` to the end of the epoch.
+
+        A resumed run starts in the middle of an epoch.
+        """
         return max(0, self.batches.n_samples - first_step * self.batches.batch_size)
 
     def _close_epoch(self, state: RunState, record: EpochRecord) -> RunState:
@@ -163,7 +165,7 @@ class TrainingLoop:
         if self.stopping is not None:
             stopping = self.stopping.observe(stopping, record)
             best = state.start if stopping.improved else best
-        if self.halvings and record.loss < min((earlier.loss for earlier in state.history), default=math.inf):
+        if self.max_halvings and record.loss < min((earlier.loss for earlier in state.history), default=math.inf):
             state = self._set_rollback(state)
         return state._replace(
             epoch=state.epoch + 1,
@@ -193,10 +195,11 @@ class TrainingLoop:
     def _set_rollback(self, state: RunState) -> RunState:
         return state._replace(rollback=Rollback(*self._copy((state.params, state.step))))
 
-    def _roll_back(self, state: RunState, loss: float, rate: float) -> RunState:
+    def _roll_back(self, state: RunState, loss: float, learning_rate: float) -> RunState:
         """Return the state that begins a diverged epoch again with half the learning rate.
 
-        The parameters are those after the epoch of the lowest loss, because the last epoch may have been lost already.
+        It takes the parameters after the epoch of the lowest loss, because the parameters after the last epoch may have
+        already started to diverge.
 
         Raises
         ------
@@ -204,14 +207,14 @@ class TrainingLoop:
             The learning rate was halved as often as is allowed.
         """
         losses = [record.loss for record in state.history]
-        good = 1 + losses.index(min(losses)) if losses and self.halvings else state.epoch
+        good = 1 + losses.index(min(losses)) if losses and self.max_halvings else state.epoch
         problem = (
             f"training diverged in epoch {state.epoch + 1}: expected a finite loss and finite parameters; "
-            f"received a loss of {loss:g} at learning rate {rate:g}."
+            f"received a loss of {loss:g} at learning rate {learning_rate:g}."
         )
         if state.rollback is not None:
             state = state._replace(start=state.rollback.params)
-        if state.halvings >= self.halvings or state.rollback is None:
+        if state.halvings >= self.max_halvings or state.rollback is None:
             often = f", {state.halvings} halvings were not enough" if state.halvings else ""
             raise DivergenceError(
                 f"{problem} Try a smaller learning rate, clipping the gradient or scaling the inputs. The parameters "
@@ -220,7 +223,7 @@ class TrainingLoop:
             )
         warnings.warn(
             f"{problem} Going on from the parameters after epoch {good} with half the learning rate "
-            f"({state.halvings + 1} of {self.halvings} times).",
+            f"({state.halvings + 1} of {self.max_halvings} times).",
             XpnetWarning,
             stacklevel=4,
         )

@@ -18,10 +18,11 @@ from xpnet.data.streams.source import Source
 from xpnet.errors import DataError, InvalidParameterError
 from xpnet.nn.network import Network, Parameters
 from xpnet.seeds import Purpose, seed_sequence
-from xpnet.training.batch_source import BatchSource, Piece
-from xpnet.training.evaluation import evaluate_parts
+from xpnet.training.batch_source import BatchSource
+from xpnet.training.evaluation import evaluate_chunks
 from xpnet.training.history import Scores
-from xpnet.training.samples import Samples, pieces, place
+from xpnet.training.samples import Samples, to_samples
+from xpnet.training.step_chunks import StepChunk, step_chunks
 
 __all__ = ["StreamBatches", "evaluate_source"]
 
@@ -89,7 +90,7 @@ class StreamBatches(BatchSource):
                 f"{_WINDOWS} batches and a block of {int(source.sizes.max())} samples; received {batch_size}. "
                 "Use a smaller batch or smaller blocks (row groups), or allow more memory."
             )
-        self._window = min(held // batch_size, self.n_steps) * batch_size
+        self._window = min(held // batch_size, self.steps_per_epoch) * batch_size
         self._host = get_backend("cpu")
         self._ahead: tuple[_Key, Future[Samples]] | None = None
         # Only the worker uses these: the order of an epoch's blocks with the end of each, and the block read last.
@@ -101,7 +102,7 @@ class StreamBatches(BatchSource):
         """Samples of an epoch."""
         return self._n_samples
 
-    def epoch(self, number: int, position: int) -> Iterator[Piece]:
+    def epoch(self, number: int, position: int) -> Iterator[StepChunk]:
         """Yield the batches of an epoch, counted from 0, starting with step `position`."""
         steps = self._window // self.batch_size
         for window, samples in self._windows(number, position // steps):
@@ -111,7 +112,7 @@ class StreamBatches(BatchSource):
                 rng = np.random.default_rng(seed_sequence(self._seed, Purpose.SHUFFLE, number, window))
                 order = rng.permutation(n).astype(np.int32)
             first = max(position - window * steps, 0)
-            yield from pieces(self._network, self._backend, samples, order, self.batch_size, first)
+            yield from step_chunks(self._network, self._backend, samples, order, self.batch_size, first)
 
     def windows(self) -> Iterator[Samples]:
         """Yield the samples of the first epoch, window by window, not shuffled within a window."""
@@ -159,11 +160,11 @@ class StreamBatches(BatchSource):
                 done += count
         y = np.concatenate(targets)
         try:
-            samples = place(self._network, self._host, self._dtype, x, y)
+            samples = to_samples(self._network, self._host, self._dtype, x, y)
         except (DataError, InvalidParameterError):
             for block, rows in places:  # find the block of the error
                 try:
-                    place(self._network, self._host, self._dtype, x[rows], y[rows])
+                    to_samples(self._network, self._host, self._dtype, x[rows], y[rows])
                 except (DataError, InvalidParameterError) as exc:
                     raise type(exc)(f"{self._source.where(block)}: in epoch {epoch + 1}: {exc}") from exc
             raise
@@ -172,7 +173,7 @@ class StreamBatches(BatchSource):
                 raise InvalidParameterError(
                     f"class_weight: expected class indices as targets; received an array of shape {samples.y.shape}."
                 )
-            samples = samples._replace(weight=self._class_weights[to_host(samples.y)].astype(self._dtype))
+            samples = samples._replace(sample_weight=self._class_weights[to_host(samples.y)].astype(self._dtype))
         return samples
 
     def _stretches(self, epoch: int, start: int, stop: int) -> Iterator[tuple[int, slice]]:
@@ -225,8 +226,8 @@ def _sample_bytes(network: Network, dtype: str) -> int:
 
 def evaluate_source(network: Network, params: Parameters, source: Source, backend: Backend, dtype: str) -> Scores:
     """Return the scores of `xpnet.training.evaluation.evaluate` for the samples of a source."""
-    # The buffer is shared with the windows of the run that goes on.
+    # A part of the buffer: the windows of the training part stay in memory.
     largest = 2 * int(source.sizes.max()) * source.row_bytes
     buffer_bytes = max(source.buffer_bytes // _WINDOWS, _sample_bytes(network, dtype) * _WINDOWS) + largest
     batches = StreamBatches(network, backend, dtype, source, 1, shuffle=False, buffer_bytes=buffer_bytes)
-    return evaluate_parts(network, params, ((samples.x, samples.y) for samples in batches.windows()), backend)
+    return evaluate_chunks(network, params, ((samples.x, samples.y) for samples in batches.windows()), backend)

@@ -18,13 +18,14 @@ from xpnet.errors import InvalidParameterError, OutOfMemoryError
 from xpnet.nn.network import Network
 from xpnet.nn.optimizers import Optimizer, get_optimizer
 from xpnet.nn.step import compile_steps, init_state, micro_batch_advice
-from xpnet.training.batch_source import BatchSource, MemoryBatches, Order
+from xpnet.training.batch_source import BatchSource, MemoryBatches, Order, epoch_order
 from xpnet.training.callbacks import Callback
 from xpnet.training.checkpoint import load_newest
 from xpnet.training.early_stopping import EarlyStopping, get_early_stopping
 from xpnet.training.evaluation import evaluate, metric_name
 from xpnet.training.loop import Evaluate, TrainingLoop
-from xpnet.training.samples import ClassWeight, class_weights, epoch_order, place, to_device, weigh
+from xpnet.training.sample_weights import ClassWeight, add_sample_weights, class_weights
+from xpnet.training.samples import to_device, to_samples
 from xpnet.training.schedules import Schedule, get_schedule
 from xpnet.training.state import Run, RunState, adopt
 from xpnet.training.streaming import StreamBatches, evaluate_source
@@ -46,7 +47,7 @@ _CONSTRAINTS = {
     "on_divergence": one_of("stop", "halve"),
 }
 _AUTO_BATCH_SIZE = 32
-_HALVINGS = {"stop": 0, "halve": 5}  # of the learning rate in a run, at most
+_MAX_HALVINGS = {"stop": 0, "halve": 5}  # of the learning rate, in a run
 
 
 @dataclass(frozen=True)
@@ -78,11 +79,11 @@ class Trainer:
         Random seed for initial weights, shuffling and dropout; it gives the same numbers on every backend.
     dtype : {"float32", "float64"}
     on_divergence : {"stop", "halve"}
-        What to do if the loss or the parameters are no longer finite. ``"stop"`` raises `DivergenceError`. ``"halve"``
-        goes back to the parameters after the epoch of the lowest loss and begins the epoch again with half the learning
-        rate, at most 5 times, with a warning each time.
+        What to do if the loss or the parameters are not finite. ``"stop"`` raises `DivergenceError`. ``"halve"`` warns,
+        goes back to the parameters after the epoch of the lowest loss and repeats the epoch with half the learning
+        rate, at most 5 times.
     micro_batch : int or None
-        Samples of a batch that a step holds at once. The step sums the gradients of these pieces, so it takes less
+        Samples of a batch that a step holds at once. The step sums the gradients of the micro-batches, so it takes less
         memory and more time. The result is the same to rounding, dropout masks included.
     device : str, Backend or None
         Where to train. None trains where the data lies, which is the CPU for NumPy arrays.
@@ -148,8 +149,7 @@ class Trainer:
         params : Parameters or sequence of (W, b), optional
             Initial weights, from any device; they are copied.
         state : RunState, optional
-            State of an earlier run of the same network and optimizer, on any device. It is consumed: do not use it
-            afterwards.
+            State of an earlier run of the same network and optimizer, on any device. Do not use it afterwards.
 
         Raises
         ------
@@ -158,8 +158,8 @@ class Trainer:
         OutOfMemoryError
             The device is out of memory. The message says what was needed, what is free and what would fit.
         DivergenceError
-            The loss or the parameters are no longer finite. Its attribute `run` has the parameters of the last good
-            epoch.
+            The loss or the parameters are no longer finite. The attribute `run` has the parameters after the epoch of
+            the lowest loss with ``on_divergence="halve"``, and after the last finite epoch with ``"stop"``.
         """
         backend = backend_of(x) if self.device is None and is_array_api_obj(x) else get_backend(self.device or "cpu")
         batches = None
@@ -226,44 +226,44 @@ class Trainer:
                 given = to_device(backend, self.network.pack(params).vector, self.dtype)
                 vector = backend.xp.asarray(given, copy=True)  # the steps overwrite it
             step = init_state(self.network, get_optimizer(self.optimizer), vector, self.seed, backend)
-            total = backend.asarray(np.zeros((), dtype=self.dtype))
-            return RunState(vector, step, total, schedule=get_schedule(self.schedule).initial)
+            zero = np.zeros((), self.dtype)
+            return RunState(vector, step, backend.asarray(zero), schedule=get_schedule(self.schedule).initial)
 
     def _loop(
         self, backend: Backend, batches: BatchSource, validation: tuple[Any, Any] | Source | Evaluate | None
     ) -> TrainingLoop:
-        evaluation: Evaluate | None = None
         metrics = ["training_loss"]
         if isinstance(validation, Source):
-            evaluation = partial(evaluate_source, self.network, source=validation, backend=backend, dtype=self.dtype)
+            evaluation: Evaluate | None = partial(
+                evaluate_source, self.network, source=validation, backend=backend, dtype=self.dtype
+            )
             metrics += ["loss", "accuracy", "r2"]
-        elif callable(validation):
+        elif callable(validation) or validation is None:
             evaluation = validation
-        elif validation is not None:
-            held_out = place(self.network, backend, self.dtype, *validation)
+        else:
+            held_out = to_samples(self.network, backend, self.dtype, *validation)
             evaluation = partial(evaluate, self.network, x=held_out.x, y=held_out.y, backend=backend)
             metrics += ["loss", metric_name(self.network, held_out.y.ndim)]
         stopping = get_early_stopping(self.early_stopping) if self.early_stopping else None
         if stopping is not None and stopping.metric not in metrics and not callable(validation):
             if validation is None:
                 raise InvalidParameterError("early_stopping: expected a validation part; received none.")
-            raise InvalidParameterError(
-                f"early_stopping: expected one of {', '.join(metrics)}; received {stopping.metric!r}."
-            )
-        optimizer = get_optimizer(self.optimizer)
-        n_steps = self.epochs * batches.n_steps
+            names = ", ".join(metrics)
+            raise InvalidParameterError(f"early_stopping: expected one of {names}; received {stopping.metric!r}.")
+        total_steps = self.epochs * batches.steps_per_epoch
+        run_steps = compile_steps(self.network, self.optimizer, backend, self.clip_norm, total_steps, self.micro_batch)
         return TrainingLoop(
             network=self.network,
             backend=backend,
             dtype=self.dtype,
-            run_steps=compile_steps(self.network, self.optimizer, backend, self.clip_norm, n_steps, self.micro_batch),
+            run_steps=run_steps,
             batches=batches,
             epochs=self.epochs,
-            learning_rate=self.learning_rate or optimizer.learning_rate,
+            learning_rate=self.learning_rate or get_optimizer(self.optimizer).learning_rate,
             schedule=get_schedule(self.schedule),
             evaluate=evaluation,
             stopping=stopping,
-            halvings=_HALVINGS[self.on_divergence],
+            max_halvings=_MAX_HALVINGS[self.on_divergence],
             callbacks=tuple(self.callbacks),
         )
 
@@ -285,8 +285,8 @@ class Trainer:
                 self.network, backend, self.dtype, x, self._batch_size(x.n_samples),
                 epochs=self.epochs, seed=self.seed, shuffle=bool(shuffle), class_weights=weights,
             )  # fmt: skip
-        samples = place(self.network, backend, self.dtype, x, y)
-        samples = weigh(self.network, backend, self.dtype, samples, sample_weight, self.class_weight)
+        samples = to_samples(self.network, backend, self.dtype, x, y)
+        samples = add_sample_weights(self.network, backend, self.dtype, samples, sample_weight, self.class_weight)
         order = shuffle if callable(shuffle) else lambda epoch, n: epoch_order(n, self.seed, epoch, shuffle=shuffle)
         return MemoryBatches(self.network, backend, samples, self._batch_size(samples.x.shape[0]), order)
 

@@ -1,4 +1,8 @@
-"""Files with the state of a run. A run that continues from one gives the result of a run that never stopped."""
+"""The content of a checkpoint: the state of a run as one file.
+
+A run that continues from it gives the result of a run that never stopped. `xpnet.training.checkpoint` decides when a
+run writes such files.
+"""
 
 from __future__ import annotations
 
