@@ -34,7 +34,7 @@ from xpnet.cli import main
 
 main()
 """
-# A compiled step: the stack of the generated function that is called most, once a step; it calls matmul itself.
+# A compiled step: the stack of the generated function in which a step runs; it calls matmul itself.
 COMPILED = """
 calls = collections.Counter()
 

@@ -117,8 +117,8 @@ def test_data_that_do_not_fit_name_streams(monkeypatch: pytest.MonkeyPatch) -> N
     def fails(*_: Any) -> Any:
         raise MemoryError
 
-    monkeypatch.setattr("xpnet.training.trainer.place", fails)
-    with pytest.raises(OutOfMemoryError, match=r"Read the data in pieces \(--memory-limit, or xpnet.open_source\)"):
+    monkeypatch.setattr("xpnet.training.trainer.to_samples", fails)
+    with pytest.raises(OutOfMemoryError, match=r"Stream the data \(--memory-limit, or xpnet.open_source\)"):
         Trainer(Network([5, 3])).fit(X, CLASSES)
 
 

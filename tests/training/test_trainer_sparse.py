@@ -1,4 +1,4 @@
-"""Training on SciPy's sparse matrices: the same as on dense ones, and only a piece at a time is made dense."""
+"""Training on SciPy's sparse matrices: the same as on dense ones, and only a chunk at a time is made dense."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def made_dense(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.mark.parametrize("form", [sparse.csr_matrix, sparse.csr_array])
 @pytest.mark.parametrize(("steps", "expected"), [(0.5, [5] * 4 + [3]), (2.5, [10, 10, 3]), (4, [20, 3])])
-def test_a_piece_at_a_time_is_made_dense(
+def test_a_chunk_at_a_time_is_made_dense(
     form: Any, steps: float, expected: list[int], made_dense: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = fit(X).params.vector

@@ -106,16 +106,16 @@ def _model(specification: dict[str, Any], tensors: dict[str, np.ndarray]) -> Mod
 def _vector(network: Network, tensors: dict[str, np.ndarray]) -> np.ndarray:
     names = [f"layers.{i}.{part}" for part in ("weight", "bias") for i in range(network.n_layers)]
     names += [f"layers.{i}.slope" for i, activation in enumerate(network.activations) if activation.learned]
-    pieces = [tensors[name] for name in names]
-    for name, piece, shape in zip(names, pieces, network.shapes, strict=True):
-        if piece.shape != shape or piece.dtype not in (np.float32, np.float64) or piece.dtype != pieces[0].dtype:
+    arrays = [tensors[name] for name in names]
+    for name, array, shape in zip(names, arrays, network.shapes, strict=True):
+        if array.shape != shape or array.dtype not in (np.float32, np.float64) or array.dtype != arrays[0].dtype:
             raise ModelFormatError(
                 f"tensor {name}: expected the shape {shape}, all in float32 or all in float64; "
-                f"received {piece.dtype} {piece.shape}"
+                f"received {array.dtype} {array.shape}"
             )
-        if not np.isfinite(piece).all():
+        if not np.isfinite(array).all():
             raise ModelFormatError(f"tensor {name}: expected finite numbers; received NaN or infinity")
-    return np.concatenate([piece.ravel() for piece in pieces])
+    return np.concatenate([array.ravel() for array in arrays])
 
 
 def _classes(labels: Any, dtype: Any, count: int) -> np.ndarray | None:

@@ -173,7 +173,7 @@ class Trainer:
                     state = adopt(state, self.network, get_optimizer(self.optimizer), backend, self.dtype)
                 return loop.run(state)
         except OutOfMemoryError as exc:
-            advice = "Read the data in pieces (--memory-limit, or xpnet.open_source), or use a smaller network."
+            advice = "Stream the data (--memory-limit, or xpnet.open_source), or use a smaller network."
             if batches is not None:
                 held = min(self.micro_batch or batches.batch_size, batches.batch_size)
                 advice = micro_batch_advice(self.network, self.dtype, held, exc.free)
