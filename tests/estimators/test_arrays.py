@@ -313,9 +313,9 @@ def test_lbfgs_over_chunks(monkeypatch: pytest.MonkeyPatch, wrap: Any) -> None:
     whole = classifier(**params).fit(wrap(X), MULTICLASS, sample_weight=WEIGHT)
     sizes = []
     monkeypatch.setattr(evaluation, "_CHUNK_ELEMENTS", 5 * 7)
-    whole_chunks = evaluation.chunks
+    whole_chunks = evaluation.sample_chunks
     monkeypatch.setattr(
-        "xpnet.estimators.lbfgs.chunks",
+        "xpnet.estimators.lbfgs.sample_chunks",
         lambda *args: (sizes.append(rows.stop - rows.start) or rows for rows in whole_chunks(*args)),
     )
     parts = classifier(**params).fit(wrap(X), MULTICLASS, sample_weight=WEIGHT)
