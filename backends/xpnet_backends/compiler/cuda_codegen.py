@@ -27,7 +27,7 @@ _MOST_BLOCKS = 4096
 # Indices in kernels are 32-bit integers, which a loop may exceed by the number of threads of the grid.
 _LARGEST = 2**31 - _THREADS * _MOST_BLOCKS
 
-_COMBINATIONS = {Op.SUM: "plus", Op.MAX: "maximum", Op.MIN: "minimum"}
+_COMBINATIONS = {Op.SUM: "plus", Op.MAX: "maximum"}
 _HEADER = """
 #ifndef LANES
 #define LANES 32
@@ -52,7 +52,7 @@ def passes(program: Program) -> Program:
 def _kind(instruction: Instruction) -> Kind:
     if instruction.op is Op.MATMUL:
         return Kind.SINGLE
-    if max(value.size for value in (*instruction.reads, instruction.out)) <= _SMALL:
+    if max(value.size for value in instruction.values) <= _SMALL:
         return Kind.BLOCK
     if instruction.op.is_elementwise:
         return Kind.ELEMENTS
@@ -110,7 +110,7 @@ class CudaSource:
         self.table = Buffer(-4, (len(program.batch),), np.dtype(np.int64))
         self.launches: list[Kernel | Product] = []
         self._functions: list[str] = []
-        if any(value.buffer.size > _LARGEST for i in program.instructions for value in (*i.reads, i.out)):
+        if any(value.buffer.size > _LARGEST for i in program.instructions for value in i.values):
             raise UntraceableError(f"an array of more than {_LARGEST} elements")
         self._gather(program.batch)
         writers = [k for k, group in enumerate(program.groups) if _writes(group, program.loss)]
@@ -215,7 +215,7 @@ def _elementwise(loop: Loop, names: Names, lines: list[str]) -> list[str]:
 def _start(instruction: Instruction, value: Value, names: Names, first: tuple[str, ...]) -> tuple[str, str]:
     """Return the lines that begin a reduction, with an element that changes nothing, and the function of two."""
     if value.dtype.kind != "f":
-        raise UntraceableError(f"the reduction {instruction.op.numpy} of {value.type_text}")
+        raise UntraceableError(f"the reduction {instruction.op.numpy} of {value.dtype}")
     start = "0" if instruction.op is Op.SUM else names.element(value, first)
     return f"{TYPES[str(value.dtype)]} r = {start};", _COMBINATIONS[instruction.op]
 

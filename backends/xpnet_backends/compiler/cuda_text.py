@@ -52,4 +52,4 @@ def expression(instruction: Instruction, names: list[str]) -> str:
     if dtype.kind == "i" and instruction.op in _WRAPPING:
         unsigned = "unsigned long long" if dtype.itemsize == 8 else "unsigned"
         names = [f"({unsigned})({name})" for name in names]
-    return f"({TYPES[str(dtype)]})({instruction.op.text('CUDA', *names)})"
+    return f"({TYPES[str(dtype)]})({instruction.op.cuda.format(*names)})"

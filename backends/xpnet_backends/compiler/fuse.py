@@ -1,51 +1,47 @@
-"""Group instructions that are done together: elementwise ones in one loop, and on a GPU whatever shares a kernel."""
+"""Group instructions that run together: elementwise ones in one loop, and on a GPU whatever shares a kernel."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from enum import Enum
 
 from xpnet_backends.compiler.ir import Group, Instruction, Kind, Loop, Program, Role, Value
 from xpnet_backends.compiler.ops import Op
 
-__all__ = ["Common", "fuse", "may_fuse"]
-
-KindOf = Callable[[Instruction], Kind]
+__all__ = ["apart", "fuse", "may_fuse", "same_elements", "same_rows"]
 
 
-class Common(Enum):
-    """What instructions that are done together may have in common, if one of them writes it."""
-
-    NOTHING = "nothing"  # then their order does not matter
-    ELEMENTS = "elements"  # then they may share a loop over elements
-    ROWS = "rows"  # then they may share a loop over rows
+def apart(a: Value, b: Value) -> bool:
+    """Tell whether two values have no element in common. Then the order of their instructions does not matter."""
+    return not a.overlaps(b)
 
 
-def may_fuse(instruction: Instruction, others: Iterable[Instruction], common: Common) -> bool:
-    """Tell whether an instruction may be done together with others.
+def same_elements(a: Value, b: Value) -> bool:
+    """Tell whether two values are apart or the same. Then their instructions may share a loop over elements."""
+    return a == b or apart(a, b)
 
-    It may if what it writes and they read or write, and what they write and it reads, is apart or, element by element
-    or row by row, the same.
+
+def same_rows(a: Value, b: Value) -> bool:
+    """Tell whether two values are apart or have the same rows. Then their instructions may share a loop over rows."""
+    rows, others = (a.offset, a.shape[:1], a.strides[:1]), (b.offset, b.shape[:1], b.strides[:1])
+    return (rows == others and a.shape != ()) or apart(a, b)
+
+
+def may_fuse(instruction: Instruction, others: Iterable[Instruction], agree: Callable[[Value, Value], bool]) -> bool:
+    """Tell whether an instruction may run together with others.
+
+    What one of them writes must `agree` with what the other reads or writes.
     """
-    out, values = instruction.out, (*instruction.reads, instruction.out)
-    for other in others:
-        if any(value.buffer is other.out.buffer and not _agree(value, other.out, common) for value in values):
-            return False
-        if any(value.buffer is out.buffer and not _agree(value, out, common) for value in other.reads):
-            return False
-    return True
+    out = instruction.out
+    return all(
+        value.buffer is not written.buffer or agree(value, written)
+        for other in others
+        for values, written in ((instruction.values, other.out), (other.reads, out))
+        for value in values
+    )
 
 
-def _agree(a: Value, b: Value, common: Common) -> bool:
-    if common is Common.NOTHING or not a.overlaps(b):
-        return not a.overlaps(b)
-    if common is Common.ELEMENTS:
-        return a == b
-    return a.offset == b.offset and (a.shape[:1], a.strides[:1]) == (b.shape[:1], b.strides[:1]) != ((), ())
-
-
-def fuse(program: Program, kind_of: KindOf, *, across_products: bool = False) -> Program:
+def fuse(program: Program, kind_of: Callable[[Instruction], Kind], *, across_products: bool = False) -> Program:
     """Put the instructions into groups, in an order in which groups are as large as possible.
 
     The kinds of groups are
@@ -91,19 +87,16 @@ def fuse(program: Program, kind_of: KindOf, *, across_products: bool = False) ->
     loss %5
     """
     kinds = {id(each): kind_of(each) for each in program.instructions}
-    groups = _grouped(program.instructions, kinds, across_products)
-    loops = [(kind, list(_loops(group))) for kind, group in groups]
-    later = [each for _, parts in loops for part in parts for each in part]
-    finished = []
-    for kind, parts in loops:
-        made = []
-        for part in parts:
-            del later[: len(part)]
-            stored = () if kind is Kind.SINGLE else _stored(part, later, program.loss)
-            made.append(Loop(tuple(part), tuple(stored)))
-        finished.append(Group(kind, tuple(made)))
-    instructions = tuple(each for group in finished for loop in group.loops for each in loop.instructions)
-    return replace(program, instructions=instructions, groups=tuple(finished))
+    parts = _grouped(program.instructions, kinds, across_products)
+    instructions = later = [each for _, members in parts for each in members]
+    groups = []
+    for kind, members in parts:
+        loops = []
+        for part in _loops(members):
+            later = later[len(part) :]
+            loops.append(Loop(tuple(part), () if kind is Kind.SINGLE else tuple(_stored(part, later, program.loss))))
+        groups.append(Group(kind, tuple(loops)))
+    return replace(program, instructions=tuple(instructions), groups=tuple(groups))
 
 
 def _grouped(
@@ -114,14 +107,13 @@ def _grouped(
     rest = list(instructions)
     while rest:
         kind = kinds[id(rest[0])]
-        rows_first = kind is Kind.ELEMENTS and Kind.ROWS in kinds.values()
-        before, group, after = _gathered(rest, Kind.ROWS if rows_first else kind, kinds, across_products)
-        if rows_first and any(member.op.is_reduction for member in group):
-            kind = Kind.ROWS
-        elif rows_first:
+        wider = Kind.ROWS if kind is Kind.ELEMENTS else kind
+        before, group, after = _gathered(rest, wider, kinds, across_products)
+        if any(member.op.is_reduction for member in group):
+            kind = wider
+        elif wider is not kind:  # rows without a reduction are just elements
             before, group, after = _gathered(rest, kind, kinds, across_products)
-        groups += _grouped(before, kinds, across_products)
-        groups.append((kind, group))
+        groups += [*_grouped(before, kinds, across_products), (kind, group)]
         rest = after
     return groups
 
@@ -137,18 +129,15 @@ def _gathered(
     for k, instruction in enumerate(rest[1:], 1):
         if instruction.op is Op.MATMUL and not across_products:
             return before, group, after + rest[k:]
-        free = may_fuse(instruction, after, Common.NOTHING)
-        if free and _fits(instruction, kind, group, kinds[id(instruction)]):
+        own = kinds[id(instruction)]
+        free = may_fuse(instruction, after, apart)
+        if free and _fits(instruction, kind, group, own):
             group.append(instruction)
-        elif free and _is_number(instruction, kinds) and may_fuse(instruction, group, Common.NOTHING):
+        elif free and instruction.out.size == 1 and own is not Kind.BLOCK and may_fuse(instruction, group, apart):
             before.append(instruction)  # a single number does not break a loop in two
         else:
             after.append(instruction)
     return before, group, after
-
-
-def _is_number(instruction: Instruction, kinds: dict[int, Kind]) -> bool:
-    return instruction.out.size == 1 and kinds[id(instruction)] is not Kind.BLOCK
 
 
 def _fits(instruction: Instruction, kind: Kind, group: list[Instruction], own: Kind) -> bool:
@@ -159,8 +148,8 @@ def _fits(instruction: Instruction, kind: Kind, group: list[Instruction], own: K
         return False
     shape, first = instruction.out.shape, group[0].out.shape
     if kind is Kind.ELEMENTS:
-        return instruction.op.is_elementwise and shape == first and may_fuse(instruction, group, Common.ELEMENTS)
-    return shape[:1] == first[:1] != () and may_fuse(instruction, group, Common.ROWS)
+        return instruction.op.is_elementwise and shape == first and may_fuse(instruction, group, same_elements)
+    return shape[:1] == first[:1] != () and may_fuse(instruction, group, same_rows)
 
 
 def _loops(group: list[Instruction]) -> Iterable[list[Instruction]]:
@@ -169,7 +158,7 @@ def _loops(group: list[Instruction]) -> Iterable[list[Instruction]]:
     for instruction in group:
         shares = part and instruction.op.is_elementwise and part[0].op.is_elementwise
         alike = shares and instruction.out.shape == part[0].out.shape
-        if part and not (alike and may_fuse(instruction, part, Common.ELEMENTS)):
+        if part and not (alike and may_fuse(instruction, part, same_elements)):
             yield part
             part = []
         part.append(instruction)

@@ -117,31 +117,22 @@ def narrow_by_columns(program: Program) -> Program:
     %5: f64[] = sum %4
     loss %5
     """
-    leaders: dict[Buffer, Buffer] = {}
-
-    def leader(buffer: Buffer) -> Buffer:
-        """Return the representative of the matrices that meet this one."""
-        while leaders.setdefault(buffer, buffer) is not buffer:
-            buffer = leaders[buffer]
-        return buffer
-
-    reduced, fixed = set[Buffer](), set[Buffer]()
+    chosen, fixed = set[Buffer](), set[Buffer]()
+    meetings: list[set[Buffer]] = []  # the matrices of each elementwise instruction
     for instruction in program.instructions:
-        for value in (*instruction.reads, instruction.out):
+        op, inputs, out, axis = instruction
+        for value in instruction.values:
             if value.buffer.role is not Role.TEMPORARY or len(value.buffer.shape) != 2 or _by_columns(value) is None:
                 fixed.add(value.buffer)
-        if instruction.op.is_reduction and instruction.axis == 1 and instruction.reads[0].shape[1] <= _NARROW:
-            reduced.add(instruction.reads[0].buffer)
-        if instruction.op.is_elementwise and len(instruction.out.shape) == 2 and instruction.out.is_whole:
-            for value in instruction.reads:
-                if value.shape == instruction.out.shape and value.is_whole:
-                    leaders[leader(value.buffer)] = leader(instruction.out.buffer)
-    chosen = {leader(buffer) for buffer in reduced}
-    turned = {
-        buffer: replace(buffer, by_columns=True)
-        for buffer in list(leaders)
-        if leader(buffer) in chosen and buffer not in fixed
-    }
+        if op.is_reduction and axis == 1 and inputs[0].shape[1] <= _NARROW:
+            chosen.add(instruction.reads[0].buffer)
+        if op.is_elementwise and len(out.shape) == 2 and out.is_whole:
+            meetings.append({each.buffer for each in instruction.values if each.shape == out.shape and each.is_whole})
+    size = 0
+    while size < len(chosen):
+        size = len(chosen)
+        chosen.update(*(meeting for meeting in meetings if meeting & chosen))
+    turned = {buffer: replace(buffer, by_columns=True) for buffer in chosen - fixed}
 
     def moved(value: Value) -> Value:
         place = _by_columns(value) if value.buffer in turned else None

@@ -17,8 +17,7 @@ from xpnet_backends.compiler.simplify import simplify
 
 __all__ = ["NumbaSource", "passes"]
 
-_HEADER = """from numpy import absolute, arctan, bool_, ceil, cos, cosh, dot, float32, float64, floor, inf, int32, int64
-from numpy import log, log1p, log2, logaddexp, nan, sign, sin, sinh, sqrt
+_HEADER = """from numpy import absolute, bool_, dot, float32, float64, inf, int32, int64, log, log1p, nan, sign, sqrt
 from xpnet_backends.compiler.numba_math import *
 """
 _INDENT = "    "
@@ -124,7 +123,7 @@ class NumbaSource:
             return known[each]
 
         for op, inputs, out, _ in loop.instructions:
-            text = op.text("Numba", *map(operand, inputs), dtype=out.dtype)
+            text = op.numba.format(*map(operand, inputs), dtype=out.dtype)
             # Compilers compute in wider numbers than NumPy where such meet.
             known[out] = f"x{next(self._count)}"
             parts[-1].append(f"{known[out]} = {text if out.dtype.kind == 'b' else f'{out.dtype}({text})'}")
@@ -148,7 +147,7 @@ class NumbaSource:
     def _reduction(self, instruction: Instruction) -> None:
         op, (value,), out, axis = instruction.op, instruction.reads, instruction.out, instruction.axis
         if value.dtype.kind != "f" or not value.is_dense or axis == 0:
-            raise UntraceableError(f"the reduction {op.numpy} of {value.type_text}, axis={axis}")
+            raise UntraceableError(f"the reduction {op.numpy} of {value.dtype}, axis={axis}")
         if axis is None:
             self._lines.append(f"{self._element(out, ())} = {op.numpy}_of({self._name(value.flat())})")
             return
@@ -157,7 +156,7 @@ class NumbaSource:
         if value.is_contiguous:
             self._lines += [rows, f"{_INDENT}{result} = {op.numpy}_of({name}[i])"]
             return
-        joined = op.text("Numba", result, f"{name}[i, j]")
+        joined = op.numba.format(result, f"{name}[i, j]")
         self._lines += [
             rows,
             f"{_INDENT}{result} = {name}[i, 0]",

@@ -20,7 +20,6 @@ __all__ = [
     "expm1_float64",
     "max_of",
     "maximum",
-    "min_of",
     "minimum",
     "sum_of",
     "tanh_float32",
@@ -56,15 +55,6 @@ def max_of(vector: Any) -> Any:
     for i in range(1, len(vector)):
         largest = maximum(largest, vector[i])
     return largest
-
-
-@compiled
-def min_of(vector: Any) -> Any:
-    """Return the smallest element, or NaN if there is one."""
-    smallest = vector[0]
-    for i in range(1, len(vector)):
-        smallest = minimum(smallest, vector[i])
-    return smallest
 
 
 def _sum_of(vector: Any) -> Any:

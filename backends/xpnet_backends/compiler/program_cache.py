@@ -11,11 +11,11 @@ import numpy as np
 
 from xpnet.backend import Step, arrays_in, run_steps
 from xpnet.errors import XpnetWarning
-from xpnet_backends.compiler.ir import Program
+from xpnet_backends.compiler.ir import Buffer, Program, Value
 from xpnet_backends.compiler.ops import UntraceableError
 from xpnet_backends.compiler.trace import trace
 
-__all__ = ["WORTH_COMPILING", "BoundProgram", "ProgramCache", "on_host", "room_for_batch"]
+__all__ = ["WORTH_COMPILING", "BoundProgram", "ProgramCache", "host_memory", "on_host", "room_for_batch", "state_arrays"]
 
 Array = Any  # the library's own, which has more than the standard
 
@@ -133,3 +133,25 @@ def on_host(bind: Callable[[Program, list[np.ndarray]], BoundProgram]) -> Compil
 def room_for_batch(data: tuple[Array, ...], order: Array) -> tuple[np.ndarray, ...]:
     """Return NumPy arrays of the shapes and dtypes of a batch."""
     return tuple(np.empty((order.shape[1], *array.shape[1:]), array.dtype) for array in data)
+
+
+def state_arrays(program: Program, state: list[Array]) -> dict[Buffer, Array]:
+    """Return the arrays of the state by buffer."""
+    if not all(array.flags.c_contiguous for array in state):
+        raise UntraceableError("an array of the state that is not contiguous")
+    return dict(zip((value.buffer for value in program.state), state, strict=True))
+
+
+def host_memory(program: Program, state: list[np.ndarray]) -> Callable[[Value], np.ndarray]:
+    """Return a function that returns the NumPy array of a value; it allocates a buffer at its first use."""
+    arrays = {buffer: np.ascontiguousarray(array) for buffer, array in program.constants.items()}
+    arrays.update(state_arrays(program, state))
+
+    def array_of(value: Value) -> np.ndarray:
+        buffer, item = value.buffer, value.dtype.itemsize
+        if buffer not in arrays:
+            arrays[buffer] = np.empty(buffer.size, buffer.dtype)
+        memory: Any = arrays[buffer]
+        return np.ndarray(value.shape, value.dtype, memory, value.offset * item, [n * item for n in value.strides])
+
+    return array_of

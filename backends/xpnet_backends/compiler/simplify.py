@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from dataclasses import replace
 
@@ -44,13 +43,13 @@ def fold_casts(program: Program) -> Program:
     %5: f32[] = sum %4
     loss %5
     """
-    readers = Counter(value.buffer for instruction in program.instructions for value in instruction.reads)
-    makers: dict[Value, int] = {}
+    n_reads = Counter(value.buffer for instruction in program.instructions for value in instruction.reads)
+    makers: dict[Value, int] = {}  # the place of each comparison in `kept`
     kept: list[Instruction] = []
     for instruction in program.instructions:
-        op, out, source = instruction.op, instruction.out, (*instruction.reads, None)[0]
+        op, (source, *_), out, _ = instruction
         new = out.buffer.role is Role.TEMPORARY and out.is_whole
-        if op is Op.CAST and new and source and source in makers and readers[source.buffer] == 1:
+        if op is Op.CAST and new and source in makers and n_reads[source.buffer] == 1:
             kept[makers[source]] = kept[makers[source]]._replace(out=out)
             continue
         if new and op.is_elementwise and out.dtype.kind == "b":
@@ -90,7 +89,7 @@ def place_pieces(program: Program) -> Program:
     %5: f64[] = sum %0
     loss %5
     """
-    last = {value.buffer: k for k, i in enumerate(program.instructions) for value in (*i.reads, i.out)}
+    last = {value.buffer: k for k, i in enumerate(program.instructions) for value in i.values}
     last[program.loss.buffer] = len(program.instructions)
     places: dict[Buffer, Value] = {}
     kept: list[Instruction] = []
@@ -149,22 +148,18 @@ def sums_as_products(program: Program, smallest: int = 0) -> Program:
     %3: f64[] = sum %1
     loss %3
     """
-    buffers = (value.buffer for value in (*program.batch, *program.state, *(i.out for i in program.instructions)))
-    ids = itertools.count(1 + max(buffer.id for buffer in (*buffers, *program.constants)))
-    ones: dict[tuple[int, np.dtype], Value] = {}
-    constants = dict(program.constants)
+    new_id = 1 + max(value.buffer.id for instruction in program.instructions for value in instruction.values)
+    ones: dict[tuple[int, np.dtype], Buffer] = {}
 
     def rewritten(instruction: Instruction) -> Instruction:
-        if instruction.op is not Op.SUM or instruction.axis != 0:
+        op, inputs, out, axis = instruction
+        if op is not Op.SUM or axis != 0 or out.dtype.kind != "f" or inputs[0].size <= smallest:
             return instruction
-        (source,), out = instruction.reads, instruction.out
-        if source.dtype.kind != "f" or source.size <= smallest:
-            return instruction
-        key = (source.shape[0], source.dtype)
+        key = inputs[0].shape[0], out.dtype
         if key not in ones:
-            buffer = Buffer(next(ids), key[:1], key[1], Role.CONSTANT)
-            constants[buffer] = np.ones(*key)
-            ones[key] = buffer.whole
-        return Instruction(Op.MATMUL, (ones[key], source), out)
+            ones[key] = Buffer(new_id + len(ones), key[:1], out.dtype, Role.CONSTANT)
+        return Instruction(Op.MATMUL, (ones[key].whole, *inputs), out)
 
-    return replace(program, instructions=tuple(map(rewritten, program.instructions)), constants=constants)
+    instructions = tuple(map(rewritten, program.instructions))
+    constants = {buffer: np.ones(buffer.shape, buffer.dtype) for buffer in ones.values()}
+    return replace(program, instructions=instructions, constants={**program.constants, **constants})
