@@ -141,28 +141,31 @@ def _gathered(
 
 
 def _fits(instruction: Instruction, kind: Kind, group: list[Instruction], own: Kind) -> bool:
-    """Tell whether an instruction fits a group of a kind."""
+    """Tell whether an instruction, which is of its own kind, fits a group of a kind."""
     if kind is Kind.BLOCK:
         return own is Kind.BLOCK
     if own is Kind.SINGLE or (instruction.op.is_reduction and own is not Kind.ROWS):
         return False
-    shape, first = instruction.out.shape, group[0].out.shape
     if kind is Kind.ELEMENTS:
-        return instruction.op.is_elementwise and shape == first and may_fuse(instruction, group, same_elements)
-    return shape[:1] == first[:1] != () and may_fuse(instruction, group, same_rows)
+        return _shares_loop(instruction, group)
+    return instruction.out.shape[:1] == group[0].out.shape[:1] != () and may_fuse(instruction, group, same_rows)
 
 
-def _loops(group: list[Instruction]) -> Iterable[list[Instruction]]:
-    """Yield the instructions of a group that share a loop over elements."""
-    part: list[Instruction] = []
-    for instruction in group:
-        shares = part and instruction.op.is_elementwise and part[0].op.is_elementwise
-        alike = shares and instruction.out.shape == part[0].out.shape
-        if part and not (alike and may_fuse(instruction, part, same_elements)):
-            yield part
-            part = []
-        part.append(instruction)
-    yield part
+def _shares_loop(instruction: Instruction, part: list[Instruction]) -> bool:
+    """Tell whether an instruction may share a loop over elements with others."""
+    elementwise = instruction.op.is_elementwise and part[0].op.is_elementwise
+    return elementwise and instruction.out.shape == part[0].out.shape and may_fuse(instruction, part, same_elements)
+
+
+def _loops(group: list[Instruction]) -> list[list[Instruction]]:
+    """Return the instructions of a group by the loops over elements that they share."""
+    parts = [group[:1]]
+    for instruction in group[1:]:
+        if _shares_loop(instruction, parts[-1]):
+            parts[-1].append(instruction)
+        else:
+            parts.append([instruction])
+    return parts
 
 
 def _stored(part: list[Instruction], later: list[Instruction], loss: Value) -> Iterable[Value]:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpnet_backends.compiler.ops import Op, UntraceableError
+from xpnet_backends.compiler.ops import Op
 
 __all__ = ["Buffer", "Group", "Instruction", "Kind", "Loop", "Program", "Role", "Value", "value_of"]
 
@@ -106,12 +106,6 @@ class Value(NamedTuple):
         """Whether its elements lie one after another, row by row or column by column."""
         return self.is_contiguous or self.T.is_contiguous
 
-    def flat(self) -> Value:
-        """Return the elements as a vector, in the order in which they lie in memory."""
-        if not self.is_dense:
-            raise UntraceableError("the reduction of an array that is not contiguous")
-        return value_of(self.buffer, (self.size,), offset=self.offset)
-
     def overlaps(self, other: Value) -> bool:
         """Tell whether the two may have an element in common: whether their ranges in one buffer meet."""
         return self.buffer is other.buffer and self.offset <= other._last and other.offset <= self._last
@@ -122,7 +116,7 @@ class Value(NamedTuple):
         return self.offset + sum((n - 1) * stride for n, stride in zip(self.shape, self.strides, strict=True))
 
     def __str__(self) -> str:
-        """Return the buffer, the range in it unless it is whole, and the shape of a matrix unless it is the buffer's."""
+        # The shape is left out where the buffer or the range tells it.
         if not self.is_whole and (self.T.is_whole or (self.is_dense and not self.is_contiguous)):
             return f"{self.T}.T"
         text = f"%{self.buffer.id}"

@@ -15,7 +15,7 @@ from xpnet_backends.compiler.ir import Buffer, Program, Value
 from xpnet_backends.compiler.ops import UntraceableError
 from xpnet_backends.compiler.trace import trace
 
-__all__ = ["WORTH_COMPILING", "BoundProgram", "ProgramCache", "host_memory", "on_host", "room_for_batch", "state_arrays"]
+__all__ = ["WORTH_COMPILING", "BoundProgram", "ProgramCache", "host_memory", "on_host", "state_arrays", "traced"]
 
 Array = Any  # the library's own, which has more than the standard
 
@@ -123,16 +123,15 @@ class ProgramCache:
 def on_host(bind: Callable[[Program, list[np.ndarray]], BoundProgram]) -> Compile:
     """Return a `Compile` for NumPy's arrays; `bind` binds a program to parameters and state."""
 
-    def compile_step(step: Step, params: Array, state: Any, data: tuple[Array, ...], order: Array) -> BoundProgram:
-        program = trace(step, params, state, room_for_batch(data, order))
-        return bind(program, arrays_in((params, state)))
-
-    return compile_step
+    return lambda step, params, state, data, order: bind(
+        traced(step, params, state, data, order), arrays_in((params, state))
+    )
 
 
-def room_for_batch(data: tuple[Array, ...], order: Array) -> tuple[np.ndarray, ...]:
-    """Return NumPy arrays of the shapes and dtypes of a batch."""
-    return tuple(np.empty((order.shape[1], *array.shape[1:]), array.dtype) for array in data)
+def traced(step: Step, params: Array, state: Any, data: tuple[Array, ...], order: Array) -> Program:
+    """Return the program of a step on batches of the shape that `order`, (n_steps, batch), takes from the data."""
+    batch = [np.empty((order.shape[1], *array.shape[1:]), array.dtype) for array in data]
+    return trace(step, params, state, batch)
 
 
 def state_arrays(program: Program, state: list[Array]) -> dict[Buffer, Array]:

@@ -58,7 +58,7 @@ def trace(step: Step, params: Array, state: Any, batch: Sequence[Array]) -> Prog
     if not isinstance(loss, Tracer):
         raise UntraceableError("a loss that does not depend on the batch")
     for old, new in zip(arrays_in(before), arrays_in(tuple(after)), strict=True):
-        value = recorder.operand(new)
+        value = recorder.operand(new, old.dtype)
         if value != old.value:  # a new array, such as the random key
             if isinstance(value, Value) and value.buffer.role is Role.STATE:
                 raise UntraceableError("arrays of the state that change places")
@@ -88,12 +88,12 @@ class _Recorder:
         self._n_buffers += 1
         return Tracer(self, buffer.whole)
 
-    def operand(self, each: Any) -> Any:
-        """Return an operand as instructions have it; a Python number is returned as it is."""
+    def operand(self, each: Any, dtype: np.dtype[Any]) -> Value | np.generic:
+        """Return an operand as it stands in an instruction; a Python number gets a dtype."""
         if isinstance(each, Tracer):
             return each.value
         if not isinstance(each, np.ndarray):
-            return each
+            return each if isinstance(each, np.generic) else dtype.type(each)
         if id(each) not in self.constants:
             self.constants[id(each)] = self.array(each.shape, each.dtype, Role.CONSTANT).value.buffer, each
         return self.constants[id(each)][0].whole
@@ -168,13 +168,9 @@ class Tracer(NDArrayOperatorsMixin):
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, out: Any = None, **options: Any) -> Any:
         if ufunc not in _UFUNCS or method != "__call__" or options:
             raise UntraceableError(" ".join([f"{ufunc.__name__}.{method}", *options]))
-        operands = [self.recorder.operand(each) for each in inputs]
         # A Python number takes the type that the function computes in.
-        kinds = [each.dtype if hasattr(each, "dtype") else type(each) for each in operands]
-        *types, dtype = ufunc.resolve_dtypes((*kinds, None))
-        operands = [
-            each if hasattr(each, "dtype") else kind.type(each) for each, kind in zip(operands, types, strict=True)
-        ]
+        *types, dtype = ufunc.resolve_dtypes((*(getattr(each, "dtype", type(each)) for each in inputs), None))
+        operands = [self.recorder.operand(each, kind) for each, kind in zip(inputs, types, strict=True)]
         shapes: list[tuple[int, ...]] = [each.shape for each in operands]
         if out is not None:
             (result,) = out
@@ -194,18 +190,17 @@ class Tracer(NDArrayOperatorsMixin):
         return _FUNCTIONS[function](self.recorder, *args, **kwargs)
 
 
-def _concatenate(recorder: _Recorder, arrays: Iterable[Any], axis: int = 0) -> Tracer:
-    values = [recorder.operand(each) for each in arrays]
-    shape = list(values[0].shape)
-    shape[axis] = sum(each.shape[axis] for each in values)
-    dtype = np.result_type(*(each.dtype for each in values))
-    return recorder.record(Op.CONCAT, values, recorder.array(tuple(shape), dtype), axis)
+def _concatenate(recorder: _Recorder, arrays: Sequence[Any], axis: int = 0) -> Tracer:
+    dtype = np.result_type(*(each.dtype for each in arrays))
+    shape = list(arrays[0].shape)
+    shape[axis] = sum(each.shape[axis] for each in arrays)
+    inputs = [recorder.operand(each, dtype) for each in arrays]
+    return recorder.record(Op.CONCAT, inputs, recorder.array(tuple(shape), dtype), axis)
 
 
 def _where(recorder: _Recorder, *arrays: Any) -> Tracer:
-    condition, *choices = (recorder.operand(each) for each in arrays)
-    dtype = np.result_type(*(getattr(each, "dtype", each) for each in choices))
-    inputs = condition, *(each if hasattr(each, "dtype") else dtype.type(each) for each in choices)
+    dtype = np.result_type(*(getattr(each, "dtype", each) for each in arrays[1:]))
+    inputs = [recorder.operand(each, dtype) for each in arrays]
     return recorder.record(Op.WHERE, inputs, recorder.array(np.broadcast_shapes(*(i.shape for i in inputs)), dtype))
 
 
