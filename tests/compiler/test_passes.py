@@ -290,6 +290,7 @@ def test_the_text_is_the_same_each_time() -> None:
     ("function", "reason"),
     [
         (lambda p, x: np.max(x, axis=0), "the reduction max"),
+        (lambda p, x: p + np.sum(x), "the reduction sum of float64, axis=None"),
         (lambda p, x: np.sum(x[:, :2] @ x[:2, :], axis=0), "a product of matrices that are not contiguous"),
     ],
 )

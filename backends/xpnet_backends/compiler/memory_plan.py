@@ -117,13 +117,10 @@ def narrow_by_columns(program: Program) -> Program:
     %5: f64[] = sum %4
     loss %5
     """
-    chosen, fixed = set[Buffer](), set[Buffer]()
+    chosen = set[Buffer]()
     meetings: list[set[Buffer]] = []  # the matrices of each elementwise instruction
     for instruction in program.instructions:
         op, inputs, out, axis = instruction
-        for value in instruction.values:
-            if value.buffer.role is not Role.TEMPORARY or len(value.buffer.shape) != 2 or _by_columns(value) is None:
-                fixed.add(value.buffer)
         if op.is_reduction and axis == 1 and inputs[0].shape[1] <= _NARROW:
             chosen.add(instruction.reads[0].buffer)
         if op.is_elementwise and len(out.shape) == 2 and out.is_whole:
@@ -132,17 +129,22 @@ def narrow_by_columns(program: Program) -> Program:
     while size < len(chosen):
         size = len(chosen)
         chosen.update(*(meeting for meeting in meetings if meeting & chosen))
-    turned = {buffer: replace(buffer, by_columns=True) for buffer in chosen - fixed}
+    values = [program.loss, *(value for instruction in program.instructions for value in instruction.values)]
+    places = {value: _by_columns(value) for value in values if value.buffer in chosen}
+    turned = chosen - {value.buffer for value, place in places.items() if place is None}
+    buffers = {buffer: replace(buffer, by_columns=True) for buffer in turned}
 
     def moved(value: Value) -> Value:
-        place = _by_columns(value) if value.buffer in turned else None
-        return value if place is None else place._replace(buffer=turned[value.buffer])
+        place = places[value] if value.buffer in turned else None
+        return value if place is None else place._replace(buffer=buffers[value.buffer])
 
     return program.mapped(moved)
 
 
 def _by_columns(value: Value) -> Value | None:
-    """Return the place of the same elements if the buffer, a matrix, lay column by column; None if there is none."""
+    """Return the place of the same elements in the buffer by columns, None where it has to lie by rows."""
+    if value.buffer.role is not Role.TEMPORARY or len(value.buffer.shape) != 2:
+        return None
     m, n = value.buffer.shape
     row, column = divmod(value.offset, n)
     last, strides = column, []

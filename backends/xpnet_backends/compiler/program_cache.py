@@ -122,7 +122,6 @@ class ProgramCache:
 
 def on_host(bind: Callable[[Program, list[np.ndarray]], BoundProgram]) -> Compile:
     """Return a `Compile` for NumPy's arrays; `bind` binds a program to parameters and state."""
-
     return lambda step, params, state, data, order: bind(
         traced(step, params, state, data, order), arrays_in((params, state))
     )
