@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from xpnet_backends.compiler.ir import Group, Instruction, Kind, Loop, Program, Role, Value
 from xpnet_backends.compiler.ops import Op
 
 __all__ = ["apart", "fuse", "may_fuse", "same_elements", "same_rows"]
+
+_Tagged = tuple[Kind, Instruction]  # an instruction and the kind of group that it belongs to by itself
 
 
 def apart(a: Value, b: Value) -> bool:
@@ -51,13 +53,9 @@ def fuse(program: Program, kind_of: Callable[[Instruction], Kind], *, across_pro
     - ``ROWS``: loops over the rows of matrices, reductions along them included;
     - ``BLOCK``: instructions on few elements, each a loop of one block of GPU threads.
 
-    Parameters
-    ----------
-    kind_of : callable
-        The kind of group that an instruction belongs to by itself.
-    across_products : bool
-        Whether loops may hold instructions that come after a matrix product. Their results then wait in memory
-        for their readers: worth it only where a loop costs a launch.
+    `kind_of` returns the kind that an instruction belongs to by itself. With `across_products`, loops may hold
+    instructions that come after a matrix product; their results then wait in memory for their readers, which is worth
+    it only where a loop costs a launch.
 
     Examples
     --------
@@ -86,8 +84,7 @@ def fuse(program: Program, kind_of: Callable[[Instruction], Kind], *, across_pro
     %5: f64[] = sum %4
     loss %5
     """
-    kinds = {id(each): kind_of(each) for each in program.instructions}
-    parts = _grouped(program.instructions, kinds, across_products)
+    parts = _grouped([(kind_of(each), each) for each in program.instructions], across_products)
     instructions = later = [each for _, members in parts for each in members]
     groups = []
     for kind, members in parts:
@@ -99,44 +96,39 @@ def fuse(program: Program, kind_of: Callable[[Instruction], Kind], *, across_pro
     return replace(program, instructions=tuple(instructions), groups=tuple(groups))
 
 
-def _grouped(
-    instructions: Sequence[Instruction], kinds: dict[int, Kind], across_products: bool
-) -> list[tuple[Kind, list[Instruction]]]:
+def _grouped(rest: list[_Tagged], across_products: bool) -> list[tuple[Kind, list[Instruction]]]:
     """Return groups in an order that computes the same."""
     groups: list[tuple[Kind, list[Instruction]]] = []
-    rest = list(instructions)
     while rest:
-        kind = kinds[id(rest[0])]
+        kind = rest[0][0]
         wider = Kind.ROWS if kind is Kind.ELEMENTS else kind
-        before, group, after = _gathered(rest, wider, kinds, across_products)
+        before, group, after = _gathered(rest, wider, across_products)
         if any(member.op.is_reduction for member in group):
             kind = wider
         elif wider is not kind:  # rows without a reduction are just elements
-            before, group, after = _gathered(rest, kind, kinds, across_products)
-        groups += [*_grouped(before, kinds, across_products), (kind, group)]
+            before, group, after = _gathered(rest, kind, across_products)
+        groups += [*_grouped(before, across_products), (kind, group)]
         rest = after
     return groups
 
 
 def _gathered(
-    rest: list[Instruction], kind: Kind, kinds: dict[int, Kind], across_products: bool
-) -> tuple[list[Instruction], list[Instruction], list[Instruction]]:
+    rest: list[_Tagged], kind: Kind, across_products: bool
+) -> tuple[list[_Tagged], list[Instruction], list[_Tagged]]:
     """Return what must come before the group of the first instruction, the group, and what comes after."""
-    before: list[Instruction] = []
-    group, after = [rest[0]], list[Instruction]()
+    before, group, after = list[_Tagged](), [rest[0][1]], list[_Tagged]()
     if kind is Kind.SINGLE:
         return before, group, rest[1:]
-    for k, instruction in enumerate(rest[1:], 1):
+    for k, (own, instruction) in enumerate(rest[1:], 1):
         if instruction.op is Op.MATMUL and not across_products:
             return before, group, after + rest[k:]
-        own = kinds[id(instruction)]
-        free = may_fuse(instruction, after, apart)
+        free = may_fuse(instruction, [each for _, each in after], apart)
         if free and _fits(instruction, kind, group, own):
             group.append(instruction)
         elif free and instruction.out.size == 1 and own is not Kind.BLOCK and may_fuse(instruction, group, apart):
-            before.append(instruction)  # a single number does not break a loop in two
+            before.append((own, instruction))  # a single number does not break a loop in two
         else:
-            after.append(instruction)
+            after.append((own, instruction))
     return before, group, after
 
 
@@ -171,8 +163,11 @@ def _loops(group: list[Instruction]) -> list[list[Instruction]]:
 def _stored(part: list[Instruction], later: list[Instruction], loss: Value) -> Iterable[Value]:
     """Yield the results of a loop that are read after it."""
     for value in dict.fromkeys(instruction.out for instruction in part):
-        reader = next((each for each in later if each.out == value or any(map(value.overlaps, each.reads))), None)
-        is_read = reader is not None and any(map(value.overlaps, reader.reads))
-        kept = reader is None and (value.buffer.role is Role.STATE or value.overlaps(loss))
-        if is_read or kept:
+        is_stored = value.buffer.role is Role.STATE or value.overlaps(loss)
+        for each in later:
+            is_read = any(map(value.overlaps, each.reads))
+            if is_read or each.out == value:
+                is_stored = is_read
+                break
+        if is_stored:
             yield value

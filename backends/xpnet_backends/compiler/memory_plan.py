@@ -53,33 +53,27 @@ def reuse_buffers(program: Program) -> Program:
     """
     last_read = {value.buffer: k for k, i in enumerate(program.instructions) for value in i.reads}
     last_read[program.loss.buffer] = len(program.instructions)
-    homes: dict[Buffer, Buffer] = {}
+    homes: dict[Buffer, Buffer] = {}  # the buffers that results were moved to
     written = set[Buffer]()
     products: list[Buffer] = []
-
-    def home(buffer: Buffer) -> Buffer:
-        return homes.get(buffer, buffer)
-
     for k, instruction in enumerate(program.instructions):
-        buffer = instruction.out.buffer
-        new = buffer.role is Role.TEMPORARY and instruction.out.is_whole and buffer not in written
+        op, out, buffer = instruction.op, instruction.out, instruction.out.buffer
+        new = buffer.role is Role.TEMPORARY and out.is_whole and buffer not in written
         written.add(buffer)
         if not new:
             continue
-        candidates: list[Buffer] = []
-        is_product = instruction.op is Op.MATMUL
-        if is_product:
-            candidates = products
-        elif instruction.op.is_elementwise and instruction.op not in (Op.WHERE, Op.CAST):
+        is_product, candidates = op is Op.MATMUL, products
+        if not is_product:
+            reads = [(homes.get(value.buffer, value.buffer), value.is_whole) for value in instruction.reads]
             # An input of which a part is read as well would be overwritten before all of it is read.
-            parts = {home(value.buffer) for value in instruction.reads if not value.is_whole}
-            candidates = [home(value.buffer) for value in instruction.reads if home(value.buffer) not in parts]
-        for candidate in candidates:
-            alike = (candidate.shape, candidate.dtype) == (buffer.shape, buffer.dtype)
-            # A product must not be written over its own factors.
-            if alike and candidate.role is Role.TEMPORARY and last_read[candidate] <= k - is_product:
-                homes[buffer] = candidate
-                last_read[candidate] = last_read.get(buffer, k)
+            parts = {home for home, is_whole in reads if not is_whole}
+            usable = op.is_elementwise and op not in (Op.WHERE, Op.CAST)
+            candidates = [home for home, _ in reads if usable and home not in parts]
+        for home in candidates:
+            alike = (home.shape, home.dtype, home.role) == (buffer.shape, buffer.dtype, buffer.role)
+            if alike and last_read[home] <= k - is_product:  # a product must not be written over its own factors
+                homes[buffer] = home
+                last_read[home] = last_read.get(buffer, k)
                 break
         else:
             # The buffer of a narrow product may come to lie by columns, so it is not shared.
@@ -120,11 +114,11 @@ def narrow_by_columns(program: Program) -> Program:
     chosen = set[Buffer]()
     meetings: list[set[Buffer]] = []  # the matrices of each elementwise instruction
     for instruction in program.instructions:
-        op, inputs, out, axis = instruction
-        if op.is_reduction and axis == 1 and inputs[0].shape[1] <= _NARROW:
-            chosen.add(instruction.reads[0].buffer)
+        op, reads, out = instruction.op, instruction.reads, instruction.out
+        if op.is_reduction and instruction.axis == 1 and reads[0].shape[1] <= _NARROW:
+            chosen.add(reads[0].buffer)
         if op.is_elementwise and len(out.shape) == 2 and out.is_whole:
-            meetings.append({each.buffer for each in instruction.values if each.shape == out.shape and each.is_whole})
+            meetings.append({each.buffer for each in (*reads, out) if each.shape == out.shape and each.is_whole})
     size = 0
     while size < len(chosen):
         size = len(chosen)

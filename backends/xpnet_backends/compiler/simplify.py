@@ -47,10 +47,11 @@ def fold_casts(program: Program) -> Program:
     makers: dict[Value, int] = {}  # the place of each comparison in `kept`
     kept: list[Instruction] = []
     for instruction in program.instructions:
-        op, (source, *_), out, _ = instruction
+        op, reads, out = instruction.op, instruction.reads, instruction.out
         new = out.buffer.role is Role.TEMPORARY and out.is_whole
-        if op is Op.CAST and new and source in makers and n_reads[source.buffer] == 1:
-            kept[makers[source]] = kept[makers[source]]._replace(out=out)
+        if new and op is Op.CAST and reads[0] in makers and n_reads[reads[0].buffer] == 1:
+            k = makers[reads[0]]
+            kept[k] = kept[k]._replace(out=out)
             continue
         if new and op.is_elementwise and out.dtype.kind == "b":
             makers[out] = len(kept)
@@ -152,13 +153,14 @@ def sums_as_products(program: Program, smallest: int = 0) -> Program:
     ones: dict[tuple[int, np.dtype], Buffer] = {}
 
     def rewritten(instruction: Instruction) -> Instruction:
-        op, inputs, out, axis = instruction
-        if op is not Op.SUM or axis != 0 or out.dtype.kind != "f" or inputs[0].size <= smallest:
+        reads, out = instruction.reads, instruction.out
+        is_sum = instruction.op is Op.SUM and instruction.axis == 0 and out.dtype.kind == "f"
+        if not is_sum or reads[0].size <= smallest:
             return instruction
-        key = inputs[0].shape[0], out.dtype
+        key = reads[0].shape[0], out.dtype
         if key not in ones:
             ones[key] = Buffer(new_id + len(ones), key[:1], out.dtype, Role.CONSTANT)
-        return Instruction(Op.MATMUL, (ones[key].whole, *inputs), out)
+        return Instruction(Op.MATMUL, (ones[key].whole, *reads), out)
 
     instructions = tuple(map(rewritten, program.instructions))
     constants = {buffer: np.ones(buffer.shape, buffer.dtype) for buffer in ones.values()}
