@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -40,39 +41,36 @@ def _shapes(data: tuple[Array, ...]) -> tuple[Any, ...]:
     return tuple((array.shape[1:], array.dtype) for array in data)
 
 
+@dataclass
 class ProgramCache:
     """Run a step that is compiled once for each shape of the batch.
 
     A step that cannot be compiled runs as it is; a warning says so once.
 
-    Parameters
+    Attributes
     ----------
     step : callable
     xp : namespace
         The backend's, for steps that run uncompiled.
     compile : callable
-        It returns a bound program for a step, parameters, state, data and an order, or raises `UntraceableError`;
-        parameters and state are as before then.
-    key_of : callable, optional
+        It returns a bound program for a step, parameters, state, data and an order, or raises `UntraceableError` and
+        leaves parameters and state as they were.
+    key_of : callable
         What of the data a program depends on, by default their shapes and dtypes.
     at_least : int
-        Runs of fewer steps are done uncompiled if there is no program for them.
+        Shorter runs are done uncompiled if there is no program for them.
     at_most : int, optional
         The number of programs that are worth compiling for the same parameters.
     """
 
-    def __init__(
-        self,
-        step: Step,
-        xp: Any,
-        compile: Compile,  # noqa: A002 - what backends call it
-        *,
-        key_of: Callable[[tuple[Array, ...]], tuple[Any, ...]] = _shapes,
-        at_least: int = 1,
-        at_most: int | None = None,
-    ) -> None:
-        self._step, self._xp, self._compile = step, xp, compile
-        self._key_of, self._at_least, self._at_most = key_of, at_least, at_most
+    step: Step
+    xp: Any
+    compile: Compile
+    key_of: Callable[[tuple[Array, ...]], tuple[Any, ...]] = _shapes
+    at_least: int = 1
+    at_most: int | None = None
+
+    def __post_init__(self) -> None:
         self._bound: Any = ()
         self._programs: dict[tuple[Any, ...], BoundProgram] = {}
         self._n_compiled = 0
@@ -81,11 +79,11 @@ class ProgramCache:
     def __call__(self, params: Array, state: Any, data: tuple[Array, ...], order: Array) -> tuple[Array, Any, Array]:
         """Do a step for each row of `order`; see `run_steps`."""
         params, state = self._bind(params, state)
-        key = (order.shape[1], *self._key_of(data))
-        if key not in self._programs and self._compiles and order.shape[0] >= self._at_least:
+        key = (order.shape[1], *self.key_of(data))
+        if key not in self._programs and self._compiles and order.shape[0] >= self.at_least:
             self._add(key, params, state, data, order)
         if key not in self._programs:
-            return run_steps(self._xp, self._step, params, state, data, order)
+            return run_steps(self.xp, self.step, params, state, data, order)
         return params, state, self._programs[key].run(data, order)
 
     def _bind(self, params: Array, state: Any) -> tuple[Array, Any]:
@@ -105,12 +103,12 @@ class ProgramCache:
 
     def _add(self, key: tuple[Any, ...], params: Array, state: Any, data: tuple[Array, ...], order: Array) -> None:
         """Compile the step, if it can be compiled and that is worth it."""
-        if self._n_compiled == self._at_most:
+        if self._n_compiled == self.at_most:
             self._programs.clear()  # their data do not come again, and they hold them
             return
         self._n_compiled += 1
         try:
-            self._programs[key] = self._compile(self._step, params, state, data, order)
+            self._programs[key] = self.compile(self.step, params, state, data, order)
         except UntraceableError as exc:
             self._compiles = False
             warnings.warn(
