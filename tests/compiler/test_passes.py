@@ -92,7 +92,7 @@ def test_views(name: str) -> None:
         (lambda p, x: p + np.add.reduce(p), "add.reduce"),
         (lambda p, x: p + np.add(p, p, where=True), "add.__call__ where"),
         (lambda p, x: p + np.sum(x, where=[True]), "sum where"),
-        (lambda p, x: p + (x @ p), "no matrices"),
+        (lambda p, x: p + (x @ p), "not matrices"),
         (lambda p, x: p + x[:, :, None], "3 dimensions"),
         (lambda p, x: p + np.add(x[0], 1.0, out=np.zeros(3)), "a constant that is written"),
     ],

@@ -182,7 +182,7 @@ class CudaSource:
         self._kernel(text, _braces(f"GRID_WARPS(i, {n})", lines), 32 * n)
 
     def _block(self, group: Group, loss: Value | None) -> None:
-        """Write the kernel of a BLOCK group, which stores the loss at its end unless that is None."""
+        """Write the kernel of a BLOCK group; it stores the loss at its end if one is given."""
         text, lines = _KernelText(), list[str]()
         for loop in group.loops:
             instruction, out = loop.instructions[0], loop.instructions[0].out

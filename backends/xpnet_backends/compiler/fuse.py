@@ -97,7 +97,7 @@ def fuse(program: Program, kind_of: Callable[[Instruction], Kind], *, across_pro
 
 
 def _grouped(rest: list[_Tagged], across_products: bool) -> list[tuple[Kind, list[Instruction]]]:
-    """Return groups in an order that computes the same."""
+    """Return groups in an order that gives the same results."""
     groups: list[tuple[Kind, list[Instruction]]] = []
     while rest:
         kind = rest[0][0]
@@ -133,7 +133,7 @@ def _gathered(
 
 
 def _fits(instruction: Instruction, kind: Kind, group: list[Instruction], own: Kind) -> bool:
-    """Tell whether an instruction, which is of its own kind, fits a group of a kind."""
+    """Tell whether an instruction whose own kind is `own` may join a group."""
     if kind is Kind.BLOCK:
         return own is Kind.BLOCK
     if own is Kind.SINGLE or (instruction.op.is_reduction and own is not Kind.ROWS):

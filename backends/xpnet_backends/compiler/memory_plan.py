@@ -1,4 +1,4 @@
-"""Plan where in memory results lie: over results that are not read again, and in the faster order."""
+"""Plan the memory of results: reuse buffers that are not read again, and choose the faster order of elements."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def reuse_buffers(program: Program) -> Program:
     """
     last_read = {value.buffer: k for k, i in enumerate(program.instructions) for value in i.reads}
     last_read[program.loss.buffer] = len(program.instructions)
-    homes: dict[Buffer, Buffer] = {}  # the buffers that results were moved to
+    homes: dict[Buffer, Buffer] = {}  # the buffer that each result is moved to
     written = set[Buffer]()
     products: list[Buffer] = []
     for k, instruction in enumerate(program.instructions):
@@ -84,9 +84,9 @@ def reuse_buffers(program: Program) -> Program:
 
 
 def narrow_by_columns(program: Program) -> Program:
-    """Let narrow matrices that are reduced along their rows lie column by column.
+    """Store narrow matrices that are reduced along their rows column by column.
 
-    So do the matrices that meet these in elementwise instructions.
+    Matrices in the same elementwise instructions are stored column by column too.
 
     Examples
     --------
@@ -136,7 +136,7 @@ def narrow_by_columns(program: Program) -> Program:
 
 
 def _by_columns(value: Value) -> Value | None:
-    """Return the place of the same elements in the buffer by columns, None where it has to lie by rows."""
+    """Return the place of the same elements if the buffer lies by columns; None if it must stay by rows."""
     if value.buffer.role is not Role.TEMPORARY or len(value.buffer.shape) != 2:
         return None
     m, n = value.buffer.shape

@@ -19,7 +19,7 @@ def simplify(program: Program, smallest_product: int = 0) -> Program:
 
 
 def fold_casts(program: Program) -> Program:
-    """Let a comparison write numbers itself where its only reader is a cast to numbers.
+    """Let a comparison write numbers directly if only a cast to numbers reads it.
 
     Examples
     --------
@@ -62,7 +62,7 @@ def fold_casts(program: Program) -> Program:
 def place_pieces(program: Program) -> Program:
     """Compute the pieces of a concatenation in their place in the result, and drop the concatenation.
 
-    A piece that is read later, or that is no new array, is copied to its place.
+    A piece that is read later, or that is a part of another array, is copied to its place.
 
     Examples
     --------

@@ -35,7 +35,7 @@ def trace(step: Step, params: Array, state: Any, batch: Sequence[Array]) -> Prog
     Raises
     ------
     UntraceableError
-        The step does something that the compiler does not know.
+        The step does something that the compiler does not support.
 
     Examples
     --------
@@ -181,7 +181,7 @@ class Tracer(NDArrayOperatorsMixin):
         elif all(len(shape) == 2 for shape in shapes):
             result = self.recorder.array((shapes[0][0], shapes[1][1]), dtype)
         else:
-            raise UntraceableError("a product of arrays that are no matrices")
+            raise UntraceableError("a product of arrays that are not matrices")
         return self.recorder.record(_UFUNCS[ufunc], operands, result)
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
