@@ -100,7 +100,11 @@ def _grouped(rest: list[_Tagged], across_products: bool) -> list[tuple[Kind, lis
     """Return groups in an order that gives the same results."""
     groups: list[tuple[Kind, list[Instruction]]] = []
     while rest:
-        kind = rest[0][0]
+        kind, first = rest[0]
+        if kind is Kind.SINGLE:
+            groups.append((kind, [first]))
+            rest = rest[1:]
+            continue
         wider = Kind.ROWS if kind is Kind.ELEMENTS else kind
         before, group, after = _gathered(rest, wider, across_products)
         if any(member.op.is_reduction for member in group):
@@ -117,8 +121,6 @@ def _gathered(
 ) -> tuple[list[_Tagged], list[Instruction], list[_Tagged]]:
     """Return what must come before the group of the first instruction, the group, and what comes after."""
     before, group, after = list[_Tagged](), [rest[0][1]], list[_Tagged]()
-    if kind is Kind.SINGLE:
-        return before, group, rest[1:]
     for k, (own, instruction) in enumerate(rest[1:], 1):
         if instruction.op is Op.MATMUL and not across_products:
             return before, group, after + rest[k:]

@@ -62,13 +62,14 @@ def reuse_buffers(program: Program) -> Program:
         written.add(buffer)
         if not new:
             continue
-        is_product, candidates = op is Op.MATMUL, products
-        if not is_product:
+        is_product, candidates = op is Op.MATMUL, list[Buffer]()
+        if is_product:
+            candidates = products
+        elif op.is_elementwise and op not in (Op.WHERE, Op.CAST):
             reads = [(homes.get(value.buffer, value.buffer), value.is_whole) for value in instruction.reads]
             # An input of which a part is read as well would be overwritten before all of it is read.
             parts = {home for home, is_whole in reads if not is_whole}
-            usable = op.is_elementwise and op not in (Op.WHERE, Op.CAST)
-            candidates = [home for home, _ in reads if usable and home not in parts]
+            candidates = [home for home, _ in reads if home not in parts]
         for home in candidates:
             alike = (home.shape, home.dtype, home.role) == (buffer.shape, buffer.dtype, buffer.role)
             if alike and last_read[home] <= k - is_product:  # a product must not be written over its own factors
@@ -114,11 +115,11 @@ def narrow_by_columns(program: Program) -> Program:
     chosen = set[Buffer]()
     meetings: list[set[Buffer]] = []  # the matrices of each elementwise instruction
     for instruction in program.instructions:
-        op, reads, out = instruction.op, instruction.reads, instruction.out
-        if op.is_reduction and instruction.axis == 1 and reads[0].shape[1] <= _NARROW:
-            chosen.add(reads[0].buffer)
+        op, _, out, axis = instruction
+        if op.is_reduction and axis == 1 and instruction.reads[0].shape[1] <= _NARROW:
+            chosen.add(instruction.reads[0].buffer)
         if op.is_elementwise and len(out.shape) == 2 and out.is_whole:
-            meetings.append({each.buffer for each in (*reads, out) if each.shape == out.shape and each.is_whole})
+            meetings.append({each.buffer for each in instruction.values if each.shape == out.shape and each.is_whole})
     size = 0
     while size < len(chosen):
         size = len(chosen)

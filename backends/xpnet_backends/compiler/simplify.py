@@ -47,13 +47,13 @@ def fold_casts(program: Program) -> Program:
     makers: dict[Value, int] = {}  # the place of each comparison in `kept`
     kept: list[Instruction] = []
     for instruction in program.instructions:
-        op, reads, out = instruction.op, instruction.reads, instruction.out
-        new = out.buffer.role is Role.TEMPORARY and out.is_whole
-        if new and op is Op.CAST and reads[0] in makers and n_reads[reads[0].buffer] == 1:
-            k = makers[reads[0]]
-            kept[k] = kept[k]._replace(out=out)
-            continue
-        if new and op.is_elementwise and out.dtype.kind == "b":
+        out, new = instruction.out, instruction.out.buffer.role is Role.TEMPORARY and instruction.out.is_whole
+        if instruction.op is Op.CAST and new:
+            (source,) = instruction.reads
+            if source in makers and n_reads[source.buffer] == 1:
+                kept[makers[source]] = kept[makers[source]]._replace(out=out)
+                continue
+        elif new and instruction.op.is_elementwise and out.dtype.kind == "b":
             makers[out] = len(kept)
         kept.append(instruction)
     return replace(program, instructions=tuple(kept))
@@ -149,18 +149,18 @@ def sums_as_products(program: Program, smallest: int = 0) -> Program:
     %3: f64[] = sum %1
     loss %3
     """
-    new_id = 1 + max(value.buffer.id for instruction in program.instructions for value in instruction.values)
+    buffers = (*program.constants, *(instruction.out.buffer for instruction in program.instructions))
+    new_id = 1 + max(buffer.id for buffer in buffers)
     ones: dict[tuple[int, np.dtype], Buffer] = {}
 
     def rewritten(instruction: Instruction) -> Instruction:
-        reads, out = instruction.reads, instruction.out
-        is_sum = instruction.op is Op.SUM and instruction.axis == 0 and out.dtype.kind == "f"
-        if not is_sum or reads[0].size <= smallest:
+        op, _, out, axis = instruction
+        if op is not Op.SUM or axis != 0 or out.dtype.kind != "f" or instruction.reads[0].size <= smallest:
             return instruction
-        key = reads[0].shape[0], out.dtype
+        key = instruction.reads[0].shape[0], out.dtype
         if key not in ones:
             ones[key] = Buffer(new_id + len(ones), key[:1], out.dtype, Role.CONSTANT)
-        return Instruction(Op.MATMUL, (ones[key].whole, *reads), out)
+        return Instruction(Op.MATMUL, (ones[key].whole, *instruction.reads), out)
 
     instructions = tuple(map(rewritten, program.instructions))
     constants = {buffer: np.ones(buffer.shape, buffer.dtype) for buffer in ones.values()}
