@@ -21,10 +21,9 @@ from platformdirs import user_cache_path
 
 from xpnet.backend import Backend, RunSteps, Step, check_index
 from xpnet_backends.compiler import numba_math
-from xpnet_backends.compiler.host_memory import HostMemory
 from xpnet_backends.compiler.ir import Program
 from xpnet_backends.compiler.numba_codegen import NumbaSource, passes
-from xpnet_backends.compiler.program_cache import ProgramCache, on_host
+from xpnet_backends.compiler.program_cache import ProgramCache, host_memory, on_host
 from xpnet_backends.numpy import NumpyBackend
 
 __all__ = ["create"]
@@ -35,8 +34,8 @@ class NumbaProgram:
 
     def __init__(self, program: Program, state: list[np.ndarray]) -> None:
         program = passes(program)
-        source, memory = NumbaSource(program), HostMemory(program, state)
-        self._arrays = [memory.array(value) for value in source.arrays]
+        source = NumbaSource(program)
+        self._arrays = list(map(host_memory(program, state), source.arrays))
         self._dtype = program.loss.dtype
         self._steps = _compile(source.text)
 

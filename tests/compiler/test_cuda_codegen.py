@@ -26,8 +26,8 @@ from xpnet.nn.optimizers import OPTIMIZERS, get_optimizer
 from xpnet.nn.step import init_state, make_step
 from xpnet_backends.compiler import cuda_codegen
 from xpnet_backends.compiler.cuda_codegen import CudaSource, Product, passes
-from xpnet_backends.compiler.host_memory import HostMemory
 from xpnet_backends.compiler.ops import UntraceableError
+from xpnet_backends.compiler.program_cache import host_memory
 from xpnet_backends.compiler.trace import trace
 
 COMPILER = shutil.which("g++")
@@ -108,7 +108,7 @@ def data_of(network: Network, dtype: str, *, weighted: bool) -> tuple[np.ndarray
     return (x, y, rng.random(N).astype(dtype)) if weighted else (x, y)
 
 
-def run_on_host(source: CudaSource, memory: HostMemory, folder: Path, n_steps: int, *, threaded: bool) -> None:
+def run_on_host(source: CudaSource, memory: Any, folder: Path, n_steps: int, *, threaded: bool) -> None:
     """Do the launches of a step, so many times."""
     text = folder / "kernels.cpp"
     text.write_text((HOST_THREADS if threaded else HOST) + source.text)
@@ -119,10 +119,10 @@ def run_on_host(source: CudaSource, memory: HostMemory, folder: Path, n_steps: i
     with ThreadPoolExecutor(THREADS) as pool:
         for launch in source.launches * n_steps:
             if isinstance(launch, Product):
-                a, b, out = map(memory.array, launch[:3])
+                a, b, out = map(memory, launch[:3])
                 np.matmul(a, b, out=out)
                 continue
-            addresses = [ctypes.c_void_p(memory.array(buffer.whole).ctypes.data) for buffer in launch.buffers]
+            addresses = [ctypes.c_void_p(memory(buffer.whole).ctypes.data) for buffer in launch.buffers]
             kernel = partial(getattr(kernels, launch.name), *addresses)
             if not threaded:
                 kernel()
@@ -162,13 +162,13 @@ def same(
         expected = arrays_in(run_steps(BACKEND.xp, step, *started(), data, order))
     params, state = started()
     program = passes(trace(step, params, state, [array[:BATCH] for array in data]))
-    source, memory = CudaSource(program, STEPS), HostMemory(program, arrays_in((params, state)))
-    memory.array(source.table.whole)[...] = [array.ctypes.data for array in data]
-    memory.array(source.order.whole)[...] = order
-    memory.array(source.counter.whole)[...] = 0
+    source, memory = CudaSource(program, STEPS), host_memory(program, arrays_in((params, state)))
+    memory(source.table.whole)[...] = [array.ctypes.data for array in data]
+    memory(source.order.whole)[...] = order
+    memory(source.counter.whole)[...] = 0
     run_on_host(source, memory, folder, STEPS, threaded=threaded)
     allowed = {"float64": 1e-11, "float32": 5e-4}[dtype]
-    for mine, reference in zip([*arrays_in((params, state)), memory.array(source.losses.whole)], expected, strict=True):
+    for mine, reference in zip([*arrays_in((params, state)), memory(source.losses.whole)], expected, strict=True):
         np.testing.assert_allclose(mine, reference, rtol=allowed, atol=allowed)
 
 
@@ -214,9 +214,8 @@ def test_every_activation(name: str, tmp_path: Path) -> None:
     ("function", "reason"),
     [
         (lambda x: np.max(x, axis=0), "the reduction max over many rows"),
-        (lambda x: np.sum(x[:, ::2]) + x[0], "the reduction of an array that is not contiguous"),
-        (lambda x: np.sum(x > 0) + x[0], "the reduction sum of bool"),
-        (lambda x: np.logaddexp(x[0], 0.0), "the operation logaddexp, which CUDA lacks"),
+        (lambda x: np.sum(x[:, ::2]) + x[0], "the reduction of a whole matrix to one number"),
+        (lambda x: np.sum(x[0] > 0) + x[0], "the reduction sum of bool"),
     ],
 )
 def test_a_step_without_kernels(function: Callable[[Any], Any], reason: str) -> None:

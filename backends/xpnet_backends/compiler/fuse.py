@@ -1,51 +1,49 @@
-"""Group instructions that are done together: elementwise ones in one loop, and on a GPU whatever shares a kernel."""
+"""Group instructions that run together: elementwise ones in one loop, and on a GPU whatever shares a kernel."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from enum import Enum
 
 from xpnet_backends.compiler.ir import Group, Instruction, Kind, Loop, Program, Role, Value
 from xpnet_backends.compiler.ops import Op
 
-__all__ = ["Common", "fuse", "may_fuse"]
+__all__ = ["apart", "fuse", "may_fuse", "same_elements", "same_rows"]
 
-KindOf = Callable[[Instruction], Kind]
-
-
-class Common(Enum):
-    """What instructions that are done together may have in common, if one of them writes it."""
-
-    NOTHING = "nothing"  # then their order does not matter
-    ELEMENTS = "elements"  # then they may share a loop over elements
-    ROWS = "rows"  # then they may share a loop over rows
+_Tagged = tuple[Kind, Instruction]  # an instruction and the kind of group that it belongs to by itself
 
 
-def may_fuse(instruction: Instruction, others: Iterable[Instruction], common: Common) -> bool:
-    """Tell whether an instruction may be done together with others.
+def apart(a: Value, b: Value) -> bool:
+    """Tell whether two values have no element in common. Then the order of their instructions does not matter."""
+    return not a.overlaps(b)
 
-    It may if what it writes and they read or write, and what they write and it reads, is apart or, element by element
-    or row by row, the same.
+
+def same_elements(a: Value, b: Value) -> bool:
+    """Tell whether two values are apart or the same. Then their instructions may share a loop over elements."""
+    return a == b or apart(a, b)
+
+
+def same_rows(a: Value, b: Value) -> bool:
+    """Tell whether two values are apart or have the same rows. Then their instructions may share a loop over rows."""
+    rows, others = (a.offset, a.shape[:1], a.strides[:1]), (b.offset, b.shape[:1], b.strides[:1])
+    return (rows == others and a.shape != ()) or apart(a, b)
+
+
+def may_fuse(instruction: Instruction, others: Iterable[Instruction], agree: Callable[[Value, Value], bool]) -> bool:
+    """Tell whether an instruction may run together with others.
+
+    What one of them writes must `agree` with what the other reads or writes.
     """
-    out, values = instruction.out, (*instruction.reads, instruction.out)
-    for other in others:
-        if any(value.buffer is other.out.buffer and not _agree(value, other.out, common) for value in values):
-            return False
-        if any(value.buffer is out.buffer and not _agree(value, out, common) for value in other.reads):
-            return False
-    return True
+    out = instruction.out
+    return all(
+        value.buffer is not written.buffer or agree(value, written)
+        for other in others
+        for values, written in ((instruction.values, other.out), (other.reads, out))
+        for value in values
+    )
 
 
-def _agree(a: Value, b: Value, common: Common) -> bool:
-    if common is Common.NOTHING or not a.overlaps(b):
-        return not a.overlaps(b)
-    if common is Common.ELEMENTS:
-        return a == b
-    return a.offset == b.offset and (a.shape[:1], a.strides[:1]) == (b.shape[:1], b.strides[:1]) != ((), ())
-
-
-def fuse(program: Program, kind_of: KindOf, *, across_products: bool = False) -> Program:
+def fuse(program: Program, kind_of: Callable[[Instruction], Kind], *, across_products: bool = False) -> Program:
     """Put the instructions into groups, in an order in which groups are as large as possible.
 
     The kinds of groups are
@@ -55,13 +53,9 @@ def fuse(program: Program, kind_of: KindOf, *, across_products: bool = False) ->
     - ``ROWS``: loops over the rows of matrices, reductions along them included;
     - ``BLOCK``: instructions on few elements, each a loop of one block of GPU threads.
 
-    Parameters
-    ----------
-    kind_of : callable
-        The kind of group that an instruction belongs to by itself.
-    across_products : bool
-        Whether loops may hold instructions that come after a matrix product. Their results then wait in memory
-        for their readers: worth it only where a loop costs a launch.
+    `kind_of` returns the kind that an instruction belongs to by itself. With `across_products`, loops may hold
+    instructions that come after a matrix product; their results then wait in memory for their readers, which is worth
+    it only where a loop costs a launch.
 
     Examples
     --------
@@ -90,97 +84,92 @@ def fuse(program: Program, kind_of: KindOf, *, across_products: bool = False) ->
     %5: f64[] = sum %4
     loss %5
     """
-    kinds = {id(each): kind_of(each) for each in program.instructions}
-    groups = _grouped(program.instructions, kinds, across_products)
-    loops = [(kind, list(_loops(group))) for kind, group in groups]
-    later = [each for _, parts in loops for part in parts for each in part]
-    finished = []
-    for kind, parts in loops:
-        made = []
-        for part in parts:
-            del later[: len(part)]
-            stored = () if kind is Kind.SINGLE else _stored(part, later, program.loss)
-            made.append(Loop(tuple(part), tuple(stored)))
-        finished.append(Group(kind, tuple(made)))
-    instructions = tuple(each for group in finished for loop in group.loops for each in loop.instructions)
-    return replace(program, instructions=instructions, groups=tuple(finished))
+    parts = _grouped([(kind_of(each), each) for each in program.instructions], across_products)
+    instructions = later = [each for _, members in parts for each in members]
+    groups = []
+    for kind, members in parts:
+        loops = []
+        for part in _loops(members):
+            later = later[len(part) :]
+            loops.append(Loop(tuple(part), () if kind is Kind.SINGLE else tuple(_stored(part, later, program.loss))))
+        groups.append(Group(kind, tuple(loops)))
+    return replace(program, instructions=tuple(instructions), groups=tuple(groups))
 
 
-def _grouped(
-    instructions: Sequence[Instruction], kinds: dict[int, Kind], across_products: bool
-) -> list[tuple[Kind, list[Instruction]]]:
-    """Return groups in an order that computes the same."""
+def _grouped(rest: list[_Tagged], across_products: bool) -> list[tuple[Kind, list[Instruction]]]:
+    """Return groups in an order that gives the same results."""
     groups: list[tuple[Kind, list[Instruction]]] = []
-    rest = list(instructions)
     while rest:
-        kind = kinds[id(rest[0])]
-        rows_first = kind is Kind.ELEMENTS and Kind.ROWS in kinds.values()
-        before, group, after = _gathered(rest, Kind.ROWS if rows_first else kind, kinds, across_products)
-        if rows_first and any(member.op.is_reduction for member in group):
-            kind = Kind.ROWS
-        elif rows_first:
-            before, group, after = _gathered(rest, kind, kinds, across_products)
-        groups += _grouped(before, kinds, across_products)
-        groups.append((kind, group))
+        kind, first = rest[0]
+        if kind is Kind.SINGLE:
+            groups.append((kind, [first]))
+            rest = rest[1:]
+            continue
+        wider = Kind.ROWS if kind is Kind.ELEMENTS else kind
+        before, group, after = _gathered(rest, wider, across_products)
+        if any(member.op.is_reduction for member in group):
+            kind = wider
+        elif wider is not kind:  # rows without a reduction are just elements
+            before, group, after = _gathered(rest, kind, across_products)
+        groups += [*_grouped(before, across_products), (kind, group)]
         rest = after
     return groups
 
 
 def _gathered(
-    rest: list[Instruction], kind: Kind, kinds: dict[int, Kind], across_products: bool
-) -> tuple[list[Instruction], list[Instruction], list[Instruction]]:
+    rest: list[_Tagged], kind: Kind, across_products: bool
+) -> tuple[list[_Tagged], list[Instruction], list[_Tagged]]:
     """Return what must come before the group of the first instruction, the group, and what comes after."""
-    before: list[Instruction] = []
-    group, after = [rest[0]], list[Instruction]()
-    if kind is Kind.SINGLE:
-        return before, group, rest[1:]
-    for k, instruction in enumerate(rest[1:], 1):
+    before, group, after = list[_Tagged](), [rest[0][1]], list[_Tagged]()
+    for k, (own, instruction) in enumerate(rest[1:], 1):
         if instruction.op is Op.MATMUL and not across_products:
             return before, group, after + rest[k:]
-        free = may_fuse(instruction, after, Common.NOTHING)
-        if free and _fits(instruction, kind, group, kinds[id(instruction)]):
+        free = may_fuse(instruction, [each for _, each in after], apart)
+        if free and _fits(instruction, kind, group, own):
             group.append(instruction)
-        elif free and _is_number(instruction, kinds) and may_fuse(instruction, group, Common.NOTHING):
-            before.append(instruction)  # a single number does not break a loop in two
+        elif free and instruction.out.size == 1 and own is not Kind.BLOCK and may_fuse(instruction, group, apart):
+            before.append((own, instruction))  # a single number does not break a loop in two
         else:
-            after.append(instruction)
+            after.append((own, instruction))
     return before, group, after
 
 
-def _is_number(instruction: Instruction, kinds: dict[int, Kind]) -> bool:
-    return instruction.out.size == 1 and kinds[id(instruction)] is not Kind.BLOCK
-
-
 def _fits(instruction: Instruction, kind: Kind, group: list[Instruction], own: Kind) -> bool:
-    """Tell whether an instruction fits a group of a kind."""
+    """Tell whether an instruction whose own kind is `own` may join a group."""
     if kind is Kind.BLOCK:
         return own is Kind.BLOCK
     if own is Kind.SINGLE or (instruction.op.is_reduction and own is not Kind.ROWS):
         return False
-    shape, first = instruction.out.shape, group[0].out.shape
     if kind is Kind.ELEMENTS:
-        return instruction.op.is_elementwise and shape == first and may_fuse(instruction, group, Common.ELEMENTS)
-    return shape[:1] == first[:1] != () and may_fuse(instruction, group, Common.ROWS)
+        return _shares_loop(instruction, group)
+    return instruction.out.shape[:1] == group[0].out.shape[:1] != () and may_fuse(instruction, group, same_rows)
 
 
-def _loops(group: list[Instruction]) -> Iterable[list[Instruction]]:
-    """Yield the instructions of a group that share a loop over elements."""
-    part: list[Instruction] = []
-    for instruction in group:
-        shares = part and instruction.op.is_elementwise and part[0].op.is_elementwise
-        alike = shares and instruction.out.shape == part[0].out.shape
-        if part and not (alike and may_fuse(instruction, part, Common.ELEMENTS)):
-            yield part
-            part = []
-        part.append(instruction)
-    yield part
+def _shares_loop(instruction: Instruction, part: list[Instruction]) -> bool:
+    """Tell whether an instruction may share a loop over elements with others."""
+    elementwise = instruction.op.is_elementwise and part[0].op.is_elementwise
+    return elementwise and instruction.out.shape == part[0].out.shape and may_fuse(instruction, part, same_elements)
+
+
+def _loops(group: list[Instruction]) -> list[list[Instruction]]:
+    """Return the instructions of a group by the loops over elements that they share."""
+    parts = [group[:1]]
+    for instruction in group[1:]:
+        if _shares_loop(instruction, parts[-1]):
+            parts[-1].append(instruction)
+        else:
+            parts.append([instruction])
+    return parts
 
 
 def _stored(part: list[Instruction], later: list[Instruction], loss: Value) -> Iterable[Value]:
     """Yield the results of a loop that are read after it."""
     for value in dict.fromkeys(instruction.out for instruction in part):
-        reader = next((each for each in later if each.out == value or any(map(value.overlaps, each.reads))), None)
-        is_read = reader is not None and any(map(value.overlaps, reader.reads))
-        kept = reader is None and (value.buffer.role is Role.STATE or value.overlaps(loss))
-        if is_read or kept:
+        is_stored = value.buffer.role is Role.STATE or value.overlaps(loss)
+        for each in later:
+            is_read = any(map(value.overlaps, each.reads))
+            if is_read or each.out == value:
+                is_stored = is_read
+                break
+        if is_stored:
             yield value

@@ -25,7 +25,7 @@ __all__ = ["Buffer", "Group", "Instruction", "Kind", "Loop", "Program", "Role", 
 
 
 class Role(Enum):
-    """What a buffer is to the step."""
+    """How the step uses a buffer."""
 
     BATCH = "batch"  # samples, read only
     STATE = "state"  # parameters and optimizer state, updated in place
@@ -55,9 +55,7 @@ class Buffer:
 
     @cached_property
     def _strides(self) -> tuple[int, ...]:
-        shape = self.shape[::-1] if self.by_columns else self.shape
-        strides = tuple(0 if n == 1 else math.prod(shape[axis + 1 :]) for axis, n in enumerate(shape))
-        return strides[::-1] if self.by_columns else strides
+        return _row_strides(self.shape[::-1])[::-1] if self.by_columns else _row_strides(self.shape)
 
 
 class Value(NamedTuple):
@@ -96,67 +94,60 @@ class Value(NamedTuple):
     @property
     def is_whole(self) -> bool:
         """Whether it is the whole buffer in the buffer's own shape."""
-        buffer = self.buffer
-        return self.offset == 0 and self.shape == buffer.shape and self.strides == buffer._strides
+        return self.shape == self.buffer.shape and self.strides == self.buffer._strides and self.offset == 0
 
     @property
     def is_contiguous(self) -> bool:
         """Whether its elements lie one after another, row by row."""
-        step = 1
-        for n, stride in zip(reversed(self.shape), reversed(self.strides), strict=True):
-            if n > 1 and stride != step:
-                return False
-            step *= n
-        return True
+        return self.strides == _row_strides(self.shape)
 
     @property
     def is_dense(self) -> bool:
         """Whether its elements lie one after another, row by row or column by column."""
         return self.is_contiguous or self.T.is_contiguous
 
-    def flat(self) -> Value:
-        """Return the elements of a dense value as a vector, in the order in which they lie."""
-        return value_of(self.buffer, (self.size,), (1,), self.offset)
-
     def overlaps(self, other: Value) -> bool:
         """Tell whether the two may have an element in common: whether their ranges in one buffer meet."""
-        if self.buffer is not other.buffer:
-            return False
-        (low, high), (other_low, other_high) = self._range(), other._range()
-        return low <= other_high and other_low <= high
-
-    def _range(self) -> tuple[int, int]:
-        ends = [(n - 1) * stride for n, stride in zip(self.shape, self.strides, strict=True)]
-        return self.offset + sum(end for end in ends if end < 0), self.offset + sum(end for end in ends if end > 0)
+        return self.buffer is other.buffer and self.offset <= other._last and other.offset <= self._last
 
     @property
-    def type_text(self) -> str:
-        """The type as text: ``f32[200,100]``."""
-        name = "bool" if self.dtype.kind == "b" else f"{self.dtype.kind}{8 * self.dtype.itemsize}"
-        turned = " by columns" if self.buffer.by_columns and self.is_whole else ""
-        return f"{name}[{','.join(map(str, self.shape))}]{turned}"
-
-    @property
-    def place_text(self) -> str:
-        """Where it lies, as text, without its shape."""
-        name, whole = f"%{self.buffer.id}", self.buffer.whole
-        if self == whole or (self.size == whole.size and self.is_contiguous):
-            return name
-        if len(self.shape) > 1 and (self == whole.T or (self.T.is_contiguous and not self.is_contiguous)):
-            return f"{self.T}.T"
-        if self.is_contiguous:
-            return f"{name}[{self.offset}:{self.offset + self.size}]"
-        return f"{name}[{self.offset}, strides {','.join(map(str, self.strides))}]"
+    def _last(self) -> int:
+        """Index of the last element in the buffer."""
+        return self.offset + sum((n - 1) * stride for n, stride in zip(self.shape, self.strides, strict=True))
 
     def __str__(self) -> str:
-        text = self.place_text
-        plain = text.endswith(".T") or self.is_whole or (len(self.shape) == 1 and "[" in text and "," not in text)
-        return text if plain else f"{text}({','.join(map(str, self.shape))})"
+        # The shape is left out where the buffer or the range tells it.
+        if not self.is_whole and (self.T.is_whole or (self.is_dense and not self.is_contiguous)):
+            return f"{self.T}.T"
+        text = f"%{self.buffer.id}"
+        if not self.is_dense:
+            return f"{text}[{self.offset}, strides {_joined(self.strides)}]({_joined(self.shape)})"
+        is_part = self.size < self.buffer.size
+        text += f"[{self.offset}:{self.offset + self.size}]" if is_part else ""
+        return text if self.is_whole or (is_part and len(self.shape) == 1) else f"{text}({_joined(self.shape)})"
+
+    @property
+    def declaration(self) -> str:
+        """Its place and its type as text: ``%6: f32[200,100]``."""
+        kind, columns = self.dtype.kind, " by columns" if self.buffer.by_columns and self.is_whole else ""
+        name = "bool" if kind == "b" else f"{kind}{8 * self.dtype.itemsize}"
+        return f"{str(self).partition('(')[0]}: {name}[{_joined(self.shape)}]{columns}"
 
 
-def value_of(buffer: Buffer, shape: Iterable[int], strides: Iterable[int], offset: int = 0) -> Value:
-    """Return a view of a buffer."""
+def _joined(numbers: tuple[int, ...]) -> str:
+    return ",".join(map(str, numbers))
+
+
+def _row_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the strides of an array that lies row by row."""
+    return tuple(0 if n == 1 else math.prod(shape[axis + 1 :]) for axis, n in enumerate(shape))
+
+
+def value_of(buffer: Buffer, shape: Iterable[int], strides: Iterable[int] | None = None, offset: int = 0) -> Value:
+    """Return a view of a buffer, row by row if no strides are given."""
     shape = tuple(shape)
+    if strides is None:
+        return Value(buffer, shape, _row_strides(shape), offset)
     return Value(buffer, shape, tuple(0 if n == 1 else s for n, s in zip(shape, strides, strict=True)), offset)
 
 
@@ -174,15 +165,20 @@ class Instruction(NamedTuple):
     @property
     def reads(self) -> tuple[Value, ...]:
         """The values among the inputs."""
-        return tuple(each for each in self.inputs if isinstance(each, Value))
+        return tuple([each for each in self.inputs if isinstance(each, Value)])
+
+    @property
+    def values(self) -> tuple[Value, ...]:
+        """What it reads, and its result."""
+        return (*self.reads, self.out)
 
     def __str__(self) -> str:
         inputs = ", ".join(map(str, self.inputs)) + ("" if self.axis is None else f", axis={self.axis}")
-        return f"{self.out.place_text}: {self.out.type_text} = {self.op.name.lower()} {inputs}"
+        return f"{self.out.declaration} = {self.op.name.lower()} {inputs}"
 
 
 class Kind(Enum):
-    """How the instructions of a group are done together; see `xpnet_backends.compiler.fuse`."""
+    """How the instructions of a group run together; see `xpnet_backends.compiler.fuse`."""
 
     SINGLE = "single"
     ELEMENTS = "elements"
@@ -201,7 +197,7 @@ class Loop(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Loops that are done together."""
+    """Loops that run together."""
 
     kind: Kind
     loops: tuple[Loop, ...]
@@ -210,10 +206,10 @@ class Group(NamedTuple):
         if self.kind is Kind.SINGLE:
             return str(self.loops[0].instructions[0])
         lines = [f"{self.kind.value}:"]
-        for loop in self.loops:
-            lines += [f"    {instruction}" for instruction in loop.instructions]
-            stored = ", ".join(value.place_text for value in loop.stored)
-            lines += [f"    store {stored}"] if loop.instructions[0].op.is_elementwise else []
+        for instructions, stored in self.loops:
+            lines += [f"    {instruction}" for instruction in instructions]
+            if instructions[0].op.is_elementwise:
+                lines.append("    store " + ", ".join(str(value).partition("(")[0] for value in stored))
         return "\n".join(lines)
 
 
@@ -225,9 +221,9 @@ class Program:
     ----------
     instructions : tuple of Instruction
     batch : tuple of Value
-        What is read: inputs, targets and perhaps sample weights.
+        Read only: inputs, targets and perhaps sample weights.
     state : tuple of Value
-        What is updated: parameters, then the arrays of the state in order.
+        Updated in place: parameters, then the arrays of the state in order.
     loss : Value
     constants : mapping of Buffer to array
     groups : tuple of Group
@@ -242,20 +238,14 @@ class Program:
     groups: tuple[Group, ...] = ()
 
     def mapped(self, function: Callable[[Value], Value]) -> Program:
-        """Return the program with a function of each value in its place."""
-        instructions = (
-            Instruction(op, tuple(function(i) if isinstance(i, Value) else i for i in inputs), function(out), axis)
+        """Return the program with each value replaced by the function's result for it."""
+        instructions = [
+            Instruction(op, tuple([function(i) if isinstance(i, Value) else i for i in inputs]), function(out), axis)
             for op, inputs, out, axis in self.instructions
-        )
+        ]
         return replace(self, instructions=tuple(instructions), loss=function(self.loss))
 
     def __str__(self) -> str:
-        lines = []
-        for role, values in (
-            ("batch", self.batch),
-            ("state", self.state),
-            ("constant", [buffer.whole for buffer in self.constants]),
-        ):
-            if values:
-                lines.append(f"{role} " + ", ".join(f"{value.place_text}: {value.type_text}" for value in values))
+        parts = {"batch": self.batch, "state": self.state, "constant": [buffer.whole for buffer in self.constants]}
+        lines = [f"{role} {', '.join(each.declaration for each in part)}" for role, part in parts.items() if part]
         return "\n".join([*lines, *map(str, self.groups or self.instructions), f"loss {self.loss}"])

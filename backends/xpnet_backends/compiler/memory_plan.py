@@ -1,4 +1,4 @@
-"""Plan where in memory results lie: over results that are not read again, and in the faster order."""
+"""Plan the memory of results: reuse buffers that are not read again, and choose the faster order of elements."""
 
 from __future__ import annotations
 
@@ -53,33 +53,28 @@ def reuse_buffers(program: Program) -> Program:
     """
     last_read = {value.buffer: k for k, i in enumerate(program.instructions) for value in i.reads}
     last_read[program.loss.buffer] = len(program.instructions)
-    homes: dict[Buffer, Buffer] = {}
+    homes: dict[Buffer, Buffer] = {}  # the buffer that each result is moved to
     written = set[Buffer]()
     products: list[Buffer] = []
-
-    def home(buffer: Buffer) -> Buffer:
-        return homes.get(buffer, buffer)
-
     for k, instruction in enumerate(program.instructions):
-        buffer = instruction.out.buffer
-        new = buffer.role is Role.TEMPORARY and instruction.out.is_whole and buffer not in written
+        op, out, buffer = instruction.op, instruction.out, instruction.out.buffer
+        new = buffer.role is Role.TEMPORARY and out.is_whole and buffer not in written
         written.add(buffer)
         if not new:
             continue
-        candidates: list[Buffer] = []
-        is_product = instruction.op is Op.MATMUL
+        is_product, candidates = op is Op.MATMUL, list[Buffer]()
         if is_product:
             candidates = products
-        elif instruction.op.is_elementwise and instruction.op not in (Op.WHERE, Op.CAST):
+        elif op.is_elementwise and op not in (Op.WHERE, Op.CAST):
+            reads = [(homes.get(value.buffer, value.buffer), value.is_whole) for value in instruction.reads]
             # An input of which a part is read as well would be overwritten before all of it is read.
-            parts = {home(value.buffer) for value in instruction.reads if not value.is_whole}
-            candidates = [home(value.buffer) for value in instruction.reads if home(value.buffer) not in parts]
-        for candidate in candidates:
-            alike = (candidate.shape, candidate.dtype) == (buffer.shape, buffer.dtype)
-            # A product must not be written over its own factors.
-            if alike and candidate.role is Role.TEMPORARY and last_read[candidate] <= k - is_product:
-                homes[buffer] = candidate
-                last_read[candidate] = last_read.get(buffer, k)
+            parts = {home for home, is_whole in reads if not is_whole}
+            candidates = [home for home, _ in reads if home not in parts]
+        for home in candidates:
+            alike = (home.shape, home.dtype, home.role) == (buffer.shape, buffer.dtype, buffer.role)
+            if alike and last_read[home] <= k - is_product:  # a product must not be written over its own factors
+                homes[buffer] = home
+                last_read[home] = last_read.get(buffer, k)
                 break
         else:
             # The buffer of a narrow product may come to lie by columns, so it is not shared.
@@ -90,9 +85,9 @@ def reuse_buffers(program: Program) -> Program:
 
 
 def narrow_by_columns(program: Program) -> Program:
-    """Let narrow matrices that are reduced along their rows lie column by column.
+    """Store narrow matrices that are reduced along their rows column by column.
 
-    So do the matrices that meet these in elementwise instructions.
+    Matrices in the same elementwise instructions are stored column by column too.
 
     Examples
     --------
@@ -117,41 +112,34 @@ def narrow_by_columns(program: Program) -> Program:
     %5: f64[] = sum %4
     loss %5
     """
-    leaders: dict[Buffer, Buffer] = {}
-
-    def leader(buffer: Buffer) -> Buffer:
-        """Return the representative of the matrices that meet this one."""
-        while leaders.setdefault(buffer, buffer) is not buffer:
-            buffer = leaders[buffer]
-        return buffer
-
-    reduced, fixed = set[Buffer](), set[Buffer]()
+    chosen = set[Buffer]()
+    meetings: list[set[Buffer]] = []  # the matrices of each elementwise instruction
     for instruction in program.instructions:
-        for value in (*instruction.reads, instruction.out):
-            if value.buffer.role is not Role.TEMPORARY or len(value.buffer.shape) != 2 or _by_columns(value) is None:
-                fixed.add(value.buffer)
-        if instruction.op.is_reduction and instruction.axis == 1 and instruction.reads[0].shape[1] <= _NARROW:
-            reduced.add(instruction.reads[0].buffer)
-        if instruction.op.is_elementwise and len(instruction.out.shape) == 2 and instruction.out.is_whole:
-            for value in instruction.reads:
-                if value.shape == instruction.out.shape and value.is_whole:
-                    leaders[leader(value.buffer)] = leader(instruction.out.buffer)
-    chosen = {leader(buffer) for buffer in reduced}
-    turned = {
-        buffer: replace(buffer, by_columns=True)
-        for buffer in list(leaders)
-        if leader(buffer) in chosen and buffer not in fixed
-    }
+        op, _, out, axis = instruction
+        if op.is_reduction and axis == 1 and instruction.reads[0].shape[1] <= _NARROW:
+            chosen.add(instruction.reads[0].buffer)
+        if op.is_elementwise and len(out.shape) == 2 and out.is_whole:
+            meetings.append({each.buffer for each in instruction.values if each.shape == out.shape and each.is_whole})
+    size = 0
+    while size < len(chosen):
+        size = len(chosen)
+        chosen.update(*(meeting for meeting in meetings if meeting & chosen))
+    values = [program.loss, *(value for instruction in program.instructions for value in instruction.values)]
+    places = {value: _by_columns(value) for value in values if value.buffer in chosen}
+    turned = chosen - {value.buffer for value, place in places.items() if place is None}
+    buffers = {buffer: replace(buffer, by_columns=True) for buffer in turned}
 
     def moved(value: Value) -> Value:
-        place = _by_columns(value) if value.buffer in turned else None
-        return value if place is None else place._replace(buffer=turned[value.buffer])
+        place = places[value] if value.buffer in turned else None
+        return value if place is None else place._replace(buffer=buffers[value.buffer])
 
     return program.mapped(moved)
 
 
 def _by_columns(value: Value) -> Value | None:
-    """Return the place of the same elements if the buffer, a matrix, lay column by column; None if there is none."""
+    """Return the place of the same elements if the buffer lies by columns; None if it must stay by rows."""
+    if value.buffer.role is not Role.TEMPORARY or len(value.buffer.shape) != 2:
+        return None
     m, n = value.buffer.shape
     row, column = divmod(value.offset, n)
     last, strides = column, []

@@ -6,6 +6,7 @@ Elementwise instructions of a group are one loop, whose intermediate results are
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -17,8 +18,7 @@ from xpnet_backends.compiler.simplify import simplify
 
 __all__ = ["NumbaSource", "passes"]
 
-_HEADER = """from numpy import absolute, arctan, bool_, ceil, cos, cosh, dot, float32, float64, floor, inf, int32, int64
-from numpy import log, log1p, log2, logaddexp, nan, sign, sin, sinh, sqrt
+_HEADER = """from numpy import absolute, bool_, dot, float32, float64, inf, int32, int64, log, log1p, nan, sign, sqrt
 from xpnet_backends.compiler.numba_math import *
 """
 _INDENT = "    "
@@ -59,22 +59,18 @@ class NumbaSource:
         for name, value in zip(data, program.batch, strict=True):
             self._gather(name, value)
         for kind, (loop,) in program.groups:
-            instruction = loop.instructions[0]
+            (instruction, *_), _ = loop
             if kind is Kind.ELEMENTS:
                 self._elements(loop)
             elif instruction.op is Op.MATMUL:
                 self._product(instruction)
             else:
                 self._reduction(instruction)
-        self._lines.append(f"losses[s] = {self._element(program.loss, ())}")
-        lines = [
-            _HEADER,
-            *(f"{name} = {number}" for number, name in self._constants.items()),
-            f"def steps({', '.join(['order', 'losses', *data, *self._names.values()])}):",
-            f"{_INDENT}for s in range(order.shape[0]):",
-            *(2 * _INDENT + line for line in self._lines),
-        ]
-        self.text = "\n".join(lines)
+        self._lines.append(f"losses[s] = {self._element(program.loss, '')}")
+        constants = [f"{name} = {number}" for number, name in self._constants.items()]
+        arguments = ", ".join(["order", "losses", *data, *self._names.values()])
+        head = [f"def steps({arguments}):", f"{_INDENT}for s in range(order.shape[0]):"]
+        self.text = "\n".join([_HEADER, *constants, *head, *(2 * _INDENT + line for line in self._lines)])
 
     def _name(self, value: Value) -> str:
         """Return the name of the argument for a value."""
@@ -83,9 +79,9 @@ class NumbaSource:
             self.arrays.append(value)
         return self._names[value]
 
-    def _element(self, value: Value, index: tuple[str, ...]) -> str:
-        """Return the text of an element of a value that is broadcast to a loop with such an index."""
-        own = index[len(index) - len(value.shape) :] if index else ("0",) * len(value.shape)
+    def _element(self, value: Value, index: str) -> str:
+        """Return the text of an element of a value that is broadcast to a loop; `index` has a letter for each axis."""
+        own = index[len(index) - len(value.shape) :] or "0" * len(value.shape)
         parts = ("0" if n == 1 else i for n, i in zip(value.shape, own, strict=True))
         return f"{self._name(value)}[{', '.join(parts) or '()'}]"
 
@@ -93,23 +89,27 @@ class NumbaSource:
         text = f"{number.dtype}({number.item()!r})"
         return self._constants.setdefault(text, f"c{len(self._constants)}")
 
+    def _nest(self, name: str, axes: Sequence[int], parts: Sequence[list[str]]) -> None:
+        """Write nested loops over axes of an array; the parts are the lines before each loop and in the innermost."""
+        for depth, part in enumerate(parts):
+            self._lines += [depth * _INDENT + line for line in part]
+            if depth < len(axes):
+                self._lines.append(f"{depth * _INDENT}for {'ij'[axes[depth]]} in range({name}.shape[{axes[depth]}]):")
+
     def _gather(self, data: str, batch: Value) -> None:
         """Copy the rows of a batch."""
-        name, index = self._name(batch), ("i", "j")[: len(batch.shape)]
-        self._lines += [f"for i in range({name}.shape[0]):", f"{_INDENT}row = order[s, i]"]
-        if len(index) == 2:
-            self._lines.append(f"{_INDENT}for j in range({name}.shape[1]):")
-        source = ", ".join(["row", *index[1:]])
-        self._lines.append(len(index) * _INDENT + f"{self._element(batch, index)} = {data}[{source}]")
+        index = "ij"[: len(batch.shape)]
+        parts: list[list[str]] = [[] for _ in range(len(index) + 1)]
+        parts[1].append("row = order[s, i]")
+        parts[-1].append(f"{self._element(batch, index)} = {data}[{', '.join(['row', *index[1:]])}]")
+        self._nest(self._name(batch), range(len(index)), parts)
 
     def _elements(self, loop: Loop) -> None:
         """Write elementwise instructions as one loop."""
         first = loop.instructions[0].out
-        index = ("i", "j")[: len(first.shape)] if first.size > 1 else ()
-        axes = list(range(len(index)))
-        if first.buffer.by_columns:
-            axes.reverse()
-        # What is done before each of the nested loops, the outer one first, and in the innermost.
+        index = "ij"[: len(first.shape)] if first.size > 1 else ""
+        axes = range(len(index))[:: -1 if first.buffer.by_columns else 1]
+        # An element is read before the loops that it does not depend on.
         parts: list[list[str]] = [[] for _ in range(len(axes) + 1)]
         known: dict[Value, str] = {}  # the variables that hold the elements
 
@@ -124,21 +124,15 @@ class NumbaSource:
             return known[each]
 
         for op, inputs, out, _ in loop.instructions:
-            text = op.text("Numba", *map(operand, inputs), dtype=out.dtype)
+            text = op.numba.format(*map(operand, inputs), dtype=out.dtype)
             # Compilers compute in wider numbers than NumPy where such meet.
             known[out] = f"x{next(self._count)}"
             parts[-1].append(f"{known[out]} = {text if out.dtype.kind == 'b' else f'{out.dtype}({text})'}")
         parts[-1] += [f"{self._element(value, index)} = {known[value]}" for value in loop.stored]
-        sizes = self._name(first)
-        for depth, part in enumerate(parts):
-            self._lines += [depth * _INDENT + line for line in part]
-            if depth < len(axes):
-                self._lines.append(
-                    depth * _INDENT + f"for {index[axes[depth]]} in range({sizes}.shape[{axes[depth]}]):"
-                )
+        self._nest(self._name(first), axes, parts)
 
     def _product(self, instruction: Instruction) -> None:
-        a, b, out = *instruction.reads, instruction.out
+        a, b, out = instruction.values
         if not out.is_contiguous:
             a, b, out = b.T, a.T, out.T
         if not (a.is_dense and b.is_dense and out.is_contiguous):
@@ -147,21 +141,15 @@ class NumbaSource:
 
     def _reduction(self, instruction: Instruction) -> None:
         op, (value,), out, axis = instruction.op, instruction.reads, instruction.out, instruction.axis
-        if value.dtype.kind != "f" or not value.is_dense or axis == 0:
-            raise UntraceableError(f"the reduction {op.numpy} of {value.type_text}, axis={axis}")
-        if axis is None:
-            self._lines.append(f"{self._element(out, ())} = {op.numpy}_of({self._name(value.flat())})")
-            return
-        name, result = self._name(value), self._element(out, ("i",))
+        if value.dtype.kind != "f" or axis == 0 or (axis is None) != (len(value.shape) == 1):
+            raise UntraceableError(f"the reduction {op.numpy} of {value.dtype}, axis={axis}")
+        name, result = self._name(value), self._element(out, "" if axis is None else "i")
         rows = f"for i in range({name}.shape[0]):"
-        if value.is_contiguous:
+        if axis is None:
+            self._lines.append(f"{result} = {op.numpy}_of({name})")
+        elif value.is_contiguous:
             self._lines += [rows, f"{_INDENT}{result} = {op.numpy}_of({name}[i])"]
-            return
-        joined = op.text("Numba", result, f"{name}[i, j]")
-        self._lines += [
-            rows,
-            f"{_INDENT}{result} = {name}[i, 0]",
-            f"for j in range(1, {name}.shape[1]):",
-            f"{_INDENT}{rows}",
-            f"{2 * _INDENT}{result} = {joined}",
-        ]
+        else:
+            combined = op.numba.format(result, f"{name}[i, j]")
+            self._lines += [rows, f"{_INDENT}{result} = {name}[i, 0]", f"for j in range(1, {name}.shape[1]):"]
+            self._lines += [f"{_INDENT}{rows}", f"{2 * _INDENT}{result} = {combined}"]

@@ -7,6 +7,7 @@ the C library. The polynomials and rational functions are those of S. L. Moshier
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numba
@@ -20,7 +21,6 @@ __all__ = [
     "expm1_float64",
     "max_of",
     "maximum",
-    "min_of",
     "minimum",
     "sum_of",
     "tanh_float32",
@@ -58,23 +58,13 @@ def max_of(vector: Any) -> Any:
     return largest
 
 
-@compiled
-def min_of(vector: Any) -> Any:
-    """Return the smallest element, or NaN if there is one."""
-    smallest = vector[0]
-    for i in range(1, len(vector)):
-        smallest = minimum(smallest, vector[i])
-    return smallest
-
-
-def _sum_of(vector: Any) -> Any:
+@partial(compiled, fastmath={"reassoc"})  # several partial sums at a time
+def sum_of(vector: Any) -> Any:
+    """Return the sum of the elements."""
     total = vector[0]
     for i in range(1, len(vector)):
         total += vector[i]
     return total
-
-
-sum_of = compiled(_sum_of, fastmath={"reassoc"})  # several partial sums at a time
 
 
 @_inlined

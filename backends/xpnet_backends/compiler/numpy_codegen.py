@@ -6,17 +6,16 @@ Chains of elementwise calls on large arrays are done block by block, so that a b
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from xpnet_backends.compiler.fuse import fuse
-from xpnet_backends.compiler.host_memory import HostMemory
-from xpnet_backends.compiler.ir import Group, Instruction, Kind, Loop, Program, Value
+from xpnet_backends.compiler.ir import Group, Instruction, Kind, Program, Value
 from xpnet_backends.compiler.memory_plan import memory_plan
 from xpnet_backends.compiler.ops import Op
+from xpnet_backends.compiler.program_cache import host_memory
 from xpnet_backends.compiler.simplify import simplify
 
 __all__ = ["NumpyProgram", "passes"]
@@ -27,7 +26,6 @@ _BLOCK = 1 << 17
 _FUNCTIONS: dict[str, Any] = {
     "copyto": np.copyto,
     "max_of": np.maximum.reduce,
-    "min_of": np.minimum.reduce,
     "sum_of": np.add.reduce,
     **{op.numpy: getattr(np, op.numpy) for op in Op if isinstance(getattr(np, op.numpy, None), np.ufunc)},
 }
@@ -37,7 +35,7 @@ _CALLS = {
     Op.MAXIMUM: "maximum({}, {}, out={out})",
     Op.MINIMUM: "minimum({}, {}, out={out})",
     Op.WHERE: "copyto({out}, {2}); copyto({out}, {1}, where={0})",
-    **{op: f"{op.numpy}_of({{}}, {{axis}}, None, {{out}})" for op in (Op.MAX, Op.MIN, Op.SUM)},
+    **{op: f"{op.numpy}_of({{}}, {{axis}}, None, {{out}})" for op in (Op.MAX, Op.SUM)},
 }
 
 
@@ -65,8 +63,7 @@ class NumpyProgram:
 
     def __init__(self, program: Program, state: list[np.ndarray]) -> None:
         program = passes(program)
-        memory = HostMemory(program, state)
-        self._array = memory.array
+        self._array = host_memory(program, state)
         self._batch = [self._array(value) for value in program.batch]
         self._loss = self._array(program.loss)
         self.names: dict[str, Any] = dict(_FUNCTIONS)
@@ -90,77 +87,48 @@ class NumpyProgram:
             losses[i] = loss
         return losses
 
-    def _name(self, value: Any) -> str:
-        name = f"v{next(self._count)}"
-        self.names[name] = value
-        return name
-
     def _text(self, group: Group) -> str:
-        """Return the text of a group."""
-        (loop,) = group.loops
-        return self._blocks(loop) if group.kind is Kind.ELEMENTS else self._call(loop.instructions[0])
-
-    def _call(self, instruction: Instruction) -> str:
-        """Return the text of a call on whole arrays."""
-
-        def operand(each: Value | np.generic) -> str:
-            if not isinstance(each, Value):
-                return self._name(np.full_like(self._array(instruction.out), each) if fills else each)
-            if each not in self._named:
-                self._named[each] = self._name(self._array(each))
-            return self._named[each]
-
-        fills = _fills(instruction)
-        return _call_text(instruction, list(map(operand, instruction.inputs)), operand(instruction.out))
-
-    def _blocks(self, loop: Loop) -> str:
-        """Return the text of a loop over blocks of rows."""
-        first = loop.instructions[0].out
-        shape = first.shape
-        n_rows = max(1, _BLOCK // (first.dtype.itemsize * math.prod(shape[1:])))
-        starts = range(0, shape[0], n_rows)
-        names: dict[Value, str] = {}
-        columns: dict[str, list[np.ndarray]] = {}
+        """Return the text of a group: a call on whole arrays, or a loop over blocks of rows."""
+        ((instructions, stored),) = group.loops
+        out = instructions[0].out
+        in_blocks, shape = group.kind is Kind.ELEMENTS, out.shape
+        named = {} if in_blocks else self._named
         # A result that is not read after the loop needs no more memory than a block.
-        within = {each.out for each in loop.instructions} - set(loop.stored)
+        within = {each.out for each in instructions} - set(stored) if in_blocks else set[Value]()
+        n_rows = max(1, _BLOCK * shape[0] // (out.size * out.dtype.itemsize)) if in_blocks else 0
+        blocks: dict[str, list[np.ndarray]] = {}
 
-        def cut(array: np.ndarray) -> str:
-            name = f"b{len(columns)}"
-            whole = array.shape[0] == shape[0]
-            columns[name] = [array[s : s + n_rows] if whole else array[: shape[0] - s] for s in starts]
+        def name(each: Any) -> str:
+            name = f"v{next(self._count)}"
+            if in_blocks and each.ndim == len(shape):
+                whole, starts = len(each) == shape[0], range(0, shape[0], n_rows)
+                blocks[name] = [each[s : s + n_rows] if whole else each[: shape[0] - s] for s in starts]
+            else:
+                self.names[name] = each
             return name
 
-        def operand(each: Value, *, is_out: bool = False) -> str:
-            if each not in names:
-                if is_out and each in within:
-                    names[each] = cut(np.empty((n_rows, *shape[1:]), each.dtype))
-                elif each.shape[:1] == shape[:1] and len(each.shape) == len(shape):
-                    names[each] = cut(self._array(each))
-                else:
-                    names[each] = self._name(self._array(each))
-            return names[each]
+        def room(value: Value) -> np.ndarray:
+            return np.empty((n_rows, *shape[1:]), value.dtype) if in_blocks else self._array(value)
 
-        lines = []
-        for instruction in loop.instructions:
-            inputs = []
-            for each in instruction.inputs:
-                if isinstance(each, Value):
-                    inputs.append(operand(each))
-                elif _fills(instruction):
-                    inputs.append(cut(np.full((n_rows, *shape[1:]), each)))
-                else:
-                    inputs.append(self._name(each))
-            lines.append("    " + _call_text(instruction, inputs, operand(instruction.out, is_out=True)))
-        cuts = self._name(list(zip(*columns.values(), strict=True)))
-        return "\n".join([f"for {', '.join(columns)}, in {cuts}:", *lines])
+        def operand(each: Value) -> str:
+            if each not in named:
+                named[each] = name(self._array(each))
+            return named[each]
 
-
-def _fills(instruction: Instruction) -> bool:
-    """Tell whether numbers become arrays: the maximum of an array and a number takes NumPy twice the time."""
-    return instruction.op in (Op.MAXIMUM, Op.MINIMUM) and instruction.out.shape != ()
-
-
-def _call_text(instruction: Instruction, inputs: list[str], out: str) -> str:
-    """Return the text of a call."""
-    text = _CALLS.get(instruction.op, f"{instruction.op.numpy}({', '.join(inputs)}, {{out}})")
-    return text.format(*inputs, out=out, axis=instruction.axis)
+        calls = []
+        for op, inputs, out, axis in instructions:
+            # The maximum of an array and a number takes NumPy twice the time of that of two arrays.
+            fills = op in (Op.MAXIMUM, Op.MINIMUM) and out.shape != ()
+            texts = [
+                operand(each) if isinstance(each, Value) else name(np.full_like(room(out), each) if fills else each)
+                for each in inputs
+            ]
+            if out in within and out not in named:
+                named[out] = name(room(out))
+            call = _CALLS.get(op, f"{op.numpy}({', '.join(texts)}, {{out}})")
+            calls.append(call.format(*texts, out=operand(out), axis=axis))
+        if not in_blocks:
+            return calls[0]
+        cuts = f"v{next(self._count)}"
+        self.names[cuts] = list(zip(*blocks.values(), strict=True))
+        return "\n    ".join([f"for {', '.join(blocks)}, in {cuts}:", *calls])

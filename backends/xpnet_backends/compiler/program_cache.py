@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from xpnet.backend import Step, arrays_in, run_steps
 from xpnet.errors import XpnetWarning
-from xpnet_backends.compiler.ir import Program
+from xpnet_backends.compiler.ir import Buffer, Program, Value
 from xpnet_backends.compiler.ops import UntraceableError
 from xpnet_backends.compiler.trace import trace
 
-__all__ = ["WORTH_COMPILING", "BoundProgram", "ProgramCache", "on_host", "room_for_batch"]
+__all__ = ["WORTH_COMPILING", "BoundProgram", "ProgramCache", "host_memory", "on_host", "state_arrays", "traced"]
 
 Array = Any  # the library's own, which has more than the standard
 
@@ -40,39 +41,36 @@ def _shapes(data: tuple[Array, ...]) -> tuple[Any, ...]:
     return tuple((array.shape[1:], array.dtype) for array in data)
 
 
+@dataclass
 class ProgramCache:
     """Run a step that is compiled once for each shape of the batch.
 
     A step that cannot be compiled runs as it is; a warning says so once.
 
-    Parameters
+    Attributes
     ----------
     step : callable
     xp : namespace
         The backend's, for steps that run uncompiled.
     compile : callable
-        It returns a bound program for a step, parameters, state, data and an order, or raises `UntraceableError`;
-        parameters and state are as before then.
-    key_of : callable, optional
+        It returns a bound program for a step, parameters, state, data and an order, or raises `UntraceableError` and
+        leaves parameters and state as they were.
+    key_of : callable
         What of the data a program depends on, by default their shapes and dtypes.
     at_least : int
-        Runs of fewer steps are done uncompiled if there is no program for them.
+        Shorter runs are done uncompiled if there is no program for them.
     at_most : int, optional
         The number of programs that are worth compiling for the same parameters.
     """
 
-    def __init__(
-        self,
-        step: Step,
-        xp: Any,
-        compile: Compile,  # noqa: A002 - what backends call it
-        *,
-        key_of: Callable[[tuple[Array, ...]], tuple[Any, ...]] = _shapes,
-        at_least: int = 1,
-        at_most: int | None = None,
-    ) -> None:
-        self._step, self._xp, self._compile = step, xp, compile
-        self._key_of, self._at_least, self._at_most = key_of, at_least, at_most
+    step: Step
+    xp: Any
+    compile: Compile
+    key_of: Callable[[tuple[Array, ...]], tuple[Any, ...]] = _shapes
+    at_least: int = 1
+    at_most: int | None = None
+
+    def __post_init__(self) -> None:
         self._bound: Any = ()
         self._programs: dict[tuple[Any, ...], BoundProgram] = {}
         self._n_compiled = 0
@@ -81,11 +79,11 @@ class ProgramCache:
     def __call__(self, params: Array, state: Any, data: tuple[Array, ...], order: Array) -> tuple[Array, Any, Array]:
         """Do a step for each row of `order`; see `run_steps`."""
         params, state = self._bind(params, state)
-        key = (order.shape[1], *self._key_of(data))
-        if key not in self._programs and self._compiles and order.shape[0] >= self._at_least:
+        key = (order.shape[1], *self.key_of(data))
+        if key not in self._programs and self._compiles and order.shape[0] >= self.at_least:
             self._add(key, params, state, data, order)
         if key not in self._programs:
-            return run_steps(self._xp, self._step, params, state, data, order)
+            return run_steps(self.xp, self.step, params, state, data, order)
         return params, state, self._programs[key].run(data, order)
 
     def _bind(self, params: Array, state: Any) -> tuple[Array, Any]:
@@ -105,12 +103,12 @@ class ProgramCache:
 
     def _add(self, key: tuple[Any, ...], params: Array, state: Any, data: tuple[Array, ...], order: Array) -> None:
         """Compile the step, if it can be compiled and that is worth it."""
-        if self._n_compiled == self._at_most:
+        if self._n_compiled == self.at_most:
             self._programs.clear()  # their data do not come again, and they hold them
             return
         self._n_compiled += 1
         try:
-            self._programs[key] = self._compile(self._step, params, state, data, order)
+            self._programs[key] = self.compile(self.step, params, state, data, order)
         except UntraceableError as exc:
             self._compiles = False
             warnings.warn(
@@ -122,14 +120,34 @@ class ProgramCache:
 
 def on_host(bind: Callable[[Program, list[np.ndarray]], BoundProgram]) -> Compile:
     """Return a `Compile` for NumPy's arrays; `bind` binds a program to parameters and state."""
-
-    def compile_step(step: Step, params: Array, state: Any, data: tuple[Array, ...], order: Array) -> BoundProgram:
-        program = trace(step, params, state, room_for_batch(data, order))
-        return bind(program, arrays_in((params, state)))
-
-    return compile_step
+    return lambda step, params, state, data, order: bind(
+        traced(step, params, state, data, order), arrays_in((params, state))
+    )
 
 
-def room_for_batch(data: tuple[Array, ...], order: Array) -> tuple[np.ndarray, ...]:
-    """Return NumPy arrays of the shapes and dtypes of a batch."""
-    return tuple(np.empty((order.shape[1], *array.shape[1:]), array.dtype) for array in data)
+def traced(step: Step, params: Array, state: Any, data: tuple[Array, ...], order: Array) -> Program:
+    """Return the program of a step on batches of the shape that `order`, (n_steps, batch), takes from the data."""
+    batch = [np.empty((order.shape[1], *array.shape[1:]), array.dtype) for array in data]
+    return trace(step, params, state, batch)
+
+
+def state_arrays(program: Program, state: list[Array]) -> dict[Buffer, Array]:
+    """Return the arrays of the state by buffer."""
+    if not all(array.flags.c_contiguous for array in state):
+        raise UntraceableError("an array of the state that is not contiguous")
+    return dict(zip((value.buffer for value in program.state), state, strict=True))
+
+
+def host_memory(program: Program, state: list[np.ndarray]) -> Callable[[Value], np.ndarray]:
+    """Return a function that returns the NumPy array of a value; it allocates a buffer at its first use."""
+    arrays = {buffer: np.ascontiguousarray(array) for buffer, array in program.constants.items()}
+    arrays.update(state_arrays(program, state))
+
+    def array_of(value: Value) -> np.ndarray:
+        buffer, item = value.buffer, value.dtype.itemsize
+        if buffer not in arrays:
+            arrays[buffer] = np.empty(buffer.size, buffer.dtype)
+        memory: Any = arrays[buffer]
+        return np.ndarray(value.shape, value.dtype, memory, value.offset * item, [n * item for n in value.strides])
+
+    return array_of

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from dataclasses import replace
 
@@ -20,7 +19,7 @@ def simplify(program: Program, smallest_product: int = 0) -> Program:
 
 
 def fold_casts(program: Program) -> Program:
-    """Let a comparison write numbers itself where its only reader is a cast to numbers.
+    """Let a comparison write numbers directly if only a cast to numbers reads it.
 
     Examples
     --------
@@ -44,16 +43,17 @@ def fold_casts(program: Program) -> Program:
     %5: f32[] = sum %4
     loss %5
     """
-    readers = Counter(value.buffer for instruction in program.instructions for value in instruction.reads)
-    makers: dict[Value, int] = {}
+    n_reads = Counter(value.buffer for instruction in program.instructions for value in instruction.reads)
+    makers: dict[Value, int] = {}  # the place of each comparison in `kept`
     kept: list[Instruction] = []
     for instruction in program.instructions:
-        op, out, source = instruction.op, instruction.out, (*instruction.reads, None)[0]
-        new = out.buffer.role is Role.TEMPORARY and out.is_whole
-        if op is Op.CAST and new and source and source in makers and readers[source.buffer] == 1:
-            kept[makers[source]] = kept[makers[source]]._replace(out=out)
-            continue
-        if new and op.is_elementwise and out.dtype.kind == "b":
+        out, new = instruction.out, instruction.out.buffer.role is Role.TEMPORARY and instruction.out.is_whole
+        if instruction.op is Op.CAST and new:
+            (source,) = instruction.reads
+            if source in makers and n_reads[source.buffer] == 1:
+                kept[makers[source]] = kept[makers[source]]._replace(out=out)
+                continue
+        elif new and instruction.op.is_elementwise and out.dtype.kind == "b":
             makers[out] = len(kept)
         kept.append(instruction)
     return replace(program, instructions=tuple(kept))
@@ -62,7 +62,7 @@ def fold_casts(program: Program) -> Program:
 def place_pieces(program: Program) -> Program:
     """Compute the pieces of a concatenation in their place in the result, and drop the concatenation.
 
-    A piece that is read later, or that is no new array, is copied to its place.
+    A piece that is read later, or that is a part of another array, is copied to its place.
 
     Examples
     --------
@@ -90,7 +90,7 @@ def place_pieces(program: Program) -> Program:
     %5: f64[] = sum %0
     loss %5
     """
-    last = {value.buffer: k for k, i in enumerate(program.instructions) for value in (*i.reads, i.out)}
+    last = {value.buffer: k for k, i in enumerate(program.instructions) for value in i.values}
     last[program.loss.buffer] = len(program.instructions)
     places: dict[Buffer, Value] = {}
     kept: list[Instruction] = []
@@ -149,22 +149,19 @@ def sums_as_products(program: Program, smallest: int = 0) -> Program:
     %3: f64[] = sum %1
     loss %3
     """
-    buffers = (value.buffer for value in (*program.batch, *program.state, *(i.out for i in program.instructions)))
-    ids = itertools.count(1 + max(buffer.id for buffer in (*buffers, *program.constants)))
-    ones: dict[tuple[int, np.dtype], Value] = {}
-    constants = dict(program.constants)
+    buffers = (*program.constants, *(instruction.out.buffer for instruction in program.instructions))
+    new_id = 1 + max(buffer.id for buffer in buffers)
+    ones: dict[tuple[int, np.dtype], Buffer] = {}
 
     def rewritten(instruction: Instruction) -> Instruction:
-        if instruction.op is not Op.SUM or instruction.axis != 0:
+        op, _, out, axis = instruction
+        if op is not Op.SUM or axis != 0 or out.dtype.kind != "f" or instruction.reads[0].size <= smallest:
             return instruction
-        (source,), out = instruction.reads, instruction.out
-        if source.dtype.kind != "f" or source.size <= smallest:
-            return instruction
-        key = (source.shape[0], source.dtype)
+        key = instruction.reads[0].shape[0], out.dtype
         if key not in ones:
-            buffer = Buffer(next(ids), key[:1], key[1], Role.CONSTANT)
-            constants[buffer] = np.ones(*key)
-            ones[key] = buffer.whole
-        return Instruction(Op.MATMUL, (ones[key], source), out)
+            ones[key] = Buffer(new_id + len(ones), key[:1], out.dtype, Role.CONSTANT)
+        return Instruction(Op.MATMUL, (ones[key].whole, *instruction.reads), out)
 
-    return replace(program, instructions=tuple(map(rewritten, program.instructions)), constants=constants)
+    instructions = tuple(map(rewritten, program.instructions))
+    constants = {buffer: np.ones(buffer.shape, buffer.dtype) for buffer in ones.values()}
+    return replace(program, instructions=instructions, constants={**program.constants, **constants})

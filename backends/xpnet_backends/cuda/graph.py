@@ -15,8 +15,7 @@ from xpnet.backend import Step, arrays_in, map_arrays, run_steps
 from xpnet_backends.compiler.cuda_codegen import CudaSource, Kernel, Product, passes
 from xpnet_backends.compiler.ir import Buffer, Program, Value
 from xpnet_backends.compiler.ops import UntraceableError
-from xpnet_backends.compiler.program_cache import room_for_batch
-from xpnet_backends.compiler.trace import trace
+from xpnet_backends.compiler.program_cache import state_arrays, traced
 from xpnet_backends.cuda.cublas import Products, call_of
 
 __all__ = ["CudaGraph", "captured"]
@@ -53,8 +52,7 @@ def captured(
             array[...] = value
 
     try:
-        program = trace(partial(step, xp=numpy_xp), params, state, room_for_batch(data, order))
-        graph = CudaGraph(program, own, precision)
+        graph = CudaGraph(traced(partial(step, xp=numpy_xp), params, state, data, order), own, precision)
         graph.run(data, first)  # the first use of a kernel loads it, which cannot be captured
         restore()
         graph.capture()
@@ -89,10 +87,7 @@ class CudaGraph:
         source = CudaSource(program, _STEPS)
         self._stream = cupy.cuda.Stream(non_blocking=True)
         self._arrays = {buffer: cupy.asarray(array) for buffer, array in program.constants.items()}
-        for value, array in zip(program.state, state, strict=True):
-            if not array.flags.c_contiguous:
-                raise UntraceableError("an array of the state that is not contiguous")
-            self._arrays[value.buffer] = array
+        self._arrays.update(state_arrays(program, state))
         self._order, self._counter, self._losses, self._table = map(
             self._array, (source.order, source.counter, source.losses, source.table)
         )
@@ -122,29 +117,26 @@ class CudaGraph:
         return losses
 
     def _steps(self, n: int) -> None:
-        if not self._graphs:
-            for _ in range(n):
-                self._step()
-            return
+        """Put n steps on the stream: as graphs, or launch by launch before the capture."""
         for size, count in ((_AT_ONCE, n // _AT_ONCE), (1, n % _AT_ONCE)):
             for _ in range(count):
-                self._graphs[size].launch(self._stream)
-
-    def _step(self) -> None:
-        for launch in self._launches:
-            launch()
+                if size in self._graphs:
+                    self._graphs[size].launch(self._stream)
+                    continue
+                for launch in self._launches * size:
+                    launch()
 
     def capture(self) -> None:
         """Capture the launches, which were done one by one so far."""
+        graphs = {}
         for n in (1, _AT_ONCE):
             with self._stream:
                 self._stream.begin_capture()
                 try:
-                    for _ in range(n):
-                        self._step()
+                    self._steps(n)
                 finally:  # nothing else may be done during a capture
-                    graph = self._stream.end_capture()
-                self._graphs[n] = graph
+                    graphs[n] = self._stream.end_capture()
+        self._graphs = graphs
 
     def _array(self, buffer: Buffer) -> Any:
         if buffer not in self._arrays:

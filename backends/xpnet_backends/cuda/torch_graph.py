@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -45,10 +46,7 @@ def capture(body: Callable[[], None]) -> Callable[[], None]:
 
 def captured_runs(step: Step, xp: Any, capture: Capture = capture) -> ProgramCache:
     """Return runs of a step that is captured for each batch size and each data set; a single step is not."""
-
-    def compile_step(step: Step, params: Array, state: Any, data: tuple[Array, ...], order: Array) -> TorchGraph:
-        return TorchGraph(step, params, state, data, order, capture)
-
+    compile_step = partial(TorchGraph, capture=capture)
     return ProgramCache(step, xp, compile_step, key_of=_addresses, at_least=2, at_most=_MOST_GRAPHS)
 
 
