@@ -61,7 +61,7 @@ def _is_ours(file: str) -> bool:
 # One step is too few to compile it.
 @pytest.mark.parametrize(
     ("script", "arguments"),
-    [(PLAIN, ["--epochs", "1", "--batch-size", "all"]), (COMPILED, ["--epochs", "5"])],
+    [(PLAIN, ["--epochs", "1", "--batch-size", "all"]), (COMPILED, ["--epochs", "2"])],
     ids=["plain", "compiled"],
 )
 def test_at_most_ten_frames_of_ours(
