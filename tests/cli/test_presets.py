@@ -56,7 +56,7 @@ def test_without_the_hidden_layer_it_stays_near_chance(name: str) -> None:
 NETWORKS: dict[str, dict[str, Any]] = {
     "sigmoid-mse": {
         "layer_sizes": (64, 30, 10),
-        "names": ("sigmoid", "sigmoid"),
+        "activation_names": ("sigmoid", "sigmoid"),
         "loss": "squared_error",
         "initializer": "normal",
     },
@@ -70,15 +70,15 @@ NETWORKS: dict[str, dict[str, Any]] = {
     },
     "relu-softmax": {
         "layer_sizes": (64, 32, 32, 10),
-        "names": ("relu", "relu", "identity"),
+        "activation_names": ("relu", "relu", "identity"),
         "output": "softmax",
         "loss": "cross_entropy",
         "initializer": "he_normal",
     },
     "softmax-regression": {"layer_sizes": (64, 10), "output": "softmax", "loss": "cross_entropy"},
-    "house-price": {"names": ("relu", "identity"), "output": "identity", "loss": "squared_error"},
-    "xor": {"names": ("tanh", "identity")},
-    "circles": {"names": ("tanh", "identity")},
+    "house-price": {"activation_names": ("relu", "identity"), "output": "identity", "loss": "squared_error"},
+    "xor": {"activation_names": ("tanh", "identity")},
+    "circles": {"activation_names": ("tanh", "identity")},
 }
 TRAINERS: dict[str, dict[str, Any]] = {
     "sigmoid-mse": {"optimizer": "sgd", "schedule": "constant"},
