@@ -67,7 +67,7 @@ def reuse_buffers(program: Program) -> Program:
             candidates = products
         elif op.is_elementwise and op not in (Op.WHERE, Op.CAST):
             reads = [(homes.get(value.buffer, value.buffer), value.is_whole) for value in instruction.reads]
-            # An input of which a part is read as well would be overwritten before all of it is read.
+            # Do not overwrite an input if the instruction also reads a part of it.
             parts = {home for home, is_whole in reads if not is_whole}
             candidates = [home for home, _ in reads if home not in parts]
         for home in candidates:
