@@ -195,6 +195,19 @@ def test_a_concatenation_of_concatenations_has_its_pieces_in_place() -> None:
     assert [place.partition("[")[2] for place in places] == ["0:3]", "3:6]", "6:9]"]
 
 
+def test_a_product_is_not_written_over_its_factor_but_over_an_earlier_product() -> None:
+    def step(params: Any, state: Any, batch: tuple[Any, ...]) -> Any:
+        first = batch[0] @ batch[0]
+        second = first @ batch[0]
+        return params, state, np.sum(second @ batch[0])
+
+    square = np.zeros((70, 70))  # narrow products are not shared
+    program = reuse_buffers(trace(step, np.zeros(1), (), [square]))
+    first, second, third = (each for each in program.instructions if each.op is Op.MATMUL)
+    assert first.out.buffer is not second.out.buffer
+    assert third.out.buffer is first.out.buffer
+
+
 def test_only_sums_of_large_matrices_of_floats_become_products() -> None:
     program = traced(lambda params, x: np.sum(x, axis=0) + np.max(x, axis=0) + np.sum(x[:, 0]))
     assert [each.op for each in sums_as_products(program).instructions].count(Op.MATMUL) == 1
