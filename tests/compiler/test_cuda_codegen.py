@@ -18,12 +18,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xpnet.backend import arrays_in, get_backend
+from tests.compiler.training_steps import BACKEND, BATCH, CASES, N, data_of, started
+from xpnet.backend import arrays_in
 from xpnet.backend.steps import run_steps
 from xpnet.nn.activations import ACTIVATIONS
 from xpnet.nn.network import Network
 from xpnet.nn.optimizers import OPTIMIZERS, get_optimizer
-from xpnet.nn.step import init_state, make_step
+from xpnet.nn.step import make_step
 from xpnet_backends.compiler import cuda_codegen
 from xpnet_backends.compiler.cuda_codegen import CudaSource, Product, passes
 from xpnet_backends.compiler.ops import UntraceableError
@@ -34,8 +35,7 @@ COMPILER = shutil.which("g++")
 if COMPILER is None:
     pytest.skip("no g++ to compile kernels for the host", allow_module_level=True)
 
-BACKEND = get_backend("cpu")
-N, BATCH, STEPS = 90, 32, 3
+STEPS = 3
 HOST = """
 #include <cmath>
 using namespace std;
@@ -85,27 +85,17 @@ extern "C" void launch(int blocks, int threads) {
 }
 extern "C" void enter(int block, int thread) { __syncthreads(); blockIdx.x = block, threadIdx.x = thread; }
 """
-CASES = {
-    "classes": {"layer_sizes": (7, 20, 4)},
-    "no hidden layer": {"layer_sizes": (7, 4)},
-    "many classes": {"layer_sizes": (7, 30, 200), "activation": "selu"},
-    "dropout and slopes": {"layer_sizes": (7, 300, 30, 5), "activation": ("prelu", "rrelu"), "dropout": 0.3},
-    "penalties": {"layer_sizes": (7, 20, 4), "l1": 0.01, "l2": 0.1},
-    "labels": {"layer_sizes": (7, 20, 3), "loss": "binary_cross_entropy", "activation": "sigmoid"},
-    "values": {"layer_sizes": (7, 20, 3), "loss": "huber", "reduction": "sum"},
-    "rates": {"layer_sizes": (7, 20, 1), "loss": "poisson", "activation": "softplus"},
-}
-
-
-def data_of(network: Network, dtype: str, *, weighted: bool) -> tuple[np.ndarray, ...]:
-    rng = np.random.default_rng(1)
-    n_out = network.layer_sizes[-1]
-    x = rng.standard_normal((N, network.layer_sizes[0])).astype(dtype)
-    if network.loss == "cross_entropy":
-        y = rng.integers(0, n_out, N, dtype=np.int32)
-    else:
-        y = rng.integers(0, 2, (N, n_out)).astype(dtype)
-    return (x, y, rng.random(N).astype(dtype)) if weighted else (x, y)
+# The cases whose kernels differ; each takes one run of the C++ compiler.
+KERNEL_CASES = [
+    "classes",
+    "no hidden layer",
+    "many classes",
+    "dropout and slopes",
+    "penalties",
+    "labels",
+    "values",
+    "rates",
+]
 
 
 def run_on_host(source: CudaSource, memory: Any, folder: Path, n_steps: int, *, threaded: bool) -> None:
@@ -152,15 +142,14 @@ def same(
     data = data_of(network, dtype, weighted=weighted)
     order = np.random.default_rng(2).integers(0, N, (STEPS, BATCH)).astype(np.int32)
 
-    def started() -> tuple[np.ndarray, Any]:
-        params = network.init(3, dtype=dtype).vector
-        state = init_state(network, get_optimizer(optimizer), params, 5, BACKEND)
+    def with_rate() -> tuple[np.ndarray, Any]:
+        params, state = started(network, optimizer, dtype)
         rate = np.asarray(0.02, dtype=dtype)
         return params, state._replace(optimizer=state.optimizer._replace(learning_rate=rate))
 
     with np.errstate(all="ignore"):
-        expected = arrays_in(run_steps(BACKEND.xp, step, *started(), data, order))
-    params, state = started()
+        expected = arrays_in(run_steps(BACKEND.xp, step, *with_rate(), data, order))
+    params, state = with_rate()
     program = passes(trace(step, params, state, [array[:BATCH] for array in data]))
     source, memory = CudaSource(program, STEPS), host_memory(program, arrays_in((params, state)))
     memory(source.table.whole)[...] = [array.ctypes.data for array in data]
@@ -179,7 +168,7 @@ def small(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.subprocess
 @pytest.mark.slow
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", KERNEL_CASES)
 def test_every_kind_of_network(case: str, small: None, tmp_path: Path) -> None:
     same(Network(**CASES[case]), "adam", "float64", tmp_path, weighted=case != "classes")
 

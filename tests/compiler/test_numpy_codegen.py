@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xpnet.backend import get_backend
+from tests.compiler.training_steps import BACKEND, BATCH, CASES, N, data_of, started
 from xpnet.backend.steps import run_steps
 from xpnet.errors import XpnetWarning
 from xpnet.nn.activations import ACTIVATIONS
 from xpnet.nn.network import Network
 from xpnet.nn.optimizers import OPTIMIZERS, get_optimizer
-from xpnet.nn.step import init_state, make_step
+from xpnet.nn.step import make_step
 from xpnet.training.trainer import Trainer
 from xpnet_backends.compiler import numpy_codegen
 from xpnet_backends.compiler.ir import Program
@@ -29,42 +29,6 @@ from xpnet_backends.compiler.simplify import simplify
 from xpnet_backends.compiler.trace import trace
 
 Make = Callable[[Program, list[np.ndarray]], Any]
-
-BACKEND = get_backend("cpu")
-N, BATCH = 90, 32
-CASES = {
-    "classes": {"layer_sizes": (7, 20, 4)},
-    "no hidden layer": {"layer_sizes": (7, 4)},
-    "as wide as a batch": {"layer_sizes": (7, BATCH, BATCH, 4)},  # weights and activations have one shape
-    "long rows": {"layer_sizes": (7, 300, 200, 5), "activation": ("relu", "tanh")},
-    "many classes": {"layer_sizes": (7, 30, 200), "activation": "selu"},
-    "dropout and slopes": {"layer_sizes": (7, 300, 30, 5), "activation": ("prelu", "rrelu"), "dropout": 0.3},
-    "penalties": {"layer_sizes": (7, 20, 4), "l1": 0.01, "l2": 0.1},
-    "shared penalties": {"layer_sizes": (7, 300, 4), "l2": 0.1, "penalty_reduction": "mean"},
-    "smoothing": {"layer_sizes": (7, 20, 4), "label_smoothing": 0.1},
-    "labels": {"layer_sizes": (7, 20, 3), "loss": "binary_cross_entropy", "activation": "sigmoid"},
-    "values": {"layer_sizes": (7, 20, 3), "loss": "huber", "reduction": "sum"},
-    "rates": {"layer_sizes": (7, 20, 1), "loss": "poisson", "activation": "softplus"},
-    "squares": {"layer_sizes": (7, 20, 3), "loss": "squared_error", "output": "sigmoid"},
-}
-
-
-def data_of(network: Network, dtype: str, *, weighted: bool) -> tuple[np.ndarray, ...]:
-    rng = np.random.default_rng(1)
-    n_out = network.layer_sizes[-1]
-    x = rng.standard_normal((N, network.layer_sizes[0])).astype(dtype)
-    if network.loss == "cross_entropy":
-        y = rng.integers(0, n_out, N, dtype=np.int32)
-    else:
-        y = rng.integers(0, 2, (N, n_out)).astype(dtype)
-    for array in (x, y):
-        array.flags.writeable = False  # a batch is never written
-    return (x, y, rng.random(N).astype(dtype)) if weighted else (x, y)
-
-
-def started(network: Network, optimizer: str, dtype: str) -> tuple[np.ndarray, Any]:
-    params = network.init(3, dtype=dtype).vector
-    return params, init_state(network, get_optimizer(optimizer), params, 5, BACKEND)
 
 
 def trained(
