@@ -22,7 +22,7 @@ def summarize(folder: Path) -> dict[str, Any]:
         for results in (folder / name).glob("*.json"):
             section["results"] = json.loads(results.read_text(encoding="utf-8"))
         if (folder / f"{name}.xml").exists():
-            section["results"] = _counts(folder / f"{name}.xml")
+            section["results"] = counts(folder / f"{name}.xml")
         if section["exit_code"] or "results" not in section:
             output = (folder / f"{name}.log").read_text(encoding="utf-8", errors="replace").splitlines()
             section["output"] = output[-_LAST_LINES:]
@@ -30,7 +30,7 @@ def summarize(folder: Path) -> dict[str, Any]:
     return {"sections": sections}
 
 
-def _counts(path: Path) -> dict[str, Any]:
+def counts(path: Path) -> dict[str, Any]:
     """Return the number of passed tests, the names of failed ones, and the number of skipped ones by reason."""
     root = ElementTree.parse(path).getroot()
     cases = list(root.iter("testcase"))

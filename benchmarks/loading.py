@@ -34,17 +34,17 @@ import xpnet.cli, xpnet_backends.numpy
 import sklearn.model_selection
 lap("import xpnet's command line and its dependencies")
 from dataclasses import replace
-from xpnet import Callback, StopTraining, load_dataset
-from xpnet.cli import job
+from xpnet import Callback, StopTraining
+from xpnet.cli import job, job_data
 from xpnet.cli.options import TrainOptions
 
-load = job.load_dataset
+load = job_data.load_dataset
 def timed(*arguments, **keywords):
     lap("options")
     dataset = load(*arguments, **keywords)
     lap("reading and checking the files")
     return dataset
-job.load_dataset = timed
+job_data.load_dataset = timed
 
 class First(Callback):
     def on_start(self, n_steps, epochs):
@@ -55,7 +55,7 @@ class First(Callback):
 
 ready = job.prepare("fashion-mnist", TrainOptions(device="cpu", **json.loads(sys.argv[2])))
 lap("splitting, encoding, drawing weights")
-ready.run(First())
+replace(ready.trainer, callbacks=[First()]).fit(**ready.arguments(), params=ready.model.params)
 print(json.dumps(laps))
 """
 OWN_FROM = 2  # the phases before this one are not xpnet's

@@ -21,10 +21,11 @@ import subprocess
 import sys
 import tempfile
 import time
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from gpu_summary import counts
 
 ROOT = Path(__file__).resolve().parents[1]
 TIMEOUT = 240  # seconds that the tests of a mutant may take; an endless loop counts as noticed
@@ -208,12 +209,8 @@ def failures(copy: Path, tests: list[str], options: list[str]) -> list[str] | No
         return None
     if not report.exists():  # not even pytest's own start
         return [done.stdout[-500:] + done.stderr[-500:]]
-    cases = ElementTree.parse(report).getroot().iter("testcase")
-    return [
-        f"{case.get('classname')}::{case.get('name')}"
-        for case in cases
-        if case.find("failure") is not None or case.find("error") is not None
-    ]
+    failed: list[str] = counts(report)["failed"]
+    return failed
 
 
 def outcomes(chosen: list[Mutant], options: list[str]) -> Iterator[dict[str, Any]]:

@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 from xpnet.bench.timing import spread
-from xpnet.bench.workloads import WORKLOADS, get_workloads
+from xpnet.bench.workloads import Workload, get_workloads
 
 ROUNDS, TOLERANCE = 15, 1.03
 ROOT = Path(__file__).resolve().parents[1]
@@ -79,9 +79,8 @@ class Child:
         self._process.communicate()
 
 
-def compare(trees: list[Path], name: str, device: str) -> bool:
+def compare(trees: list[Path], workload: Workload, device: str) -> bool:
     """Print a line for a workload on a device, and tell whether B is not slower than the tolerance allows."""
-    workload = WORKLOADS[name]
     task = (workload.sizes, workload.activation, workload.batch, workload.optimizer, workload.steps)
     children = [Child(tree, task, device) for tree in trees]
     try:
@@ -102,7 +101,7 @@ def compare(trees: list[Path], name: str, device: str) -> bool:
     found = spread(ratios)
     slower = found.low > 1 and found.median > TOLERANCE
     print(
-        f"{name:12} {device:10}  A {a:,.1f} us  B {b:,.1f} us  "
+        f"{workload.name:12} {device:10}  A {a:,.1f} us  B {b:,.1f} us  "
         f"B/A {found.median:.3f} ({found.low:.3f} to {found.high:.3f})" + ("  SLOWER" if slower else ""),
         flush=True,
     )
@@ -117,7 +116,7 @@ def main() -> int:
     parser.add_argument("--device", action="append", help="may be repeated [default: cpu]")
     arguments = parser.parse_args()
     revisions, devices = arguments.revisions, arguments.device or ["cpu"]
-    workloads = [workload.name for workload in get_workloads(tuple(arguments.workloads))]
+    workloads = get_workloads(tuple(arguments.workloads))
     with tempfile.TemporaryDirectory() as folder:
         trees = [Path(folder) / "a", Path(folder) / "b"]
         git = ["git", "-C", str(ROOT), "worktree"]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import json
+import subprocess
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -111,3 +114,21 @@ def test_every_script_can_be_imported(script: Any, name: str) -> None:
     if name == "fuzz":
         pytest.importorskip("resource")
     assert script(name).__doc__
+
+
+@pytest.mark.slow
+def test_loading_names_every_phase(script: Any, environment: dict[str, str]) -> None:
+    child = script("loading").CHILD.replace('"fashion-mnist"', '"iris"')
+    done = subprocess.run(
+        [sys.executable, "-c", child, repr(time.time()), "{}"], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    phases = list(json.loads(done.stdout))
+    assert phases[:2] == ["start of the interpreter", "import numpy, sklearn"]
+    assert phases[3:] == [
+        "options",
+        "reading and checking the files",
+        "splitting, encoding, drawing weights",
+        "scaling, checking, placing the data",
+        "the first 3 steps",
+    ]
