@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,10 +27,7 @@ MAIN = Case("main", Trainer(Network([5, 6, 3], "tanh"), batch_size=8, epochs=3, 
 SWEEP = list(sweep_cases(X, Y))
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 def _off_by(relative: float, name: str = "off:cpu") -> Any:
@@ -218,3 +216,9 @@ def test_nothing_to_compare() -> None:
     assert "unknown backend" in refused("parity", "iris", "--devices", "cpu,nonsense:cpu")
     refused("parity", "iris", "--devices", "cupy:gpu:99,cpu")  # without the first there is nothing to compare with
     assert "--devices" in refused("parity", "iris", "--devices", ",")
+
+
+def test_data_that_is_read_in_pieces_is_refused(folder: Path) -> None:
+    (folder / "parts").mkdir()
+    (folder / "parts" / "a.csv").write_text("x,label\n" + "1,0\n2,1\n" * 20)
+    assert "parts: expected data that is read into memory;" in refused("parity", "parts", "--devices", "cpu,strict:cpu")

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpnet.backend import Backend
+from xpnet.backend import Backend, dtype_name
 from xpnet.errors import DivergenceError
 from xpnet.nn.activations import ACTIVATIONS
 from xpnet.nn.losses import LOSSES, get_loss
@@ -99,7 +99,7 @@ class _Recorder(Callback):
 
     def on_epoch(self, record: EpochRecord, run: Run) -> None:
         backend = self._backend
-        x = backend.asarray(np.asarray(self._x, dtype=backend.to_numpy(run.params.vector).dtype))
+        x = backend.asarray(np.asarray(self._x, dtype=dtype_name(run.params.vector)))
         self.losses.append(record.loss)
         self.params.append(_host(backend, run.params.vector))
         self.predictions.append(_host(backend, outputs(run.network, run.params, x, backend)))

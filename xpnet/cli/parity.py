@@ -17,7 +17,8 @@ from xpnet.cli import plots
 from xpnet.cli.job import prepare
 from xpnet.cli.options import TrainOptions, parse_int
 from xpnet.cli.tables import open_results, say, show, write_results
-from xpnet.errors import DeviceUnavailableError, InvalidParameterError
+from xpnet.data.streams import Source
+from xpnet.errors import DataError, DeviceUnavailableError, InvalidParameterError
 
 __all__ = ["parity"]
 
@@ -69,9 +70,14 @@ def parity(
     missing = [each for each in found if isinstance(each, Unavailable)]
     backends = [reference, *(each.backend for each in found if not isinstance(each, Unavailable) and each.backend)]
     job = prepare(data, TrainOptions(device=first, epochs=epochs, seed=seed, data_dir=data_dir))
+    part = job.parts["train"]
+    if isinstance(part, Source):
+        raise DataError(
+            f"{data}: expected data that is read into memory; received a folder that is read in pieces. "
+            "Give one of its files."
+        )
     open_results(out, "parity")
-    arguments = job.arguments()
-    x, y = arguments["x"], arguments["y"]
+    x, y = job.model.encode(part)
     main = Case(job.name, replace(job.trainer, batch_size="auto"), x, y)
     cases = list(sweep_cases(x, y, seed))
     # The longer run shows how the differences grow from epoch to epoch; a small run gives one number for each device.
