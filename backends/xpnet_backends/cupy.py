@@ -15,6 +15,7 @@ from cupy._core import _routines_linalg as products  # pyright: ignore[reportAtt
 from xpnet.backend import Backend, RunSteps, Step, check_index
 from xpnet.errors import DeviceUnavailableError
 from xpnet_backends.compiler.program_cache import WORTH_COMPILING, ProgramCache
+from xpnet_backends.cuda.cublas import Products
 from xpnet_backends.cuda.graph import captured
 from xpnet_backends.memory_errors import memory_errors
 
@@ -69,8 +70,6 @@ class CupyBackend(Backend):
         if int(self.device.compute_capability) < 80:
             super().set_precision(precision)
         if precision == "bf16":
-            from xpnet_backends.cuda.cublas import Products  # needs a GPU's libraries
-
             bf16 = Products(precision)
 
             def matmul(x1: Array, x2: Array) -> Array:

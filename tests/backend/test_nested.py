@@ -35,3 +35,9 @@ def test_what_is_no_tuple_is_a_leaf() -> None:
 def test_leaves_come_in_order() -> None:
     assert arrays_in((1, Pair(2, (3, ())), (), (((4,),), 5))) == [1, 2, 3, 4, 5]
     assert arrays_in(()) == []
+
+
+def test_nested_tuples_are_walked_in_order() -> None:
+    tree = (1, (2, (3,), ()))
+    assert arrays_in(tree) == [1, 2, 3]
+    assert map_arrays(lambda each: each + 1, tree) == (2, (3, (4,), ()))

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xpnet.backend import arrays_in, map_arrays
 from xpnet.errors import XpnetWarning
 from xpnet_backends.compiler.fuse import apart, fuse, may_fuse, same_elements, same_rows
 from xpnet_backends.compiler.ir import Buffer, Instruction, Kind, Program, Role, Value, value_of
@@ -50,6 +49,18 @@ def test_the_examples_of_the_passes(name: str) -> None:
 
 
 # The tracer and the views.
+
+
+def test_a_constant_is_stored_row_by_row_whatever_its_order() -> None:
+    table = np.asfortranarray(np.arange(12.0).reshape(3, 4))
+    step = step_of(lambda params, x: np.sum(x @ table, axis=0))
+    program = trace(step, np.zeros(4), (), [X])
+    (constant,) = program.constants.values()
+    assert constant.flags.c_contiguous
+    params = np.zeros(4)
+    NumpyProgram(program, [params]).run((X,), np.arange(4)[None, :])
+    np.testing.assert_array_equal(params, np.sum(X @ table, axis=0))
+
 
 VIEWS: dict[str, Callable[[Any], Any]] = {
     "a row": lambda x: x[1],
@@ -360,12 +371,6 @@ def test_a_step_that_cannot_be_compiled_is_tried_once() -> None:
     params, _, losses = run(np.zeros(3), (), (X,), np.zeros((2, 1), int))
     assert losses.shape == (2,)
     np.testing.assert_allclose(params, 2 * np.cbrt(X[0]))
-
-
-def test_nested_tuples_are_walked_in_order() -> None:
-    tree = (1, (2, (3,), ()))
-    assert arrays_in(tree) == [1, 2, 3]
-    assert map_arrays(lambda each: each + 1, tree) == (2, (3, (4,), ()))
 
 
 def test_simplify_applies_every_rewrite() -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from xpnet_backends.compiler.ir import Group, Instruction, Kind, Loop, Program, Role, Value
+from xpnet_backends.compiler.ir import Buffer, Group, Instruction, Kind, Loop, Program, Role, Value
 from xpnet_backends.compiler.ops import Op
 
 __all__ = ["apart", "fuse", "may_fuse", "same_elements", "same_rows"]
@@ -34,11 +35,11 @@ def may_fuse(instruction: Instruction, others: Iterable[Instruction], agree: Cal
 
     What one of them writes must `agree` with what the other reads or writes.
     """
-    out = instruction.out
+    own, out = instruction.values, instruction.out
     return all(
         value.buffer is not written.buffer or agree(value, written)
         for other in others
-        for values, written in ((instruction.values, other.out), (other.reads, out))
+        for values, written in ((own, other.out), (other.reads, out))
         for value in values
     )
 
@@ -121,16 +122,20 @@ def _gathered(
 ) -> tuple[list[_Tagged], list[Instruction], list[_Tagged]]:
     """Return what must come before the group of the first instruction, the group, and what comes after."""
     before, group, after = list[_Tagged](), [rest[0][1]], list[_Tagged]()
+    waiting = defaultdict[Buffer, list[Instruction]](list)  # the instructions of `after` by the buffers they touch
     for k, (own, instruction) in enumerate(rest[1:], 1):
         if instruction.op is Op.MATMUL and not across_products:
             return before, group, after + rest[k:]
-        free = may_fuse(instruction, [each for _, each in after], apart)
+        buffers = {value.buffer for value in instruction.values}
+        free = may_fuse(instruction, [each for buffer in buffers for each in waiting[buffer]], apart)
         if free and _fits(instruction, kind, group, own):
             group.append(instruction)
         elif free and instruction.out.size == 1 and own is not Kind.BLOCK and may_fuse(instruction, group, apart):
             before.append((own, instruction))  # a single number does not break a loop in two
         else:
             after.append((own, instruction))
+            for buffer in buffers:
+                waiting[buffer].append(instruction)
     return before, group, after
 
 

@@ -17,6 +17,7 @@ from xpnet_backends.compiler.memory_plan import memory_plan
 from xpnet_backends.compiler.ops import Op
 from xpnet_backends.compiler.program_cache import host_memory
 from xpnet_backends.compiler.simplify import simplify
+from xpnet_backends.compiler.trace import UFUNCS
 
 __all__ = ["NumpyProgram", "passes"]
 
@@ -27,7 +28,7 @@ _FUNCTIONS: dict[str, Any] = {
     "copyto": np.copyto,
     "max_of": np.maximum.reduce,
     "sum_of": np.add.reduce,
-    **{op.numpy: getattr(np, op.numpy) for op in Op if isinstance(getattr(np, op.numpy, None), np.ufunc)},
+    **{op.numpy: ufunc for ufunc, op in UFUNCS.items()},
 }
 # Calls of another form than ``function(*inputs, out)``
 _CALLS = {

@@ -140,8 +140,7 @@ def state_arrays(program: Program, state: list[Array]) -> dict[Buffer, Array]:
 
 def host_memory(program: Program, state: list[np.ndarray]) -> Callable[[Value], np.ndarray]:
     """Return a function that returns the NumPy array of a value; it allocates a buffer at its first use."""
-    arrays = {buffer: np.ascontiguousarray(array) for buffer, array in program.constants.items()}
-    arrays.update(state_arrays(program, state))
+    arrays = {**program.constants, **state_arrays(program, state)}
 
     def array_of(value: Value) -> np.ndarray:
         buffer, item = value.buffer, value.dtype.itemsize

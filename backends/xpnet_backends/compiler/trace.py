@@ -16,9 +16,9 @@ from xpnet.backend import Array, Step, arrays_in, map_arrays
 from xpnet_backends.compiler.ir import Buffer, Instruction, Program, Role, Value, value_of
 from xpnet_backends.compiler.ops import Op, UntraceableError
 
-__all__ = ["Tracer", "trace"]
+__all__ = ["UFUNCS", "Tracer", "trace"]
 
-_UFUNCS = {getattr(np, op.numpy): op for op in Op if isinstance(getattr(np, op.numpy, None), np.ufunc)}
+UFUNCS = {getattr(np, op.numpy): op for op in Op if isinstance(getattr(np, op.numpy, None), np.ufunc)}
 
 
 def trace(step: Step, params: Array, state: Any, batch: Sequence[Array]) -> Program:
@@ -68,7 +68,7 @@ def trace(step: Step, params: Array, state: Any, batch: Sequence[Array]) -> Prog
         tuple(each.value for each in inputs),
         tuple(each.value for each in arrays_in(before)),
         loss.value,
-        dict(recorder.constants.values()),
+        {buffer: np.ascontiguousarray(array) for buffer, array in recorder.constants.values()},
     )
 
 
@@ -166,7 +166,7 @@ class Tracer(NDArrayOperatorsMixin):
         return self.recorder.record(Op.CAST, (self.value,), self.recorder.array(self.shape, dtype))
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, out: Any = None, **options: Any) -> Any:
-        if ufunc not in _UFUNCS or method != "__call__" or options:
+        if ufunc not in UFUNCS or method != "__call__" or options:
             raise UntraceableError(" ".join([f"{ufunc.__name__}.{method}", *options]))
         # A Python number takes the type that the function computes in.
         *types, dtype = ufunc.resolve_dtypes((*(getattr(each, "dtype", type(each)) for each in inputs), None))
@@ -182,7 +182,7 @@ class Tracer(NDArrayOperatorsMixin):
             result = self.recorder.array((shapes[0][0], shapes[1][1]), dtype)
         else:
             raise UntraceableError("a product of arrays that are not matrices")
-        return self.recorder.record(_UFUNCS[ufunc], operands, result)
+        return self.recorder.record(UFUNCS[ufunc], operands, result)
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         if function not in _FUNCTIONS:

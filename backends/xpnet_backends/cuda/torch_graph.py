@@ -94,12 +94,12 @@ class TorchGraph:
 
     def run(self, data: tuple[Array, ...], order: Array) -> Array:
         """Do a step for each row of `order`, (n_steps, batch), and return the losses, (n_steps,)."""
-        losses = []
-        for part in order.split(self._rows.shape[0]):
+        losses, size = self._losses.new_empty(order.shape[0]), self._rows.shape[0]
+        for part, out in zip(order.split(size), losses.split(size), strict=True):
             n = part.shape[0]
             self._rows[:n].copy_(part)
             self._counter.zero_()
             for _ in range(n):
                 self._replay()
-            losses.append(self._losses[:n].clone())
-        return torch.cat(losses)
+            out.copy_(self._losses[:n])
+        return losses
