@@ -17,8 +17,7 @@ True
 
 from typing import TYPE_CHECKING, Any
 
-from xpnet.backend import Backend, get_backend
-from xpnet.backend.registry import list_backends
+from xpnet.backend import Backend, get_backend, list_backends
 from xpnet.data.named import load_dataset
 from xpnet.data.streams import ArraySource, IterableSource, Source, open_source
 from xpnet.errors import XpnetError, XpnetWarning

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from xpnet.errors import InvalidParameterError
 
-__all__ = ["Constraint", "check_constraints", "fraction", "integer", "one_of", "optional", "real"]
+__all__ = ["Constraint", "boolean", "check_constraints", "fraction", "integer", "one_of", "optional", "real"]
 
 
 class Constraint(NamedTuple):
@@ -52,6 +52,11 @@ def integer(low: int) -> Constraint:
         f"an integer of at least {low}",
         lambda value: isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= low,
     )
+
+
+def boolean() -> Constraint:
+    """Return the constraint that a value is True or False."""
+    return Constraint("True or False", lambda value: isinstance(value, bool))
 
 
 def one_of(*values: Any) -> Constraint:

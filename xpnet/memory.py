@@ -14,14 +14,12 @@ _STATUS, _MEMINFO = Path("/proc/self/status"), Path("/proc/meminfo")
 _UNITS = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "KI": 1 << 10, "MI": 1 << 20, "GI": 1 << 30, "TI": 1 << 40}
 
 
-def parse_size(text: str, what: str = "memory_limit") -> int:
+def parse_size(text: str) -> int:
     """Return the number of bytes that a text such as ``"512MB"``, ``"1.5 GiB"`` or ``"2G"`` stands for.
 
     Parameters
     ----------
     text : str
-    what : str
-        Name of the parameter, for the error message.
 
     Raises
     ------
@@ -36,7 +34,7 @@ def parse_size(text: str, what: str = "memory_limit") -> int:
     match = re.fullmatch(r"\s*([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*([KMGT]I?|)B?\s*", text.upper())
     size = int(float(match[1]) * _UNITS[match[2]]) if match else 0
     if size < 1:
-        raise InvalidParameterError(f"{what}: expected a size such as 512MB or 2GB; received {text!r:.60}.")
+        raise InvalidParameterError(f"memory_limit: expected a size such as 512MB or 2GB; received {text!r:.60}.")
     return size
 
 

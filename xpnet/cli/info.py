@@ -7,8 +7,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from xpnet.backend import probe_devices
-from xpnet.backend.registry import list_backends
+from xpnet.backend import list_backends, probe_devices
 from xpnet.data.named import DATASETS
 from xpnet.nn.gradcheck import gradcheck_table
 

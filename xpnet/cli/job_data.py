@@ -18,7 +18,7 @@ from xpnet.data.scaling import Moments, Scaler, add_for_scaler, fit_scaler, scal
 from xpnet.data.split import split
 from xpnet.data.streams import Source, is_folder_of_files, open_sources, split_source
 from xpnet.data.targets import TargetSummary, Task, encode_targets, infer_task
-from xpnet.errors import DataError, InvalidParameterError
+from xpnet.errors import DataError
 
 __all__ = ["PARTS", "JobData", "RawPart", "read_data"]
 
@@ -73,10 +73,8 @@ def read_data(data: str, options: TrainOptions, limit: MemoryLimit | None) -> Jo
     """
     named = data in DATASETS
     in_pieces_only = not named and is_folder_of_files(Path(data))
-    if (limit is None and not in_pieces_only) or (named and data not in REMOTES):
+    if (limit is None and not in_pieces_only) or (named and (data not in REMOTES or options.target is not None)):
         return _read_at_once(data, options)
-    if named and options.target is not None:
-        raise InvalidParameterError(f"target: {data} has a target of its own; received {options.target!r}")
     path = locate(data, options.data_dir) if named else Path(data)
     source, own_test = open_sources(path, target=options.target)
     n_bytes = sum(data_bytes(each, options.dtype) for each in (source, own_test) if each is not None)
@@ -88,7 +86,7 @@ def read_data(data: str, options: TrainOptions, limit: MemoryLimit | None) -> Jo
 def _read_at_once(data: str, options: TrainOptions) -> JobData:
     dataset = load_dataset(data, data_dir=options.data_dir, target=options.target)
     task = options.task or infer_task(dataset.y)
-    _, classes = encode_targets(dataset.y, task)
+    encoded, classes = encode_targets(dataset.y, task)
     parts = split(
         dataset.x,
         dataset.y,
@@ -99,7 +97,6 @@ def _read_at_once(data: str, options: TrainOptions) -> JobData:
         x_test=dataset.x_test,
         y_test=dataset.y_test,
     )
-    y_train, _ = encode_targets(parts.y_train, task, classes)
     scale = choose_scale(options, dataset.x.dtype)
     samples = (getattr(parts, f"x_{name}") for name in PARTS), (getattr(parts, f"y_{name}") for name in PARTS)
     return JobData(
@@ -108,10 +105,10 @@ def _read_at_once(data: str, options: TrainOptions) -> JobData:
         task=task,
         classes=classes,
         n_features=dataset.x.shape[1],
-        n_outputs=y_train.size // len(y_train),
+        n_outputs=encoded.size // len(encoded),
         scale=scale,
         fit_scaler=lambda: fit_scaler(scale, parts.x_train),
-        fit_target_scaler=lambda: fit_scaler("standard", y_train),
+        fit_target_scaler=lambda: fit_scaler("standard", encode_targets(parts.y_train, task)[0]),
         feature_names=dataset.feature_names,
         target_name=dataset.target_name,
     )

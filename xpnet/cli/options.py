@@ -13,7 +13,7 @@ import tomli_w
 from cyclopts import App, ArgumentCollection, Group, Parameter, Token
 from cyclopts.config import Dict
 
-from xpnet.backend.registry import list_backends
+from xpnet.backend import list_backends
 from xpnet.cli.presets import PRESETS
 from xpnet.data.named import DATASETS
 from xpnet.errors import InvalidParameterError, UnknownNameError

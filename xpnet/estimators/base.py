@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from array_api_compat import is_array_api_obj
 from sklearn.base import BaseEstimator
 from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import check_random_state
@@ -26,6 +25,7 @@ from xpnet.estimators.inputs import (
     check_training,
     check_weights,
     data_backend_of,
+    host,
 )
 from xpnet.estimators.lbfgs import fit_lbfgs
 from xpnet.estimators.monitoring import SklearnCallbackAdapter, split_callbacks
@@ -295,4 +295,4 @@ def _to_host(value: Any) -> Any:
     """Bring the arrays in lists and nested tuples to the host."""
     if isinstance(value, list):
         return [_to_host(each) for each in value]
-    return map_arrays(lambda leaf: to_host(leaf) if is_array_api_obj(leaf) else leaf, value)
+    return map_arrays(host, value)

@@ -116,7 +116,7 @@ def to_model(estimator: Any) -> Model:
     names = getattr(estimator, "feature_names_in_", None)
     return Model(
         estimator.network_,
-        to_host(estimator._parameters().map(to_host).vector),
+        estimator._parameters().map(to_host).vector,
         task,
         classes if task == "classification" else None,
         feature_names=None if names is None else tuple(map(str, names)),

@@ -24,6 +24,7 @@ __all__ = [
     "data_backend_of",
     "host",
     "take_rows",
+    "widest_float",
 ]
 
 _SPARSE = ["csr", "csc"]
@@ -73,12 +74,12 @@ def check_training(
     return x, y
 
 
-def check_inputs(estimator: Any, x: Any, *, dtype: str | None = None) -> Array:
+def check_inputs(estimator: Any, x: Any) -> Array:
     """Check inputs of a fitted estimator by scikit-learn's rules. They stay on their device."""
     if not _is_foreign(x):
-        checked: Any = validate_data(estimator, x, accept_sparse=_SPARSE, dtype=_float_types(dtype), reset=False)
+        checked: Any = validate_data(estimator, x, accept_sparse=_SPARSE, dtype=_float_types(None), reset=False)
         return checked
-    x = _check_foreign(estimator, x, dtype)
+    x = _check_foreign(estimator, x, None)
     validate_data(estimator, x, skip_check_array=True, reset=False)
     return x
 
@@ -103,14 +104,19 @@ def _check_foreign(estimator: Any, x: Array, dtype: str | None) -> Array:
     if xp.isdtype(x.dtype, "complex floating"):
         raise ValueError(f"Complex data not supported by {name}.")
     if dtype is None and x.dtype not in (xp.float32, xp.float64):
-        wide = "float64" in xp.__array_namespace_info__().dtypes(device=device(x), kind="real floating")
-        dtype = "float64" if wide else "float32"
+        dtype = widest_float(xp, device(x))
     if dtype is not None:
         x = xp.astype(x, getattr(xp, dtype), copy=False)
     if not bool(xp.all(xp.isfinite(x))):
         what = "NaN" if bool(xp.any(xp.isnan(x))) else "infinity or a value too large for its type"
         raise ValueError(f"Input X contains {what}.")
     return x
+
+
+def widest_float(xp: Any, where: Any) -> str:
+    """Return the widest real float type of a device: ``"float64"``, or ``"float32"`` if there is none."""
+    types = xp.__array_namespace_info__().dtypes(device=where, kind="real floating")
+    return "float64" if "float64" in types else "float32"
 
 
 def check_weights(weight: Any, n_samples: int) -> np.ndarray:

@@ -15,6 +15,7 @@ from sklearn.utils.optimize import _check_optimize_result
 from xpnet.backend import Backend
 from xpnet.errors import InvalidParameterError
 from xpnet.estimators.fitting import NOT_FINITE, Fit
+from xpnet.estimators.inputs import widest_float
 from xpnet.estimators.monitoring import VerboseCallback
 from xpnet.nn.backprop import objective_and_gradient, penalty
 from xpnet.nn.network import Network, Parameters
@@ -38,7 +39,7 @@ def fit_lbfgs(fit: Fit) -> None:
             raise InvalidParameterError(
                 f"{name} cannot be used with solver='lbfgs': expected none; received one. Choose another solver."
             )
-    wide = est.dtype or _widest(backend)
+    wide = est.dtype or widest_float(backend.xp, backend.device)  # the line search needs the digits
     verbose = [VerboseCallback(est, None, fit.scale)] if est.verbose else []
     with (
         Interrupt() as interrupt,
@@ -120,9 +121,3 @@ def objective(
         return float(backend.to_numpy(value)) / total_weight, gradient / total_weight
 
     return evaluate
-
-
-def _widest(backend: Backend) -> str:
-    """Return the widest float type of a device: the line search needs the digits."""
-    types = backend.xp.__array_namespace_info__().dtypes(device=backend.device, kind="real floating")
-    return "float64" if "float64" in types else "float32"

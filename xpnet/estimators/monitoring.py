@@ -8,10 +8,10 @@ from typing import Any
 from sklearn.callback import FitCallback
 from sklearn.metrics import get_scorer
 
-from xpnet.backend import Backend, to_host
-from xpnet.estimators.fitting import FitData
+from xpnet.estimators.fitting import Fit
+from xpnet.estimators.inputs import host
 from xpnet.estimators.solvers import learning_rate_rule
-from xpnet.nn.network import Network, Parameters
+from xpnet.nn.network import Parameters
 from xpnet.training.callbacks import Callback, StopTraining
 from xpnet.training.early_stopping import EarlyStopping
 from xpnet.training.evaluation import evaluate
@@ -57,49 +57,27 @@ class EpochEvaluator:
 
     Parameters
     ----------
-    network : Network
-    backend : Backend
-    dtype : str
-    training : FitData
-    validation : FitData or None
+    fit : Fit
     scorers : mapping of str to scorer
-    fitted : (Parameters) -> estimator
-        Return a fitted estimator with these parameters.
     """
 
-    def __init__(
-        self,
-        network: Network,
-        backend: Backend,
-        dtype: str,
-        training: FitData,
-        validation: FitData | None,
-        scorers: Mapping[str, Scorer],
-        fitted: Callable[[Parameters], Any],
-    ) -> None:
-        self._network, self._backend = network, backend
+    def __init__(self, fit: Fit, scorers: Mapping[str, Scorer]) -> None:
+        self._fit, self._scorers = fit, scorers
         self._validation: Samples | None = None
-        if validation is not None:
-            self._validation = to_samples(network, backend, dtype, validation.x, validation.y)
-            self._sample_weight = validation.sample_weight
-        self._scorers = scorers
-        self._fitted = fitted
-        scored = {"": validation, _TRAINING: training} if scorers else {}
+        if fit.validation is not None:
+            self._validation = to_samples(fit.network, fit.backend, fit.dtype, fit.validation.x, fit.validation.y)
+        scored = {"": fit.validation, _TRAINING: fit.training} if scorers else {}
         # Scorers work on the host.
-        self._scored = {
-            prefix: data._replace(x=data.x if hasattr(data.x, "tocsr") else to_host(data.x))
-            for prefix, data in scored.items()
-            if data is not None
-        }
+        self._scored = {prefix: data._replace(x=host(data.x)) for prefix, data in scored.items() if data is not None}
 
     def __call__(self, params: Parameters) -> Scores:
         """Return the scores by name. Names of scores on the training part begin with ``train_``."""
-        scores: Scores = {}
-        if self._validation is not None:
+        fit, scores = self._fit, Scores()
+        if self._validation is not None and fit.validation is not None:
             x, y, _ = self._validation
-            scores = evaluate(self._network, params, x, y, self._backend, self._sample_weight)
+            scores = evaluate(fit.network, params, x, y, fit.backend, fit.validation.sample_weight)
         if self._scorers:
-            estimator = self._fitted(params)
+            estimator = fit.estimator._with_params(params, device=fit.backend)
             vars(estimator).pop("feature_names_in_", None)  # the data has no names any more
             for prefix, (x, _, raw_y, sample_weight) in self._scored.items():
                 options = {} if sample_weight is None else {"sample_weight": sample_weight}

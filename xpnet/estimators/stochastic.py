@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import replace
-from functools import partial
 
 from sklearn.exceptions import ConvergenceWarning
 
@@ -77,10 +76,7 @@ def fit_stochastic(fit: Fit) -> None:
                 state = state._replace(best=fit.backend.xp.asarray(state.params, copy=True))
         evaluator = None
         if fit.validation is not None or scorers:
-            fitted = partial(est._with_params, device=fit.backend)
-            evaluator = EpochEvaluator(
-                fit.network, fit.backend, fit.dtype, fit.training, fit.validation, scorers, fitted
-            )
+            evaluator = EpochEvaluator(fit, scorers)
         diverged = None
         try:
             x, y, _, sample_weight = fit.training

@@ -115,11 +115,14 @@ class Model:
         x, y = data
         return self.features(x), self.targets(y)
 
+    def _params_on(self, backend: Backend) -> Parameters:
+        return Parameters(backend.asarray(self.vector), self.network)
+
     def outputs(self, x: np.ndarray, device: str | Backend = "cpu") -> np.ndarray:
         """Return the network's output for raw features, (n_samples, n_out)."""
         backend = get_backend(device)
         with backend.scope(self.vector.dtype.name):
-            params = Parameters(backend.asarray(self.vector), self.network)
+            params = self._params_on(backend)
             return backend.to_numpy(outputs(self.network, params, backend.asarray(self.features(x)), backend))
 
     def predict_proba(self, x: np.ndarray, device: str | Backend = "cpu") -> np.ndarray:
@@ -178,7 +181,7 @@ class Model:
         if isinstance(x, Source):
             backend, dtype = get_backend(device), self.vector.dtype.name
             with backend.scope(dtype):
-                params = Parameters(backend.asarray(self.vector), self.network)
+                params = self._params_on(backend)
                 return evaluate_source(self.network, params, self.encode(x), backend, dtype)
         if y is None:
             raise InvalidParameterError("y must be given when x is an array; received none. Give the targets of x.")
@@ -189,7 +192,7 @@ class Model:
         """Return the scores of `evaluate` and the predictions of `predict` in one pass over the samples."""
         backend = get_backend(device)
         with backend.scope(self.vector.dtype.name):
-            params = Parameters(backend.asarray(self.vector), self.network)
+            params = self._params_on(backend)
             arrays = (backend.asarray(self.features(x)), backend.asarray(self.targets(y)))
             scores, output = assess(self.network, params, *arrays, backend)
             output = backend.to_numpy(output)

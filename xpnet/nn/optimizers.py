@@ -70,8 +70,7 @@ def _full(value: float) -> InitSlot:
     return lambda xp, params, n_weights: xp.full_like(params, value)
 
 
-def _zeros(xp: Namespace, params: Array, n_weights: int) -> Array:
-    return xp.full_like(params, 0.0)
+_zeros = _full(0.0)
 
 
 def _sgd(momentum: float = 0.0, nesterov: bool = False, classical: float = 0.0) -> Optimizer:

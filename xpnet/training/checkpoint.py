@@ -13,10 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
-
 from xpnet.backend import to_host
-from xpnet.constraints import Constraint, check_constraints, integer
+from xpnet.constraints import boolean, check_constraints, integer
 from xpnet.errors import InvalidParameterError, ModelFormatError, XpnetWarning
 from xpnet.files import remove_temporary_files, writing
 from xpnet.nn.network import Network
@@ -27,8 +25,6 @@ from xpnet.training.state import Run, RunState
 __all__ = ["Checkpoint", "load_newest"]
 
 _T = TypeVar("_T")
-
-_BOOLEAN = Constraint("True or False", lambda value: isinstance(value, bool))
 
 
 def load_newest(path: str | Path, accept: Callable[[Network, RunState], _T]) -> _T:
@@ -116,7 +112,7 @@ class Checkpoint(Callback):
         self.every = every
         self.keep = keep
         self.best_only = best_only
-        check_constraints(self, {"keep": integer(1), "best_only": _BOOLEAN})
+        check_constraints(self, {"keep": integer(1), "best_only": boolean()})
         period = None if isinstance(every, bool) else _PERIOD.fullmatch(str(every))
         if period is None:
             raise InvalidParameterError(
@@ -143,7 +139,8 @@ class Checkpoint(Callback):
             )
         if self._last is None or here < self._last[0]:  # at the start, or after a divergence
             self._last = here, now
-        elif here != self._last[0] and self._is_due(run, *self._last, now) and _is_finite(state):
+        # Within an epoch a run may have diverged; it could not continue from such a state.
+        elif here != self._last[0] and self._is_due(run, *self._last, now) and to_host(state.all_finite()):
             save_state(self.folder / _name(*here), run.network, state)
             self._remove_all_but(here)
             self._last = here, now
@@ -166,11 +163,6 @@ class Checkpoint(Callback):
         with writing(self.folder):
             for file in {*files} - {*older[-self.keep :]}:
                 file.unlink(missing_ok=True)
-
-
-def _is_finite(state: RunState) -> bool:
-    """Check that a run can continue from a state: within an epoch it may have diverged."""
-    return all(np.isfinite(to_host(array)).all() for array in (state.params, *state.step.optimizer.slots))
 
 
 def _is_best(state: RunState) -> bool:

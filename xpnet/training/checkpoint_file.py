@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.backend import to_host
-from xpnet.constraints import Constraint, check_constraints, integer
+from xpnet.constraints import Constraint, boolean, check_constraints, integer
 from xpnet.errors import ModelFormatError
 from xpnet.nn.network import Network
 from xpnet.nn.optimizers import OptimizerState
@@ -27,7 +27,6 @@ __all__ = ["load_state", "save_state"]
 
 _FORMAT = Format("xpnet_state", "checkpoint", 2)
 
-_BOOLEAN = Constraint("True or False", lambda value: isinstance(value, bool))
 # Unlike settings these may be NaN or infinite.
 _NUMBER = Constraint("a number", lambda value: isinstance(value, int | float) and not isinstance(value, bool))
 _SCORES = Constraint(
@@ -35,7 +34,7 @@ _SCORES = Constraint(
     lambda value: value is None or (isinstance(value, dict) and all(map(_NUMBER.holds, value.values()))),
 )
 _STATE = {"epoch": integer(0), "position": integer(0), "schedule": _NUMBER, "halvings": integer(0)}
-_STOPPING = {"best": _NUMBER, "reference": _NUMBER, "stale": integer(0), "improved": _BOOLEAN}
+_STOPPING = {"best": _NUMBER, "reference": _NUMBER, "stale": integer(0), "improved": boolean()}
 _RECORD = {
     "epoch": integer(1),
     "validation": _SCORES,

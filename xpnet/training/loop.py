@@ -187,10 +187,7 @@ class TrainingLoop:
     # Divergence.
 
     def _is_finite(self, state: RunState) -> bool:
-        """Check the parameters and the optimizer's slots: an infinite second moment would freeze Adam unseen."""
-        xp = self.backend.xp
-        arrays = (state.params, *state.step.optimizer.slots)
-        return bool(self.backend.to_numpy(xp.all(xp.stack([xp.all(xp.isfinite(array)) for array in arrays]))))
+        return bool(self.backend.to_numpy(state.all_finite()))
 
     def _set_rollback(self, state: RunState) -> RunState:
         return state._replace(rollback=Rollback(*self._copy((state.params, state.step))))

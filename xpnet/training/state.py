@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from xpnet.backend import Array, Backend
+from xpnet.backend import Array, Backend, namespace_of
 from xpnet.errors import InvalidParameterError
 from xpnet.nn.network import Network
 from xpnet.nn.optimizers import Optimizer
@@ -69,6 +69,15 @@ class RunState(NamedTuple):
     halvings: int = 0
     start: Array | None = None
     rollback: Rollback | None = None
+
+    def all_finite(self) -> Array:
+        """Return whether parameters and optimizer slots are finite, as a scalar on the device.
+
+        An infinite second moment would freeze Adam unseen.
+        """
+        arrays = (self.params, *self.step.optimizer.slots)
+        xp = namespace_of(*arrays)
+        return xp.all(xp.stack([xp.all(xp.isfinite(array)) for array in arrays]))
 
 
 class Run(NamedTuple):

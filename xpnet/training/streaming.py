@@ -82,8 +82,7 @@ class StreamBatches(BatchSource):
         self._epochs, self._seed, self._shuffle, self._class_weights = epochs, seed, shuffle, class_weights
         self._n_samples = source.n_samples
         buffer_bytes = buffer_bytes or source.buffer_bytes
-        block_bytes = 2 * int(source.sizes.max()) * source.row_bytes  # as it is read, and converted
-        held = max(buffer_bytes - block_bytes, 0) // (_WINDOWS * _sample_bytes(network, dtype))
+        held = max(buffer_bytes - _block_bytes(source), 0) // (_WINDOWS * _sample_bytes(network, dtype))
         if batch_size > held:
             raise InvalidParameterError(
                 f"batch_size: expected at most {held}, because a buffer of {buffer_bytes >> 20} MiB must hold "
@@ -224,10 +223,14 @@ def _sample_bytes(network: Network, dtype: str) -> int:
     return (network.layer_sizes[0] + network.layer_sizes[-1] + 2) * np.dtype(dtype).itemsize
 
 
+def _block_bytes(source: Source) -> int:
+    """Return the size of the largest block, as it is read and converted."""
+    return 2 * int(source.sizes.max()) * source.row_bytes
+
+
 def evaluate_source(network: Network, params: Parameters, source: Source, backend: Backend, dtype: str) -> Scores:
     """Return the scores of `xpnet.training.evaluation.evaluate` for the samples of a source."""
     # A part of the buffer: the windows of the training part stay in memory.
-    largest = 2 * int(source.sizes.max()) * source.row_bytes
-    buffer_bytes = max(source.buffer_bytes // _WINDOWS, _sample_bytes(network, dtype) * _WINDOWS) + largest
+    buffer_bytes = max(source.buffer_bytes // _WINDOWS, _sample_bytes(network, dtype) * _WINDOWS) + _block_bytes(source)
     batches = StreamBatches(network, backend, dtype, source, 1, shuffle=False, buffer_bytes=buffer_bytes)
     return evaluate_chunks(network, params, ((samples.x, samples.y) for samples in batches.windows()), backend)

@@ -30,7 +30,7 @@ from xpnet.training.schedules import Schedule, get_schedule
 from xpnet.training.state import Run, RunState, adopt
 from xpnet.training.streaming import StreamBatches, evaluate_source
 
-__all__ = ["Run", "RunState", "Trainer"]
+__all__ = ["AUTO_BATCH_SIZE", "Run", "RunState", "Trainer"]
 
 _BATCH_SIZE = integer(1)
 _CONSTRAINTS = {
@@ -46,7 +46,7 @@ _CONSTRAINTS = {
     "dtype": one_of("float32", "float64"),
     "on_divergence": one_of("stop", "halve"),
 }
-_AUTO_BATCH_SIZE = 32
+AUTO_BATCH_SIZE = 32
 _MAX_HALVINGS = {"stop": 0, "halve": 5}  # of the learning rate, in a run
 
 
@@ -291,7 +291,7 @@ class Trainer:
         return MemoryBatches(self.network, backend, samples, self._batch_size(samples.x.shape[0]), order)
 
     def _batch_size(self, n_samples: int) -> int:
-        sizes = {"auto": min(_AUTO_BATCH_SIZE, n_samples), None: n_samples}
+        sizes = {"auto": min(AUTO_BATCH_SIZE, n_samples), None: n_samples}
         batch_size = int(sizes.get(self.batch_size, self.batch_size))  # type: ignore[arg-type]
         if batch_size > n_samples:
             raise InvalidParameterError(
