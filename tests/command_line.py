@@ -1,13 +1,14 @@
-"""What the tests of the command line share: the command in this process, and small data files."""
+"""What the tests of the command line share: the command in this process, small data files, and what a run wrote."""
 
 from __future__ import annotations
 
 import contextlib
 import gzip
 import io
+import json
 import struct
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -96,3 +97,15 @@ def idx_folder(folder: str | Path, n: int = 40, *, zipped: bool = False) -> Path
     for name, array in zip(IDX_NAMES, (images, labels, images[: n // 2], labels[: n // 2]), strict=True):
         (folder / f"{name}{suffix}").write_bytes(pack(idx(array)))
     return folder
+
+
+def records(run: str | Path) -> list[dict[str, Any]]:
+    """Return the records of the epochs that a run wrote."""
+    return [json.loads(line) for line in Path(run, "metrics.jsonl").read_text().splitlines()]
+
+
+def without_timings(run: str | Path) -> list[dict[str, Any]]:
+    """Return the records of the epochs that a run wrote, without what differs from run to run."""
+    return [
+        {k: v for k, v in record.items() if "seconds" not in k and "per_second" not in k} for record in records(run)
+    ]

@@ -38,7 +38,6 @@ DEVICES = {
     "jax:gpu": ("float32", "float64"),
 }
 DTYPES = ("float32", "float64")
-ROOT = Path(__file__).parents[1]
 
 # A job that runs in the background or under nohup inherits signals that are ignored; the tests send them.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -215,6 +214,13 @@ def close(backend: Any, dtype: str) -> Callable[..., None]:
         np.testing.assert_allclose(host, expected, rtol=allowed, atol=allowed)
 
     return close
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make the temporary folder of the test the working folder, and return it."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 @pytest.fixture

@@ -92,13 +92,9 @@ def test_dir_lists_the_public_names_and_nothing_else():
     assert all(hasattr(xpnet, name) for name in names)
 
 
-@pytest.mark.subprocess
-def test_dir_imports_no_estimator():
+def test_dir_imports_no_estimator(environment):
     code = "import sys, xpnet; dir(xpnet); print('xpnet.estimators' in sys.modules)"
-    path = os.pathsep.join(filter(None, sys.path))
-    done = subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("False\n", "")
 
 

@@ -16,11 +16,7 @@ from xpnet.model.model import Model
 from xpnet.threads import THREAD_VARIABLES, limit_threads, process_cpu_count
 from xpnet.training.trainer import Trainer
 
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 def limits() -> dict[str, Any]:

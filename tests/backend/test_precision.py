@@ -159,12 +159,6 @@ def test_a_scope_leaves_settings_as_they_were() -> None:
 # The command line.
 
 
-@pytest.fixture
-def folder(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def test_train_states_its_precision(folder: Any) -> None:
     pytest.importorskip("torch")
     out = train("--device", "torch:cpu", "--precision", "bf16", "--out", "run", "--json").out

@@ -472,18 +472,11 @@ def test_threads_are_limited_and_given_back():
             pass
 
 
-@pytest.mark.subprocess
-def test_nothing_of_the_bench_is_imported_for_training():
+def test_nothing_of_the_bench_is_imported_for_training(environment):
     import subprocess
     import sys
 
     assert xpnet("bench", "--help").code == 0  # it is there
     code = "import sys, xpnet; print([name for name in sys.modules if 'xpnet.bench' in name])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=_environment())
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert done.stdout.strip() == "[]"
-
-
-def _environment():
-    import sys
-
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

@@ -10,11 +10,7 @@ from tests.command_line import refused, xpnet
 from xpnet.bench import results, sweep
 from xpnet.cli import bench
 
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 def run(*arguments):

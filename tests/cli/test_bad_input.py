@@ -16,10 +16,7 @@ IMAGES, LABELS = IDX_NAMES[:2]
 Files = Callable[[], object]
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 def idx_file(name: str, change: Callable[[bytes], bytes], *, zipped: bool = False) -> Files:

@@ -14,14 +14,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.command_line import train, xpnet
+from tests.command_line import records, train, xpnet
 from xpnet.model.model_file import load_model
 from xpnet.training.checkpoint_file import load_state
 
@@ -29,38 +29,12 @@ pytestmark = [
     pytest.mark.skipif(os.name != "posix", reason="signals and limits of POSIX"),
     pytest.mark.timeout(240),
     pytest.mark.slow,
+    pytest.mark.usefixtures("folder"),
 ]
 
 _PATIENCE = 120  # seconds; the machine may be busy
 ENDLESS = ("train", "iris", "--epochs", 10**7, "--hidden", 8, "--device", "cpu", "--out", "run")
 SHORT = ("iris", "--epochs", 40, "--hidden", 8, "--device", "cpu", "--quiet")
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def start(environment: dict[str, str]) -> Iterator[Callable[..., Any]]:
-    """Return a function that starts the program, and kill at the end what it started."""
-    started = []
-    environment.pop("PYTHONUNBUFFERED", None)  # else nothing would be left to write when the program ends
-
-    def start(*arguments: object, **options: Any) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "xpnet", *map(str, arguments)]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        process = subprocess.Popen(command, env=environment, text=True, **{**pipes, **options})
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.wait()
-        for pipe in filter(None, (process.stdout, process.stderr)):
-            pipe.close()
 
 
 def wait_until(what: Callable[[], object]) -> None:
@@ -72,10 +46,6 @@ def wait_until(what: Callable[[], object]) -> None:
 
 def checkpoints(run: str = "run") -> list[Path]:
     return sorted(Path(run, "checkpoints").glob("epoch-*.safetensors"))
-
-
-def metrics(run: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in Path(run, "metrics.jsonl").read_text().splitlines()]
 
 
 def ended(process: subprocess.Popen[str], code: int) -> list[str]:
@@ -94,7 +64,7 @@ def check_goes_on(epochs: int = 40) -> None:
     train("iris", "--epochs", epochs, "--hidden", 8, "--device", "cpu", "--quiet", "--out", "whole")
     model, whole = (load_model(f"{run}/model.safetensors") for run in ("run", "whole"))
     np.testing.assert_array_equal(model.vector, whole.vector)
-    assert [record["loss"] for record in metrics("run")] == [record["loss"] for record in metrics("whole")]
+    assert [record["loss"] for record in records("run")] == [record["loss"] for record in records("whole")]
 
 
 # Signals
@@ -114,7 +84,7 @@ def test_a_signal_saves_all(number: str, code: int, start: Callable[..., Any]) -
         )
     (path,) = checkpoints()  # it is that of the end
     state = load_state(path)[1]
-    assert len(state.history) == len(metrics("run")) >= 2
+    assert len(state.history) == len(records("run")) >= 2
     check_goes_on(state.epoch + 2)
 
 
@@ -151,7 +121,7 @@ def test_the_terminal_goes(environment: dict[str, str]) -> None:
         process.wait()
     assert Path("run/model.safetensors").exists()
     state = load_state(checkpoints()[-1])[1]
-    assert len(state.history) == len(metrics("run"))
+    assert len(state.history) == len(records("run"))
 
 
 # Pipes
@@ -162,7 +132,7 @@ def test_stdout_is_closed(start: Callable[..., Any]) -> None:
     process.stdout.close()
     (line,) = ended(process, 1)
     assert line == "xpnet: cannot write to the standard output: Broken pipe."
-    assert metrics("run")[-1]["epoch"] == 40
+    assert records("run")[-1]["epoch"] == 40
     check_goes_on()
 
 
@@ -173,7 +143,7 @@ def test_stdout_and_stderr_are_closed(start: Callable[..., Any]) -> None:
     assert process.stdout.readline().startswith("epoch 1/600 ")
     process.stdout.close()
     assert process.wait(_PATIENCE) == 1
-    assert (len(metrics("run")), len(checkpoints())) == (600, 3)
+    assert (len(records("run")), len(checkpoints())) == (600, 3)
     check_goes_on(600)
 
 
@@ -195,7 +165,7 @@ def test_the_disk_is_full(start: Callable[..., Any]) -> None:
     )
     assert len(checkpoints()) == 3
     assert not list(Path("run").rglob("*.part"))
-    assert load_state(checkpoints()[-1])[1].epoch == len(metrics("run")) - 1
+    assert load_state(checkpoints()[-1])[1].epoch == len(records("run")) - 1
     check_goes_on()
 
 
@@ -272,7 +242,7 @@ def test_a_clock_is_set_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "time_ns", lambda: int(back() * 1e9))
     outcome = train(*SHORT, "--json", "--checkpoint-every", 1, "--out", "run")
     assert json.loads(outcome.out)["seconds"] > 0
-    assert all(record["seconds"] > 0 for record in metrics("run"))
+    assert all(record["seconds"] > 0 for record in records("run"))
     assert [load_state(path)[1].epoch for path in checkpoints()] == [38, 39, 40]
     newest = checkpoints()[-1]
     os.utime(newest, (0, 0))  # as if it were the oldest

@@ -16,38 +16,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.command_line import house_csv, xpnet
+from tests.command_line import house_csv, records, xpnet
 from xpnet.cli.folder import RunFolder
 from xpnet.model.model_file import load_model
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals and terminals of POSIX")
+pytestmark = [
+    pytest.mark.skipif(os.name != "posix", reason="signals and terminals of POSIX"),
+    pytest.mark.usefixtures("folder"),
+]
 
 _PATIENCE = 120  # seconds; the machine may be busy
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def start(environment, folder):
-    """Return a function that starts the program, and kill at the end what it started."""
-    started = []
-
-    def start(*arguments: object) -> subprocess.Popen:
-        command = [sys.executable, "-m", "xpnet", *map(str, arguments)]
-        process = subprocess.Popen(
-            command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
 
 
 def wait_for(path: Path) -> None:
@@ -228,10 +206,10 @@ def test_divergence_keeps_the_last_good_epoch():
     slow = ("--hidden", "none", "--optimizer", "sgd", "--lr", "2.05", "--batch-size", "all", "--dtype", "float32")
     code, out, err = xpnet("train", "house.csv", "--target", "price", *slow, "--epochs", 2000, "--out", "run")
     assert (code, out) == (3, "")
-    records = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
-    assert len(records) > 10
-    assert f"diverged in epoch {len(records) + 1}:" in err
-    assert f"The parameters after epoch {len(records)} are kept" in err
+    epochs = len(records("run"))
+    assert epochs > 10
+    assert f"diverged in epoch {epochs + 1}:" in err
+    assert f"The parameters after epoch {epochs} are kept" in err
     model = load_model("run/model.safetensors")
     assert np.isfinite(model.vector).all()
     assert float(np.abs(model.vector).max()) > 1e3  # not those of the start

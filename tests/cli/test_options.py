@@ -65,11 +65,10 @@ ELSEWHERE = {
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def folder(folder, monkeypatch):
     monkeypatch.setattr("xpnet.cli.plots.is_available", lambda: False)  # they are slow
     Path("given.toml").write_text("lr = 0.25\n")
-    return tmp_path
+    return folder
 
 
 def config_of(*arguments: object) -> dict:

@@ -30,10 +30,7 @@ def models(tmp_path_factory) -> dict[str, Path]:
     return {name: folder / name / "model.safetensors" for name in runs}
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 def predict(*arguments: object) -> list[dict[str, str]]:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from tests.command_line import house_csv, train, xpnet
+from tests.command_line import house_csv, train, without_timings, xpnet
 from tests.runs import StopAt
 from xpnet.cli.folder import RunFolder
 from xpnet.model.model_file import load_model
@@ -21,10 +21,7 @@ from xpnet.model.model_file import load_model
 RUN = ("--epochs", 6, "--dropout", 0.1, "--device", "cpu", "--checkpoint-every", 1)
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 def stopped(out: str, call: int = 7, *options: object) -> None:
@@ -34,11 +31,6 @@ def stopped(out: str, call: int = 7, *options: object) -> None:
         patch.setattr(RunFolder, "on_steps", lambda self, epoch, done: stop.on_steps(epoch, done))
         outcome = xpnet("train", "iris", "--hidden", 8, *RUN, *options, "--out", out, "--quiet")
     assert (outcome.code, outcome.out) == (130, "")
-
-
-def metrics(out: str) -> list[dict]:
-    lines = (json.loads(line) for line in Path(out, "metrics.jsonl").read_text().splitlines())
-    return [{k: v for k, v in line.items() if k not in ("seconds", "samples_per_second")} for line in lines]
 
 
 def vector(out: str) -> np.ndarray:
@@ -56,13 +48,13 @@ def refused(*arguments: object) -> str:
 def test_it_comes_to_the_same(folder):
     train("iris", *RUN, "--out", "whole", "--quiet")
     stopped("run")
-    assert len(metrics("run")) == 3
+    assert len(without_timings("run")) == 3
     outcome = xpnet("resume", "run", "--json", "--quiet")
     assert (outcome.code, outcome.err) == (0, "")
     summary = json.loads(outcome.out)
     assert (summary["epochs"], summary["stopped"]) == (6, "epochs")
     assert summary["samples_per_second"] == pytest.approx(105 * 3 / summary["seconds"])  # not those done before
-    assert metrics("run") == metrics("whole")
+    assert without_timings("run") == without_timings("whole")
     names = [sorted(str(path.relative_to(out)) for path in Path(out).rglob("*")) for out in ("run", "whole")]
     assert names[0] == names[1]
     for name in ("model.safetensors", "config.toml", "curves.png", "confusion.png"):
@@ -76,7 +68,7 @@ def test_a_run_of_a_file_from_another_folder(folder, monkeypatch):
     (folder / "elsewhere").mkdir()
     monkeypatch.chdir(folder / "elsewhere")
     assert xpnet("resume", "../run", "--epochs", 4, "--quiet").code == 0
-    assert metrics("../run") == metrics("../whole")
+    assert without_timings("../run") == without_timings("../whole")
     np.testing.assert_array_equal(vector("../run"), vector("../whole"))
     assert tomllib.loads(Path("../run/config.toml").read_text())["epochs"] == 4  # for the next time
 
@@ -86,7 +78,7 @@ def test_before_the_first_checkpoint_it_begins_anew():
     Path("run").mkdir()
     Path("run/config.toml").write_bytes(Path("whole/config.toml").read_bytes())
     assert xpnet("resume", "run", "--quiet").code == 0
-    assert metrics("run") == metrics("whole")
+    assert without_timings("run") == without_timings("whole")
 
 
 def test_on_another_device():
@@ -114,7 +106,7 @@ def test_a_damaged_checkpoint_is_reported_and_passed_over():
     assert (outcome.code, outcome.out) == (0, "")
     (line,) = outcome.err.splitlines()
     assert line.startswith(f"xpnet: {last}: expected a whole safetensors file")
-    assert metrics("run") == metrics("whole")
+    assert without_timings("run") == without_timings("whole")
     np.testing.assert_array_equal(vector("run"), vector("whole"))
 
 
@@ -192,8 +184,8 @@ def test_halving_is_said_on_stderr():
     for number, line in enumerate(err.splitlines(), 1):
         assert line.startswith("xpnet: training diverged in epoch ")
         assert line.endswith(f"with half the learning rate ({number} of 5 times).")
-    assert len(metrics("run")) == 400
-    assert metrics("run")[-1]["learning_rate"] == 3 / 2**number
+    assert len(without_timings("run")) == 400
+    assert without_timings("run")[-1]["learning_rate"] == 3 / 2**number
 
 
 def test_a_limit_of_memory_holds_for_one_device():

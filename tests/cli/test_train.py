@@ -15,7 +15,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.command_line import Outcome, house_csv, idx_folder, labels_npz, species_csv, train, xpnet
+from tests.command_line import (
+    Outcome,
+    house_csv,
+    idx_folder,
+    labels_npz,
+    records,
+    species_csv,
+    train,
+    without_timings,
+    xpnet,
+)
 from tests.runs import job_of
 from xpnet.cli import plots
 from xpnet.cli.job import prepare
@@ -24,11 +34,7 @@ from xpnet.model.model import Model
 from xpnet.model.model_file import load_model
 from xpnet.training.callbacks import Interrupt
 
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 @pytest.fixture(scope="module")
@@ -36,16 +42,6 @@ def run(tmp_path_factory) -> tuple[Path, Outcome]:
     """One run on iris, three epochs, with all that it leaves and prints."""
     out = tmp_path_factory.mktemp("runs") / "iris"
     return out, train("iris", "--epochs", 3, "--json", "--out", out)
-
-
-def records(out: Path) -> list[dict]:
-    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-
-
-def without_timings(out: Path) -> list[dict]:
-    return [
-        {k: v for k, v in record.items() if "seconds" not in k and "per_second" not in k} for record in records(out)
-    ]
 
 
 # What a run leaves

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -111,10 +110,10 @@ print(len(compilations.buffer) > 0, repr(run.params.vector.sum()))
 """
 
 
-def trained_by_a_process(**environment: str) -> tuple[str, str]:
+def trained_by_a_process(environment: dict[str, str]) -> tuple[str, str]:
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", TRAIN],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment},
+        env=environment,
         capture_output=True, text=True, check=True, timeout=240,
     )  # fmt: skip
     compiled, result = done.stdout.split()
@@ -122,19 +121,19 @@ def trained_by_a_process(**environment: str) -> tuple[str, str]:
 
 
 @pytest.mark.slow
-def test_what_is_compiled_is_kept_for_the_next_process(tmp_path: Path) -> None:
-    environment = {"XDG_CACHE_HOME": str(tmp_path)}
-    first, result = trained_by_a_process(**environment)
-    again, same = trained_by_a_process(**environment)
+def test_what_is_compiled_is_kept_for_the_next_process(environment: dict[str, str], tmp_path: Path) -> None:
+    environment |= {"XDG_CACHE_HOME": str(tmp_path)}
+    first, result = trained_by_a_process(environment)
+    again, same = trained_by_a_process(environment)
     assert (first, again) == ("True", "False")
     assert same == result
 
 
 @pytest.mark.slow
-def test_without_a_folder_it_compiles_each_time(tmp_path: Path) -> None:
+def test_without_a_folder_it_compiles_each_time(environment: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "xpnet").write_text("no folder")
     for _ in range(2):
-        compiled, _ = trained_by_a_process(XDG_CACHE_HOME=str(tmp_path), TMPDIR=str(tmp_path))
+        compiled, _ = trained_by_a_process({**environment, "XDG_CACHE_HOME": str(tmp_path), "TMPDIR": str(tmp_path)})
         assert compiled == "True"
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import hashlib
-import struct
 import subprocess
 import sys
 import threading
@@ -17,6 +16,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
+from tests.command_line import idx
 from tests.runs import fashion_mnist_folder
 from xpnet.data import downloads
 from xpnet.data.checks import check_data
@@ -103,13 +103,9 @@ def test_importing_is_cheap():
 
 
 def idx_files(offset: int = 0) -> dict[str, bytes]:
-    def pack(array: np.ndarray) -> bytes:
-        header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
-        return gzip.compress(header + array.astype(np.uint8).tobytes(), mtime=0)
-
     images, labels = np.arange(24).reshape(6, 2, 2) + offset, np.arange(6) % 2
     parts = [images, labels, images[:2], labels[:2]]
-    return {f"{name}.gz": pack(part) for name, part in zip(IDX_NAMES, parts, strict=True)}
+    return {f"{name}.gz": gzip.compress(idx(part), mtime=0) for name, part in zip(IDX_NAMES, parts, strict=True)}
 
 
 def write_idx(folder: Path, offset: int = 0) -> Path:

@@ -26,9 +26,7 @@ from xpnet.training.trainer import Trainer
 RNG = np.random.default_rng(0)
 
 
-@pytest.fixture(autouse=True)
-def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 def trained(network: Network, x: np.ndarray, y: np.ndarray, **options: Any) -> None:

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.command_line import idx
 from xpnet.data.checks import check_data
 from xpnet.data.dataset import Dataset
 from xpnet.data.readers import SUFFIXES, common, read_dataset, read_features
@@ -60,10 +61,6 @@ def read_bytes(data: bytes, name: str, target: str | None = None) -> Dataset | N
         path = Path(folder) / name
         path.write_bytes(data)
         return outcome(path, target)
-
-
-def idx(array: np.ndarray) -> bytes:
-    return struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.astype(np.uint8).tobytes()
 
 
 def npy(array: np.ndarray) -> bytes:

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.data.test_readers_fuzz import FEW, TARGETS, VALID, X, Y, attempt, idx, mutated, npy
+from tests.command_line import idx
+from tests.data.test_readers_fuzz import FEW, TARGETS, VALID, X, Y, attempt, mutated, npy
 from xpnet.backend import get_backend
 from xpnet.data.readers import common, read_dataset
 from xpnet.data.readers.idx import IDX_NAMES
@@ -19,8 +20,6 @@ from xpnet.data.streams import ArraySource, IterableSource, Source, open_source,
 from xpnet.errors import XpnetError
 from xpnet.nn.network import Network
 from xpnet.training.streaming import StreamBatches
-
-NETWORK = Network([1, 2])
 
 
 @pytest.fixture(autouse=True)

@@ -458,12 +458,6 @@ def test_from_sklearn_takes_a_fitted_one_of_the_same_name() -> None:
 # From and to models
 
 
-@pytest.fixture
-def folder(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 @pytest.mark.parametrize("target", [*TARGETS, "one output", "three outputs", "poisson", "squared_error", "prelu"])
 def test_an_estimator_goes_through_a_file(folder: Any, target: str) -> None:
     frame = pytest.importorskip("pandas").DataFrame(X, columns=["a", "b", "c", "d"])

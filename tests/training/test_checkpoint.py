@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save
 
 from tests.models import make
 from tests.runs import StopAt
-from xpnet.backend import Backend, get_backend
+from xpnet.backend import Backend, arrays_in, get_backend
 from xpnet.errors import InvalidParameterError, ModelFormatError
 from xpnet.model.model_file import load_model, save_model
 from xpnet.nn.network import Network
@@ -53,13 +53,10 @@ def fit(
 def assert_equal(a: RunState, b: RunState, backend: Backend) -> None:
     """Hold two states to being equal, bit for bit and type for type, but for the times that were measured."""
 
-    def flat(state: Any) -> list[Any]:
-        return [leaf for part in state for leaf in flat(part)] if isinstance(state, tuple) else [state]
-
     def untimed(state: RunState) -> list[Any]:
         history = tuple(record._replace(seconds=0, samples_per_second=0) for record in state.history)
         # Between two epochs what the next one begins with is the state itself.
-        return flat(state._replace(history=history, start=state.start if state.position else None))
+        return arrays_in(state._replace(history=history, start=state.start if state.position else None))
 
     for one, other in zip(untimed(a), untimed(b), strict=True):
         if hasattr(one, "dtype"):

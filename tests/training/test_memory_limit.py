@@ -19,10 +19,7 @@ from xpnet.memory import available_bytes, current_bytes, parse_size, peak_bytes
 from xpnet.model.model import Model
 from xpnet.model.model_file import load_model
 
-
-@pytest.fixture(autouse=True)
-def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -13,7 +13,7 @@ import pytest
 from array_api_compat import is_array_api_obj
 
 from tests.runs import StopAt
-from xpnet.backend import Backend, get_backend
+from xpnet.backend import Backend, get_backend, map_arrays
 from xpnet.errors import DivergenceError, InvalidParameterError
 from xpnet.nn.network import Network
 from xpnet.training import step_chunks
@@ -57,16 +57,6 @@ def facts(history: Sequence[EpochRecord]) -> list[Any]:
     return [(record.epoch, record.loss, record.validation, record.learning_rate) for record in history]
 
 
-def move(state: Any, give: Callable[[Any], Any]) -> Any:
-    """The same nested tuples with `give` applied to each array."""
-    if is_array_api_obj(state):
-        return give(state)
-    if not isinstance(state, tuple):
-        return state
-    parts = [move(part, give) for part in state]
-    return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
-
-
 # Going on.
 
 
@@ -96,7 +86,8 @@ def test_on_every_backend_too(call: int, backend: Backend, dtype: str) -> None:
 def test_a_run_may_go_on_elsewhere(backend: Backend, dtype: str) -> None:
     case, host = "adam, dropout", get_backend("cpu")
     state = fit(case, host, dtype, callbacks=[StopAt(2)]).state
-    rest = fit(case, backend, dtype, move(state, lambda array: backend.asarray(host.to_numpy(array))))
+    elsewhere = map_arrays(lambda a: backend.asarray(host.to_numpy(a)) if is_array_api_obj(a) else a, state)
+    rest = fit(case, backend, dtype, elsewhere)
     allowed = {"float64": 1e-10, "float32": 1e-4}[dtype]
     np.testing.assert_allclose(
         backend.to_numpy(rest.params.vector), uninterrupted(case, dtype).params.vector, rtol=allowed, atol=allowed
