@@ -68,6 +68,7 @@ def _plain() -> Recipe:
         "batch_size": "auto",
         "epochs": 20,
         "early_stopping": None,
+        "drop_last": False,
     }
     return Recipe((128, 64), MappingProxyType(network), MappingProxyType(trainer))
 
@@ -87,6 +88,7 @@ def _realmlp_td_s(network: Mapping[str, Any], trainer: Mapping[str, Any]) -> Rec
                 "schedule": "coslog4",
                 "batch_size": 256,
                 "epochs": 256,
+                "drop_last": True,
                 **trainer,
             }
         ),
@@ -100,15 +102,15 @@ PLAIN: dict[Task, Recipe] = dict.fromkeys(("classification", "regression", "mult
 TABULAR: dict[Task, Recipe] = {
     "classification": _realmlp_td_s(
         {"activation": "selu", "label_smoothing": 0.1},
-        {"learning_rate": 0.04, "early_stopping": "accuracy:patience=inf"},
+        {"learning_rate": 0.04, "early_stopping": "accuracy:patience=inf,latest=1"},
     ),
     "multilabel": _realmlp_td_s(
         {"activation": "selu", "label_smoothing": 0.0},
-        {"learning_rate": 0.04, "early_stopping": "accuracy:patience=inf"},
+        {"learning_rate": 0.04, "early_stopping": "accuracy:patience=inf,latest=1"},
     ),
     # The targets are standardised.
     "regression": _realmlp_td_s(
         {"activation": "mish", "label_smoothing": 0.0},
-        {"learning_rate": 0.07, "early_stopping": "r2:patience=inf"},
+        {"learning_rate": 0.07, "early_stopping": "r2:patience=inf,latest=1"},
     ),
 }
