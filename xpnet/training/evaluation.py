@@ -11,7 +11,17 @@ from xpnet.backend import Array, Backend, Namespace, Rows, namespace_of
 from xpnet.data.scaling import Moments
 from xpnet.nn.network import Network, Parameters
 
-__all__ = ["Members", "accuracy", "assess", "evaluate", "evaluate_chunks", "metric_name", "outputs", "r2", "sample_chunks"]
+__all__ = [
+    "Members",
+    "accuracy",
+    "assess",
+    "evaluate",
+    "evaluate_chunks",
+    "metric_name",
+    "outputs",
+    "r2",
+    "sample_chunks",
+]
 
 # The parameters of a network, or those of each member of an ensemble.
 Members: TypeAlias = Parameters | tuple[Parameters, ...]
