@@ -1,0 +1,1 @@
+"""Tables: from a file to record batches, and from columns of any type to a matrix of numbers."""
