@@ -27,7 +27,7 @@ _SHORT = rf"^(?P<first>[0-9]{{1,2}})(?P<separator>[-/.])(?P<second_part>[0-9]{{1
 _NAMED = (
     rf"^(?P<day>[0-9]{{1,2}})(?:st|nd|rd|th)?[-/ .]*{_MONTH}[-/ .,]*{_YEAR}{_TIME}",
     rf"^{_MONTH}[-/ ]*(?:(?P<day>[0-9]{{1,2}})(?:st|nd|rd|th)?[-/ ,]+)?(?P<year>[0-9]{{4}}){_TIME}",
-    rf"^{_CLOCK}$",
+    rf"^(?P<day>)(?P<month>){_CLOCK}$",
 )
 
 
@@ -66,10 +66,13 @@ def _either(order: DateOrder | None) -> tuple[DateOrder, ...]:
 
 
 def _order_of(first: Array, second: Array) -> DateOrder | None:
-    """Return the order that the two numbers before a year show: a part above 12, or one that is always 1, is the day."""
-    for is_day in (lambda part: bool((part > 12).any()), lambda part: bool((part == 1).all())):
-        if is_day(first) != is_day(second):
-            return "dmy" if is_day(first) else "mdy"
+    """Return the order that the two numbers before a year show: the day is above 12 once, or it is always 1."""
+    for first_is_day, second_is_day in (
+        (bool((first > 12).any()), bool((second > 12).any())),
+        (bool((first == 1).all()), bool((second == 1).all())),
+    ):
+        if first_is_day != second_is_day:
+            return "dmy" if first_is_day else "mdy"
     return None
 
 
@@ -109,7 +112,7 @@ def _from_parts(parts: pa.Array, order: DateOrder) -> Array:
         day = _integers(text["day"], 1)
         month = pc.index_in(pc.utf8_lower(text["name"]), pa.array(_MONTHS)).to_numpy(zero_copy_only=False) + 1
     else:
-        day, month = (_integers(text[name], 1) if name in text else np.ones(len(parts), int) for name in ("day", "month"))
+        day, month = (_integers(text[name], 1) for name in ("day", "month"))
     year = _integers(text["year"], 1970) if "year" in text else np.full(len(parts), 1970)
     short = year < 100
     year = np.where(short, year + np.where(year < 69, 2000, 1900), year)  # as POSIX does
@@ -121,7 +124,8 @@ def _from_parts(parts: pa.Array, order: DateOrder) -> Array:
         hour = hour + 12 * afternoon
     fraction = pc.utf8_slice_codeunits(pc.utf8_rpad(text["fraction"], 6, "0"), 0, 6)
     seconds = hour * 3600 + number["minute"] * 60 + number["second"]
-    valid = (month >= 1) & (month <= 12) & (day >= 1) & (hour <= 24) & (number["minute"] < 60) & (number["second"] <= 60)
+    valid = (month >= 1) & (month <= 12) & (day >= 1)
+    valid &= (hour <= 24) & (number["minute"] < 60) & (number["second"] <= 60)
     months = ((year - 1970) * 12 + np.where(valid, month, 1) - 1).astype("datetime64[M]")
     dates = months.astype("datetime64[D]") + (day - 1)
     valid &= dates.astype("datetime64[M]") == months  # there is no 30th of February

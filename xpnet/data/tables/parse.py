@@ -23,7 +23,7 @@ SHARE = 0.9  # of the values that must be numbers, or dates, for the column to b
 _PLAIN = r"^[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?$|^[+-]?(?i:inf|infinity)$"
 _CURRENCY = r"[$€£¥₹]|USD|EUR|GBP|CHF|JPY"
 _PERCENT = r"[ \x{a0}]?%"
-_GAPS = "'’ \u00a0\u202f"  # between groups of three digits, besides the comma or the point
+_GAPS = "'\u2019 \u00a0\u202f"  # between groups of three digits, besides the comma or the point
 _GROUPS = {".": rf"[,{_GAPS}]", ",": rf"[.{_GAPS}]"}
 _TRUE = pa.array(["true", "yes", "t", "y", "on"])
 _FALSE = pa.array(["false", "no", "f", "n", "off"])
@@ -56,8 +56,12 @@ class Reading:
             return read_numbers(values, self.decimal, percent=self.percent)
         if self.kind == "boolean":
             return read_truth(values)
-        days: Array = parse_dates(values, self.order or "ymd")
-        return np.where(np.isnat(days), np.nan, days.astype(np.int64) / 86_400_000_000)
+        moments = self.dates(values)
+        return np.where(np.isnat(moments), np.nan, moments.astype(np.int64) / 86_400e6)
+
+    def dates(self, values: pa.Array) -> Array:
+        """Return texts as datetime64[us], NaT for what is no date."""
+        return parse_dates(values, self.order or "ymd")
 
 
 def find_reading(
