@@ -22,12 +22,13 @@ _TIME = rf"(?:[T ,]+{_CLOCK})?$"
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _MONTH = rf"(?P<name>(?i:{'|'.join(_MONTHS)}))[a-zA-Z]*\.?"
 _YEAR = r"(?P<year>[0-9]{4}|[0-9]{2})"
-_ISO = rf"^(?P<year>[0-9]{{4}})[-/.](?P<month>[0-9]{{1,2}})(?:[-/.](?P<day>[0-9]{{1,2}}){_TIME[:-1]})?$"
+_ISO = rf"^(?P<year>[0-9]{{4}})(?:[-/.](?P<month>[0-9]{{1,2}})(?:[-/.](?P<day>[0-9]{{1,2}}){_TIME[:-1]})?)?$"
 _SHORT = rf"^(?P<first>[0-9]{{1,2}})(?P<separator>[-/.])(?P<second_part>[0-9]{{1,2}})[-/.]{_YEAR}{_TIME}"
 _NAMED = (
     rf"^(?P<day>[0-9]{{1,2}})(?:st|nd|rd|th)?[-/ .]*{_MONTH}[-/ .,]*{_YEAR}{_TIME}",
     rf"^{_MONTH}[-/ ]*(?:(?P<day>[0-9]{{1,2}})(?:st|nd|rd|th)?[-/ ,]+)?(?P<year>[0-9]{{4}}){_TIME}",
     rf"^(?P<day>)(?P<month>){_CLOCK}$",
+    rf"^(?P<year>[0-9]{{4}})(?P<month>[0-9]{{2}})(?P<day>[0-9]{{2}}){_TIME}",
 )
 
 
@@ -79,8 +80,9 @@ def _order_of(first: Array, second: Array) -> DateOrder | None:
 def parse_dates(values: pa.Array, order: DateOrder = "ymd") -> Array:
     """Return texts as datetime64[us], NaT for a null and for what is no date.
 
-    ISO dates (also with slashes or points), dates with the name of a month and times of a day are read whatever the
-    order is. An offset from UTC is ignored: the hour of the day is what the clock on the spot showed.
+    ISO dates (also with slashes or points, or without a day), ``"20120131"``, dates with the name of a month and times
+    of a day are read whatever the order is. An offset from UTC is ignored: the hour of the day is what the clock on the
+    spot showed.
 
     Examples
     --------

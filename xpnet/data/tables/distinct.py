@@ -113,7 +113,7 @@ class DistinctValues:
     offset : ndarray of int8, shape (n_columns,)
         0 or 1 if the values are row numbers that count from there, else negative.
     column, values, counts, first
-        One entry for each pair of a column and a value, sorted by column: the rows that have it, and the first of these.
+        One entry for each pair of a column and a value, sorted by column: the rows that have it, and the first one.
     overflows : dict of int to Overflow
         By column; these have no entries any more.
     """
@@ -151,8 +151,8 @@ class DistinctValues:
         if len(flat):
             self._merge(*_grouped(flat, column, np.ones(len(flat), dtype=np.int64), row, k))
             sizes = np.bincount(self.column, minlength=k)
-            for j in np.flatnonzero(sizes > self._limit):
-                self._overflow(int(j), row[column == j], self.n - int(before[j]))
+            for index in np.flatnonzero(sizes > self._limit).tolist():
+                self._overflow(index, row[column == index], self.n - int(before[index]))
         self.n += n
 
     def _check_row_numbers(self, flat: pa.Array, n: int) -> None:
@@ -176,8 +176,7 @@ class DistinctValues:
         if self.values is not None:
             values = pa.concat_arrays([self.values, values])
             column, counts, first = (
-                np.concatenate(pair)
-                for pair in ((self.column, column), (self.counts, counts), (self.first, first))
+                np.concatenate(pair) for pair in ((self.column, column), (self.counts, counts), (self.first, first))
             )
             values, column, counts, first = _grouped(values, column, counts, first, len(self.missing))
         self.values, self.column, self.counts, self.first = values, column, counts, first
@@ -199,7 +198,9 @@ class DistinctValues:
         self.column, self.counts, self.first = self.column[~mine], self.counts[~mine], self.first[~mine]
 
 
-def _grouped(values: pa.Array, column: Array, counts: Array, first: Array, k: int) -> tuple[pa.Array, Array, Array, Array]:
+def _grouped(
+    values: pa.Array, column: Array, counts: Array, first: Array, k: int
+) -> tuple[pa.Array, Array, Array, Array]:
     """Return the distinct pairs of a column and a value, with the sums of their counts and their first rows."""
     encoded = values.dictionary_encode()
     codes = encoded.indices.to_numpy().astype(np.int64)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 from numpy.typing import NDArray
 
-from xpnet.data.tables.distinct import DistinctValues, Overflow, Totals
+from xpnet.data.tables.distinct import DistinctValues, Totals
 from xpnet.data.tables.parse import Reading, find_reading
 from xpnet.data.tables.values import as_keys, as_numbers, as_values, decimal_sign, is_supported, natural_reading
 from xpnet.errors import DataError
@@ -147,9 +147,8 @@ class TableSummary:
         if self._schema is None:
             self._start(table)
         elif not table.schema.equals(self._schema):
-            raise DataError(
-                f"tables: expected the same columns and types in each; received {_difference(self._schema, table.schema)}"
-            )
+            difference = _difference(self._schema, table.schema)
+            raise DataError(f"tables: expected the same columns and types in each; received {difference}")
         names = table.column_names
         for columns, group in self._groups:
             part = table.select(names[columns])

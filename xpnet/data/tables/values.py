@@ -78,7 +78,7 @@ def as_values(columns: Sequence[pa.ChunkedArray], names: Sequence[str]) -> pa.Ar
         return pc.divide(microseconds.cast(pa.float64(), safe=False), 86_400e6)
     if not is_supported(kind):
         raise DataError(
-            f"column {names[0]!r:.60}: expected numbers, text, truth values or dates; received {kind}; leave the column out"
+            f"column {names[0]!r:.60}: expected numbers, text, truth values or dates; received {kind}; leave it out"
         )
     try:
         return flat.cast(pa.string())
@@ -131,19 +131,19 @@ def _to_numpy(values: pa.Array) -> Array:
 
 
 def as_moments(values: pa.Array, reading: Reading) -> Array:
-    """Return values as datetime64[us], NaT for a null and for what is no date."""
-    if pt.is_string(values.type):
-        return reading.dates(values)
+    """Return values as datetime64[us], NaT for a null and for what is no date; 20120131 and 2012 are dates."""
+    if pt.is_string(values.type) or pt.is_integer(values.type):
+        return reading.dates(values.cast(pa.string()))
     if pt.is_timestamp(values.type):
-        return values.to_numpy(zero_copy_only=False).astype("datetime64[us]")
+        return np.asarray(values.to_numpy(zero_copy_only=False), dtype="datetime64[us]")
     return np.full(len(values), np.datetime64("NaT", "us"))
 
 
 def as_keys(values: pa.Array, decimal: str = ".") -> pa.Array:
     """Return values as the text of categories, so that equal values of different types have equal texts.
 
-    ``"1"``, ``"1.0"``, 1 and 1.0 are ``"1"``, ``"1.50"`` and 1.5 are ``"1.5"``; ``"True"`` and True are ``"True"``; ``"007"`` stays as it is. Moments are
-    ISO dates, with a time if it is not midnight.
+    ``"1"``, ``"1.0"``, 1 and 1.0 are ``"1"``, ``"1.50"`` and 1.5 are ``"1.5"``; ``"True"`` and True are ``"True"``;
+    ``"007"`` stays as it is. Moments are ISO dates, with a time if it is not midnight.
 
     Parameters
     ----------
