@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+
 from xpnet.backend import Array, Backend, namespace_of
 from xpnet.errors import InvalidParameterError
 from xpnet.nn.network import Network
@@ -120,6 +122,8 @@ def adopt(state: RunState, network: Network, optimizer: Optimizer, backend: Back
                 f"state: expected {what} of shape {shape} for this network and optimizer; "
                 f"received {tuple(array.shape)}."
             )
+        if isinstance(array, np.ndarray) and not array.flags.writeable:  # a memory map, or another library's array
+            array = array.copy()  # the steps overwrite the state
         return to_device(backend, array, dtype)
 
     n = (network.n_parameters,)
