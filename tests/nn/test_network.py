@@ -96,8 +96,8 @@ def _torch_gradient(
     with torch.enable_grad():
         flat = torch.tensor(vector, requires_grad=True)
         pieces = [
-            piece.reshape(s)
-            for piece, s in zip(flat.split([int(np.prod(s)) for s in network.shapes]), network.shapes, strict=True)
+            piece.reshape(s.shape)
+            for piece, s in zip(flat.split([s.size for s in network.segments]), network.segments, strict=True)
         ]
         Ws, bs, (slope,) = pieces[:5], pieces[5:10], pieces[10:]
         rrelu = torch.tensor((0.1 + 0.5) / 2, dtype=torch.float64)

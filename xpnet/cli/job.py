@@ -92,7 +92,7 @@ class Job:
         """Return the validation scores that the run recorded for its resulting parameters, if it did."""
         if run.state.best is not None:
             stopping = get_early_stopping(self.trainer.early_stopping or "loss")
-            return max(run.history, key=stopping.value).validation  # the first of equals, as in training
+            return stopping.best(run.history).validation
         return run.history[-1].validation if run.history and run.state.position == 0 else None
 
 

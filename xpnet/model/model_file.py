@@ -21,6 +21,13 @@ __all__ = ["FORMAT_VERSION", "load_model", "save_model"]
 
 FORMAT_VERSION = 1
 _FORMAT = Format("xpnet", "model", FORMAT_VERSION)
+# The tensor of each kind of parameter, with the layer in place of the braces.
+_TENSORS = {
+    "weights": "layers.{}.weight",
+    "biases": "layers.{}.bias",
+    "slopes": "layers.{}.slope",
+    "input_scale": "input_scale",
+}
 _INTEGERS = [f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)]
 _LABEL_TYPES = ("str", "bool", *_INTEGERS, "float16", "float32", "float64")
 
@@ -31,7 +38,8 @@ def save_model(path: str | Path, model: Model) -> None:
     The file is written under another name and then renamed, so it is never incomplete.
 
     The tensors are ``layers.<i>.weight`` (n_in, n_out), ``layers.<i>.bias`` (n_out,), ``layers.<i>.slope`` of learned
-    slopes, ``scaler.shift``, ``scaler.scale``, ``target_scaler.shift`` and ``target_scaler.scale``.
+    slopes, ``input_scale`` (n_in,), ``scaler.shift``, ``scaler.scale``, ``target_scaler.shift`` and
+    ``target_scaler.scale``.
 
     Examples
     --------
@@ -48,6 +56,8 @@ def save_model(path: str | Path, model: Model) -> None:
         tensors |= {f"layers.{i}.weight": W, f"layers.{i}.bias": b}
         if slope is not None:
             tensors[f"layers.{i}.slope"] = slope
+    if model.params.input_scale is not None:
+        tensors["input_scale"] = model.params.input_scale
     for name in ("scaler", "target_scaler"):
         scaler: Scaler | None = getattr(model, name)
         if scaler is not None:
@@ -104,10 +114,9 @@ def _model(specification: dict[str, Any], tensors: dict[str, np.ndarray]) -> Mod
 
 
 def _vector(network: Network, tensors: dict[str, np.ndarray]) -> np.ndarray:
-    names = [f"layers.{i}.{part}" for part in ("weight", "bias") for i in range(network.n_layers)]
-    names += [f"layers.{i}.slope" for i, activation in enumerate(network.activations) if activation.learned]
+    names = [_TENSORS[segment.kind].format(segment.layer) for segment in network.segments]
     arrays = [tensors[name] for name in names]
-    for name, array, shape in zip(names, arrays, network.shapes, strict=True):
+    for name, array, (_, _, shape) in zip(names, arrays, network.segments, strict=True):
         if array.shape != shape or array.dtype not in (np.float32, np.float64) or array.dtype != arrays[0].dtype:
             raise ModelFormatError(
                 f"tensor {name}: expected the shape {shape}, all in float32 or all in float64; "

@@ -18,7 +18,7 @@ from xpnet.data.streams.source import Source
 from xpnet.errors import DataError, InvalidParameterError
 from xpnet.nn.network import Network, Parameters
 from xpnet.seeds import Purpose, seed_sequence
-from xpnet.training.batch_source import BatchSource
+from xpnet.training.batch_source import BatchSource, samples_of_epoch
 from xpnet.training.evaluation import evaluate_chunks
 from xpnet.training.history import Scores
 from xpnet.training.samples import Samples, to_samples
@@ -47,6 +47,8 @@ class StreamBatches(BatchSource):
     seed : int
     shuffle : bool
         Without it blocks and samples keep their own order.
+    drop_last : bool
+        Leave out a last batch that is smaller than the others.
     class_weights : (n_classes,), optional
         Weight of the samples of each class.
     buffer_bytes : int, optional
@@ -69,6 +71,7 @@ class StreamBatches(BatchSource):
         epochs: int = 1,
         seed: int = 0,
         shuffle: bool = True,
+        drop_last: bool = False,
         class_weights: np.ndarray | None = None,
         buffer_bytes: int | None = None,
     ) -> None:
@@ -80,7 +83,7 @@ class StreamBatches(BatchSource):
         self.batch_size = batch_size
         self._network, self._backend, self._dtype, self._source = network, backend, dtype, source.reader()
         self._epochs, self._seed, self._shuffle, self._class_weights = epochs, seed, shuffle, class_weights
-        self._n_samples = source.n_samples
+        self._n_samples = samples_of_epoch(source.n_samples, batch_size, drop_last=drop_last)
         buffer_bytes = buffer_bytes or source.buffer_bytes
         held = max(buffer_bytes - _block_bytes(source), 0) // (_WINDOWS * _sample_bytes(network, dtype))
         if batch_size > held:
