@@ -125,7 +125,7 @@ def check_continuation(estimator: Any, network: Network) -> None:
         It has not; the message says what changed.
     """
     before = estimator.network_
-    if network.shapes == before.shapes:
+    if network.segments == before.segments:
         return
     aspects: dict[str, Callable[[Network], Any]] = {
         "hidden_layer_sizes": lambda network: network.layer_sizes[1:-1],

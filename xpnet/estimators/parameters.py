@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 
 from xpnet.backend import Backend, get_backend
+from xpnet.constraints import as_tuple
 from xpnet.errors import InvalidParameterError, UnknownNameError
 from xpnet.nn.activations import ACTIVATIONS, get_activation
 from xpnet.nn.initializers import INITIALIZERS, get_initializer
@@ -105,7 +106,7 @@ def check_names(estimator: Any, losses: Sequence[str], sklearns_losses: tuple[st
     kinds = {**_NAMES, "loss": _Names(get_loss, dict.fromkeys(losses), sklearns_losses)}
     for parameter, kind in kinds.items():
         value = getattr(estimator, parameter)
-        if value is None and parameter == "initializer" or isinstance(value, Schedule):
+        if (value is None and parameter == "initializer") or isinstance(value, Schedule):
             continue
         several = parameter == "activation" and isinstance(value, list | tuple | np.ndarray)
         for spec in value if several else (value,):
@@ -134,7 +135,7 @@ def hidden_sizes(value: int | Iterable[int]) -> list[int]:
     ValueError
         A size is not an integer above 0. The message has the parameter's name, ``hidden_layer_sizes``.
     """
-    sizes = list(value) if isinstance(value, Iterable) and getattr(value, "ndim", 1) else [value]
+    sizes = list(as_tuple(value))
     if not all(isinstance(size, Integral) and not isinstance(size, bool) for size in sizes):
         whole = [int(size) for size in sizes if isinstance(size, float | np.floating) and float(size).is_integer()]
         hint = f" Write {tuple(whole)}." if len(whole) == len(sizes) else ""

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from xpnet.backend import Array, Backend, Namespace, get_backend, namespace_of, without_float_warnings
-from xpnet.constraints import boolean, check_constraints, integer, one_of, real
+from xpnet.constraints import as_tuple, boolean, check_constraints, integer, one_of, optional, real, text
 from xpnet.errors import InvalidParameterError
 from xpnet.nn.activations import ACTIVATIONS, Activation, get_activation
 from xpnet.nn.backprop import dense, objective_and_gradient
@@ -20,9 +20,10 @@ __all__ = ["Network", "Parameters"]
 
 _CONSTRAINTS = {
     "layer_sizes": integer(1),
+    "activation": text(),
+    "initializer": optional(text()),
     "dropout": real(0, 1),
-    "l2": real(0),
-    "l1": real(0),
+    **dict.fromkeys(("l2", "l1"), real(0)),
     "label_smoothing": real(0, 1),
     "reduction": one_of("mean", "sum"),
     "penalty_reduction": one_of("none", "mean"),
@@ -94,7 +95,7 @@ class Network:
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__  # how a frozen dataclass normalises its fields
-        set_(self, "layer_sizes", tuple(self.layer_sizes))
+        set_(self, "layer_sizes", as_tuple(self.layer_sizes))
         if len(self.layer_sizes) < 2:
             raise InvalidParameterError(
                 f"layer_sizes: expected the sizes of input, hidden layers and output; received {self.layer_sizes}."

@@ -101,6 +101,19 @@ class Run(NamedTuple):
     stopped: str
     network: Network
 
+    def __repr__(self) -> str:
+        sizes = " -> ".join(map(str, self.network.layer_sizes))
+        said = [
+            f"{sizes}, {self.network.n_parameters} parameters",
+            f"{self.state.epoch} epochs, stopped={self.stopped!r}",
+        ]
+        for last in self.history[-1:]:
+            scores = {"loss": last.loss} | {
+                f"validation {name}": each for name, each in (last.validation or {}).items()
+            }
+            said.append(", ".join(f"{name} {value:.4g}" for name, value in scores.items()))
+        return f"<Run of {'; '.join(said)}>"
+
     @property
     def history(self) -> tuple[EpochRecord, ...]:
         """Return the record of each epoch, including the epochs before a resumption."""
