@@ -19,6 +19,7 @@ __all__ = [
     "integer",
     "one_of",
     "optional",
+    "plain_value",
     "real",
     "text",
 ]
@@ -113,3 +114,10 @@ def check_constraints(values: Any, table: Mapping[str, Constraint]) -> None:
         for value in received if isinstance(received, tuple) else (received,):
             if not constraint.holds(value):
                 raise InvalidParameterError(f"{name}: expected {constraint.expected}; received {value!r}.")
+
+
+def plain_value(value: Any) -> Any:
+    """Return Python's own number for NumPy's, so that a network is equal to itself after a round trip through JSON."""
+    if isinstance(value, tuple):
+        return tuple(map(plain_value, value))
+    return value.item() if hasattr(value, "item") else value

@@ -8,14 +8,27 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpnet.backend import Backend, get_backend
-from xpnet.cli.choices import choose_device, make_network, make_trainer, scales_target
-from xpnet.cli.job_data import PARTS, JobData, RawPart, read_data
+from xpnet.cli.choices import (
+    choose_device,
+    choose_loss,
+    choose_preset,
+    make_network,
+    make_trainer,
+    scales_target,
+)
+from xpnet.cli.job_data import PARTS, JobData, RawPart, read_arrays
 from xpnet.cli.memory_limit import MemoryLimit
 from xpnet.cli.options import TrainOptions
+from xpnet.cli.presets import PRESETS
+from xpnet.cli.table_data import read_table
+from xpnet.data.named import DATASETS
+from xpnet.data.scaling import Scaler, scaler_from_moments
 from xpnet.data.streams import Source
+from xpnet.data.tables.files import is_table
 from xpnet.model.model import Model
 from xpnet.training.early_stopping import get_early_stopping
 from xpnet.training.history import Scores
+from xpnet.training.recipes import Recipe
 from xpnet.training.state import Run
 from xpnet.training.trainer import Trainer
 
@@ -44,6 +57,11 @@ class Job:
         The model with its initial parameters.
     trainer : Trainer
     backend : Backend
+    preset : str
+    weights : (n_samples,) ndarray or None
+        Weights of the training samples.
+    notes : tuple of str
+        What the user should know about the data, one line each.
     """
 
     name: str
@@ -51,6 +69,9 @@ class Job:
     model: Model
     trainer: Trainer
     backend: Backend
+    preset: str
+    weights: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def is_in_memory(self) -> bool:
@@ -61,14 +82,19 @@ class Job:
     def n_samples(self) -> int:
         """Number of training samples."""
         part = self.parts["train"]
-        return part.n_samples if isinstance(part, Source) else len(part[0])
+        return part.n_samples if isinstance(part, Source) else len(part[1])
 
     def arguments(self) -> dict[str, Any]:
-        """Return the data as `Trainer.fit` and `Trainer.resume` take it: `x`, `y` and `validation`."""
+        """Return the data as `Trainer.fit` and `Trainer.resume` take it: `x`, `y`, `sample_weight`, `validation`."""
         training = self.model.encode(self.parts["train"])
         validation = self.parts.get("validation")
         x, y = (training, None) if isinstance(training, Source) else training
-        return {"x": x, "y": y, "validation": None if validation is None else self.model.encode(validation)}
+        return {
+            "x": x,
+            "y": y,
+            "sample_weight": self.weights,
+            "validation": None if validation is None else self.model.encode(validation),
+        }
 
     def assess(self, model: Model, run: Run) -> tuple[dict[str, Scores | None], Confusion | None]:
         """Return the scores of a trained model on each part, and the confusion of the last part.
@@ -106,10 +132,17 @@ def prepare(data: str, options: TrainOptions) -> Job:
     """
     backend = get_backend(choose_device(options))
     limit = None if options.memory_limit is None else MemoryLimit.parse(options.memory_limit)
-    read = read_data(data, options, limit)
-    model = _make_model(read, options)
-    trainer = make_trainer(model.network, backend, options)
-    job = Job(read.name, read.parts, model, trainer, backend)
+    table = data not in DATASETS and is_table(data)
+    preset = choose_preset(options, is_table=table)
+    recipes = PRESETS[preset].recipe
+    scale = options.scale or recipes["classification"].scale  # one for all tasks: the task is not known yet
+    read = (read_table if table else read_arrays)(data, options, scale, limit)
+    recipe = recipes[read.task]
+    model = _make_model(read, options, recipe)
+    trainer = make_trainer(
+        model.network, backend, options, recipe, read.n_samples, validation="validation" in read.parts
+    )
+    job = Job(read.name, read.parts, model, trainer, backend, preset, read.weights, read.notes)
     sources = [part for part in job.parts.values() if isinstance(part, Source)]
     if limit is not None and sources:
         buffer_bytes = limit.buffer_bytes(trainer, job.n_samples, checkpoints=bool(options.checkpoint_every))
@@ -118,15 +151,22 @@ def prepare(data: str, options: TrainOptions) -> Job:
     return job
 
 
-def _make_model(data: JobData, options: TrainOptions) -> Model:
-    loss, network = make_network(options, data.task, data.n_features, data.classes, data.n_outputs)
+def _make_model(data: JobData, options: TrainOptions, recipe: Recipe) -> Model:
+    features = data.fit_features()
+    encoding = None if isinstance(features, Scaler) else features
+    scaler = features if isinstance(features, Scaler) else None
+    n_features = encoding.n_features if encoding is not None else scaler.shift.size
+    scaled = scales_target(data.task, choose_loss(options.loss, data.task), data.scale)
+    target_scaler = scaler_from_moments("standard", data.target_moments()) if scaled else None
+    network = make_network(options, recipe, data.task, n_features, data.classes, data.n_outputs)
     return Model(
         network,
         network.init(options.seed, dtype=options.dtype).vector,
         data.task,
         data.classes,
-        data.fit_scaler(),
-        data.fit_target_scaler() if scales_target(data.task, loss, data.scale) else None,
+        scaler,
+        target_scaler,
         data.feature_names,
         data.target_name,
+        encoding,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import reprlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from xpnet.training.evaluation import assess, metric_name, outputs
 from xpnet.training.history import Scores
 from xpnet.training.streaming import evaluate_source
 
+if TYPE_CHECKING:
+    from xpnet.data.tables.encoding import TableEncoding
+
 __all__ = ["Model"]
 
 
@@ -29,8 +32,9 @@ class Model:
     Parameters
     ----------
     network : Network
-    vector : (n_parameters,)
-        Parameter vector, from any device; it is moved to the host.
+    vector : (n_parameters,) or (n_members, n_parameters)
+        Parameter vector, from any device; it is moved to the host. A matrix has the vectors of an ensemble, whose
+        logits or values are averaged.
     task : {"classification", "regression", "multilabel"}
     classes : (n_classes,) ndarray or None
         Labels of the class indices, sorted.
@@ -38,6 +42,9 @@ class Model:
         Scaling of the features, and of the targets of a regression. None leaves them unchanged.
     feature_names, target_name : tuple of str, str, or None
         Names of the columns, if the data had names.
+    encoding : TableEncoding or None
+        Encoding of the columns of a table; then there is no `scaler`, and features may be a data frame, an Arrow table
+        or a mapping of columns.
 
     Examples
     --------
@@ -59,6 +66,7 @@ class Model:
     target_scaler: Scaler | None = None
     feature_names: tuple[str, ...] | None = None
     target_name: str | None = None
+    encoding: TableEncoding | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "vector", to_host(self.vector))
@@ -75,23 +83,38 @@ class Model:
         return f"<Model for {'; '.join(said)}>"
 
     @cached_property
+    def members(self) -> tuple[Parameters, ...]:
+        """Parameters of each member of an ensemble, as NumPy arrays; one for a single network."""
+        return tuple(Parameters(vector, self.network) for vector in np.atleast_2d(self.vector))
+
+    @property
     def params(self) -> Parameters:
-        """``(W, b)`` of each layer as NumPy arrays."""
-        return Parameters(self.vector, self.network)
+        """``(W, b)`` of each layer as NumPy arrays; of an ensemble, those of its first member."""
+        return self.members[0]
 
     @property
     def metric(self) -> str:
         """``"accuracy"`` or ``"r2"``."""
         return metric_name(self.network, 1 if self.task == "classification" else 2)
 
-    def features(self, x: np.ndarray) -> np.ndarray:
-        """Return raw features, (n_samples, n_in), as the network takes them: scaled, in the parameters' dtype.
+    def features(self, x: Any) -> np.ndarray:
+        """Return raw features as the network takes them, (n_samples, n_in): encoded or scaled, in its dtype.
+
+        Parameters
+        ----------
+        x : (n_samples, n_columns) array; with an `encoding` also a data frame, an Arrow table or a mapping of columns
 
         Raises
         ------
         ModelFormatError
             The number of features differs from the training data.
+        DataError
+            A column is missing, or a value cannot be used.
         """
+        if self.encoding is not None:
+            from xpnet.data.tables.frames import as_table
+
+            return self.encoding.transform(as_table(x, self.encoding.input_names), self.vector.dtype)
         x = np.asarray(x)
         n_in = self.network.layer_sizes[0]
         if x.ndim != 2 or x.shape[1] != n_in:
@@ -119,25 +142,25 @@ class Model:
     @overload
     def encode(self, data: Source) -> Source: ...
     @overload
-    def encode(self, data: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]: ...
-    def encode(self, data: tuple[np.ndarray, np.ndarray] | Source) -> tuple[np.ndarray, np.ndarray] | Source:
+    def encode(self, data: tuple[Any, np.ndarray]) -> tuple[np.ndarray, np.ndarray]: ...
+    def encode(self, data: tuple[Any, np.ndarray] | Source) -> tuple[np.ndarray, np.ndarray] | Source:
         """Return raw features and targets as `Trainer.fit` takes them: arrays, or a source of such arrays."""
         if isinstance(data, Source):
-            return data.map(lambda x, y: (self.features(x), self.targets(y)))
+            return data.map(lambda x, y: (self.features(x), self.targets(y)), self.network.layer_sizes[0])
         x, y = data
         return self.features(x), self.targets(y)
 
-    def _params_on(self, backend: Backend) -> Parameters:
-        return Parameters(backend.asarray(self.vector), self.network)
+    def _params_on(self, backend: Backend) -> tuple[Parameters, ...]:
+        return tuple(Parameters(backend.asarray(member.vector), self.network) for member in self.members)
 
-    def outputs(self, x: np.ndarray, device: str | Backend = "cpu") -> np.ndarray:
+    def outputs(self, x: Any, device: str | Backend = "cpu") -> np.ndarray:
         """Return the network's output for raw features, (n_samples, n_out)."""
         backend = get_backend(device)
         with backend.scope(self.vector.dtype.name):
             params = self._params_on(backend)
             return backend.to_numpy(outputs(self.network, params, backend.asarray(self.features(x)), backend))
 
-    def predict_proba(self, x: np.ndarray, device: str | Backend = "cpu") -> np.ndarray:
+    def predict_proba(self, x: Any, device: str | Backend = "cpu") -> np.ndarray:
         """Return the probability of each class or label, (n_samples, n_classes).
 
         Raises
@@ -158,7 +181,7 @@ class Model:
             return np.hstack([1 - output, output])
         return output
 
-    def predict(self, x: np.ndarray, device: str | Backend = "cpu") -> np.ndarray:
+    def predict(self, x: Any, device: str | Backend = "cpu") -> np.ndarray:
         """Predict for raw features.
 
         Returns
@@ -180,7 +203,7 @@ class Model:
             output = self.target_scaler.inverse(output)
         return output[:, 0] if output.shape[1] == 1 else output
 
-    def evaluate(self, x: np.ndarray | Source, y: np.ndarray | None = None, device: str | Backend = "cpu") -> Scores:
+    def evaluate(self, x: Any, y: np.ndarray | None = None, device: str | Backend = "cpu") -> Scores:
         """Return the mean loss (of scaled targets, without penalties) and ``accuracy`` or ``r2`` on raw data.
 
         Parameters
@@ -200,7 +223,7 @@ class Model:
         scores, _ = self.assess(x, y, device)
         return scores
 
-    def assess(self, x: np.ndarray, y: np.ndarray, device: str | Backend = "cpu") -> tuple[Scores, np.ndarray]:
+    def assess(self, x: Any, y: np.ndarray, device: str | Backend = "cpu") -> tuple[Scores, np.ndarray]:
         """Return the scores of `evaluate` and the predictions of `predict` in one pass over the samples."""
         backend = get_backend(device)
         with backend.scope(self.vector.dtype.name):
@@ -221,6 +244,7 @@ class Model:
             "target_scaler": self.target_scaler and self.target_scaler.kind,
             "feature_names": self.feature_names,
             "target_name": self.target_name,
+            "encoding": self.encoding and self.encoding.to_dict(),
         }
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
+from array_api_compat import device as device_of
+
 from xpnet.backend import Array, Backend, Namespace, get_backend, namespace_of, without_float_warnings
-from xpnet.constraints import as_tuple, boolean, check_constraints, integer, one_of, optional, real, text
+from xpnet.constraints import as_tuple, boolean, check_constraints, integer, one_of, optional, plain_value, real, text
 from xpnet.errors import InvalidParameterError
-from xpnet.nn.activations import ACTIVATIONS, Activation, get_activation
+from xpnet.nn.activations import Activation, get_activation
 from xpnet.nn.backprop import dense, objective_and_gradient
 from xpnet.nn.initializers import get_initializer
-from xpnet.nn.losses import OUTPUTS, Loss, get_loss, one_hot
+from xpnet.nn.losses import OUTPUTS, Loss, check_output, get_loss, one_hot
 from xpnet.nn.parameters import PARAMETRIZATIONS, Parameters, Segment, draw, pack, segments
 
 __all__ = ["Network", "Parameters"]
@@ -66,6 +69,8 @@ class Network:
         A layer computes ``a W + b``, or ``a W / sqrt(fan_in) + b`` (neural tangent kernel) with "normal" weights.
     input_scale : bool
         Whether each input is multiplied by a learned factor, which is 1 at the start and takes no penalty.
+    output_range : ((n_out,), (n_out,)) of float, or None
+        Lowest and highest value of each output; predictions and scores are clipped to it, training is not.
 
     Examples
     --------
@@ -92,6 +97,7 @@ class Network:
     penalty_reduction: str = "none"
     parametrization: str = "standard"
     input_scale: bool = False
+    output_range: Sequence[Sequence[float]] | None = None
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__  # how a frozen dataclass normalises its fields
@@ -114,24 +120,17 @@ class Network:
             set_(self, name, value)
         check_constraints(self, _CONSTRAINTS)
         for name in _CONSTRAINTS:
-            set_(self, name, _plain(getattr(self, name)))
+            set_(self, name, plain_value(getattr(self, name)))
         own = self.loss_function.output
         set_(self, "output", self.output or own or "identity")
-        if own and self.output != own:
-            raise InvalidParameterError(
-                f"output: expected {own!r}, which the loss {self.loss!r} demands; received {self.output!r}."
-            )
-        if not own and self.output in OUTPUTS and self.output not in ACTIVATIONS:
-            raise InvalidParameterError(
-                f"output: expected an elementwise activation for the loss {self.loss!r}; received {self.output!r}."
-            )
-        if self.loss_function.targets.sum_to_one and self.layer_sizes[-1] < 2:
-            raise InvalidParameterError(
-                f"layer_sizes: expected at least 2 outputs for the loss {self.loss!r}; received "
-                f"{self.layer_sizes[-1]}. For two classes in one output use binary_cross_entropy."
-            )
+        check_output(self.loss, str(self.output), self.layer_sizes[-1])
         for name in self.initializers:
             get_initializer(name)
+        if self.output_range is not None:
+            low, high = (tuple(map(float, limit)) for limit in self.output_range)
+            if not len(low) == len(high) == self.layer_sizes[-1] or not all(map(operator.le, low, high)):
+                raise InvalidParameterError(f"output_range: expected low <= high, one a unit; received {low}, {high}.")
+            set_(self, "output_range", (low, high))
 
     # What follows from the fields.
 
@@ -257,9 +256,17 @@ class Network:
         output : str, optional
             Output function in place of the loss's own: ``"hardmax"`` gives each sample's class as a one-hot row.
         """
-        a = self.forward(params, x)
+        return self.outputs(self.forward(params, x), output)
+
+    def outputs(self, a: Array, output: str | None = None) -> Array:
+        """Return the output of the result of `forward`, both (batch, n_out); `output` as for `predict`."""
+        xp = namespace_of(a)
         name = output or self.loss_function.output
-        return OUTPUTS[name].function(namespace_of(a), a) if name else a
+        a = OUTPUTS[name].function(xp, a) if name else a
+        if self.output_range is None:
+            return a
+        low, high = (xp.asarray(limit, dtype=a.dtype, device=device_of(a)) for limit in self.output_range)
+        return xp.minimum(xp.maximum(a, low), high)
 
     @without_float_warnings
     def loss_and_grads(
@@ -291,10 +298,3 @@ class Network:
             batch = (x, y, xp.astype(sample_weight, params.vector.dtype, copy=False))
         loss, gradient = objective_and_gradient(self, xp, params.vector, batch)
         return loss, Parameters(gradient, self)
-
-
-def _plain(value: Any) -> Any:
-    """Return Python's own number for NumPy's, so that a network is equal to itself after a round trip through JSON."""
-    if isinstance(value, tuple):
-        return tuple(map(_plain, value))
-    return value.item() if hasattr(value, "item") else value

@@ -16,10 +16,10 @@ import numpy as np
 from xpnet.backend import Backend, get_backend, to_host
 from xpnet.data.streams.source import Source
 from xpnet.errors import DataError, InvalidParameterError
-from xpnet.nn.network import Network, Parameters
+from xpnet.nn.network import Network
 from xpnet.seeds import Purpose, seed_sequence
 from xpnet.training.batch_source import BatchSource, samples_of_epoch
-from xpnet.training.evaluation import evaluate_chunks
+from xpnet.training.evaluation import Members, evaluate_chunks
 from xpnet.training.history import Scores
 from xpnet.training.samples import Samples, to_samples
 from xpnet.training.step_chunks import StepChunk, step_chunks
@@ -231,7 +231,7 @@ def _block_bytes(source: Source) -> int:
     return 2 * int(source.sizes.max()) * source.row_bytes
 
 
-def evaluate_source(network: Network, params: Parameters, source: Source, backend: Backend, dtype: str) -> Scores:
+def evaluate_source(network: Network, params: Members, source: Source, backend: Backend, dtype: str) -> Scores:
     """Return the scores of `xpnet.training.evaluation.evaluate` for the samples of a source."""
     # A part of the buffer: the windows of the training part stay in memory.
     buffer_bytes = max(source.buffer_bytes // _WINDOWS, _sample_bytes(network, dtype) * _WINDOWS) + _block_bytes(source)

@@ -1,0 +1,62 @@
+"""Tables in files: blocks of columns of any type, with targets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from xpnet.data.streams.source import Array, Source
+from xpnet.data.tables.files import TableFile
+from xpnet.data.tables.target import TargetPlan
+from xpnet.errors import DataError
+
+__all__ = ["TableSource"]
+
+
+class TableSource(Source):
+    """A table whose blocks are those of its file, without the rows that lack a target.
+
+    Its features are pyarrow tables; `xpnet.data.tables.encoding.TableEncoding` makes them numbers.
+
+    Parameters
+    ----------
+    file : TableFile
+    columns : sequence of str
+        The features.
+    target : str
+    plan : TargetPlan
+        How the target is read.
+    """
+
+    def __init__(self, file: TableFile, columns: Sequence[str], target: str, plan: TargetPlan) -> None:
+        self._file, self._columns, self._plan = file, list(columns), plan
+        self.target_name: str = target
+        self.feature_names = tuple(columns)
+        self.n_features = len(columns)
+        self.is_sequential = file.is_sequential
+        self.sizes = file.block_sizes()
+        self.row_bytes = max(1, file.n_bytes // max(1, int(self.sizes.sum())))
+        if plan.n_left_out:
+            kept = [plan.read(file.read_block(i, [target]).column(target))[1].sum() for i in range(len(self.sizes))]
+            self.sizes = np.asarray(kept, dtype=np.int64)
+
+    def read(self, block: int, epoch: int = 0, start: int = 0, stop: int | None = None) -> tuple[Any, Array]:
+        """Return rows of a block: a table and the targets."""
+        table = self._file.read_block(block, [*self._columns, self.target_name])
+        y, keep = self._plan.read(table.column(self.target_name))
+        table = table.select(self._columns)
+        if not keep.all():
+            table, y = table.filter(keep), y[keep]
+        if len(y) != self.sizes[block]:
+            raise DataError(
+                f"{self.where(block)}: expected {self.sizes[block]} rows with a target, as in the first pass; received "
+                f"{len(y)}; do not change the data during a run"
+            )
+        return table[start:stop] if start or stop is not None else table, y[start:stop]
+
+    def where(self, block: int) -> str:
+        """Return the place of the block's first row."""
+        first = int(self._file.block_sizes()[:block].sum())
+        return f"{self._file.name}, from {self._file.where(first)} on"
