@@ -250,6 +250,7 @@ LISTING = {
     "xpnet.estimators.conversion": {"identity", "relu", "tanh", "exp", "sgd", "adam", "constant", "adaptive"},
     "xpnet.estimators.parameters": {"momentum"},
     "xpnet.estimators.solvers": {"squared_error", "adam", "adaptive"},
+    "xpnet.training.recipes": {"normal", "zeros"},  # the initializer of each layer
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, overload
@@ -69,6 +70,17 @@ class Model:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "vector", to_host(self.vector))
+
+    def __repr__(self) -> str:
+        sizes = " -> ".join(map(str, self.network.layer_sizes))
+        said = [f"{self.task}: {sizes}, {self.network.n_parameters} parameters"]
+        if self.target_name is not None:
+            said.append(f"target {self.target_name!r}")
+        if self.classes is not None:
+            said.append(f"{len(self.classes)} classes {reprlib.repr(self.classes.tolist())}")
+        if self.feature_names is not None:
+            said.append(f"features {reprlib.repr(list(self.feature_names))}")
+        return f"<Model for {'; '.join(said)}>"
 
     @cached_property
     def members(self) -> tuple[Parameters, ...]:

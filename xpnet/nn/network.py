@@ -11,7 +11,7 @@ from typing import Any
 from array_api_compat import device as device_of
 
 from xpnet.backend import Array, Backend, Namespace, get_backend, namespace_of, without_float_warnings
-from xpnet.constraints import boolean, check_constraints, integer, one_of, plain_value, real
+from xpnet.constraints import as_tuple, boolean, check_constraints, integer, one_of, optional, plain_value, real, text
 from xpnet.errors import InvalidParameterError
 from xpnet.nn.activations import Activation, get_activation
 from xpnet.nn.backprop import dense, objective_and_gradient
@@ -23,9 +23,10 @@ __all__ = ["Network", "Parameters"]
 
 _CONSTRAINTS = {
     "layer_sizes": integer(1),
+    "activation": text(),
+    "initializer": optional(text()),
     "dropout": real(0, 1),
-    "l2": real(0),
-    "l1": real(0),
+    **dict.fromkeys(("l2", "l1"), real(0)),
     "label_smoothing": real(0, 1),
     "reduction": one_of("mean", "sum"),
     "penalty_reduction": one_of("none", "mean"),
@@ -100,7 +101,7 @@ class Network:
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__  # how a frozen dataclass normalises its fields
-        set_(self, "layer_sizes", tuple(self.layer_sizes))
+        set_(self, "layer_sizes", as_tuple(self.layer_sizes))
         if len(self.layer_sizes) < 2:
             raise InvalidParameterError(
                 f"layer_sizes: expected the sizes of input, hidden layers and output; received {self.layer_sizes}."

@@ -158,7 +158,10 @@ def pack(network: Network, layers: Sequence[tuple[Array, Array]]) -> Parameters:
     """
     if isinstance(layers, Parameters):
         return layers
-    shapes = [(tuple(W.shape), tuple(b.shape)) for W, b in layers]
+    try:
+        shapes = [(tuple(W.shape), tuple(b.shape)) for W, b in layers]
+    except (AttributeError, TypeError, ValueError):
+        raise InvalidParameterError(f"parameters: expected (W, b) of each layer; received {layers!r:.60}.") from None
     expected = [((n_in, n_out), (n_out,)) for n_in, n_out in pairwise(network.layer_sizes)]
     if shapes != expected:
         raise InvalidParameterError(f"parameters: expected the shapes {expected}; received {shapes}.")

@@ -105,5 +105,5 @@ def get_early_stopping(name: str | EarlyStopping) -> EarlyStopping:
     """
     if isinstance(name, EarlyStopping):
         return name
-    stopping: EarlyStopping = from_spec("metric for early stopping", name, EARLY_STOPPING, _RANGES)
+    stopping: EarlyStopping = from_spec("early_stopping", name, EARLY_STOPPING, _RANGES)
     return stopping

@@ -74,9 +74,9 @@ def _plain() -> Recipe:
 
 
 def _realmlp_td_s(network: Mapping[str, Any], trainer: Mapping[str, Any]) -> Recipe:
-    """Return RealMLP-TD-S, the simplified form with tuned defaults: Holzmueller, Grinsztajn, Steinwart (2024).
+    """Return RealMLP-TD-S, the simplified form with tuned defaults: Holzmüller, Grinsztajn, Steinwart (2024).
 
-    "Better by default: strong pre-tuned MLPs and boosted trees on tabular data", NeurIPS, arXiv:2407.04491, table A.1.
+    "Better by default: strong pre-tuned MLPs and boosted trees on tabular data", NeurIPS, arXiv:2407.04491.
     """
     return Recipe(
         (256, 256, 256),

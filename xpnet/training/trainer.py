@@ -11,13 +11,14 @@ import numpy as np
 from array_api_compat import is_array_api_obj
 
 from xpnet.backend import Backend, backend_of, get_backend
-from xpnet.constraints import Constraint, boolean, check_constraints, integer, one_of, optional, real
+from xpnet.constraints import Constraint, boolean, check_constraints, instance_of, integer, one_of, optional, real
 from xpnet.data.streams import Source
 from xpnet.errors import InvalidParameterError, OutOfMemoryError
 from xpnet.nn.network import Network
 from xpnet.nn.optimizers import Optimizer, get_optimizer
 from xpnet.nn.step import compile_steps, init_state, micro_batch_advice
 from xpnet.training.batch_source import BatchSource, MemoryBatches, Order, epoch_order
+from xpnet.training.callback_list import check_callbacks
 from xpnet.training.callbacks import Callback
 from xpnet.training.checkpoint import load_newest
 from xpnet.training.early_stopping import EarlyStopping, get_early_stopping
@@ -32,16 +33,16 @@ from xpnet.training.validation import prepare_validation
 
 __all__ = ["AUTO_BATCH_SIZE", "Run", "RunState", "Trainer"]
 
-_BATCH_SIZE = integer(1)
 _CONSTRAINTS = {
+    "network": instance_of(Network),
     "learning_rate": optional(real(0, closed=False)),
     "clip_norm": optional(real(0, closed=False)),
     "batch_size": Constraint(
-        f"{_BATCH_SIZE.expected}, 'auto', or None", lambda value: value in ("auto", None) or _BATCH_SIZE.holds(value)
+        "an integer of at least 1, 'auto', or None", lambda v: one_of("auto", None).holds(v) or integer(1).holds(v)
     ),
     "micro_batch": optional(integer(1)),
     "epochs": integer(1),
-    "shuffle": Constraint("True, False or a function", lambda value: value in (True, False) or callable(value)),
+    "shuffle": Constraint("True, False or a function", lambda value: boolean().holds(value) or callable(value)),
     "seed": integer(0),
     "dtype": one_of("float32", "float64"),
     "on_divergence": one_of("stop", "halve"),
@@ -126,6 +127,7 @@ class Trainer:
 
     def __post_init__(self) -> None:
         check_constraints(self, _CONSTRAINTS)
+        check_callbacks(self.callbacks)
         get_optimizer(self.optimizer)
         get_schedule(self.schedule)
         rate_factors(self.network, self.learning_rate_factors or {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -38,6 +39,8 @@ def prepare_validation(
         metrics += ["loss", "accuracy", "r2"]
     elif callable(validation) or validation is None:
         evaluation = validation
+    elif not isinstance(validation, Sequence) or len(validation) != 2:
+        raise InvalidParameterError(f"validation: expected (x, y), a Source or a function; received {validation!r:.60}")
     else:
         held_out = to_samples(network, backend, dtype, *validation)
         evaluation = partial(evaluate, network, x=held_out.x, y=held_out.y, backend=backend)
