@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,12 +16,13 @@ from xpnet.cli.memory_limit import MemoryLimit
 from xpnet.cli.options import TrainOptions
 from xpnet.data.streams import Source
 from xpnet.model.model import Model
+from xpnet.training.callbacks import Callback
 from xpnet.training.early_stopping import get_early_stopping
 from xpnet.training.history import Scores
 from xpnet.training.state import Run
 from xpnet.training.trainer import Trainer
 
-__all__ = ["Confusion", "Job", "prepare"]
+__all__ = ["Confusion", "Job", "prepare", "train"]
 
 
 class Confusion(NamedTuple):
@@ -44,6 +47,8 @@ class Job:
         The model with its initial parameters.
     trainer : Trainer
     backend : Backend
+    fingerprint : dict
+        As in `JobData`.
     """
 
     name: str
@@ -51,6 +56,7 @@ class Job:
     model: Model
     trainer: Trainer
     backend: Backend
+    fingerprint: dict[str, Any] = field(default_factory=dict)
 
     @property
     def is_in_memory(self) -> bool:
@@ -96,6 +102,14 @@ class Job:
         return run.history[-1].validation if run.history and run.state.position == 0 else None
 
 
+def train(job: Job, callbacks: Sequence[Callback], checkpoints: Path | None = None) -> Run:
+    """Train a job from its start, or from the newest checkpoint of a folder."""
+    trainer = replace(job.trainer, callbacks=callbacks)
+    if checkpoints is None:
+        return trainer.fit(**job.arguments(), params=job.model.params)
+    return trainer.resume(checkpoints, **job.arguments())
+
+
 def prepare(data: str, options: TrainOptions) -> Job:
     """Read the data and make the model and the trainer.
 
@@ -109,7 +123,7 @@ def prepare(data: str, options: TrainOptions) -> Job:
     read = read_data(data, options, limit)
     model = _make_model(read, options)
     trainer = make_trainer(model.network, backend, options)
-    job = Job(read.name, read.parts, model, trainer, backend)
+    job = Job(read.name, read.parts, model, trainer, backend, read.fingerprint)
     sources = [part for part in job.parts.values() if isinstance(part, Source)]
     if limit is not None and sources:
         buffer_bytes = limit.buffer_bytes(trainer, job.n_samples, checkpoints=bool(options.checkpoint_every))
@@ -129,4 +143,5 @@ def _make_model(data: JobData, options: TrainOptions) -> Model:
         data.fit_target_scaler() if scales_target(data.task, loss, data.scale) else None,
         data.feature_names,
         data.target_name,
+        data.index_base,
     )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from xpnet.cli.memory_limit import MemoryLimit, data_bytes
 from xpnet.cli.options import TrainOptions
 from xpnet.data.checks import check_data
 from xpnet.data.downloads import REMOTES, locate
+from xpnet.data.fingerprint import Fingerprint, column_names, fingerprint_dataset
 from xpnet.data.named import DATASETS, load_dataset
 from xpnet.data.scaling import Moments, Scaler, add_for_scaler, fit_scaler, scaler_from_moments
 from xpnet.data.split import split
@@ -46,6 +48,10 @@ class JobData:
     fit_scaler, fit_target_scaler : () -> Scaler
         Fit the scaling of features and targets to the training part.
     feature_names, target_name : tuple of str, str, or None
+    index_base : int or None
+        The first index of a LIBSVM file.
+    fingerprint : dict
+        `Fingerprint.to_dict` of the data and, if it has one of its own, of the test part; for `xpnet resume`.
     """
 
     name: str
@@ -59,6 +65,8 @@ class JobData:
     fit_target_scaler: Callable[[], Scaler]
     feature_names: tuple[str, ...] | None
     target_name: str | None
+    index_base: int | None = None
+    fingerprint: dict[str, Any] = field(default_factory=dict)
 
 
 def read_data(data: str, options: TrainOptions, limit: MemoryLimit | None) -> JobData:
@@ -111,6 +119,8 @@ def _read_at_once(data: str, options: TrainOptions) -> JobData:
         fit_target_scaler=lambda: fit_scaler("standard", encode_targets(parts.y_train, task)[0]),
         feature_names=dataset.feature_names,
         target_name=dataset.target_name,
+        index_base=dataset.index_base,
+        fingerprint=fingerprint_dataset(dataset) if options.checkpoint_every else {},
     )
 
 
@@ -124,6 +134,7 @@ def _read_in_pieces(name: str, source: Source, own_test: Source | None, options:
     )
     summary = TargetSummary()
     moments, target_moments, scale = Moments(source.n_features), Moments(0), ""
+    fingerprint: Fingerprint | None = None
     for block, (x, y) in enumerate(source):
         try:
             check_data(x, y, source.feature_names)
@@ -131,6 +142,9 @@ def _read_in_pieces(name: str, source: Source, own_test: Source | None, options:
         except DataError as exc:
             raise DataError(f"{source.where(block)}: {exc}") from exc
         scale = scale or choose_scale(options, x.dtype)
+        if options.checkpoint_every:
+            fingerprint = fingerprint or Fingerprint(column_names(source, x, y))
+            fingerprint.add(x, y)
         for rows in parts.training.rows(block):
             if rows.start == rows.stop:
                 continue
@@ -155,4 +169,5 @@ def _read_in_pieces(name: str, source: Source, own_test: Source | None, options:
         fit_target_scaler=lambda: scaler_from_moments("standard", target_moments),
         feature_names=source.feature_names,
         target_name=source.target_name,
+        fingerprint={} if fingerprint is None else {"data": fingerprint.to_dict()},
     )

@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
 import tomli_w
 from cyclopts import App, ArgumentCollection, Group, Parameter, Token
@@ -24,7 +24,16 @@ from xpnet.nn.optimizers import OPTIMIZERS
 from xpnet.training.early_stopping import EARLY_STOPPING
 from xpnet.training.schedules import SCHEDULES
 
-__all__ = ["ResumeOptions", "TrainOptions", "fill_options", "name_option", "parse_int", "read_config", "write_config"]
+__all__ = [
+    "ResumeOptions",
+    "TrainOptions",
+    "data_options",
+    "fill_options",
+    "name_option",
+    "parse_int",
+    "read_config",
+    "write_config",
+]
 
 _WHERE = Group("Where", sort_key=1)
 _DATA = Group("Data", sort_key=2)
@@ -176,6 +185,8 @@ class ResumeOptions:
     """Options of a resumed run; None keeps the value that the run began with."""
 
     device: Annotated[str | None, _option(_WHERE, "another device: [backend:]cpu|gpu|auto[:index][@precision]")] = None
+    data: Annotated[str | None, _option(_DATA, "where the data are now, if they have moved")] = None
+    data_dir: Annotated[Path | None, _option(_DATA, "folder with the IDX files of mnist or fashion-mnist")] = None
     epochs: Annotated[int | None, _option(_TRAINING, "another number of epochs", converter=parse_int)] = None
     threads: Annotated[int | None, _option(_WHERE, _THREADS, converter=parse_int)] = None
     quiet: Annotated[bool, _option(_RUN, "no progress, no summary", show_default=False)] = False
@@ -207,6 +218,13 @@ def name_option(message: str) -> str:
     if parameter not in _OPTIONS_BY_PARAMETER:
         return message
     return f"{_OPTIONS_BY_PARAMETER[parameter]}: {rest.replace(', or None;', ';')}"
+
+
+def data_options() -> list[str]:
+    """Return the keys, in the configuration file, of the options that decide which rows and columns a run trains on."""
+    hints = get_type_hints(TrainOptions, include_extras=True)
+    chosen = [name for name, hint in hints.items() if _DATA in hint.__metadata__[0].group]
+    return ["seed", *(name.replace("_", "-") for name in chosen if name != "data_dir")]
 
 
 def fill_options(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:

@@ -37,6 +37,8 @@ class Model:
         Scaling of the features, and of the targets of a regression. None leaves them unchanged.
     feature_names, target_name : tuple of str, str, or None
         Names of the columns, if the data had names.
+    index_base : int or None
+        The index of the first feature in the LIBSVM file of the training data, 0 or 1; None for other data.
 
     Examples
     --------
@@ -58,6 +60,7 @@ class Model:
     target_scaler: Scaler | None = None
     feature_names: tuple[str, ...] | None = None
     target_name: str | None = None
+    index_base: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "vector", to_host(self.vector))
@@ -209,6 +212,7 @@ class Model:
             "target_scaler": self.target_scaler and self.target_scaler.kind,
             "feature_names": self.feature_names,
             "target_name": self.target_name,
+            "index_base": self.index_base,
         }
 
 
