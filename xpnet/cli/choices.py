@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -202,7 +203,7 @@ def _hidden(text: str) -> tuple[int, ...]:
     if text == "none":
         return ()
     try:
-        return tuple(int(size) for size in text.split(","))
+        return tuple(int(size) for size in re.split(r"\s*,\s*|\s+", text.strip()))
     except ValueError as exc:
         raise InvalidParameterError(
             f"--hidden: expected the sizes of the hidden layers, such as 256,128, or none; received {text!r}."

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,13 +28,14 @@ from xpnet.data.scaling import Scaler, scaler_from_moments
 from xpnet.data.streams import Source
 from xpnet.data.tables.files import is_table
 from xpnet.model.model import Model
+from xpnet.training.callbacks import Callback
 from xpnet.training.early_stopping import get_early_stopping
 from xpnet.training.history import Scores
 from xpnet.training.recipes import Recipe
 from xpnet.training.state import Run
 from xpnet.training.trainer import Trainer
 
-__all__ = ["Confusion", "Job", "prepare"]
+__all__ = ["Confusion", "Job", "prepare", "train"]
 
 
 class Confusion(NamedTuple):
@@ -62,6 +65,8 @@ class Job:
         Weights of the training samples.
     notes : tuple of str
         What the user should know about the data, one line each.
+    fingerprint : dict
+        As in `JobData`.
     """
 
     name: str
@@ -72,6 +77,7 @@ class Job:
     preset: str
     weights: np.ndarray | None = None
     notes: tuple[str, ...] = ()
+    fingerprint: dict[str, Any] = field(default_factory=dict)
 
     @property
     def is_in_memory(self) -> bool:
@@ -122,6 +128,14 @@ class Job:
         return run.history[-1].validation if run.history and run.state.position == 0 else None
 
 
+def train(job: Job, callbacks: Sequence[Callback], checkpoints: Path | None = None) -> Run:
+    """Train a job from its start, or from the newest checkpoint of a folder."""
+    trainer = replace(job.trainer, callbacks=callbacks)
+    if checkpoints is None:
+        return trainer.fit(**job.arguments(), params=job.model.params)
+    return trainer.resume(checkpoints, **job.arguments())
+
+
 def prepare(data: str, options: TrainOptions) -> Job:
     """Read the data and make the model and the trainer.
 
@@ -142,7 +156,7 @@ def prepare(data: str, options: TrainOptions) -> Job:
     trainer = make_trainer(
         model.network, backend, options, recipe, read.n_samples, validation="validation" in read.parts
     )
-    job = Job(read.name, read.parts, model, trainer, backend, preset, read.weights, read.notes)
+    job = Job(read, model, trainer, backend, preset)
     sources = [part for part in job.parts.values() if isinstance(part, Source)]
     if limit is not None and sources:
         buffer_bytes = limit.buffer_bytes(trainer, job.n_samples, checkpoints=bool(options.checkpoint_every))
@@ -169,4 +183,5 @@ def _make_model(data: JobData, options: TrainOptions, recipe: Recipe) -> Model:
         data.feature_names,
         data.target_name,
         encoding,
+        data.index_base,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -13,6 +13,7 @@ from xpnet.cli.memory_limit import MemoryLimit, data_bytes
 from xpnet.cli.options import TrainOptions
 from xpnet.data.checks import check_data
 from xpnet.data.downloads import REMOTES, locate
+from xpnet.data.fingerprint import Fingerprint, column_names, fingerprint_dataset
 from xpnet.data.named import DATASETS, load_dataset
 from xpnet.data.scaling import Moments, Scaler, add_for_scaler, fit_scaler, scaler_from_moments
 from xpnet.data.split import split
@@ -56,6 +57,10 @@ class JobData:
         Weights of the training samples.
     notes : tuple of str
         What the user should know about the data, one line each.
+    index_base : int or None
+        The first index of a LIBSVM file.
+    fingerprint : dict
+        `Fingerprint.to_dict` of the data and, if it has one of its own, of the test part; for `xpnet resume`.
     """
 
     name: str
@@ -70,6 +75,8 @@ class JobData:
     target_name: str | None = None
     weights: np.ndarray | None = None
     notes: tuple[str, ...] = ()
+    index_base: int | None = None
+    fingerprint: dict[str, Any] = field(default_factory=dict)
 
     @property
     def n_samples(self) -> int:
@@ -142,6 +149,8 @@ def _read_at_once(data: str, options: TrainOptions, scale: str | None) -> JobDat
         target_moments=lambda: moments_of(encode_targets(parts.y_train, task)[0]),
         feature_names=dataset.feature_names,
         target_name=dataset.target_name,
+        index_base=dataset.index_base,
+        fingerprint=fingerprint_dataset(dataset) if options.checkpoint_every else {},
     )
 
 
@@ -157,6 +166,7 @@ def _read_in_pieces(
     )
     summary = TargetSummary()
     moments, target_moments = Moments(source.n_features), Moments(0)
+    fingerprint: Fingerprint | None = None
     for block, (x, y) in enumerate(source):
         try:
             check_data(x, y, source.feature_names)
@@ -164,6 +174,9 @@ def _read_in_pieces(
         except DataError as exc:
             raise DataError(f"{source.where(block)}: {exc}") from exc
         scale = scale or _own_scale(x.dtype)
+        if options.checkpoint_every:
+            fingerprint = fingerprint or Fingerprint(column_names(source, x, y))
+            fingerprint.add(x, y)
         for rows in parts.training.rows(block):
             if rows.start == rows.stop:
                 continue
@@ -187,6 +200,7 @@ def _read_in_pieces(
         target_moments=lambda: target_moments,
         feature_names=source.feature_names,
         target_name=source.target_name,
+        fingerprint={} if fingerprint is None else {"data": fingerprint.to_dict()},
     )
 
 

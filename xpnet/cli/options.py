@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
 from cyclopts import Group, Parameter, Token
 
@@ -20,7 +20,7 @@ from xpnet.training.early_stopping import EARLY_STOPPING
 from xpnet.training.recipes import PLAIN, TABULAR
 from xpnet.training.schedules import SCHEDULES
 
-__all__ = ["ReadingOptions", "ResumeOptions", "TrainOptions", "parse_int"]
+__all__ = ["ColumnOptions", "ReadingOptions", "ResumeOptions", "TrainOptions", "data_options", "parse_int"]
 
 _WHERE = Group("Where", sort_key=1)
 _DATA = Group("Data", sort_key=2)
@@ -287,7 +287,16 @@ class ResumeOptions:
     """Options of a resumed run; None keeps the value that the run began with."""
 
     device: Annotated[str | None, _option(_WHERE, "another device: [backend:]cpu|gpu|auto[:index][@precision]")] = None
+    data: Annotated[str | None, _option(_DATA, "where the data are now, if they have moved")] = None
+    data_dir: Annotated[Path | None, _option(_DATA, "folder with the IDX files of mnist or fashion-mnist")] = None
     epochs: Annotated[int | None, _option(_TRAINING, "another number of epochs", converter=parse_int)] = None
     threads: Annotated[int | None, _option(_WHERE, _THREADS, converter=parse_int)] = None
     quiet: Annotated[bool, _option(_RUN, "no progress, no summary", show_default=False)] = False
     json: Annotated[bool, _option(_RUN, "one JSON object on stdout", show_default=False)] = False
+
+
+def data_options() -> list[str]:
+    """Return the keys, in the configuration file, of the options that decide which rows and columns a run trains on."""
+    hints = get_type_hints(TrainOptions, include_extras=True)
+    chosen = [name for name, hint in hints.items() if {_DATA, _TABLE} & set(hint.__metadata__[0].group)]
+    return ["seed", *(name.replace("_", "-") for name in chosen if name != "data_dir")]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +18,7 @@ from xpnet.cli.options import TrainOptions, parse_int
 from xpnet.cli.tables import open_results, say, show, write_results
 from xpnet.data.streams import Source
 from xpnet.errors import DataError, DeviceUnavailableError, InvalidParameterError
+from xpnet.json_text import json_text
 
 __all__ = ["parity"]
 
@@ -90,7 +90,7 @@ def parity(
     verdict = _verdict(compared, missing)
     values = _as_json(main, reference, compared, missing)
     if json:
-        print(json_.dumps(values))
+        print(json_text(values))
     else:
         for table in tables:
             if table.rows:

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import csv
-import io
-import json as json_format
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 from cyclopts import Parameter
-from rich.console import Console
 
 from xpnet.backend import get_backend
+from xpnet.cli.console import make_console
 from xpnet.cli.options import parse_int
 from xpnet.data.named import DATASETS, load_dataset
 from xpnet.data.readers import read_features
 from xpnet.errors import DataError
-from xpnet.files import write_atomically
+from xpnet.files import open_output
+from xpnet.json_text import json_text
 from xpnet.model.model import Model
 from xpnet.model.model_file import load_model
 from xpnet.threads import limit_threads
@@ -65,15 +63,11 @@ def predict(
             p = loaded.predict_proba(x, backend)
             labels = range(p.shape[1]) if loaded.classes is None else loaded.classes
             columns |= {f"probability_{label}": p[:, i] for i, label in enumerate(labels)}
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    # NumPy's text of a float32 is the shortest one that reads back as the same number.
-    writer.writerows(zip(*(map(str, column) for column in columns.values()), strict=True))
-    if out is None:
-        sys.stdout.write(text.getvalue())
-    else:
-        write_atomically(out, text.getvalue().encode())
+    with open_output(out) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        # NumPy's text of a float32 is the shortest one that reads back as the same number.
+        writer.writerows(zip(*(map(str, column) for column in columns.values()), strict=True))
     return 0
 
 
@@ -114,12 +108,10 @@ def evaluate(
             )
         scores = loaded.evaluate(x, y, backend)
     if json:
-        print(
-            json_format.dumps({"task": loaded.task, "device": backend.name, "samples": len(x), "part": part} | scores)
-        )
+        print(json_text({"task": loaded.task, "device": backend.name, "samples": len(x), "part": part} | scores))
     else:
         figures = "  ".join(f"{METRIC_NAMES.get(name, name)} {value:.4f}" for name, value in scores.items())
-        Console().print(f"{data}: {len(x):,} {part}  {figures}", highlight=False, markup=False)
+        make_console().print(f"{data}: {len(x):,} {part}  {figures}")
     return 0
 
 
@@ -136,7 +128,13 @@ def _read(model: Model, data: str, data_dir: Path | None) -> tuple[np.ndarray, n
         if dataset.x_test is not None:
             return dataset.x_test, dataset.y_test, "test samples"
         return dataset.x, dataset.y, "samples, including those of training"
-    x, y = read_features(data, feature_names=model.feature_names, target_name=model.target_name, n_features=n_features)
+    x, y = read_features(
+        data,
+        feature_names=model.feature_names,
+        target_name=model.target_name,
+        n_features=n_features,
+        index_base=model.index_base,
+    )
     return x, y, "samples"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import json
+import shlex
 import signal
 import sys
 import time
@@ -13,13 +13,27 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from xpnet.cli import job as jobs
 from xpnet.cli import plots
-from xpnet.cli.folder import RunFolder, choose_folder
+from xpnet.cli.folder import (
+    CHECKPOINTS,
+    CONFIG,
+    CONFUSION,
+    CURVES,
+    FINGERPRINT,
+    METRICS,
+    MODEL,
+    RunFolder,
+    choose_folder,
+)
 from xpnet.cli.job import Confusion, Job, prepare
 from xpnet.cli.options import ResumeOptions, TrainOptions, read_config, write_config
 from xpnet.cli.summary import print_summary
-from xpnet.errors import DivergenceError, InvalidParameterError
+from xpnet.cli.unchanged import check_unchanged, fingerprint_file
+from xpnet.data.named import DATASETS
+from xpnet.errors import DataError, DivergenceError, InvalidParameterError
 from xpnet.files import write_atomically
+from xpnet.json_text import json_text
 from xpnet.memory import peak_bytes
 from xpnet.model.model import Model
 from xpnet.model.model_file import save_model
@@ -33,7 +47,6 @@ from xpnet.training.state import Run
 __all__ = ["resume", "train"]
 
 _DEFAULTS, _RESUME_DEFAULTS = TrainOptions(), ResumeOptions()
-_CHECKPOINTS = "checkpoints"
 # These end a run between two batches: Ctrl-C, a pre-emption, a terminal that closes.
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
@@ -50,7 +63,8 @@ def train(data: str = "digits", *, options: TrainOptions = _DEFAULTS) -> int:
     """
     with limit_threads(options.threads):
         job = prepare(data, options)
-        with RunFolder(choose_folder(options.out, job.name), _config(data, job, options)) as folder:
+        with choose_folder(options.out, job.name) as folder:
+            folder.files = _files(data, job, options)
             return _run(job, options, folder)
 
 
@@ -62,44 +76,65 @@ def resume(path: Annotated[Path, Parameter(name="--run")], *, options: ResumeOpt
     path : Path
         Folder of a run that was trained with --checkpoint-every.
     """
-    data, configured = read_config(path / "config.toml")
+    data, configured = read_config(path / CONFIG)
     if options.device is not None and configured.memory_limit is not None:
         raise InvalidParameterError(
             "device: expected none for a run with --memory-limit, because the order of its samples depends on the "
             f"memory of the device's library; received {options.device!r}. Resume on the device of the run."
         )
     given = {name: value for name, value in vars(options).items() if value is not None}
+    data = given.pop("data", data)
     configured = dataclasses.replace(configured, **given)
     if configured.checkpoint_every is None:
         raise InvalidParameterError(
             f"{path}: expected a run with checkpoints; received one without. Train with --checkpoint-every."
         )
     with limit_threads(options.threads):
-        job = prepare(data, configured)
-        with RunFolder(path, _config(data, job, configured)) as folder:
+        job = _prepare_again(data, configured, path)
+        with RunFolder(path, is_new=False) as folder:
+            folder.files = _files(data, job, configured)
             folder.lock()
-            checkpoints = path / _CHECKPOINTS
+            check_unchanged(path, data, job.fingerprint, folder.files[CONFIG])
+            checkpoints = path / CHECKPOINTS
             # A run that was killed before its first checkpoint starts again, with the same result.
             return _run(job, configured, folder, checkpoints if any(checkpoints.glob("*.safetensors")) else None)
 
 
-def _config(data: str, job: Job, options: TrainOptions) -> bytes:
-    return write_config(data, dataclasses.replace(options, device=job.backend.name, backend=None, precision=None))
+def _prepare_again(data: str, options: TrainOptions, folder: Path) -> Job:
+    """Prepare a job that has begun before; its data may have moved."""
+    if data not in DATASETS and not Path(data).exists():
+        raise DataError(
+            f"{data}: expected the data of the run {folder}; received no such file or folder. "
+            "If the data have moved, say where they are with --data PATH."
+        )
+    target = options.target
+    if target is not None and target.endswith(".npy") and not Path(target).exists():  # moved with the data
+        options = dataclasses.replace(options, target=str(Path(data).with_name(Path(target).name)))
+    return prepare(data, options)
+
+
+def _files(data: str, job: Job, options: TrainOptions) -> dict[str, bytes]:
+    """Return the files that a run writes when it starts."""
+    chosen = dataclasses.replace(options, device=job.backend.name, backend=None, precision=None)
+    config = write_config(data, chosen)
+    if options.checkpoint_every is None:
+        return {CONFIG: config}
+    return {FINGERPRINT: fingerprint_file(job.fingerprint, config), CONFIG: config}
 
 
 def _run(job: Job, options: TrainOptions, folder: RunFolder, checkpoints: Path | None = None) -> int:
     """Train from the start or from the newest checkpoint, save the model, report, and return the exit code."""
     interrupt = Interrupt(*_SIGNALS)
-    trainer = dataclasses.replace(job.trainer, callbacks=_callbacks(job, options, folder, interrupt))
+    callbacks = _callbacks(job, options, folder, interrupt)
     started = time.perf_counter()
     failure = None
-    path = folder.path / "model.safetensors"
+    path = folder.path / MODEL
     with interrupt:
         try:
-            if checkpoints is None:
-                run = trainer.fit(**job.arguments(), params=job.model.params)
-            else:
-                run = trainer.resume(checkpoints, **job.arguments())
+            run = jobs.train(job, callbacks, checkpoints)
+        except KeyboardInterrupt:  # a second Ctrl-C
+            _say_stopped("stopped", options, folder.path)
+            raise
         except DivergenceError as exc:
             run, failure = exc.run, exc
         seconds = time.perf_counter() - started
@@ -108,10 +143,9 @@ def _run(job: Job, options: TrainOptions, folder: RunFolder, checkpoints: Path |
     if failure is not None:
         raise DivergenceError(f"{failure} Saved as {path}.", run) from failure
     code = interrupt.exit_code if run.stopped == "interrupted" else 0
+    if code:
+        _say_stopped(f"stopped in epoch {run.state.epoch + 1}; saved as {path}", options, folder.path)
     if code and interrupt.received != signal.SIGINT:  # nobody waits for a summary
-        hint = f" To continue: xpnet resume {folder.path}" if options.checkpoint_every is not None else ""
-        with suppress(OSError):
-            print(f"xpnet: stopped in epoch {run.state.epoch + 1}; saved as {path}.{hint}", file=sys.stderr)
         return code
     scores, confusion = job.assess(model, run)
     # The plotting library may take more memory than the limit of a run that reads its data in pieces.
@@ -120,7 +154,7 @@ def _run(job: Job, options: TrainOptions, folder: RunFolder, checkpoints: Path |
     summary = {
         "task": model.task,
         "device": job.backend.name,
-        "precision": trainer.dtype if trainer.dtype == "float64" else job.backend.precision,
+        "precision": job.trainer.dtype if job.trainer.dtype == "float64" else job.backend.precision,
         "epochs": len(run.history),
         "seconds": seconds,
         "samples_per_second": trained / seconds,
@@ -133,11 +167,18 @@ def _run(job: Job, options: TrainOptions, folder: RunFolder, checkpoints: Path |
     return code
 
 
+def _say_stopped(what: str, options: TrainOptions, folder: Path) -> None:
+    resumable = options.checkpoint_every is not None and any((folder / CHECKPOINTS).glob("*.safetensors"))
+    hint = f" To continue: xpnet resume {shlex.quote(str(folder))}" if resumable else ""
+    with suppress(OSError):
+        print(f"xpnet: {what}.{hint}", file=sys.stderr)
+
+
 def _callbacks(job: Job, options: TrainOptions, folder: RunFolder, interrupt: Interrupt) -> list[Callback]:
     # The order matters: install signal handlers before the folder is created. The other callbacks write into it.
-    callbacks: list[Callback] = [interrupt, folder, MetricsFile(folder.path / "metrics.jsonl")]
+    callbacks: list[Callback] = [interrupt, folder, MetricsFile(folder.path / METRICS)]
     if options.checkpoint_every is not None:
-        callbacks.append(Checkpoint(folder.path / _CHECKPOINTS, options.checkpoint_every, options.keep))
+        callbacks.append(Checkpoint(folder.path / CHECKPOINTS, options.checkpoint_every, options.keep))
     if not options.quiet:
         callbacks.append(Progress(job.n_samples))
     return callbacks
@@ -145,7 +186,7 @@ def _callbacks(job: Job, options: TrainOptions, folder: RunFolder, interrupt: In
 
 def _report(job: Job, options: TrainOptions, summary: dict[str, Any], run: Run, files: list[Path]) -> None:
     if options.json:
-        print(json.dumps(summary))
+        print(json_text(summary))
     elif not options.quiet:
         network = job.model.network
         sizes = "-".join(map(str, network.layer_sizes))
@@ -157,12 +198,10 @@ def _draw(run: Run, model: Model, confusion: Confusion | None, folder: Path) -> 
     """Draw the curves and, for classes, the confusion matrix."""
     if not plots.is_available() or not run.history:
         return []
-    pictures = {"curves.png": plots.curves_png(run.history, model.metric)}
+    pictures = {CURVES: plots.curves_png(run.history, model.metric)}
     if confusion is not None and model.classes is not None:
         title = {"train": "training"}.get(confusion.part, confusion.part)
-        pictures["confusion.png"] = plots.confusion_matrix_png(
-            confusion.labels, confusion.predicted, model.classes, title
-        )
+        pictures[CONFUSION] = plots.confusion_matrix_png(confusion.labels, confusion.predicted, model.classes, title)
     for file, png in pictures.items():
         write_atomically(folder / file, png)
     return [folder / file for file in pictures]

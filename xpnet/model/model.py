@@ -45,6 +45,8 @@ class Model:
     encoding : TableEncoding or None
         Encoding of the columns of a table; then there is no `scaler`, and features may be a data frame, an Arrow table
         or a mapping of columns.
+    index_base : int or None
+        The index of the first feature in the LIBSVM file of the training data, 0 or 1; None for other data.
 
     Examples
     --------
@@ -67,6 +69,7 @@ class Model:
     feature_names: tuple[str, ...] | None = None
     target_name: str | None = None
     encoding: TableEncoding | None = None
+    index_base: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "vector", to_host(self.vector))
@@ -245,6 +248,7 @@ class Model:
             "feature_names": self.feature_names,
             "target_name": self.target_name,
             "encoding": self.encoding and self.encoding.to_dict(),
+            "index_base": self.index_base,
         }
 
 

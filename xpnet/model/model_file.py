@@ -105,6 +105,9 @@ def _model(specification: dict[str, Any], tensors: dict[str, np.ndarray]) -> Mod
     target_name = specification["target_name"]
     if target_name is not None and not isinstance(target_name, str):
         raise ModelFormatError("target_name: expected a name; received another type")
+    index_base = specification.get("index_base")  # files of earlier versions have none
+    if index_base not in (None, 0, 1) or isinstance(index_base, bool):
+        raise ModelFormatError(f"index_base: expected 0, 1 or null; received {index_base!r:.40}")
     return Model(
         network,
         _vector(network, tensors),
@@ -115,6 +118,7 @@ def _model(specification: dict[str, Any], tensors: dict[str, np.ndarray]) -> Mod
         None if names is None else tuple(names),
         target_name,
         encoding,
+        index_base,
     )
 
 

@@ -55,12 +55,15 @@ class ReadOptions:
         The model's columns in its order; None in training, or if the model has no names.
     n_features : int or None
         The number of features that the model takes.
+    index_base : int or None
+        The first index of the LIBSVM file that the model was trained on.
     """
 
     training: bool
     target: str | None = None
     feature_names: tuple[str, ...] | None = None
     n_features: int | None = None
+    index_base: int | None = None
 
 
 class RawData(NamedTuple):
@@ -72,6 +75,7 @@ class RawData(NamedTuple):
     target_name: str | None = None
     x_test: Array | None = None
     y_test: Array | None = None
+    index_base: int | None = None
 
 
 class Columns(NamedTuple):
