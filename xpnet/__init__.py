@@ -1,8 +1,8 @@
 """Train multilayer perceptrons on NumPy, CuPy, PyTorch and JAX from one array-API source.
 
 A `Network` describes the layers and the loss, a `Trainer` trains it, and a `Model` predicts and can be saved.
-`MLPClassifier` and `MLPRegressor` take the place of scikit-learn's. `TabularClassifier` and `TabularRegressor` take data
-frames as they are.
+`MLPClassifier` and `MLPRegressor` take the place of scikit-learn's. `TabularClassifier` and `TabularRegressor` take
+data frames as they are.
 
 Examples
 --------

@@ -23,6 +23,7 @@ from xpnet.errors import DataError
 from xpnet.estimators.parameters import SHARED_CONSTRAINTS, hidden_sizes, train_device
 from xpnet.estimators.table_encoder import COLUMN_CONSTRAINTS, plan_features, read_features, table_tags
 from xpnet.model.model import Model
+from xpnet.nn.losses import fitting_losses
 from xpnet.nn.network import Network
 from xpnet.training.evaluation import evaluate
 from xpnet.training.progress import Progress
@@ -90,7 +91,7 @@ class BaseTabular(BaseEstimator):
         )
         recipe = TABULAR[self._task]
         encoding = fit_encoding(plans, [table.take(train)], scale=str(recipe.scale))
-        arguments = recipe.network_arguments(len(hidden))
+        arguments = {"loss": fitting_losses(self._task)[0], **recipe.network_arguments(len(hidden))}
         target_scaler = None
         if classes is None:
             target_scaler = fit_scaler("standard", y[train])
