@@ -14,7 +14,9 @@ from xpnet.data.tables.parse import Reading
 from xpnet.data.tables.summary import TableSummary
 from xpnet.errors import DataError
 
-CELLS = st.sampled_from([None, "0", "1", "2", "1.5", "-", "a", "b c", "1,5", "inf", "12%", "2012-01-31", "31/01/2012", "yes"])
+CELLS = st.sampled_from(
+    [None, "0", "1", "2", "1.5", "-", "a", "b c", "1,5", "inf", "12%", "2012-01-31", "31/01/2012", "yes"]
+)
 
 
 def summarise(tables, limit=100_000):
@@ -57,7 +59,9 @@ def test_the_summary_does_not_depend_on_the_blocks(rows, places, limit):
 def test_wide_tables_are_summarised_column_by_column():
     rng = np.random.default_rng(0)
     words = np.array(["1", "2", "x", "yes", "no", None], dtype=object)
-    columns = {f"c{j}": pa.array(words[rng.integers(0, rng.integers(1, 7), 9)].tolist(), pa.string()) for j in range(700)}
+    columns = {
+        f"c{j}": pa.array(words[rng.integers(0, rng.integers(1, 7), 9)].tolist(), pa.string()) for j in range(700)
+    }
     table = pa.table(columns)
     wide = [facts(column) for column in summarise([table.slice(0, 4), table.slice(4)])]
     assert wide == [facts(summarise([table.select([name])])[0]) for name in table.column_names]
