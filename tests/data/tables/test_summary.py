@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 
 import numpy as np
 import pyarrow as pa
@@ -35,7 +36,7 @@ def facts(column):
 
 def cut(table, places):
     edges = [0, *sorted(place % (len(table) + 1) for place in places), len(table)]
-    return [table.slice(start, stop - start) for start, stop in zip(edges, edges[1:], strict=False)]
+    return [table.slice(start, stop - start) for start, stop in itertools.pairwise(edges)]
 
 
 @given(

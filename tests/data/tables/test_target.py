@@ -39,11 +39,11 @@ CASES = {
     "text": (["a", "b"] * 9, "text", "classification", None),
     "numbers and a text": ([*["1", "2"] * 50, "x"], "text", "classification", None),
     "bool": ([True, False] * 9, "boolean", "classification", [True, False] * 9),
-    "int64": ([1234567890123456781, 1234567890123456782] * 9, "integer", "classification", [1234567890123456781, 1234567890123456782] * 9),
+    "int64": ([1234567890123456781, 1234567890123456782] * 9, "integer", "classification", None),
     "whole floats": ([1.0, 2.0] * 9, "integer", "classification", [1, 2] * 9),
     "floats": ([1.5, 2.0] * 9, "float", "regression", [1.5, 2.0] * 9),
     "decimals": ([decimal.Decimal("1.5")] * 9, "float", "regression", [1.5] * 9),
-    "dates of Arrow": ([datetime.date(2012, 1, 1), datetime.date(2012, 1, 2)] * 9, "text", "classification", ["2012-01-01", "2012-01-02"] * 9),
+    "dates of Arrow": ([datetime.date(2012, 1, 1)] * 9, "text", "classification", ["2012-01-01"] * 9),
     "categories": (pa.array(["a", "b"] * 9).dictionary_encode(), "text", "classification", ["a", "b"] * 9),
     "large text": (pa.array(["a", "b"] * 9, pa.large_string()), "text", "classification", ["a", "b"] * 9),
 }  # fmt: skip
@@ -119,5 +119,5 @@ def test_numbers_that_do_not_fit_are_refused_by_row():
 
 @pytest.mark.parametrize("content", [None, {}, {"name": "y"}, {**plan(["a", "b"]).to_dict(), "kind": "texts"}])
 def test_malformed_content_is_refused(content):
-    with pytest.raises(DataError, match="expected .*received"):
+    with pytest.raises(DataError, match=r"expected .*received"):
         TargetPlan.from_dict(content)
