@@ -26,9 +26,9 @@ def read_labels(y: Any) -> np.ndarray:
     y = column_or_1d(_array(y), warn=True)
     _check_gaps(y)
     if y.dtype.kind == "O":
-        kinds = sorted({type(label).__name__ for label in y})
-        if len(kinds) > 1:
-            raise DataError(f"y: expected labels of one type; received {' and '.join(kinds)}; convert them to text")
+        if len({isinstance(label, str) for label in y}) > 1:
+            kinds = " and ".join(sorted({type(label).__name__ for label in y}))
+            raise DataError(f"y: expected labels of one type; received {kinds}; convert them to text")
         y = np.asarray(y.tolist())
     check_classification_targets(y)
     return y
@@ -54,7 +54,7 @@ def _array(y: Any) -> np.ndarray:
     if y is None:
         raise ValueError("This estimator requires y to be passed, but the target y is None.")  # scikit-learn's words
     y = host(y)
-    return y if isinstance(y, np.ndarray) else np.asarray(y)
+    return np.asarray(y, dtype=object if isinstance(y, list | tuple) else None)  # NumPy would make numbers text
 
 
 def _check_gaps(y: np.ndarray) -> None:

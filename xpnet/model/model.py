@@ -117,7 +117,7 @@ class Model:
         if self.encoding is not None:
             from xpnet.data.tables.frames import as_table
 
-            return self.encoding.transform(as_table(x, self.encoding.input_names), self.vector.dtype)
+            return self.encoding.transform(as_table(x), self.vector.dtype)
         x = np.asarray(x)
         n_in = self.network.layer_sizes[0]
         if x.ndim != 2 or x.shape[1] != n_in:
