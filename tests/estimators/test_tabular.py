@@ -176,7 +176,7 @@ def test_missing_labels_are_counted(y: Any) -> None:
 @pytest.mark.parametrize(
     ("cls", "y", "said"),
     [
-        (TabularClassifier, ["a"] * N, "at least two classes; received only the class"),
+        (TabularClassifier, ["a"] * N, "at least two classes; received only one class, a"),
         (TabularClassifier, [1, "a"] * (N // 2), "labels of one type; received int and str"),
         (TabularClassifier, PRICE, "continuous"),
         (TabularClassifier, None, "requires y to be passed"),

@@ -20,7 +20,7 @@ from xpnet.data.tables.encoding import TableEncoding
 from xpnet.data.tables.fitting import fit_encoding
 from xpnet.data.tables.frames import as_table
 from xpnet.data.tables.summary import TableSummary
-from xpnet.errors import InvalidParameterError
+from xpnet.errors import DataError, InvalidParameterError
 from xpnet.estimators.inputs import host
 from xpnet.estimators.parameters import store
 
@@ -151,6 +151,8 @@ def read_features(estimator: Any, x: Any, *, reset: bool) -> pa.Table:
         x = check_array(host(x), dtype=dtype, ensure_all_finite=False, estimator=estimator)
     table = as_table(x)
     if reset:
+        if len(table) < 2:
+            raise DataError(f"X: expected at least 2 samples; received {len(table)} sample{'s' * (len(table) != 1)}")
         estimator.n_features_in_, estimator._columns = table.num_columns, tuple(table.column_names)
         vars(estimator).pop("feature_names_in_", None)
         if named:

@@ -14,6 +14,7 @@ from xpnet.errors import DataError
 from xpnet.estimators import labels
 from xpnet.estimators.inputs import check_weights
 from xpnet.estimators.parameters import store
+from xpnet.estimators.table_encoder import read_features
 from xpnet.estimators.table_targets import read_labels, read_values
 from xpnet.estimators.tabular_base import BaseTabular
 
@@ -120,20 +121,21 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
         InvalidParameterError
             A parameter has an invalid value.
         """
+        table = read_features(self, X, reset=True)
         given = read_labels(y)
         weight = None if sample_weight is None else check_weights(sample_weight, len(given))
         classes = np.unique(given)
         if len(classes) < 2:
-            raise DataError(f"y: expected at least two classes; received only the class {classes[0]!r}")
+            raise DataError(f"y: expected at least two classes; received only one class, {classes[0]}")
         if self.class_weight is not None:
             weight = labels.combine_weights(given, classes, self.class_weight, weight, multilabel=False)
-        self._fit(X, labels.encode(given, classes, multilabel=False), weight, classes)
+        self._fit(table, labels.encode(given, classes, multilabel=False), weight, classes)
         self.classes_ = classes
         return self
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return the probability of each class, (n_samples, n_classes)."""
-        return self.model_.predict_proba(self._table(X), device=self.device or "cpu")
+        return self._apply("predict_proba", X)
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """Return the logarithm of `predict_proba`."""
@@ -193,9 +195,10 @@ class TabularRegressor(RegressorMixin, BaseTabular):
 
         The targets are numbers, (n_samples,) or (n_samples, n_outputs), none missing.
         """
+        table = read_features(self, X, reset=True)
         values = read_values(y)
         weight = None if sample_weight is None else check_weights(sample_weight, len(values))
-        return self._fit(X, values.reshape(len(values), -1), weight, None)
+        return self._fit(table, values.reshape(len(values), -1), weight, None)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from numbers import Integral
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -19,7 +19,6 @@ from xpnet.data.scaling import fit_scaler
 from xpnet.data.split import split_rows
 from xpnet.data.tables.fitting import fit_encoding
 from xpnet.data.targets import Task
-from xpnet.errors import DataError
 from xpnet.estimators.parameters import SHARED_CONSTRAINTS, hidden_sizes, train_device
 from xpnet.estimators.table_encoder import COLUMN_CONSTRAINTS, plan_features, read_features, table_tags
 from xpnet.model.model import Model
@@ -30,6 +29,9 @@ from xpnet.training.progress import Progress
 from xpnet.training.recipes import TABULAR
 from xpnet.training.samples import to_samples
 from xpnet.training.trainer import Trainer
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["BaseTabular"]
 
@@ -65,7 +67,9 @@ class BaseTabular(BaseEstimator):
     dtype: str
     verbose: bool | int
 
-    def _fit(self, X: Any, y: np.ndarray, sample_weight: np.ndarray | None, classes: np.ndarray | None) -> Self:
+    def _fit(
+        self, table: pa.Table, y: np.ndarray, sample_weight: np.ndarray | None, classes: np.ndarray | None
+    ) -> Self:
         """Encode the table, train each member of the ensemble, and set the fitted attributes.
 
         Parameters
@@ -77,10 +81,7 @@ class BaseTabular(BaseEstimator):
         hidden = hidden_sizes(self.hidden_layer_sizes)
         backend = train_device(self.device or "cpu")
         rng = check_random_state(self.random_state)
-        table = read_features(self, X, reset=True)
         check_consistent_length(y, range(len(table)))
-        if len(table) < 2:
-            raise DataError("X: expected at least 2 samples; received 1 sample")
         plans = plan_features(self, table)
         train, validation, _ = split_rows(
             y,
@@ -147,9 +148,12 @@ class BaseTabular(BaseEstimator):
             self.validation_scores_ = [(each.validation or {})[self.model_.metric] for each in runs[0].history]
         return self
 
-    def _table(self, X: Any) -> Any:
+    def _apply(self, method: str, X: Any) -> np.ndarray:
+        """Return what a method of the model returns for a table."""
         check_is_fitted(self)
-        return read_features(self, X, reset=False)
+        table = read_features(self, X, reset=False)
+        result: np.ndarray = getattr(self.model_, method)(table, device=self.device or "cpu")
+        return result
 
     def predict(self, X: Any) -> np.ndarray:
         """Return labels, (n_samples,), or values, (n_samples,) or (n_samples, n_outputs).
@@ -165,7 +169,7 @@ class BaseTabular(BaseEstimator):
         DataError
             A column is missing, or its values cannot be read.
         """
-        return self.model_.predict(self._table(X), device=self.device or "cpu")
+        return self._apply("predict", X)
 
     def __sklearn_tags__(self) -> Any:
         return table_tags(super().__sklearn_tags__())
