@@ -268,6 +268,10 @@ def test_weights_are_of_the_training_and_of_the_validation() -> None:
     weight = np.where(LABELS == "low", 0.0, 1.0)
     clf = TabularClassifier(**SMALL).fit(FRAME, LABELS, weight)
     assert (clf.predict(FRAME) == "high").mean() > 0.9
+    high = LABELS == "high"
+    some = TabularRegressor(**SMALL).fit(FRAME, PRICE, high.astype(float))
+    removed = TabularRegressor(**SMALL).fit(FRAME[high], PRICE[high], np.ones(high.sum()))
+    np.testing.assert_array_equal(some.predict(FRAME), removed.predict(FRAME))
     by_class = TabularClassifier(**SMALL, class_weight={"low": 0, "high": 1}).fit(FRAME, LABELS)
     np.testing.assert_array_equal(clf.predict_proba(FRAME), by_class.predict_proba(FRAME))
     with pytest.raises(ValueError, match="class_weight"):

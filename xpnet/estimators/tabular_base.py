@@ -82,6 +82,8 @@ class BaseTabular(BaseEstimator):
         backend = train_device(self.device or "cpu")
         rng = check_random_state(self.random_state)
         check_consistent_length(y, range(len(table)))
+        if sample_weight is not None and not (used := sample_weight != 0).all():
+            table, y, sample_weight = table.filter(used), y[used], sample_weight[used]  # as if they were not there
         plans = plan_features(self, table)
         train, validation, _ = split_rows(
             y,
