@@ -20,7 +20,7 @@ from xpnet.data.split import split_rows
 from xpnet.data.tables.fitting import fit_encoding
 from xpnet.data.targets import Task
 from xpnet.estimators.parameters import SHARED_CONSTRAINTS, hidden_sizes, train_device
-from xpnet.estimators.table_encoder import COLUMN_CONSTRAINTS, plan_features, read_features, table_tags
+from xpnet.estimators.table_inputs import COLUMN_CONSTRAINTS, plan_features, read_features, table_tags
 from xpnet.model.model import Model
 from xpnet.nn.losses import fitting_losses
 from xpnet.nn.network import Network

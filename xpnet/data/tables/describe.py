@@ -44,7 +44,11 @@ def _listed(start: str, parts: list[str]) -> str:
     return start + ", ".join(parts[:_LISTED]) + more if parts else ""
 
 
-def check_features(plans: Sequence[ColumnPlan], where: Callable[[int], str] = lambda row: f"row {row + 1}") -> None:
+def check_features(
+    plans: Sequence[ColumnPlan],
+    where: Callable[[int], str] = lambda row: f"row {row + 1}",
+    told: Callable[[str, str], str] = lambda option, column: f"--{option} {column!r:.60}",
+) -> None:
     """Check that there are features, that their numbers are finite, and that no column is refused.
 
     Parameters
@@ -52,6 +56,8 @@ def check_features(plans: Sequence[ColumnPlan], where: Callable[[int], str] = la
     plans : sequence of ColumnPlan
     where : callable
         Returns the place of a row, counted from 0, for the message.
+    told : callable
+        Returns how the user names a column for an option, for the message.
 
     Raises
     ------
@@ -61,8 +67,8 @@ def check_features(plans: Sequence[ColumnPlan], where: Callable[[int], str] = la
         if plan.kind == "refused":
             raise DataError(
                 f"column {plan.name!r:.60}: expected numbers, categories or dates; received free text such as "
-                f"{plan.summary.examples(1)[0]!r:.40}; leave it out with --drop {plan.name!r:.60}, or take each text "
-                f"as a category with --categorical {plan.name!r:.60}"
+                f"{plan.summary.examples(1)[0]!r:.40}; leave it out with {told('drop', plan.name)}, or take each "
+                f"text as a category with {told('categorical', plan.name)}"
             )
         if plan.kind == "number" and plan.summary.totals.infinite is not None:
             raise DataError(
@@ -72,9 +78,10 @@ def check_features(plans: Sequence[ColumnPlan], where: Callable[[int], str] = la
     if any(plan.is_feature for plan in plans):
         return
     causes = [_cause(plan, where) for plan in plans[:_LISTED]]
+    names = " or ".join(told(option, plans[0].name if plans else "NAME") for option in ("numeric", "categorical"))
     raise DataError(
         f"no features: expected a column that differs between rows and says more than which row it is; received "
-        f"{'; '.join(causes) or 'none besides the target'}. To use one, name it with --numeric or --categorical"
+        f"{'; '.join(causes) or 'none besides the target'}. To use one, name it, as in {names}"
     )
 
 
