@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,43 +52,29 @@ class Job:
 
     Attributes
     ----------
-    name : str
-        Name of the data.
-    parts : dict of str to RawPart
-        Raw features and raw targets of "train" and, if they exist, of "validation" and "test".
+    data : JobData
     model : Model
         The model with its initial parameters.
     trainer : Trainer
     backend : Backend
     preset : str
-    weights : (n_samples,) ndarray or None
-        Weights of the training samples.
-    notes : tuple of str
-        What the user should know about the data, one line each.
-    fingerprint : dict
-        As in `JobData`.
     """
 
-    name: str
-    parts: dict[str, RawPart]
+    data: JobData
     model: Model
     trainer: Trainer
     backend: Backend
     preset: str
-    weights: np.ndarray | None = None
-    notes: tuple[str, ...] = ()
-    fingerprint: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> dict[str, RawPart]:
+        """Raw features and raw targets of "train" and, if they exist, of "validation" and "test"."""
+        return self.data.parts
 
     @property
     def is_in_memory(self) -> bool:
         """Whether the data lies in memory."""
         return not isinstance(self.parts["train"], Source)
-
-    @property
-    def n_samples(self) -> int:
-        """Number of training samples."""
-        part = self.parts["train"]
-        return part.n_samples if isinstance(part, Source) else len(part[1])
 
     def arguments(self) -> dict[str, Any]:
         """Return the data as `Trainer.fit` and `Trainer.resume` take it: `x`, `y`, `sample_weight`, `validation`."""
@@ -98,7 +84,7 @@ class Job:
         return {
             "x": x,
             "y": y,
-            "sample_weight": self.weights,
+            "sample_weight": self.data.weights,
             "validation": None if validation is None else self.model.encode(validation),
         }
 
@@ -159,7 +145,7 @@ def prepare(data: str, options: TrainOptions) -> Job:
     job = Job(read, model, trainer, backend, preset)
     sources = [part for part in job.parts.values() if isinstance(part, Source)]
     if limit is not None and sources:
-        buffer_bytes = limit.buffer_bytes(trainer, job.n_samples, checkpoints=bool(options.checkpoint_every))
+        buffer_bytes = limit.buffer_bytes(trainer, read.n_samples, checkpoints=bool(options.checkpoint_every))
         for source in sources:
             source.buffer_bytes = buffer_bytes
     return job
@@ -182,6 +168,6 @@ def _make_model(data: JobData, options: TrainOptions, recipe: Recipe) -> Model:
         target_scaler,
         data.feature_names,
         data.target_name,
-        encoding,
         data.index_base,
+        encoding,
     )

@@ -27,7 +27,8 @@ from xpnet.cli.folder import (
     choose_folder,
 )
 from xpnet.cli.job import Confusion, Job, prepare
-from xpnet.cli.options import ResumeOptions, TrainOptions, read_config, write_config
+from xpnet.cli.config import read_config, write_config
+from xpnet.cli.options import ResumeOptions, TrainOptions
 from xpnet.cli.summary import print_summary
 from xpnet.cli.unchanged import check_unchanged, fingerprint_file
 from xpnet.data.named import DATASETS
@@ -63,7 +64,7 @@ def train(data: str = "digits", *, options: TrainOptions = _DEFAULTS) -> int:
     """
     with limit_threads(options.threads):
         job = prepare(data, options)
-        with choose_folder(options.out, job.name) as folder:
+        with choose_folder(options.out, job.data.name) as folder:
             folder.files = _files(data, job, options)
             return _run(job, options, folder)
 
@@ -94,7 +95,7 @@ def resume(path: Annotated[Path, Parameter(name="--run")], *, options: ResumeOpt
         with RunFolder(path, is_new=False) as folder:
             folder.files = _files(data, job, configured)
             folder.lock()
-            check_unchanged(path, data, job.fingerprint, folder.files[CONFIG])
+            check_unchanged(path, data, job.data.fingerprint, folder.files[CONFIG])
             checkpoints = path / CHECKPOINTS
             # A run that was killed before its first checkpoint starts again, with the same result.
             return _run(job, configured, folder, checkpoints if any(checkpoints.glob("*.safetensors")) else None)
@@ -119,7 +120,7 @@ def _files(data: str, job: Job, options: TrainOptions) -> dict[str, bytes]:
     config = write_config(data, chosen)
     if options.checkpoint_every is None:
         return {CONFIG: config}
-    return {FINGERPRINT: fingerprint_file(job.fingerprint, config), CONFIG: config}
+    return {FINGERPRINT: fingerprint_file(job.data.fingerprint, config), CONFIG: config}
 
 
 def _run(job: Job, options: TrainOptions, folder: RunFolder, checkpoints: Path | None = None) -> int:
@@ -150,7 +151,7 @@ def _run(job: Job, options: TrainOptions, folder: RunFolder, checkpoints: Path |
     scores, confusion = job.assess(model, run)
     # The plotting library may take more memory than the limit of a run that reads its data in pieces.
     pictures = _draw(run, model, confusion, folder.path) if job.is_in_memory else []
-    trained = job.n_samples * (len(run.history) - folder.epochs_before)
+    trained = job.data.n_samples * (len(run.history) - folder.epochs_before)
     summary = {
         "task": model.task,
         "device": job.backend.name,
@@ -180,7 +181,7 @@ def _callbacks(job: Job, options: TrainOptions, folder: RunFolder, interrupt: In
     if options.checkpoint_every is not None:
         callbacks.append(Checkpoint(folder.path / CHECKPOINTS, options.checkpoint_every, options.keep))
     if not options.quiet:
-        callbacks.append(Progress(job.n_samples))
+        callbacks.append(Progress(job.data.n_samples))
     return callbacks
 
 
@@ -190,7 +191,7 @@ def _report(job: Job, options: TrainOptions, summary: dict[str, Any], run: Run, 
     elif not options.quiet:
         network = job.model.network
         sizes = "-".join(map(str, network.layer_sizes))
-        title = f"{job.name}: {job.model.task}, {sizes}, {network.n_parameters:,} parameters"
+        title = f"{job.data.name}: {job.model.task}, {sizes}, {network.n_parameters:,} parameters"
         print_summary(title, summary, run, files, options.memory_limit)
 
 

@@ -42,11 +42,11 @@ class Model:
         Scaling of the features, and of the targets of a regression. None leaves them unchanged.
     feature_names, target_name : tuple of str, str, or None
         Names of the columns, if the data had names.
+    index_base : int or None
+        The index of the first feature in the LIBSVM file of the training data, 0 or 1; None for other data.
     encoding : TableEncoding or None
         Encoding of the columns of a table; then there is no `scaler`, and features may be a data frame, an Arrow table
         or a mapping of columns.
-    index_base : int or None
-        The index of the first feature in the LIBSVM file of the training data, 0 or 1; None for other data.
 
     Examples
     --------
@@ -68,8 +68,8 @@ class Model:
     target_scaler: Scaler | None = None
     feature_names: tuple[str, ...] | None = None
     target_name: str | None = None
-    encoding: TableEncoding | None = None
     index_base: int | None = None
+    encoding: TableEncoding | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "vector", to_host(self.vector))
