@@ -64,9 +64,7 @@ class Scaler:
                 if self.kind == "none":
                     scaled[rows] = x[rows]
                 else:
-                    exact = np.subtract(x[rows], self.shift, dtype=np.float64)
-                    np.divide(exact, self.scale, out=exact)
-                    scaled[rows] = _smooth_clip(exact) if self.kind == "robust" else exact
+                    scaled[rows] = self.scaled(x[rows])
             finite = np.isfinite(scaled[rows])
             if not finite.all():
                 row, column = (int(i) for i in np.argwhere(~finite)[0])
@@ -75,6 +73,12 @@ class Scaler:
                     f"{column + 1}, row {rows.start + row + 1}; use a wider type or remove the row"
                 )
         return scaled
+
+    def scaled(self, x: Array) -> Array:
+        """Return a scaled copy of `x` in float64, which is as large as float64 allows; see `transform`."""
+        exact = np.subtract(x, self.shift, dtype=np.float64)
+        np.divide(exact, self.scale, out=exact)
+        return _smooth_clip(exact) if self.kind == "robust" else exact
 
     def inverse(self, x: Array) -> Array:
         """Return ``x * scale + shift`` in float64, where the smooth clip of "robust" is undone first.

@@ -45,7 +45,7 @@ def _listed(start: str, parts: list[str]) -> str:
 
 
 def check_features(plans: Sequence[ColumnPlan], where: Callable[[int], str] = lambda row: f"row {row + 1}") -> None:
-    """Check that there are features, and that no column is refused.
+    """Check that there are features, that their numbers are finite, and that no column is refused.
 
     Parameters
     ----------
@@ -63,6 +63,11 @@ def check_features(plans: Sequence[ColumnPlan], where: Callable[[int], str] = la
                 f"column {plan.name!r:.60}: expected numbers, categories or dates; received free text such as "
                 f"{plan.summary.examples(1)[0]!r:.40}; leave it out with --drop {plan.name!r:.60}, or take each text "
                 f"as a category with --categorical {plan.name!r:.60}"
+            )
+        if plan.kind == "number" and plan.summary.totals.infinite is not None:
+            raise DataError(
+                f"column {plan.name!r:.60}: expected finite numbers; received an infinite one in "
+                f"{where(plan.summary.totals.infinite)}; remove the row or fill in the value"
             )
     if any(plan.is_feature for plan in plans):
         return
