@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,7 @@ def make_network(
     n_features: int,
     classes: np.ndarray | None,
     n_outputs: int,
+    output_range: Sequence[Sequence[float]] | None = None,
 ) -> Network:
     """Return the network for a task.
 
@@ -53,6 +55,8 @@ def make_network(
     classes : (n_classes,) ndarray or None
     n_outputs : int
         Number of targets of a sample; used if there are no classes.
+    output_range : ((n_outputs,), (n_outputs,)) of float, or None
+        Lowest and highest scaled target.
     """
     loss = choose_loss(options.loss, task)
     if options.label_smoothing and task != "classification":
@@ -78,6 +82,7 @@ def make_network(
         l2=options.l2,
         l1=options.l1,
         reduction=options.reduction,
+        output_range=output_range,
         **_override(recipe.network_arguments(len(hidden)), given),
     )
 

@@ -152,22 +152,26 @@ def prepare(data: str, options: TrainOptions) -> Job:
 
 
 def _make_model(data: JobData, options: TrainOptions, recipe: Recipe) -> Model:
+    """Return the model with its initial parameters; scaling and encoding are fitted to the training part."""
     features = data.fit_features()
-    encoding = None if isinstance(features, Scaler) else features
-    scaler = features if isinstance(features, Scaler) else None
-    n_features = encoding.n_features if encoding is not None else scaler.shift.size
-    scaled = scales_target(data.task, choose_loss(options.loss, data.task), data.scale)
-    target_scaler = scaler_from_moments("standard", data.target_moments()) if scaled else None
-    network = make_network(options, recipe, data.task, n_features, data.classes, data.n_outputs)
+    is_array = isinstance(features, Scaler)
+    target_scaler, output_range = None, None
+    if scales_target(data.task, choose_loss(options.loss, data.task), data.scale):
+        moments = data.target_moments()
+        target_scaler = scaler_from_moments("standard", moments)
+        if recipe.clips_output:
+            output_range = tuple(target_scaler.scaled(limit).tolist() for limit in (moments.low, moments.high))
+    n_features = features.shift.size if is_array else features.n_features
+    network = make_network(options, recipe, data.task, n_features, data.classes, data.n_outputs, output_range)
     return Model(
         network,
         network.init(options.seed, dtype=options.dtype).vector,
         data.task,
         data.classes,
-        scaler,
+        features if is_array else None,
         target_scaler,
         data.feature_names,
         data.target_name,
         data.index_base,
-        encoding,
+        None if is_array else features,
     )

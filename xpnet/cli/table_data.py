@@ -97,12 +97,15 @@ def _fingerprinted(tables: Iterable[pa.Table], fingerprint: Fingerprint | None) 
 
 
 def _at_once(file: TableFile, table: pa.Table, survey: Survey, options: TrainOptions, scale: str) -> JobData:
-    from xpnet.data.tables.fitting import fit_encoding
+    import pyarrow as pa
 
-    assert survey.target is not None and survey.target_name is not None
-    y, keep = survey.target.read(table.column(survey.target_name))
+    from xpnet.data.tables.fitting import fit_encoding
+    from xpnet.data.tables.values import decimal_sign
+
+    assert survey.target is not None
+    y, keep = survey.target.read(table.column(survey.target.name), decimal_sign(table.schema))
     if not keep.all():
-        table = table.filter(keep)
+        table = table.filter(pa.array(keep))
     train, validation, test = split_rows(
         y,
         validation_fraction=options.val_fraction,
@@ -127,7 +130,7 @@ def _at_once(file: TableFile, table: pa.Table, survey: Survey, options: TrainOpt
         fit_features=lambda: fit_encoding(survey.columns, [parts["train"][0]], scale=scale),
         target_moments=lambda: moments_of(encoded[train]),
         feature_names=survey.feature_names,
-        target_name=survey.target_name,
+        target_name=survey.target.name,
         weights=weights,
         notes=survey.notes,
         columns=survey.columns,
@@ -138,14 +141,14 @@ def _in_pieces(file: TableFile, survey: Survey, options: TrainOptions, scale: st
     """Read the training part once more, for the encoding of the features and the moments of the targets."""
     from xpnet.data.tables.fitting import fit_encoding
 
-    assert survey.target is not None and survey.target_name is not None
+    assert survey.target is not None
     for name in ("weight", "group", "time"):
         if (column := getattr(options, name)) is not None:
             raise InvalidParameterError(
                 f"{name}: expected none for a table that is read in pieces; received {column!r}. "
                 "Read it at once: give one file, and leave --memory-limit out."
             )
-    source = TableSource(file, survey.feature_names, survey.target_name, survey.target)
+    source = TableSource(file, survey.feature_names, survey.target)
     split = split_source(
         source,
         validation_fraction=options.val_fraction,
@@ -162,18 +165,17 @@ def _in_pieces(file: TableFile, survey: Survey, options: TrainOptions, scale: st
 
     encoding = fit_encoding(survey.columns, training_tables(), scale=scale)
     by_name = {"train": split.training, "validation": split.validation, "test": split.test}
-    labels = survey.target.labels
     return JobData(
         name=file.name,
         parts={name: part for name, part in by_name.items() if part is not None},
         task=survey.target.task,
-        classes=None if labels is None else encode_targets(labels, "classification")[1],
+        classes=survey.labels,
         n_outputs=1,
         scale=scale,
         fit_features=lambda: encoding,
         target_moments=lambda: moments,
         feature_names=survey.feature_names,
-        target_name=survey.target_name,
+        target_name=survey.target.name,
         notes=survey.notes,
         columns=survey.columns,
     )

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from xpnet.data.readers.common import TARGET_NAMES, join_names
 from xpnet.data.tables.columns import ColumnPlan, plan_columns
@@ -53,16 +56,17 @@ class Survey:
     n_rows : int
     columns : tuple of ColumnPlan
         What is done with each column beside the target and those of other uses.
-    target_name : str or None
     target : TargetPlan or None
+    labels : ndarray or None
+        The different labels of a target that is classes, sorted.
     notes : tuple of str
         What a user should know, one line each.
     """
 
     n_rows: int
     columns: tuple[ColumnPlan, ...]
-    target_name: str | None
     target: TargetPlan | None
+    labels: NDArray[Any] | None
     notes: tuple[str, ...] = field(default=())
 
     @property
@@ -135,13 +139,30 @@ def survey_table(
         exclude={target_name, *choices.other_uses} - {None},
     )
     check_features(plans, where)
-    target, notes = None, [describe_left_out(plans), describe_unparsed(plans)]
+    target, labels, notes = None, None, [describe_left_out(plans), describe_unparsed(plans)]
     if duplicates:
         notes.append(f"left out: the second and later columns called {join_names(map(repr, duplicates))}")
     if target_name is not None:
-        target = plan_target(next(column for column in summary.columns if column.name == target_name), choices.task)
-        notes.append(target.describe_left_out(where))
-    return Survey(summary.n_rows, plans, target_name, target, tuple(filter(None, notes)))
+        column = next(column for column in summary.columns if column.name == target_name)
+        if choices.task == "multilabel":
+            raise InvalidParameterError("task: expected classification or regression for a table; received multilabel.")
+        target = plan_target(column, choices.task)
+        notes.append(_describe_rows(target, where))
+        if target.task == "classification":
+            labels = np.unique(target.read(column.values, column.decimal)[0])
+    return Survey(summary.n_rows, plans, target, labels, tuple(filter(None, notes)))
+
+
+def _describe_rows(target: TargetPlan, where: Callable[[int], str]) -> str:
+    """Return one line on the rows without a usable target, empty if there are none."""
+    if not target.n_left_out:
+        return ""
+    causes = [f"{target.n_missing:,} without a target"] if target.n_missing else []
+    causes += [f"{n:,} with {text!r:.40} ({where(row)})" for text, n, row in target.unread[:3]]
+    if target.n_unread > sum(n for _, n, _ in target.unread[:3]):
+        causes.append("and more")
+    rows = f"{target.n_left_out:,} row{'s' * (target.n_left_out > 1)}"
+    return f"left out: {rows}, {', '.join(causes)} in column {target.name!r:.60}"
 
 
 def _split(chosen: Sequence[str], names: Sequence[str]) -> list[str]:

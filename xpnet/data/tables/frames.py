@@ -1,0 +1,3 @@
+"""temporary"""
+def as_table(x, names=None):
+    return x
