@@ -169,7 +169,9 @@ def _with_momentum(optimizer: str, momentum: float | None) -> str:
     name = optimizer.partition(":")[0]
     with_momentum = [n for n, factory in OPTIMIZERS.items() if _MOMENTUM in options_of(factory)]
     if name in OPTIMIZERS and name not in with_momentum:
-        raise InvalidParameterError(f"--momentum: expected --optimizer {' or '.join(with_momentum)}; received {name!r}.")
+        raise InvalidParameterError(
+            f"--momentum: expected --optimizer {' or '.join(with_momentum)}; received {name!r}."
+        )
     return f"{optimizer}{',' if ':' in optimizer else ':'}{_MOMENTUM}={momentum!r}"
 
 
@@ -179,7 +181,7 @@ def _factors(text: str) -> dict[str, float]:
         return {kind.strip(): float(factor) for kind, factor in (item.split("=") for item in text.split(","))}
     except ValueError as exc:
         raise InvalidParameterError(
-            f"--lr-factors: expected kinds of parameters and factors, such as biases=0.1,input_scale=6; received {text!r}."
+            f"--lr-factors: expected factors by kind of parameter, such as biases=0.1,input_scale=6; received {text!r}."
         ) from exc
 
 

@@ -27,6 +27,7 @@ from xpnet.data.named import DATASETS
 from xpnet.data.scaling import Scaler, scaler_from_moments
 from xpnet.data.streams import Source
 from xpnet.data.tables.files import is_table
+from xpnet.errors import InvalidParameterError
 from xpnet.model.model import Model
 from xpnet.training.callbacks import Callback
 from xpnet.training.early_stopping import get_early_stopping
@@ -76,6 +77,12 @@ class Job:
         """Whether the data lies in memory."""
         return not isinstance(self.parts["train"], Source)
 
+    def member(self, number: int) -> Job:
+        """Return the job of a member of an ensemble, counted from 0: its seed is that of the job plus the number."""
+        seed = self.trainer.seed + number
+        vector = self.model.network.init(seed, dtype=self.trainer.dtype).vector
+        return replace(self, trainer=replace(self.trainer, seed=seed), model=replace(self.model, vector=vector))
+
     def arguments(self) -> dict[str, Any]:
         """Return the data as `Trainer.fit` and `Trainer.resume` take it: `x`, `y`, `sample_weight`, `validation`."""
         training = self.model.encode(self.parts["train"])
@@ -92,9 +99,10 @@ class Job:
         """Return the scores of a trained model on each part, and the confusion of the last part.
 
         There is no confusion without classes, nor for data that is read in pieces. No part is evaluated twice: the
-        run has evaluated the validation part already.
+        run has evaluated the validation part already, unless the model is an ensemble.
         """
-        scores: dict[str, Scores | None] = {**dict.fromkeys(PARTS), "validation": self._validated(run)}
+        validated = self._validated(run) if len(model.members) == 1 else None
+        scores: dict[str, Scores | None] = {**dict.fromkeys(PARTS), "validation": validated}
         last = list(self.parts)[-1]
         confusion = None
         for name, part in self.parts.items():
@@ -130,6 +138,9 @@ def prepare(data: str, options: TrainOptions) -> Job:
     XpnetError
         An option, the device or the data cannot be used.
     """
+    if options.ensemble < 1 or (options.ensemble > 1 and options.checkpoint_every is not None):
+        expected = "1 with --checkpoint-every" if options.ensemble > 1 else "a whole number of at least 1"
+        raise InvalidParameterError(f"ensemble: expected {expected}; received {options.ensemble}.")
     backend = get_backend(choose_device(options))
     limit = None if options.memory_limit is None else MemoryLimit.parse(options.memory_limit)
     table = data not in DATASETS and is_table(data)

@@ -10,7 +10,8 @@ import numpy as np
 
 from xpnet.cli.job_data import PARTS, JobData, RawPart, moments_of
 from xpnet.cli.memory_limit import MemoryLimit
-from xpnet.cli.options import ColumnOptions, ReadingOptions, TrainOptions
+from xpnet.cli.options import TrainOptions
+from xpnet.cli.table_options import ColumnOptions, ReadingOptions
 from xpnet.data.fingerprint import Fingerprint
 from xpnet.data.readers.common import naming
 from xpnet.data.scaling import Moments
@@ -81,7 +82,9 @@ def read_table(data: str, options: TrainOptions, scale: str | None, limit: Memor
             where=file.where,
         )
         scale = scale or "standard"
-        read = _in_pieces(file, survey, options, scale) if table is None else _at_once(file, table, survey, options, scale)
+        read = (
+            _in_pieces(file, survey, options, scale) if table is None else _at_once(file, table, survey, options, scale)
+        )
     return read if fingerprint is None else replace(read, fingerprint={"data": fingerprint.to_dict()})
 
 
@@ -118,7 +121,9 @@ def _at_once(file: TableFile, table: pa.Table, survey: Survey, options: TrainOpt
     encoded, classes = encode_targets(y, survey.target.task)
     features = table.select(survey.feature_names)
     rows = dict(zip(PARTS, (train, validation, test), strict=True))
-    parts: dict[str, RawPart] = {name: (features.take(chosen), y[chosen]) for name, chosen in rows.items() if len(chosen)}
+    parts: dict[str, RawPart] = {
+        name: (features.take(chosen), y[chosen]) for name, chosen in rows.items() if len(chosen)
+    }
     weights = None if options.weight is None else _numbers(table, "weight", options.weight, ("number",))[train]
     return JobData(
         name=file.name,
@@ -148,7 +153,7 @@ def _in_pieces(file: TableFile, survey: Survey, options: TrainOptions, scale: st
                 f"{name}: expected none for a table that is read in pieces; received {column!r}. "
                 "Read it at once: give one file, and leave --memory-limit out."
             )
-    source = TableSource(file, survey.feature_names, survey.target)
+    source = TableSource(file, survey.feature_names, survey.target, complete=not survey.target.n_left_out)
     split = split_source(
         source,
         validation_fraction=options.val_fraction,

@@ -11,10 +11,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 from cyclopts import Parameter
 
+from xpnet.backend import to_host
 from xpnet.cli import job as jobs
 from xpnet.cli import plots
+from xpnet.cli.config import read_config, write_config
 from xpnet.cli.folder import (
     CHECKPOINTS,
     CONFIG,
@@ -27,7 +30,6 @@ from xpnet.cli.folder import (
     choose_folder,
 )
 from xpnet.cli.job import Confusion, Job, prepare
-from xpnet.cli.config import read_config, write_config
 from xpnet.cli.options import ResumeOptions, TrainOptions
 from xpnet.cli.summary import print_summary
 from xpnet.cli.unchanged import check_unchanged, fingerprint_file
@@ -64,6 +66,7 @@ def train(data: str = "digits", *, options: TrainOptions = _DEFAULTS) -> int:
     """
     with limit_threads(options.threads):
         job = prepare(data, options)
+        _say_notes(job)
         with choose_folder(options.out, job.data.name) as folder:
             folder.files = _files(data, job, options)
             return _run(job, options, folder)
@@ -92,6 +95,7 @@ def resume(path: Annotated[Path, Parameter(name="--run")], *, options: ResumeOpt
         )
     with limit_threads(options.threads):
         job = _prepare_again(data, configured, path)
+        _say_notes(job)
         with RunFolder(path, is_new=False) as folder:
             folder.files = _files(data, job, configured)
             folder.lock()
@@ -99,6 +103,13 @@ def resume(path: Annotated[Path, Parameter(name="--run")], *, options: ResumeOpt
             checkpoints = path / CHECKPOINTS
             # A run that was killed before its first checkpoint starts again, with the same result.
             return _run(job, configured, folder, checkpoints if any(checkpoints.glob("*.safetensors")) else None)
+
+
+def _say_notes(job: Job) -> None:
+    """Say what became of the data, also with --quiet: nobody should learn later that a column was left out."""
+    with suppress(OSError):
+        for note in job.data.notes:
+            print(f"xpnet: {note}", file=sys.stderr)
 
 
 def _prepare_again(data: str, options: TrainOptions, folder: Path) -> Job:
@@ -116,7 +127,7 @@ def _prepare_again(data: str, options: TrainOptions, folder: Path) -> Job:
 
 def _files(data: str, job: Job, options: TrainOptions) -> dict[str, bytes]:
     """Return the files that a run writes when it starts."""
-    chosen = dataclasses.replace(options, device=job.backend.name, backend=None, precision=None)
+    chosen = dataclasses.replace(options, device=job.backend.name, backend=None, precision=None, preset=job.preset)
     config = write_config(data, chosen)
     if options.checkpoint_every is None:
         return {CONFIG: config}
@@ -126,20 +137,28 @@ def _files(data: str, job: Job, options: TrainOptions) -> dict[str, bytes]:
 def _run(job: Job, options: TrainOptions, folder: RunFolder, checkpoints: Path | None = None) -> int:
     """Train from the start or from the newest checkpoint, save the model, report, and return the exit code."""
     interrupt = Interrupt(*_SIGNALS)
-    callbacks = _callbacks(job, options, folder, interrupt)
     started = time.perf_counter()
-    failure = None
+    failure, n_epochs, vectors = None, 0, []
     path = folder.path / MODEL
     with interrupt:
         try:
-            run = jobs.train(job, callbacks, checkpoints)
+            for number in range(options.ensemble):
+                callbacks = _callbacks(job, options, folder, interrupt, number)
+                run = jobs.train(job.member(number) if number else job, callbacks, checkpoints)
+                n_epochs += len(run.history)
+                if run.stopped == "interrupted" and vectors:  # the finished members are a model
+                    break
+                vectors.append(run.params.vector)
+                if run.stopped == "interrupted":
+                    break
         except KeyboardInterrupt:  # a second Ctrl-C
             _say_stopped("stopped", options, folder.path)
             raise
         except DivergenceError as exc:
             run, failure = exc.run, exc
         seconds = time.perf_counter() - started
-        model = dataclasses.replace(job.model, vector=run.params.vector)
+        vectors = [to_host(vector) for vector in vectors or [run.params.vector]]
+        model = dataclasses.replace(job.model, vector=np.stack(vectors) if len(vectors) > 1 else vectors[0])
         save_model(path, model)
     if failure is not None:
         raise DivergenceError(f"{failure} Saved as {path}.", run) from failure
@@ -151,12 +170,12 @@ def _run(job: Job, options: TrainOptions, folder: RunFolder, checkpoints: Path |
     scores, confusion = job.assess(model, run)
     # The plotting library may take more memory than the limit of a run that reads its data in pieces.
     pictures = _draw(run, model, confusion, folder.path) if job.is_in_memory else []
-    trained = job.data.n_samples * (len(run.history) - folder.epochs_before)
+    trained = job.data.n_samples * (n_epochs - folder.epochs_before)
     summary = {
         "task": model.task,
         "device": job.backend.name,
         "precision": job.trainer.dtype if job.trainer.dtype == "float64" else job.backend.precision,
-        "epochs": len(run.history),
+        "epochs": n_epochs,
         "seconds": seconds,
         "samples_per_second": trained / seconds,
         "model": str(path),
@@ -175,9 +194,12 @@ def _say_stopped(what: str, options: TrainOptions, folder: Path) -> None:
         print(f"xpnet: {what}.{hint}", file=sys.stderr)
 
 
-def _callbacks(job: Job, options: TrainOptions, folder: RunFolder, interrupt: Interrupt) -> list[Callback]:
+def _callbacks(job: Job, options: TrainOptions, folder: RunFolder, interrupt: Interrupt, member: int) -> list[Callback]:
+    """Return the callbacks of a member of an ensemble, counted from 0; each has metrics of its own."""
     # The order matters: install signal handlers before the folder is created. The other callbacks write into it.
-    callbacks: list[Callback] = [interrupt, folder, MetricsFile(folder.path / METRICS)]
+    metrics = folder.path / METRICS
+    own = metrics if member == 0 else metrics.with_stem(f"{metrics.stem}-{member + 1}")
+    callbacks: list[Callback] = [interrupt, *([folder] if member == 0 else []), MetricsFile(own)]
     if options.checkpoint_every is not None:
         callbacks.append(Checkpoint(folder.path / CHECKPOINTS, options.checkpoint_every, options.keep))
     if not options.quiet:

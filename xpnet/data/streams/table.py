@@ -31,9 +31,11 @@ class TableSource(Source):
         The features.
     target : TargetPlan
         How the target is read.
+    complete : bool
+        Whether every row is known to have a target. Otherwise the column of the target is read once to count them.
     """
 
-    def __init__(self, file: TableFile, columns: Sequence[str], target: TargetPlan) -> None:
+    def __init__(self, file: TableFile, columns: Sequence[str], target: TargetPlan, *, complete: bool = False) -> None:
         self._file, self._columns, self._target = file, list(columns), target
         self._decimal = (file.schema.metadata or {}).get(b"decimal", b".").decode()
         self.target_name: str = target.name
@@ -42,7 +44,7 @@ class TableSource(Source):
         self.is_sequential = file.is_sequential
         self.sizes = file.block_sizes()
         self.row_bytes = max(1, file.n_bytes // max(1, int(self.sizes.sum())))
-        if target.n_left_out:
+        if not complete:
             targets = (file.read_block(block, [target.name]) for block in range(len(self.sizes)))
             self.sizes = np.asarray([self._targets(table)[1].sum() for table in targets], dtype=np.int64)
 

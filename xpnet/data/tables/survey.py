@@ -13,14 +13,15 @@ from xpnet.data.readers.common import TARGET_NAMES, join_names
 from xpnet.data.tables.columns import ColumnPlan, plan_columns
 from xpnet.data.tables.describe import check_features, describe_left_out, describe_unparsed
 from xpnet.data.tables.summary import TableSummary
-from xpnet.data.tables.target import TargetPlan, plan_target
+from xpnet.data.tables.parse import Reading
+from xpnet.data.tables.target import TargetKind, TargetPlan, plan_target
 from xpnet.data.targets import Task
 from xpnet.errors import DataError, InvalidParameterError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["ColumnChoices", "Survey", "find_target", "survey_table"]
+__all__ = ["ColumnChoices", "Survey", "find_target", "plan_known_target", "survey_table"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class ColumnChoices:
         None: the column called target, label, class or y.
     task : Task or None
     categorical, numeric, date, drop : tuple of str
-        Columns that are taken for categories, numbers or dates, or left out. A name may be several, separated by commas.
+        Columns that are taken for categories, numbers or dates, or left out; a name may be several, with commas.
     other_uses : tuple of str
         Columns that are no features because they have another use, such as weights.
     """
@@ -173,3 +174,23 @@ def _split(chosen: Sequence[str], names: Sequence[str]) -> list[str]:
         for name in chosen
         for part in ([name] if name in known or "," not in name else name.split(","))
     ]
+
+
+def plan_known_target(name: str, task: Task, classes: NDArray[Any] | None) -> TargetPlan:
+    """Return how the target of a trained model is read: as the labels of its classes, or as numbers.
+
+    Parameters
+    ----------
+    name : str
+    task : Task
+    classes : (n_classes,) ndarray or None
+    """
+    kinds: dict[str, tuple[TargetKind, Reading]] = {
+        "b": ("boolean", Reading("boolean")),
+        "i": ("integer", Reading("number")),
+        "u": ("integer", Reading("number")),
+        "f": ("float", Reading("number")),
+    }
+    letter = "f" if classes is None else classes.dtype.kind
+    kind, reading = kinds.get(letter, ("text", Reading("text")))
+    return TargetPlan(name, kind, task, reading, follows=True)
