@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from xpnet.data.tables.date_parts import DATE_PARTS, cycle, year_of
 from xpnet.data.tables.parse import Reading
 from xpnet.data.tables.values import as_keys, as_moments, as_numbers
 
@@ -234,33 +235,6 @@ class CategoryColumn(Column):
         return Read(features, np.zeros(len(values), dtype=bool))
 
 
-def _cycle(part: Array) -> tuple[Array, Array]:
-    return np.sin(2 * np.pi * part), np.cos(2 * np.pi * part)
-
-
-def _year(moments: Array) -> Array:
-    return np.asarray(moments.astype("datetime64[Y]").astype(np.int64) + 1970)
-
-
-def _season(moments: Array) -> Array:
-    """Return the share of the year that has passed."""
-    years = moments.astype("datetime64[Y]")
-    return (moments - years) / ((years + 1).astype(moments.dtype) - years.astype(moments.dtype))
-
-
-def _weekday(moments: Array) -> Array:
-    days = moments.astype("datetime64[D]").astype(np.int64)
-    return np.asarray((days + 3) % 7 / 7)  # 1970-01-01 was a Thursday
-
-
-def _hour(moments: Array) -> Array:
-    return (moments - moments.astype("datetime64[D]")) / np.timedelta64(1, "D")
-
-
-DATE_PARTS = {"year": _year, "season": _season, "weekday": _weekday, "hour": _hour}
-"""Parts of a moment: the year as a number, the others as a share of their cycle."""
-
-
 @dataclass(frozen=True)
 class DateColumn(Column):
     """A date: elapsed days and the year as numbers, season, weekday and hour as sine and cosine.
@@ -301,9 +275,9 @@ class DateColumn(Column):
         moments = as_moments(values, self.reading)
         missing = np.isnat(moments)
         known = np.where(missing, np.datetime64(0, "us"), moments)
-        year = [_year(known).astype(np.float64)] if "year" in self.parts else []
+        year = [year_of(known).astype(np.float64)] if "year" in self.parts else []
         numbers = [known.astype(np.int64) / 86_400e6, *year]
-        cycles = [wave for part in self._cycles for wave in _cycle(DATE_PARTS[part](known))]
+        cycles = [wave for part in self._cycles for wave in cycle(DATE_PARTS[part](known))]
         features = np.column_stack(numbers + cycles)
         features[missing, : self.n_scaled] = np.nan
         features[missing, self.n_scaled :] = 0

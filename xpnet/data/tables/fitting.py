@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from xpnet.data.row_sample import RowSample, sample_limit
 from xpnet.data.scaling import Scaler, fit_scaler
 from xpnet.data.tables.columns import MAX_CATEGORIES, ColumnPlan
+from xpnet.data.tables.date_parts import DATE_PARTS
 from xpnet.data.tables.encoders import (
-    DATE_PARTS,
     CategoryColumn,
     Column,
     DateColumn,
@@ -128,7 +128,7 @@ def _fit_scaling(
     unscaled = TableEncoding(scaled, np.full(n, np.nan), Scaler("none", np.zeros(n), np.ones(n)), gaps)
     x = unscaled.transform(table, np.float64)[:, unscaled.scaled_features]
     owners = [column.name for column in scaled for _ in range(column.n_scaled)]
-    missing: dict[str, bool] = dict(zip(owners, np.isnan(x).any(axis=0), strict=True))
+    missing: dict[str, bool] = dict(zip(owners, np.isnan(x).any(axis=0).astype(object), strict=True))
     columns = tuple(
         replace(column, flag=bool(missing[column.name])) if isinstance(column, NumberColumn | OrderedColumn) else column
         for column in columns

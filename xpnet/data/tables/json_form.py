@@ -9,9 +9,9 @@ from typing import Any, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from xpnet.data.tables.date_parts import DATE_PARTS
 from xpnet.data.tables.dates import DateOrder
 from xpnet.data.tables.encoders import (
-    DATE_PARTS,
     CategoryColumn,
     Column,
     DateColumn,
@@ -27,7 +27,10 @@ __all__ = [
     "checked_fields",
     "checked_list",
     "checked_numbers",
+    "checked_reading",
+    "checked_text",
     "checked_texts",
+    "checked_truth",
     "column_from_dict",
     "column_to_dict",
 ]
@@ -111,13 +114,15 @@ def checked_texts(content: Any, what: str) -> tuple[str, ...]:
     return tuple(texts)
 
 
-def _text(content: Any, what: str) -> str:
+def checked_text(content: Any, what: str) -> str:
+    """Return a text."""
     if not isinstance(content, str):
         raise _error(what, "a text", content)
     return content
 
 
-def _truth(content: Any, what: str) -> bool:
+def checked_truth(content: Any, what: str) -> bool:
+    """Return a truth value."""
     if not isinstance(content, bool):
         raise _error(what, "true or false", content)
     return content
@@ -128,23 +133,24 @@ def _parts(content: Any, what: str) -> tuple[str, ...]:
     return tuple(checked_choice(part, what, tuple(DATE_PARTS)) for part in parts)
 
 
-def _reading(content: Any, what: str) -> Reading:
+def checked_reading(content: Any, what: str) -> Reading:
+    """Return how text is read."""
     found = checked_fields(content, what, [field.name for field in fields(Reading)])
     order = found["order"]
     return Reading(
         checked_choice(found["kind"], "reading: kind", get_args(ReadingKind)),
         checked_choice(found["decimal"], "reading: decimal", (".", ",")),
-        _truth(found["percent"], "reading: percent"),
+        checked_truth(found["percent"], "reading: percent"),
         order if order is None else checked_choice(order, "reading: order", get_args(DateOrder)),
     )
 
 
 _CHECKS: dict[str, Callable[[Any, str], Any]] = {
-    "name": _text,
-    "reading": _reading,
-    "follows": _truth,
-    "flag": _truth,
-    "pool": _truth,
+    "name": checked_text,
+    "reading": checked_reading,
+    "follows": checked_truth,
+    "flag": checked_truth,
+    "pool": checked_truth,
     "levels": checked_texts,
     "categories": checked_texts,
     "parts": _parts,
