@@ -33,6 +33,11 @@ OPTIONS: dict[str, Any] = {
     "adam, dropout": {"optimizer": "adam", "schedule": "cosine", "early_stopping": "loss:patience=50"},
     "adaptive": {"optimizer": "nesterov", "schedule": "adaptive:patience=1", "early_stopping": "accuracy"},
     "adamw": {"optimizer": "adamw", "schedule": "warmup:epochs=3", "clip_norm": 0.5},
+    "step by step": {
+        "schedule": "coslog4",
+        "learning_rate_factors": {"biases": 0.1, "slopes": 3},
+        "early_stopping": "accuracy:patience=inf,latest=1",
+    },
 }
 
 

@@ -119,8 +119,7 @@ class Model:
         if self.encoding is not None:
             from xpnet.data.tables.frames import as_table
 
-            table = as_table(x, self.encoding.input_names)
-            return self.encoding.transform(table, self.vector.dtype, first_row=first_row)
+            return self.encoding.transform(as_table(x), self.vector.dtype, first_row=first_row)
         x = np.asarray(x)
         n_in = self.network.layer_sizes[0]
         if x.ndim != 2 or x.shape[1] != n_in:

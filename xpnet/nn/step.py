@@ -41,11 +41,14 @@ class StepState(NamedTuple):
         Seed and counter of `xpnet.nn.counter_rng`, for dropout and random slopes.
     clock : (scalar int32, scalar int32) or ()
         Number of steps of the run so far and in total; only steps with a `RateFactor` need them.
+    rate_factors : ((n,) array,) or ()
+        Factor on the learning rate of each parameter; without it all have the same rate.
     """
 
     optimizer: OptimizerState
     key: Array
     clock: tuple[Array, ...] = ()
+    rate_factors: tuple[Array, ...] = ()
 
 
 # (xp, t) -> factor on the learning rate of a step, where t, in [0, 1), is the share of the run's steps before it.
@@ -93,23 +96,25 @@ def make_step(
     def step(
         params: Array, state: StepState, batch: tuple[Array, ...], xp: Namespace = backend.xp
     ) -> tuple[Array, StepState, Array]:
-        optimizer_state, key, clock = state
+        optimizer_state, key, clock, rate_factors = state
         loss, gradient = objective_and_gradient(network, xp, params, batch, key if random else None, micro_batch)
         if transform is not None:
             gradient = transform(gradient)
         if clip_norm is not None:
             gradient = clip_by_norm(xp, gradient, clip_norm)
-        learning_rate = optimizer_state.learning_rate
+        learning_rate = rate = optimizer_state.learning_rate
         if rate_factor is not None:
             done, total = clock
-            t = xp.astype(done, params.dtype) / xp.astype(total, params.dtype)
-            optimizer_state = optimizer_state._replace(learning_rate=learning_rate * rate_factor(xp, t))
+            rate = rate * rate_factor(xp, xp.astype(done, params.dtype) / xp.astype(total, params.dtype))
             done += 1
             clock = done, total
-        params, optimizer_state = optimizer.update(xp, gradient, optimizer_state, params)
+        for factors in rate_factors:
+            rate = rate * factors
+        params, optimizer_state = optimizer.update(xp, gradient, optimizer_state._replace(learning_rate=rate), params)
+        optimizer_state = optimizer_state._replace(learning_rate=learning_rate)
         if random:
             key = advance(xp, key)
-        return params, StepState(optimizer_state._replace(learning_rate=learning_rate), key, clock), loss
+        return params, StepState(optimizer_state, key, clock, rate_factors), loss
 
     return step
 

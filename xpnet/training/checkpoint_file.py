@@ -148,7 +148,7 @@ def _build(values: dict[str, Any], tensors: dict[str, np.ndarray]) -> tuple[Netw
 def _step(prefix: str, tensors: dict[str, np.ndarray]) -> StepState:
     n_slots = sum(name.startswith(f"{prefix}slots.") for name in tensors)
     slots = tuple(tensors[f"{prefix}slots.{i}"] for i in range(n_slots))
-    # The learning rate and the clock are set before each epoch.
+    # The learning rate and the clock are set before each epoch, the rate factors before the first.
     return StepState(
         OptimizerState(tensors["learning_rate"], tensors[f"{prefix}count"], slots), tensors[f"{prefix}key"]
     )
@@ -159,9 +159,7 @@ def _check_tensors(network: Network, tensors: dict[str, np.ndarray]) -> None:
     if dtype not in ("float32", "float64"):
         raise ModelFormatError(f"tensor params: expected float32 or float64; received {dtype}")
     forms: dict[str, tuple[str, tuple[int, ...]]] = {"count": ("int32", ()), "key": ("int32", (2,))}
-    forms["total"] = dtype, ()
-    if not tensors["learning_rate"].ndim:  # one for all parameters
-        forms["learning_rate"] = dtype, ()
+    forms |= dict.fromkeys(("total", "learning_rate"), (dtype, ()))
     for name in ("params", *tensors):
         # All others have the length of the parameters.
         form = forms.get(name.removeprefix("refuge."), (dtype, (network.n_parameters,)))

@@ -46,8 +46,8 @@ class TrainingLoop:
     epochs : int
         Number of the last epoch.
     learning_rate : float
-    rate_factors : (n_parameters,) or float
-        Factor on the learning rate of each parameter, or of all.
+    rate_factors : (n_parameters,) or None
+        Factor on the learning rate of each parameter; None if they are all 1.
     schedule : Schedule
     evaluate : Evaluate or None
         Evaluates the parameters after each epoch.
@@ -64,7 +64,7 @@ class TrainingLoop:
     batches: BatchSource
     epochs: int
     learning_rate: float
-    rate_factors: np.ndarray | float
+    rate_factors: np.ndarray | None
     schedule: Schedule
     evaluate: Evaluate | None
     stopping: EarlyStopping | None
@@ -131,6 +131,8 @@ class TrainingLoop:
             )
         if state.position == 0 or state.start is None:
             state = state._replace(start=self._copy(state.params))
+        factors = [] if self.rate_factors is None else [self.backend.asarray(self.rate_factors.astype(self.dtype))]
+        state = state._replace(step=state.step._replace(rate_factors=tuple(factors)))
         if not self.max_halvings:
             return state._replace(rollback=None)
         return state if state.rollback is not None else self._set_rollback(state)
@@ -143,8 +145,8 @@ class TrainingLoop:
         return self.learning_rate * self.schedule.factor(state.schedule, state.epoch, self.epochs) * 0.5**state.halvings
 
     def _set_learning_rate(self, state: RunState, learning_rate: float) -> RunState:
-        rates = self.backend.asarray(np.asarray(learning_rate * self.rate_factors, dtype=self.dtype))
-        optimizer = state.step.optimizer._replace(learning_rate=rates)
+        array = self.backend.asarray(np.asarray(learning_rate, dtype=self.dtype))
+        optimizer = state.step.optimizer._replace(learning_rate=array)
         return state._replace(step=state.step._replace(optimizer=optimizer, clock=self._clock(state)))
 
     def _clock(self, state: RunState) -> tuple[Array, ...]:

@@ -16,8 +16,8 @@ __all__ = ["rate_factors"]
 _ABOVE_0 = real(0, closed=False)
 
 
-def rate_factors(network: Network, factors: Mapping[str, float]) -> np.ndarray | float:
-    """Return the factor on the learning rate of each parameter, (n_parameters,), or 1.0 if all are 1.
+def rate_factors(network: Network, factors: Mapping[str, float]) -> np.ndarray | None:
+    """Return the factor on the learning rate of each parameter, (n_parameters,), or None if all are 1.
 
     Parameters
     ----------
@@ -53,5 +53,5 @@ def rate_factors(network: Network, factors: Mapping[str, float]) -> np.ndarray |
                 f"learning_rate_factors: expected {_ABOVE_0.expected} for {kind}; received {factor!r}."
             )
     if all(factor == 1 for factor in factors.values()):
-        return 1.0
+        return None
     return np.concatenate([np.full(segment.size, factors.get(segment.kind, 1.0)) for segment in network.segments])

@@ -151,7 +151,7 @@ def adopt(state: RunState, network: Network, optimizer: Optimizer, backend: Back
                 "Resume with the optimizer that the run began with."
             )
         moved = given._replace(
-            learning_rate=move(given.learning_rate, n if given.learning_rate.ndim else (), "a learning rate"),
+            learning_rate=move(given.learning_rate, (), "a learning rate"),
             count=move(given.count, (), "a counter", "int32"),
             slots=tuple(move(slot, n, "a slot") for slot in given.slots),
         )
