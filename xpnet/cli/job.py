@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,9 +12,9 @@ from xpnet.cli.choices import choose_device, make_network, make_trainer, scales_
 from xpnet.cli.job_data import PARTS, JobData, RawPart, read_data
 from xpnet.cli.memory_limit import MemoryLimit
 from xpnet.cli.options import TrainOptions
+from xpnet.cli.run import train
 from xpnet.data.streams import Source
 from xpnet.model.model import Model
-from xpnet.training.callbacks import Callback
 from xpnet.training.early_stopping import get_early_stopping
 from xpnet.training.history import Scores
 from xpnet.training.state import Run
@@ -100,14 +98,6 @@ class Job:
             stopping = get_early_stopping(self.trainer.early_stopping or "loss")
             return max(run.history, key=stopping.value).validation  # the first of equals, as in training
         return run.history[-1].validation if run.history and run.state.position == 0 else None
-
-
-def train(job: Job, callbacks: Sequence[Callback], checkpoints: Path | None = None) -> Run:
-    """Train a job from its start, or from the newest checkpoint of a folder."""
-    trainer = replace(job.trainer, callbacks=callbacks)
-    if checkpoints is None:
-        return trainer.fit(**job.arguments(), params=job.model.params)
-    return trainer.resume(checkpoints, **job.arguments())
 
 
 def prepare(data: str, options: TrainOptions) -> Job:
