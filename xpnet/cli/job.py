@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +20,7 @@ from xpnet.cli.job_data import PARTS, JobData, RawPart, read_arrays
 from xpnet.cli.memory_limit import MemoryLimit
 from xpnet.cli.options import TrainOptions
 from xpnet.cli.presets import PRESETS
+from xpnet.cli.run import train
 from xpnet.cli.table_data import read_table
 from xpnet.data.named import DATASETS
 from xpnet.data.scaling import Scaler, scaler_from_moments
@@ -29,7 +28,6 @@ from xpnet.data.streams import Source
 from xpnet.data.tables.files import is_table
 from xpnet.errors import InvalidParameterError
 from xpnet.model.model import Model
-from xpnet.training.callbacks import Callback
 from xpnet.training.early_stopping import get_early_stopping
 from xpnet.training.history import Scores
 from xpnet.training.recipes import Recipe
@@ -120,14 +118,6 @@ class Job:
             stopping = get_early_stopping(self.trainer.early_stopping or "loss")
             return stopping.best(run.history).validation
         return run.history[-1].validation if run.history and run.state.position == 0 else None
-
-
-def train(job: Job, callbacks: Sequence[Callback], checkpoints: Path | None = None) -> Run:
-    """Train a job from its start, or from the newest checkpoint of a folder."""
-    trainer = replace(job.trainer, callbacks=callbacks)
-    if checkpoints is None:
-        return trainer.fit(**job.arguments(), params=job.model.params)
-    return trainer.resume(checkpoints, **job.arguments())
 
 
 def prepare(data: str, options: TrainOptions) -> Job:

@@ -83,8 +83,7 @@ def read_features(
     n_features : int, optional
         The number of features of a model without feature names.
     index_base : int, optional
-        The index of the first feature in a LIBSVM file, 0 or 1, as in training. Without it a file is refused if its
-        indices do not tell.
+        The index of the first feature in a LIBSVM file, 0 or 1, as in training [default: 1, as the format defines].
 
     Returns
     -------

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from xpnet.data.readers.common import TARGET_NAMES, join_names
 from xpnet.data.tables.columns import ColumnPlan, plan_columns
 from xpnet.data.tables.describe import check_features, describe_left_out, describe_unparsed
-from xpnet.data.tables.summary import TableSummary
 from xpnet.data.tables.parse import Reading
+from xpnet.data.tables.summary import TableSummary
 from xpnet.data.tables.target import TargetKind, TargetPlan, plan_target
 from xpnet.data.targets import Task
 from xpnet.errors import DataError, InvalidParameterError
