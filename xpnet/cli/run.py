@@ -49,8 +49,7 @@ def train(job: Job, options: TrainOptions, folder: RunFolder, checkpoints: Path 
     path = folder.path / MODEL
     with interrupt:
         try:
-            for run in _members(job, options, folder, interrupt, checkpoints):
-                runs.append(run)
+            runs.extend(_members(job, options, folder, interrupt, checkpoints))
         except KeyboardInterrupt:  # a second Ctrl-C
             _say_stopped("stopped", options, folder.path)
             raise
