@@ -15,6 +15,7 @@ Examples
 True
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from xpnet.backend import Backend, get_backend, list_backends
@@ -35,6 +36,7 @@ from xpnet.training.trainer import Run, RunState, Trainer
 
 if TYPE_CHECKING:
     from xpnet.estimators import MLPClassifier, MLPRegressor
+    from xpnet.estimators.table_encoder import TableEncoder
 
 __all__ = [
     "ArraySource",
@@ -56,6 +58,7 @@ __all__ = [
     "RunState",
     "Source",
     "StopTraining",
+    "TableEncoder",
     "TimeLimit",
     "Trainer",
     "XpnetError",
@@ -75,13 +78,15 @@ __all__ = [
 __version__ = "0.1.0"
 
 
+# Imported late: scikit-learn takes most of a second, and Arrow is for tables only.
+_LATE = {
+    "MLPClassifier": "xpnet.estimators",
+    "MLPRegressor": "xpnet.estimators",
+    "TableEncoder": "xpnet.estimators.table_encoder",
+}
+
+
 def __getattr__(name: str) -> Any:
-    if name in ("MLPClassifier", "MLPRegressor"):
-        from xpnet import estimators  # imported late: scikit-learn takes most of a second
-
-        return getattr(estimators, name)
+    if name in _LATE:
+        return getattr(import_module(_LATE[name]), name)
     raise AttributeError(f"module 'xpnet' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return __all__

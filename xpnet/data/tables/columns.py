@@ -110,6 +110,8 @@ def _wishes(names: Sequence[str], *wished: Sequence[str]) -> dict[str, str]:
     wishes: dict[str, str] = {}
     known = set(names)
     for kind, chosen in zip(("categorical", "numeric", "date", "drop"), wished, strict=True):
+        if isinstance(chosen, str):
+            raise InvalidParameterError(f"{kind}: expected a sequence of names; received the text {chosen!r:.60}")
         for name in chosen:
             if name not in known:
                 near = difflib.get_close_matches(name, names, n=1) if len(names) <= 10_000 else []
