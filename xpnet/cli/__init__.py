@@ -16,8 +16,8 @@ from rich.console import Console
 
 import xpnet
 from xpnet.cli.bench import app as bench_app
+from xpnet.cli.config import fill_options, name_option
 from xpnet.cli.info import datasets, devices, gradcheck
-from xpnet.cli.options import fill_options, name_option
 from xpnet.cli.parity import parity
 from xpnet.cli.predict import evaluate, predict
 from xpnet.cli.sizes import join_sizes

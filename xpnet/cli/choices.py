@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,7 @@ def make_network(
     n_features: int,
     classes: np.ndarray | None,
     n_outputs: int,
+    output_range: Sequence[Sequence[float]] | None = None,
 ) -> Network:
     """Return the network for a task.
 
@@ -53,6 +55,8 @@ def make_network(
     classes : (n_classes,) ndarray or None
     n_outputs : int
         Number of targets of a sample; used if there are no classes.
+    output_range : ((n_outputs,), (n_outputs,)) of float, or None
+        Lowest and highest scaled target.
     """
     loss = choose_loss(options.loss, task)
     if options.label_smoothing and task != "classification":
@@ -78,6 +82,7 @@ def make_network(
         l2=options.l2,
         l1=options.l1,
         reduction=options.reduction,
+        output_range=output_range,
         **_override(recipe.network_arguments(len(hidden)), given),
     )
 
@@ -164,7 +169,9 @@ def _with_momentum(optimizer: str, momentum: float | None) -> str:
     name = optimizer.partition(":")[0]
     with_momentum = [n for n, factory in OPTIMIZERS.items() if _MOMENTUM in options_of(factory)]
     if name in OPTIMIZERS and name not in with_momentum:
-        raise InvalidParameterError(f"--momentum: expected --optimizer {' or '.join(with_momentum)}; received {name!r}.")
+        raise InvalidParameterError(
+            f"--momentum: expected --optimizer {' or '.join(with_momentum)}; received {name!r}."
+        )
     return f"{optimizer}{',' if ':' in optimizer else ':'}{_MOMENTUM}={momentum!r}"
 
 
@@ -174,7 +181,7 @@ def _factors(text: str) -> dict[str, float]:
         return {kind.strip(): float(factor) for kind, factor in (item.split("=") for item in text.split(","))}
     except ValueError as exc:
         raise InvalidParameterError(
-            f"--lr-factors: expected kinds of parameters and factors, such as biases=0.1,input_scale=6; received {text!r}."
+            f"--lr-factors: expected factors by kind of parameter, such as biases=0.1,input_scale=6; received {text!r}."
         ) from exc
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from cyclopts.config import Dict
 from xpnet.cli.options import TrainOptions
 from xpnet.cli.presets import PRESETS
 from xpnet.data.named import DATASETS
+from xpnet.data.tables.paths import STANDARD_INPUT
 from xpnet.errors import InvalidParameterError, UnknownNameError
 
 __all__ = ["fill_options", "name_option", "read_config", "write_config"]
@@ -80,7 +81,8 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 def write_config(data: str, options: TrainOptions) -> bytes:
     """Return the configuration file that repeats a run: ``xpnet train --config FILE``."""
-    values: dict[str, Any] = {"data": data if data in DATASETS else str(Path(data).resolve())}
+    is_path = data not in DATASETS and data != STANDARD_INPUT
+    values: dict[str, Any] = {"data": str(Path(data).resolve()) if is_path else data}
     for field in fields(options):
         value = getattr(options, field.name)
         if field.name in _NOT_CONFIGURED or value is None or value == ():
@@ -101,5 +103,7 @@ def read_config(path: Path) -> tuple[str, TrainOptions]:
     def settings(data: str = "digits", *, options: TrainOptions = defaults) -> tuple[str, TrainOptions]:
         return data, options
 
-    configured: tuple[str, TrainOptions] = app(["--config", str(path)], exit_on_error=False, print_error=False)
-    return configured
+    data, options = app(["--config", str(path)], exit_on_error=False, print_error=False)
+    if options.preset is None:  # a run of a version that had no default preset
+        options = replace(options, preset="plain")
+    return data, options

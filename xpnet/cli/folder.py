@@ -78,9 +78,8 @@ def _check_free(out: Path) -> None:
     except OSError as exc:
         raise _cannot_make(out, exc) from exc
     if taken:
-        raise InvalidParameterError(
-            f"--out: expected a folder without a run; received {out}, which has {', '.join(taken)}. Choose another."
-        )
+        others = "" if {MODEL, CONFIG} & {*taken} else f", which has {', '.join(taken)}"
+        raise InvalidParameterError(f"--out: expected a folder without a run; received {out}{others}. Choose another.")
 
 
 def _exists(path: Path) -> bool:

@@ -22,6 +22,7 @@ from xpnet.data.targets import TargetSummary, Task, encode_targets, infer_task
 from xpnet.errors import DataError
 
 if TYPE_CHECKING:
+    from xpnet.data.tables.columns import ColumnPlan
     from xpnet.data.tables.encoding import TableEncoding
 
 __all__ = ["PARTS", "JobData", "RawPart", "read_arrays"]
@@ -61,6 +62,8 @@ class JobData:
         The first index of a LIBSVM file.
     fingerprint : dict
         `Fingerprint.to_dict` of the data and, if it has one of its own, of the test part; for `xpnet resume`.
+    columns : tuple of ColumnPlan
+        What is done with each column of a table.
     """
 
     name: str
@@ -77,6 +80,7 @@ class JobData:
     notes: tuple[str, ...] = ()
     index_base: int | None = None
     fingerprint: dict[str, Any] = field(default_factory=dict)
+    columns: tuple[ColumnPlan, ...] = ()
 
     @property
     def n_samples(self) -> int:

@@ -12,6 +12,7 @@ from cyclopts import Group, Parameter, Token
 
 from xpnet.backend import list_backends
 from xpnet.cli.presets import PRESETS
+from xpnet.cli.table_options import DATA, TABLE, ColumnOptions, option
 from xpnet.nn.activations import ACTIVATIONS
 from xpnet.nn.initializers import INITIALIZERS
 from xpnet.nn.losses import LOSSES
@@ -20,20 +21,14 @@ from xpnet.training.early_stopping import EARLY_STOPPING
 from xpnet.training.recipes import PLAIN, TABULAR
 from xpnet.training.schedules import SCHEDULES
 
-__all__ = ["ColumnOptions", "ReadingOptions", "ResumeOptions", "TrainOptions", "data_options", "parse_int"]
+__all__ = ["ResumeOptions", "TrainOptions", "data_options", "parse_int"]
 
 _WHERE = Group("Where", sort_key=1)
-_DATA = Group("Data", sort_key=2)
-_TABLE = Group("Tables", sort_key=3)
 _NETWORK = Group("Network", sort_key=4)
 _TRAINING = Group("Training", sort_key=5)
 _RUN = Group("Run", sort_key=6)
 
 _THREADS = "number of threads for BLAS and all other libraries [default: all processors]"
-
-
-def _option(group: Group, help_: str, **keywords: Any) -> Parameter:
-    return Parameter(group=group, help=help_, **keywords)
 
 
 def parse_int(_: Any, tokens: Sequence[Token]) -> int:
@@ -69,93 +64,55 @@ def _sizes(recipe: Any) -> str:
 
 @Parameter(name="*")
 @dataclass(frozen=True)
-class ReadingOptions:
-    """How a table in a text file is read; None leaves the choice to the file."""
-
-    delimiter: Annotated[str | None, _option(_TABLE, "one character, or tab [default: found in the file]")] = None
-    decimal: Annotated[Literal[".", ","] | None, _option(_TABLE, "decimal sign [default: found in the file]")] = None
-    encoding: Annotated[str | None, _option(_TABLE, "such as utf-8, utf-16, cp1252 [default: found in the file]")] = (
-        None
-    )
-    header: Annotated[
-        bool | None,
-        _option(_TABLE, "whether the first row has the names [default: found in the file]", negative="--no-header"),
-    ] = None
-    missing: Annotated[
-        tuple[str, ...],
-        _option(_TABLE, "another marker of a missing value, beside NA, nan, null, ? and so on; repeat for more"),
-    ] = ()
-
-
-@Parameter(name="*")
-@dataclass(frozen=True)
-class ColumnOptions(ReadingOptions):
-    """What the columns of a table are taken for."""
-
-    target: Annotated[str | None, _option(_DATA, "target column, key or file")] = None
-    task: Annotated[
-        Literal["classification", "regression", "multilabel"] | None,
-        _option(_DATA, "[default: from the type of the target]"),
-    ] = None
-    categorical: Annotated[
-        tuple[str, ...], _option(_TABLE, "take a column for categories; repeat the option, or separate by commas")
-    ] = ()
-    numeric: Annotated[tuple[str, ...], _option(_TABLE, "take a column for numbers")] = ()
-    date: Annotated[tuple[str, ...], _option(_TABLE, "take a column for dates")] = ()
-    drop: Annotated[tuple[str, ...], _option(_TABLE, "leave a column out")] = ()
-
-
-@Parameter(name="*")
-@dataclass(frozen=True)
 class TrainOptions(ColumnOptions):
     """Options of a training run; None leaves the choice to the preset, the task, the data or the optimizer."""
 
-    device: Annotated[str, _option(_WHERE, "[backend:]cpu|gpu|auto[:index][@precision]")] = "auto"
-    backend: Annotated[str | None, _option(_WHERE, f"{_one_of(list_backends())} [default: by --device]")] = None
-    dtype: Annotated[Literal["float32", "float64"], _option(_WHERE, "dtype of parameters and computation")] = "float32"
+    device: Annotated[str, option(_WHERE, "[backend:]cpu|gpu|auto[:index][@precision]")] = "auto"
+    backend: Annotated[str | None, option(_WHERE, f"{_one_of(list_backends())} [default: by --device]")] = None
+    dtype: Annotated[Literal["float32", "float64"], option(_WHERE, "dtype of parameters and computation")] = "float32"
     precision: Annotated[
         Literal["float32", "tf32", "bf16"] | None,
-        _option(_WHERE, "precision of the factors of float32 matrix products, as in gpu@tf32 [default: float32]"),
+        option(_WHERE, "precision of the factors of float32 matrix products, as in gpu@tf32 [default: float32]"),
     ] = None
     seed: Annotated[
-        int, _option(_WHERE, "random seed for weights, splits, shuffling and dropout", converter=parse_int)
+        int, option(_WHERE, "random seed for weights, splits, shuffling and dropout", converter=parse_int)
     ] = 0
-    threads: Annotated[int | None, _option(_WHERE, _THREADS, converter=parse_int)] = None
+    threads: Annotated[int | None, option(_WHERE, _THREADS, converter=parse_int)] = None
 
-    data_dir: Annotated[Path | None, _option(_DATA, "folder with the IDX files of mnist or fashion-mnist")] = None
+    data_dir: Annotated[Path | None, option(DATA, "folder with the IDX files of mnist or fashion-mnist")] = None
     scale: Annotated[
         str | None,
-        _option(
-            _DATA,
+        option(
+            DATA,
             "standard, robust, minmax, divide:NUMBER or none [default: standard; robust for tables; divide:255 for "
             "bytes]",
         ),
     ] = None
-    val_fraction: Annotated[float, _option(_DATA, "share of all samples for validation")] = 0.1
-    test_fraction: Annotated[
-        float, _option(_DATA, "share of all samples for testing, if the data have no test part")
-    ] = 0.2
+    val_fraction: Annotated[float, option(DATA, "share of all samples for validation")] = 0.1
+    test_fraction: Annotated[float, option(DATA, "share of all samples for testing, if the data have no test part")] = (
+        0.2
+    )
     memory_limit: Annotated[
-        str | None, _option(_DATA, "read the data in pieces if training would need more memory: 512MB, 2GB")
+        str | None, option(DATA, "read the data in pieces if training would need more memory: 512MB, 2GB")
     ] = None
-    weight: Annotated[str | None, _option(_TABLE, "column with the weight of each sample")] = None
+    weight: Annotated[str | None, option(TABLE, "column with the weight of each sample")] = None
     group: Annotated[
-        str | None, _option(_TABLE, "column whose values stay together: rows of one value are all in one part")
+        str | None, option(TABLE, "column whose values stay together: rows of one value are all in one part")
     ] = None
     time: Annotated[
-        str | None, _option(_TABLE, "column of times or numbers: the test part is the latest, validation before it")
+        str | None, option(TABLE, "column of times or numbers: the test part is the latest, validation before it")
     ] = None
 
     hidden: Annotated[
         str | None,
-        _option(
+        option(
             _NETWORK,
             f"sizes of the hidden layers: 256,128 or none [default: {_sizes(PLAIN)}; for tables {_sizes(TABULAR)}]",
         ),
     ] = None
     activation: Annotated[
         tuple[str, ...] | None,
-        _option(
+        option(
             _NETWORK,
             f"{_one_of(ACTIVATIONS)}; repeat the option to give each hidden layer its own "
             f"{_by_preset('network', 'activation')}",
@@ -163,7 +120,7 @@ class TrainOptions(ColumnOptions):
     ] = None
     output: Annotated[
         str | None,
-        _option(
+        option(
             _NETWORK,
             f"output function: {_one_of(factory().output for factory in LOSSES.values())} where the loss needs it, "
             "else any activation [default: by the loss]",
@@ -171,46 +128,46 @@ class TrainOptions(ColumnOptions):
     ] = None
     init: Annotated[
         str | None,
-        _option(_NETWORK, f"{_one_of(INITIALIZERS)} [default: by the activation; for tables normal, last layer zeros]"),
+        option(_NETWORK, f"{_one_of(INITIALIZERS)} [default: by the activation; for tables normal, last layer zeros]"),
     ] = None
     parametrization: Annotated[
         Literal["standard", "ntk"] | None,
-        _option(_NETWORK, f"ntk divides products by sqrt(fan_in) {_by_preset('network', 'parametrization')}"),
+        option(_NETWORK, f"ntk divides products by sqrt(fan_in) {_by_preset('network', 'parametrization')}"),
     ] = None
     input_scale: Annotated[
         bool | None,
-        _option(
+        option(
             _NETWORK,
             "learn a factor for each input [default: for tables]",
             show_default=False,
             negative="--no-input-scale",
         ),
     ] = None
-    dropout: Annotated[float, _option(_NETWORK, "probability that a hidden unit is dropped")] = 0.0
+    dropout: Annotated[float, option(_NETWORK, "probability that a hidden unit is dropped")] = 0.0
 
-    loss: Annotated[str | None, _option(_TRAINING, f"{_one_of(LOSSES)} [default: by the task]")] = None
-    reduction: Annotated[Literal["mean", "sum"], _option(_TRAINING, "reduction of the loss over the batch")] = "mean"
+    loss: Annotated[str | None, option(_TRAINING, f"{_one_of(LOSSES)} [default: by the task]")] = None
+    reduction: Annotated[Literal["mean", "sum"], option(_TRAINING, "reduction of the loss over the batch")] = "mean"
     label_smoothing: Annotated[
         float | None,
-        _option(
+        option(
             _TRAINING,
             "share of a target that is spread evenly over all classes [default: 0; for tables "
             f"{TABULAR['classification'].network['label_smoothing']}]",
         ),
     ] = None
-    class_weight: Annotated[Literal["balanced"] | None, _option(_TRAINING, "[default: every sample has weight 1]")] = (
+    class_weight: Annotated[Literal["balanced"] | None, option(_TRAINING, "[default: every sample has weight 1]")] = (
         None
     )
     optimizer: Annotated[
         str | None,
-        _option(
+        option(
             _TRAINING,
             f"{_one_of(OPTIMIZERS)}; with options: adam:beta_1=0.8 {_by_preset('trainer', 'optimizer')}",
         ),
     ] = None
     lr: Annotated[
         float | None,
-        _option(
+        option(
             _TRAINING,
             "learning rate [default: by the optimizer; for tables "
             f"{_one_of(str(recipe.trainer['learning_rate']) for recipe in TABULAR.values())}]",
@@ -218,25 +175,25 @@ class TrainOptions(ColumnOptions):
     ] = None
     lr_factors: Annotated[
         str | None,
-        _option(_TRAINING, "factors on the learning rate of weights, biases, slopes or input_scale: biases=0.1,..."),
+        option(_TRAINING, "factors on the learning rate of weights, biases, slopes or input_scale: biases=0.1,..."),
     ] = None
     momentum: Annotated[
-        float | None, _option(_TRAINING, "momentum of the optimizers that have it [default: by the optimizer]")
+        float | None, option(_TRAINING, "momentum of the optimizers that have it [default: by the optimizer]")
     ] = None
     schedule: Annotated[
         str | None,
-        _option(
+        option(
             _TRAINING,
             f"learning-rate schedule: {_one_of(SCHEDULES)}; with options: step:every=5,factor=0.5 "
             f"{_by_preset('trainer', 'schedule')}",
         ),
     ] = None
-    l2: Annotated[float, _option(_TRAINING, "penalty l2/2 sum W^2")] = 0.0
-    l1: Annotated[float, _option(_TRAINING, "penalty l1 sum |W|")] = 0.0
-    clip_norm: Annotated[float | None, _option(_TRAINING, "largest norm of the gradient")] = None
+    l2: Annotated[float, option(_TRAINING, "penalty l2/2 sum W^2")] = 0.0
+    l1: Annotated[float, option(_TRAINING, "penalty l1 sum |W|")] = 0.0
+    clip_norm: Annotated[float | None, option(_TRAINING, "largest norm of the gradient")] = None
     batch_size: Annotated[
         int | Literal["all"] | None,
-        _option(
+        option(
             _TRAINING,
             "samples in a step [default: 32; for tables 256; or all if there are fewer]",
             converter=_parse_int_or_all,
@@ -244,17 +201,17 @@ class TrainOptions(ColumnOptions):
     ] = None
     micro_batch: Annotated[
         int | None,
-        _option(
+        option(
             _TRAINING, "samples of a batch that are processed at once: less memory, same result", converter=parse_int
         ),
     ] = None
     epochs: Annotated[
         int | None,
-        _option(_TRAINING, f"passes over the training part {_by_preset('trainer', 'epochs')}", converter=parse_int),
+        option(_TRAINING, f"passes over the training part {_by_preset('trainer', 'epochs')}", converter=parse_int),
     ] = None
     early_stopping: Annotated[
         str | None,
-        _option(
+        option(
             _TRAINING,
             f"stop when this no longer improves: {_one_of(EARLY_STOPPING)}; with options: loss:patience=5; or none "
             "[default: none; for tables restore the epoch of the best validation score]",
@@ -262,23 +219,23 @@ class TrainOptions(ColumnOptions):
     ] = None
     on_divergence: Annotated[
         Literal["stop", "halve"],
-        _option(_TRAINING, "stop, or halve: go back and halve the learning rate, at most 5 times"),
+        option(_TRAINING, "stop, or halve: go back and halve the learning rate, at most 5 times"),
     ] = "stop"
 
     preset: Annotated[
-        str | None, _option(_RUN, f"{_one_of(PRESETS)} [default: tabular for files with tables, else plain]")
+        str | None, option(_RUN, f"{_one_of(PRESETS)} [default: tabular for files with tables, else plain]")
     ] = None
     ensemble: Annotated[
-        int, _option(_RUN, "number of networks, trained from different seeds and averaged", converter=parse_int)
+        int, option(_RUN, "number of networks, trained from different seeds and averaged", converter=parse_int)
     ] = 1
-    config: Annotated[Path | None, _option(_RUN, "config.toml of a run, to repeat it")] = None
-    out: Annotated[Path | None, _option(_RUN, "folder for the results [default: runs/DATA-TIME]")] = None
+    config: Annotated[Path | None, option(_RUN, "config.toml of a run, to repeat it")] = None
+    out: Annotated[Path | None, option(_RUN, "folder for the results [default: runs/DATA-TIME]")] = None
     checkpoint_every: Annotated[
-        str | None, _option(_RUN, "interval between checkpoints for xpnet resume: 1 (epoch), 500steps or 10min")
+        str | None, option(_RUN, "interval between checkpoints for xpnet resume: 1 (epoch), 500steps or 10min")
     ] = None
-    keep: Annotated[int, _option(_RUN, "number of newest checkpoints to keep", converter=parse_int)] = 3
-    quiet: Annotated[bool, _option(_RUN, "no progress, no summary", show_default=False)] = False
-    json: Annotated[bool, _option(_RUN, "one JSON object on stdout", show_default=False)] = False
+    keep: Annotated[int, option(_RUN, "number of newest checkpoints to keep", converter=parse_int)] = 3
+    quiet: Annotated[bool, option(_RUN, "no progress, no summary", show_default=False)] = False
+    json: Annotated[bool, option(_RUN, "one JSON object on stdout", show_default=False)] = False
 
 
 @Parameter(name="*")
@@ -286,17 +243,17 @@ class TrainOptions(ColumnOptions):
 class ResumeOptions:
     """Options of a resumed run; None keeps the value that the run began with."""
 
-    device: Annotated[str | None, _option(_WHERE, "another device: [backend:]cpu|gpu|auto[:index][@precision]")] = None
-    data: Annotated[str | None, _option(_DATA, "where the data are now, if they have moved")] = None
-    data_dir: Annotated[Path | None, _option(_DATA, "folder with the IDX files of mnist or fashion-mnist")] = None
-    epochs: Annotated[int | None, _option(_TRAINING, "another number of epochs", converter=parse_int)] = None
-    threads: Annotated[int | None, _option(_WHERE, _THREADS, converter=parse_int)] = None
-    quiet: Annotated[bool, _option(_RUN, "no progress, no summary", show_default=False)] = False
-    json: Annotated[bool, _option(_RUN, "one JSON object on stdout", show_default=False)] = False
+    device: Annotated[str | None, option(_WHERE, "another device: [backend:]cpu|gpu|auto[:index][@precision]")] = None
+    data: Annotated[str | None, option(DATA, "where the data are now, if they have moved")] = None
+    data_dir: Annotated[Path | None, option(DATA, "folder with the IDX files of mnist or fashion-mnist")] = None
+    epochs: Annotated[int | None, option(_TRAINING, "another number of epochs", converter=parse_int)] = None
+    threads: Annotated[int | None, option(_WHERE, _THREADS, converter=parse_int)] = None
+    quiet: Annotated[bool, option(_RUN, "no progress, no summary", show_default=False)] = False
+    json: Annotated[bool, option(_RUN, "one JSON object on stdout", show_default=False)] = False
 
 
 def data_options() -> list[str]:
     """Return the keys, in the configuration file, of the options that decide which rows and columns a run trains on."""
     hints = get_type_hints(TrainOptions, include_extras=True)
-    chosen = [name for name, hint in hints.items() if {_DATA, _TABLE} & set(hint.__metadata__[0].group)]
+    chosen = [name for name, hint in hints.items() if {DATA, TABLE} & set(hint.__metadata__[0].group)]
     return ["seed", *(name.replace("_", "-") for name in chosen if name != "data_dir")]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
 from rich import box
+from rich.console import Console
 from rich.table import Table
 
 from xpnet.cli.console import make_console
@@ -17,11 +20,17 @@ from xpnet.training.trainer import Run
 __all__ = ["print_summary"]
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Let the command report it; by default the library ends the program silently."""
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+
 def print_summary(
     title: str, summary: dict[str, Any], run: Run, files: list[Path], memory_limit: str | None = None
 ) -> None:
     """Print a table of the parts with their scores, the speed, and the paths of the files."""
-    console = make_console()
+    console = make_console(_Console)
     parts = [name for name in ("train", "validation", "test") if summary[name]]
     metrics: list[str] = list(summary[parts[0]])
     table = Table("part", *(METRIC_NAMES.get(metric, metric) for metric in metrics), box=box.SIMPLE_HEAD)

@@ -42,11 +42,11 @@ class Model:
         Scaling of the features, and of the targets of a regression. None leaves them unchanged.
     feature_names, target_name : tuple of str, str, or None
         Names of the columns, if the data had names.
+    index_base : int or None
+        The index of the first feature in the LIBSVM file of the training data, 0 or 1; None for other data.
     encoding : TableEncoding or None
         Encoding of the columns of a table; then there is no `scaler`, and features may be a data frame, an Arrow table
         or a mapping of columns.
-    index_base : int or None
-        The index of the first feature in the LIBSVM file of the training data, 0 or 1; None for other data.
 
     Examples
     --------
@@ -68,8 +68,8 @@ class Model:
     target_scaler: Scaler | None = None
     feature_names: tuple[str, ...] | None = None
     target_name: str | None = None
-    encoding: TableEncoding | None = None
     index_base: int | None = None
+    encoding: TableEncoding | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "vector", to_host(self.vector))
@@ -100,12 +100,14 @@ class Model:
         """``"accuracy"`` or ``"r2"``."""
         return metric_name(self.network, 1 if self.task == "classification" else 2)
 
-    def features(self, x: Any) -> np.ndarray:
+    def features(self, x: Any, *, first_row: int = 0) -> np.ndarray:
         """Return raw features as the network takes them, (n_samples, n_in): encoded or scaled, in its dtype.
 
         Parameters
         ----------
         x : (n_samples, n_columns) array; with an `encoding` also a data frame, an Arrow table or a mapping of columns
+        first_row : int
+            The row of the whole data with which `x` begins, for messages.
 
         Raises
         ------
@@ -117,7 +119,7 @@ class Model:
         if self.encoding is not None:
             from xpnet.data.tables.frames import as_table
 
-            return self.encoding.transform(as_table(x), self.vector.dtype)
+            return self.encoding.transform(as_table(x), self.vector.dtype, first_row=first_row)
         x = np.asarray(x)
         n_in = self.network.layer_sizes[0]
         if x.ndim != 2 or x.shape[1] != n_in:
@@ -156,12 +158,17 @@ class Model:
     def _params_on(self, backend: Backend) -> tuple[Parameters, ...]:
         return tuple(Parameters(backend.asarray(member.vector), self.network) for member in self.members)
 
-    def outputs(self, x: Any, device: str | Backend = "cpu") -> np.ndarray:
-        """Return the network's output for raw features, (n_samples, n_out)."""
+    def outputs(self, x: Any, device: str | Backend = "cpu", *, first_row: int = 0) -> np.ndarray:
+        """Return the network's output for raw features, (n_samples, n_out); `first_row` as for `features`."""
         backend = get_backend(device)
         with backend.scope(self.vector.dtype.name):
-            params = self._params_on(backend)
-            return backend.to_numpy(outputs(self.network, params, backend.asarray(self.features(x)), backend))
+            features = backend.asarray(self.features(x, first_row=first_row))
+            return backend.to_numpy(outputs(self.network, self._params_on(backend), features, backend))
+
+    @property
+    def gives_probabilities(self) -> bool:
+        """Whether the model has probabilities of classes or labels."""
+        return self.task != "regression" and self.network.gives_probabilities
 
     def predict_proba(self, x: Any, device: str | Backend = "cpu") -> np.ndarray:
         """Return the probability of each class or label, (n_samples, n_classes).
@@ -171,12 +178,16 @@ class Model:
         InvalidParameterError
             The outputs of the network are not probabilities.
         """
-        if self.task == "regression" or not self.network.gives_probabilities:
+        return self.probabilities(self.outputs(x, device))
+
+    def probabilities(self, output: np.ndarray) -> np.ndarray:
+        """Return the probability of each class or label from the network's output; see `predict_proba`."""
+        if not self.gives_probabilities:
             raise InvalidParameterError(
                 f"probabilities: expected a model of classes or labels with an output that gives probabilities; "
                 f"received a {self.task} with the output {self.network.output}."
             )
-        return self._by_class(self.outputs(x, device))
+        return self._by_class(output)
 
     def _by_class(self, output: np.ndarray) -> np.ndarray:
         """Return one column for each class; a single output is the probability of class 1."""
@@ -192,9 +203,10 @@ class Model:
         ndarray
             Labels (n_samples,), a 0/1 matrix (n_samples, n_labels), or values (n_samples,) or (n_samples, n_out).
         """
-        return self._predictions(self.outputs(x, device))
+        return self.decide(self.outputs(x, device))
 
-    def _predictions(self, output: np.ndarray) -> np.ndarray:
+    def decide(self, output: np.ndarray) -> np.ndarray:
+        """Return the predictions of `predict` from the network's output."""
         if self.task == "classification":
             predicted: np.ndarray = np.argmax(self._by_class(output), axis=1)
             if self.classes is not None:
@@ -234,7 +246,7 @@ class Model:
             arrays = (backend.asarray(self.features(x)), backend.asarray(self.targets(y)))
             scores, output = assess(self.network, params, *arrays, backend)
             output = backend.to_numpy(output)
-        return scores, self._predictions(output)
+        return scores, self.decide(output)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the arrays as plain values."""

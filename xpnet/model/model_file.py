@@ -117,8 +117,8 @@ def _model(specification: dict[str, Any], tensors: dict[str, np.ndarray]) -> Mod
         _scaler(specification["target_scaler"], "target_scaler", tensors, network.layer_sizes[-1]),
         None if names is None else tuple(names),
         target_name,
-        encoding,
         index_base,
+        encoding,
     )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from xpnet.backend import Backend, get_backend, to_host
 from xpnet.data.streams.source import Source
-from xpnet.errors import DataError, InvalidParameterError
+from xpnet.errors import DataError, InvalidParameterError, XpnetError
 from xpnet.nn.network import Network
 from xpnet.seeds import Purpose, seed_sequence
 from xpnet.training.batch_source import BatchSource, samples_of_epoch
@@ -141,7 +141,12 @@ class StreamBatches(BatchSource):
     def _start(self, key: _Key) -> Future[Samples]:
         """Read a window in a thread of its own."""
         worker = ThreadPoolExecutor(1, "xpnet-stream")
-        future = worker.submit(self._load, key)
+        try:
+            future = worker.submit(self._load, key)
+        except RuntimeError as exc:  # the limit of the user or of the container is reached
+            raise XpnetError(
+                f"cannot start a thread to read the data in pieces: {exc}. Raise the limit of processes and threads."
+            ) from exc
         worker.shutdown(wait=False)
         return future
 

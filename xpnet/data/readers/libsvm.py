@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from xpnet.data.readers.common import Array, RawData, ReadOptions, check_matrix_shape, make_read_error, reading
+from xpnet.data.readers.common import RawData, ReadOptions, check_matrix_shape, make_read_error, reading
 
 __all__ = ["read_libsvm"]
 
@@ -29,42 +29,23 @@ def read_libsvm(path: Path, options: ReadOptions) -> RawData:
             raise make_read_error(path, "empty file: expected lines of 'label index:value ...'; received none")
         file.seek(0)
         x, y = load_svmlight_file(file, dtype=np.float64, zero_based=True)
-    indices = np.unique(x.indices)
+    lowest, highest = (int(x.indices.min()), int(x.indices.max())) if x.nnz else (1, 0)
+    given = 1 if options.index_base is None else options.index_base
+    base = int(lowest > 0) if options.training else given
     width = options.n_features if options.feature_names is None else len(options.feature_names)
-    base = _index_base(path, indices, options.index_base, None if options.training else width)
     n_features = x.shape[1] - base if width is None else width
-    if len(indices) and not base <= indices[0] <= indices[-1] < base + n_features:
-        received = indices[0] if indices[0] < base else indices[-1]
+    if lowest < base:
         raise make_read_error(
             path,
-            f"features: expected indices from {base} to {base + n_features - 1}, as in training; received index "
-            f"{received}",
+            "indices: expected indices that start at 1, as those of the model's data; received index 0. "
+            "Add 1 to each index, or train the model on a file whose indices start at 0",
+        )
+    if highest >= base + n_features:
+        counted = "" if base else ", counted from 0"
+        raise make_read_error(
+            path, f"features: expected {n_features}, as in training; received index {highest}{counted}"
         )
     check_matrix_shape(path, x.shape[0], n_features)
     x.resize(x.shape[0], base + n_features)
     whole = np.isfinite(y).all() and (y == np.floor(y)).all() and np.abs(y).max(initial=0) < 2**53
     return RawData(x[:, base:].toarray(), y.astype(np.int64) if whole else y, index_base=base)
-
-
-def _index_base(path: Path, indices: Array, given: int | None, width: int | None) -> int:
-    """Return the index of the first feature: the model's, or what the indices tell.
-
-    Parameters
-    ----------
-    indices : ndarray
-        All indices that occur, sorted.
-    width : int or None
-        The number of features of a model whose training data were no LIBSVM file; None in training.
-    """
-    if given is not None:
-        return given
-    if 0 in indices[:1]:
-        return 0
-    if width is not None and (not len(indices) or indices[-1] < width):
-        raise make_read_error(
-            path,
-            f"ambiguous indices: expected index 0 or {width} to occur, which tells whether the {width} features of the "
-            "model are counted from 0 or from 1; received neither, and the model was not trained on a LIBSVM file. "
-            f"Write the last feature of one line explicitly, as {width}:0 if you count from 1",
-        )
-    return 1

@@ -130,7 +130,7 @@ def find_encoding(head: bytes) -> tuple[str, int]:
             return encoding, len(mark)
     pairs = head[: len(head) // 2 * 2]
     high, low = pairs[::2].count(0), pairs[1::2].count(0)
-    if max(high, low) > 0.15 * len(pairs) and min(high, low) == 0:
+    if max(high, low) > 0.25 * len(pairs) and min(high, low) == 0:
         return ("utf-16-be" if high else "utf-16-le"), 0
     return "utf-8", 0
 

@@ -208,16 +208,25 @@ class TextTable:
         return None
 
     def _measure(self, piece: tuple[int, bytes]) -> tuple[int, int, int]:
-        return piece[0], len(piece[1]), int(self._parse(piece, [0]).num_rows)
+        rows = int(self._parse(piece, [0]).num_rows)
+        if not piece[1].isascii():  # pyarrow decodes only the columns that it returns
+            self._decode(*piece)
+        return piece[0], len(piece[1]), rows
+
+    def _decode(self, offset: int, data: bytes) -> None:
+        """Check that a piece is UTF-8."""
+        try:
+            data.decode()
+        except UnicodeDecodeError as exc:
+            raise make_encoding_error(self._path, data, self._line(offset), "utf-8") from exc
 
     def _parse(self, piece: tuple[int, bytes], columns: Sequence[int] | None) -> pa.Table:
         """Parse a piece; errors name the line."""
         offset, data = piece
         try:
             return self._parser.parse(data, columns)
-        except UnicodeDecodeError as exc:
-            raise make_encoding_error(self._path, data, self._line(offset), "utf-8") from exc
         except DataError as exc:
+            self._decode(offset, data)
             found = self._parser.find_fault(data)
             if found is None:
                 raise make_read_error(self._path, f"from line {self._line(offset)} on: {exc}") from exc
