@@ -109,8 +109,7 @@ def test_an_array_has_columns_by_their_place() -> None:
     with pytest.raises(ValueError, match="X has 1 features, but TabularRegressor is expecting 2 features as input"):
         reg.predict(x[:, :1])
     by_name = TabularRegressor(**SMALL).fit(named, PRICE)
-    with pytest.warns(UserWarning, match="X does not have valid feature names"):
-        np.testing.assert_array_equal(by_name.predict(x), by_name.predict(named))
+    np.testing.assert_array_equal(by_name.predict(x), by_name.predict(named))
 
 
 def test_a_column_that_is_left_out_keeps_its_place_in_an_array() -> None:
@@ -200,6 +199,7 @@ def test_targets_that_are_refused(cls: Any, y: Any, said: str) -> None:
         ({"drop": ("agee",)}, "drop: expected a column of features; received 'agee'. Did you mean 'age'?"),
         ({"device": "gpux"}, "device"),
         ({"categorical": ("age",), "drop": ("age",)}, "drop"),
+        ({"drop": "age"}, "drop"),
     ],
 )
 def test_parameters_that_are_refused(params: dict[str, Any], said: str) -> None:

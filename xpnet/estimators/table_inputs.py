@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,7 +55,7 @@ def read_features(estimator: Any, x: Any, *, reset: bool) -> pa.Table:
         x = check_array(host(x), dtype=dtype, ensure_all_finite=False, estimator=estimator)
     table = as_table(x)
     if len(table) == 0:
-        raise DataError(f"X: expected at least one row; received a table of {table.num_columns} columns")
+        raise DataError(f"no samples: expected at least one row; received a table of {table.num_columns} columns")
     if reset:
         if len(table) < 2:
             raise DataError("X: expected at least 2 samples; received 1 sample")
@@ -68,14 +68,8 @@ def read_features(estimator: Any, x: Any, *, reset: bool) -> pa.Table:
     if named and fitted_with_names:
         return table
     if table.num_columns != estimator.n_features_in_:
-        raise ValueError(
+        raise DataError(
             f"X has {table.num_columns} features, but {name} is expecting {estimator.n_features_in_} features as input."
-        )
-    if fitted_with_names:
-        warnings.warn(
-            f"X does not have valid feature names, but {name} was fitted with feature names. They are taken in their "
-            "order.",
-            stacklevel=3,
         )
     return table.rename_columns(estimator._columns)
 
@@ -90,15 +84,24 @@ def plan_features(estimator: Any, table: pa.Table) -> tuple[ColumnPlan, ...]:
     InvalidParameterError
         A parameter names a column that does not exist, or that cannot be read so.
     """
-    by_index = {} if hasattr(estimator, "feature_names_in_") else dict(enumerate(table.column_names))
-    wishes = {}
-    for parameter in COLUMN_CONSTRAINTS:
-        given = getattr(estimator, parameter)
-        if isinstance(given, str):
-            raise InvalidParameterError(f"{parameter}: expected a sequence of columns; received {given!r}.")
-        wishes[parameter] = [by_index.get(column, str(column)) for column in given]
+    wishes = {parameter: getattr(estimator, parameter) for parameter in COLUMN_CONSTRAINTS}
+    for parameter, given in wishes.items():
+        if not isinstance(given, str):
+            wishes[parameter] = [_name(estimator, table, parameter, column) for column in given]
     summary = TableSummary()
     summary.add(table)
     plans = plan_columns(summary, **wishes)
     check_features(plans, told=lambda option, column: f"{option}=[{column!r:.60}]")
     return plans
+
+
+def _name(estimator: Any, table: pa.Table, parameter: str, column: Any) -> str:
+    """Return the name of a column that a parameter gives: by its name, or by its index where columns have no names."""
+    if isinstance(column, str) or hasattr(estimator, "feature_names_in_"):
+        return str(column)
+    if isinstance(column, Integral) and 0 <= int(column) < table.num_columns:
+        return str(table.column_names[int(column)])
+    raise InvalidParameterError(
+        f"{parameter}: expected indices of columns from 0 to {table.num_columns - 1}, as X has no names; received "
+        f"{column!r}."
+    )
