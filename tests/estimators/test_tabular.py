@@ -15,6 +15,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
+from sklearn.utils.estimator_checks import check_estimator
 
 from xpnet import TableEncoder, TabularClassifier, TabularRegressor, load_model, save_model
 from xpnet.errors import DataError, InvalidParameterError
@@ -313,3 +314,15 @@ def test_the_encoder_is_a_transformer() -> None:
     assert model.score(FRAME, LABELS) > 0.8
     part = make_column_transformer((TableEncoder(), ["age", "city"]), remainder="drop")
     assert make_pipeline(part, HistGradientBoostingClassifier(max_iter=5)).fit(FRAME, LABELS).score(FRAME, LABELS) > 0.7
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("cls", [TabularClassifier, TabularRegressor])
+def test_scikit_learns_checks_pass(cls: Any) -> None:
+    est = cls(hidden_layer_sizes=(16,), max_iter=20, batch_size=32)
+    results = check_estimator(est, on_skip=None, on_fail=None)
+    failed = {result["check_name"] for result in results if result["status"] not in ("passed", "skipped")}
+    # A sample with a weight of 2 is in one batch, and a sample that is there twice may be in two.
+    assert failed == {"check_sample_weight_equivalence_on_dense_data"}
+    assert len(results) > 50
