@@ -191,6 +191,22 @@ def test_targets_that_are_refused(cls: Any, y: Any, said: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "x", [FRAME["age"], FRAME["age"].to_numpy(), "table.csv", None, {}, FRAME.iloc[:0], FRAME.iloc[:1]]
+)
+def test_what_is_no_table_is_refused(x: Any) -> None:
+    with pytest.raises(ValueError, match=r"expected|Expected 2D"):
+        TabularClassifier(**SMALL).fit(x, LABELS)
+
+
+def test_free_text_is_refused_with_a_remedy() -> None:
+    words = [f"it was a dark and stormy night, number {i % 70}, and nobody slept" for i in range(N)]
+    with pytest.raises(DataError, match=r"leave it out with drop=\['story'\], or .* with categorical=\['story'\]"):
+        TabularClassifier(**SMALL).fit(FRAME.assign(story=words), LABELS)
+    with pytest.raises(DataError, match=r"no features: .*'age': one value, 1.* as in numeric=\['age'\]"):
+        TabularClassifier(**SMALL).fit(FRAME[["age"]].assign(age=1.0), LABELS)
+
+
+@pytest.mark.parametrize(
     ("params", "said"),
     [
         ({"hidden_layer_sizes": (16.0,)}, "hidden_layer_sizes"),
