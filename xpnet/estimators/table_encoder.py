@@ -102,7 +102,7 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         plans = plan_columns(
             summary, categorical=self.categorical, numeric=self.numeric, date=self.date, drop=self.drop
         )
-        check_features(plans)
+        check_features(plans, option=lambda parameter, name: f"{parameter}=[{name!r}]")
         self.encoding_ = fit_encoding(plans, [table], scale=self.scale)
         self.plans_ = plans
         self.n_features_in_ = table.num_columns

@@ -51,6 +51,8 @@ class ColumnPlan:
         How its text is read.
     summary : ColumnSummary
         What the column holds.
+    is_told : bool
+        Whether the user has decided the kind.
     """
 
     name: str
@@ -59,6 +61,7 @@ class ColumnPlan:
     action: str
     reading: Reading
     summary: ColumnSummary
+    is_told: bool = False
 
     @property
     def is_feature(self) -> bool:
@@ -127,13 +130,13 @@ def _wishes(names: Sequence[str], *wished: Sequence[str]) -> dict[str, str]:
 
 def _wished(column: ColumnSummary, wish: str) -> ColumnPlan:
     if wish == "drop":
-        return _left_out(column, "as told")
+        return replace(_left_out(column, "as told"), is_told=True)
     if column.n_present == 0 or not is_supported(column.kind):
         raise InvalidParameterError(
             f"{wish}: expected a column with values; received {column.name!r:.60}, which has none"
         )
     if wish == "categorical":
-        return _category(column, "categories, as told")
+        return replace(_category(column, "categories, as told"), is_told=True)
     kind: Literal["number", "date"] = "number" if wish == "numeric" else "date"
     reading = Reading(kind)
     if pt.is_string(column.values.type):
@@ -148,7 +151,7 @@ def _wished(column: ColumnSummary, wish: str) -> ColumnPlan:
             f"{wish}: column {column.name!r:.60}: expected {kind}s; received {column.examples(1)[0]!r:.40}"
         )
     plan = _number(column, reading) if kind == "number" else _date(column, reading)
-    return replace(plan, reason=f"{plan.reason}, as told")
+    return replace(plan, reason=f"{plan.reason}, as told", is_told=True)
 
 
 def _weights(column: ColumnSummary) -> np.ndarray:

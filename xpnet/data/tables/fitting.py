@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from xpnet.data.row_sample import RowSample, sample_limit
 from xpnet.data.scaling import Scaler, fit_scaler
 from xpnet.data.tables.columns import MAX_CATEGORIES, ColumnPlan
-from xpnet.data.tables.date_parts import DATE_PARTS
+from xpnet.data.tables.date_parts import varying_parts
 from xpnet.data.tables.encoders import (
     CategoryColumn,
     Column,
@@ -100,8 +100,7 @@ def _fit_column(plan: ColumnPlan, column: pa.ChunkedArray, decimal: Any) -> Colu
     if plan.kind == "date":
         moments = as_moments(values, plan.reading)
         known = moments[~np.isnat(moments)]
-        parts = tuple(name for name, part in DATE_PARTS.items() if len(known) and np.ptp(part(known)) > 0)
-        return DateColumn(plan.name, plan.reading, parts, len(known) < len(moments))
+        return DateColumn(plan.name, plan.reading, varying_parts(known), len(known) < len(moments))
     return _fit_categories(plan.name, values, decimal)
 
 
