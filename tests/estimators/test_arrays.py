@@ -530,7 +530,7 @@ def test_a_scaled_target_as_an_estimator(folder: Any) -> None:
 
 
 def test_a_scaling_that_clips_does_not_fit_into_an_estimator() -> None:
-    network = xpnet.Network([2, 1], loss="mse")
+    network = xpnet.Network([2, 1], loss="squared_error")
     scaler = fit_scaler("robust", np.arange(10.0).reshape(5, 2))
     model = xpnet.Model(network, network.init().vector, "regression", scaler=scaler)
     with pytest.raises(InvalidParameterError, match="expected a linear scaling of features; received 'robust'"):

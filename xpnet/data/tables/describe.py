@@ -72,8 +72,8 @@ def check_features(
         if plan.kind == "refused":
             raise DataError(
                 f"column {plan.name!r:.60}: expected numbers, categories or dates; received free text such as "
-                f"{plan.summary.examples(1)[0]!r:.40}; leave it out with {option('drop', plan.name)}, or take each text "
-                f"as a category with {option('categorical', plan.name)}"
+                f"{plan.summary.examples(1)[0]!r:.40}; leave it out with {option('drop', plan.name)}, or take each "
+                f"text as a category with {option('categorical', plan.name)}"
             )
         if plan.kind == "number":
             _check_numbers(plan, where, option)
