@@ -141,7 +141,7 @@ def from_model(cls: type, model: Model) -> Any:
     for part, given in (
         ("an encoding of tables", model.encoding is not None),
         ("an ensemble", model.vector.ndim > 1),
-        ("a scaling with a clip", model.scaler is not None and model.scaler.kind == "robust"),
+        ("a scaling with a clip", model.scaler is not None and not model.scaler.is_linear),
         ("a range of outputs", model.network.output_range is not None),
     ):
         if given:
