@@ -164,6 +164,26 @@ def test_compressed_text(suffix: str, pack: Any, monkeypatch: pytest.MonkeyPatch
         assert read(pack(b"a,b\n1,2\n") + pack(b"3,4\n"))["a"] == ["1", "3"]
 
 
+def test_the_memory_of_a_table_is_estimated() -> None:
+    text = ("a,b\n" + "".join(f"{i},{i % 7}\n" for i in range(100_000))).encode()
+    for name, data in {"t.csv": text, "t.csv.gz": gzip.compress(text), "u.csv": text.decode().encode("utf-16")}.items():
+        table = TableFile(write(data, name))
+        assert 0.7 < table.n_bytes / table.read().nbytes < 1.4, name
+
+
+@pytest.mark.parametrize("rows", [b"1,2\n", b"x", bytes(4)])
+def test_a_bomb_is_refused_before_it_goes_off(rows: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_table, "max_array_bytes", lambda: 10**7)
+    monkeypatch.setattr(text_table, "_MAX_ROW_BYTES", 10**7)
+    monkeypatch.setattr(text_table, "_MAX_SAMPLE_BYTES", 10**6)
+    packed = pa.compress(b"a,b\n" + rows * (10**8 // len(rows)), "zstd", asbytes=True)
+    assert len(packed) < 50_000
+    before = pa.total_allocated_bytes()
+    with pytest.raises(DataError, match=r"^bomb.csv: (too large|line 2: too long|expected a table.* binary data)"):
+        TableFile(write(packed, "bomb.csv")).read()
+    assert pa.total_allocated_bytes() - before < 3 * 10**7
+
+
 def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     class Input:
         buffer = io.BytesIO(b"a;b\n1;2\n3;4\n")

@@ -168,11 +168,6 @@ class TextStream:
         self._pending = bytes(encoded[size:])
         return bytes(encoded[:size])
 
-    @property
-    def consumed(self) -> int:
-        """The bytes of the file that were read for it."""
-        return self._file.tell()
-
     def skip(self, size: int) -> None:
         """Read and forget bytes."""
         while size > 0 and (part := self.read(min(size, _CHUNK))):
