@@ -213,8 +213,10 @@ BAD = {
     "zip": (b"PK\x03\x04..", ["zip archive; unpack it"]),
     "xz": (b"\xfd7zXZ\x00..", ["unxz"]),
     "JSON": (b'[\n  {"a": 1}]', ["JSON; convert it"]),
+    "JSON lines": (b'{"a": 1}\n{"a": 2}\n', ["JSON lines; convert them"]),
     "Excel": (b"PK\x03\x04[Content_Types].xml xl/workbook.xml", ["spreadsheet; save the sheet as CSV"]),
     "Arrow stream": (b"\xff\xff\xff\xff....", ["an Arrow stream"]),
+    "tar": (b"name".ljust(257, b"\0") + b"ustar\0", ["tar archive; unpack it"]),
 }
 
 
@@ -223,6 +225,11 @@ def test_what_is_wrong_is_told(case: str) -> None:
     content, words = BAD[case]
     error = message(content)
     assert all(word in error for word in words), error
+
+
+def test_names_that_look_like_the_first_bytes_of_other_files() -> None:
+    assert list(read("PAR1,ARROW1\n1,2\n")) == ["PAR1", "ARROW1"]
+    assert list(read("BZh,FEA1\n1,2\n")) == ["BZh", "FEA1"]
 
 
 def test_the_separator_that_would_explain_uneven_rows() -> None:

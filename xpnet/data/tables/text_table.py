@@ -128,6 +128,8 @@ class TextTable:
         self.source.check_size()
         if self.source.is_sequential:
             if self._cursor is None or self._cursor.position > offset:
+                if self._cursor is not None:
+                    self._cursor.close()
                 self._cursor = self.source.open()
                 weakref.finalize(self, self._cursor.close)
             self._cursor.skip(offset - self._cursor.position)
