@@ -184,6 +184,15 @@ def test_a_bomb_is_refused_before_it_goes_off(rows: bytes, monkeypatch: pytest.M
     assert pa.total_allocated_bytes() - before < 3 * 10**7
 
 
+def test_a_system_without_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(self: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("threading.Thread.start", start)
+    with pytest.raises(DataError, match=r"^table.csv: cannot be read: expected to start a thread"):
+        TableFile(write("a,b\n1,2\n"))
+
+
 def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     class Input:
         buffer = io.BytesIO(b"a;b\n1;2\n3;4\n")
