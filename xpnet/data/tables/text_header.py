@@ -75,7 +75,7 @@ def _has_names(first: Sequence[str], names: frozenset[str]) -> bool:
     """
     matching = names.intersection(first)
     positions = {str(i + 1) for i in range(len(first))}
-    return any(map(_is_name, matching)) or (not matching <= positions and 2 * len(matching) > len(names))
+    return any(map(_is_name, matching)) or (not matching <= positions and 2 * len(matching) >= len(names))
 
 
 def _is_name(cell: str) -> bool:
