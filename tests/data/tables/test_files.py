@@ -78,6 +78,7 @@ def message(content: str | bytes, name: str = "table.csv", **options: Any) -> st
         ("a,b\n 1,\u00a0x\u00a0\n", {"a": ["1"], "b": ["x"]}),
         ("a,b\n?,NA\n , None \n007,nan\n", {"a": [None, None, "007"], "b": [None] * 3}),
         ('a,b\n"","NA"\n-,.\n', {"a": [None, "-"], "b": [None, "."]}),
+        (" -2.48, 1\n", {"1": ["-2.48"], "2": ["1"]}),
         ('a\n""\n\n1\n', {"a": [None, "1"]}),
         ("a,b,\n1,2,\n3,4,\n", {"a": ["1", "3"], "b": ["2", "4"]}),
         ("a,b\n1,2,\n3,4,\n", {"a": ["1", "3"], "b": ["2", "4"]}),

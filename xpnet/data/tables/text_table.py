@@ -105,12 +105,7 @@ class TextTable:
     # Blocks
 
     def block_sizes(self) -> NDArray[np.int64]:
-        """Return the number of rows in each block; the text is read once and kept in mind by the ends of its blocks.
-
-        Returns
-        -------
-        ndarray of int64, shape (n_blocks,)
-        """
+        """Return the number of rows in each block. The first call reads and checks the text."""
         return self._find_blocks()[:, 2]
 
     def _find_blocks(self) -> NDArray[np.int64]:
