@@ -119,7 +119,7 @@ def normalize(data: bytes, delimiter: str) -> bytes:
     """Return a text without blanks before opening quotes; runs of blanks become tabs if they are the delimiter."""
     if delimiter == BLANKS:
         return _BLANKS.sub(lambda match: match[1] or (b"\t" if match[2] else b""), data)
-    if b' "' not in data and b'\t"' not in data:
+    if b'"' not in data or (b' "' not in data and b'\t"' not in data):
         return data
     parts, position = [], 0
     for start in find_quoted(data, delimiter).starts.tolist():
