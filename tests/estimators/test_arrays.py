@@ -20,6 +20,7 @@ from tests.command_line import house_csv, species_csv, train, write_csv
 from tests.command_line import xpnet as command
 from xpnet import MLPClassifier, MLPRegressor
 from xpnet.backend import get_backend
+from xpnet.data.scaling import fit_scaler
 from xpnet.errors import BackendNotInstalledError, DeviceIndexError, InvalidParameterError
 from xpnet.training import evaluation
 
@@ -526,6 +527,14 @@ def test_a_scaled_target_as_an_estimator(folder: Any) -> None:
     np.testing.assert_allclose(reg.predict(frame), model.predict(x), rtol=1e-9)
     with pytest.raises(InvalidParameterError, match="expected a model for MLPClassifier; received a regression"):
         MLPClassifier.from_model(model)
+
+
+def test_a_scaling_that_clips_does_not_fit_into_an_estimator() -> None:
+    network = xpnet.Network([2, 1], loss="squared_error")
+    scaler = fit_scaler("robust", np.arange(10.0).reshape(5, 2))
+    model = xpnet.Model(network, network.init().vector, "regression", scaler=scaler)
+    with pytest.raises(InvalidParameterError, match="expected a linear scaling of features; received 'robust'"):
+        MLPRegressor.from_model(model)
 
 
 @pytest.mark.parametrize(("load", "cls"), [(load_iris, MLPClassifier), (load_diabetes, MLPRegressor)])

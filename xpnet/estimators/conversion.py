@@ -132,7 +132,7 @@ def from_model(cls: type, model: Model) -> Any:
     Raises
     ------
     InvalidParameterError
-        The model is for another task, or it scales targets and its output is not linear.
+        The model is for another task, its features are clipped, or it scales targets and its output is not linear.
     """
     network = model.network
     classifies = cls.__name__ == "MLPClassifier"
@@ -141,6 +141,10 @@ def from_model(cls: type, model: Model) -> Any:
     if model.target_scaler is not None and network.activations[-1] != IDENTITY:
         raise InvalidParameterError(
             f"from_model: expected the output identity where targets are scaled; received {network.output!r}."
+        )
+    if model.scaler is not None and not model.scaler.is_linear:
+        raise InvalidParameterError(
+            f"from_model: expected a linear scaling of features; received {model.scaler.kind!r}, which clips them."
         )
     estimator = cls(
         hidden_layer_sizes=network.layer_sizes[1:-1],

@@ -301,3 +301,18 @@ def test_malformed_content_is_refused_or_usable(path, value, delete):
         assert encoding.to_dict() == json.loads(json.dumps(content))
         return
     assert re.fullmatch("encoding: [^\\n]*expected [^\\n]*received [^\\n]*", message)
+
+
+@pytest.mark.parametrize(
+    ("days", "parts"),
+    [
+        (["2012-01-01", "2012-01-02"], ("season", "weekday")),
+        (["2012-01-01", "2013-01-01"], ("year",)),
+        (["2012-01-01", "2012-02-01"], ("season",)),
+        (["10:30", "12:30"], ("hour",)),
+        (["2012-01-01 10:00", "2013-02-05 11:00"], ("year", "season", "weekday", "hour")),
+    ],
+)
+def test_parts_of_dates_that_do_not_vary_are_left_out(days, parts):
+    (column,) = fit({"d": days * 3}).columns
+    assert column.parts == parts
