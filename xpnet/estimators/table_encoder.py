@@ -192,7 +192,7 @@ def plan_features(estimator: Any, table: pa.Table) -> tuple[ColumnPlan, ...]:
     summary = TableSummary()
     summary.add(table)
     plans = plan_columns(summary, **wishes)
-    check_features(plans)
+    check_features(plans, option=lambda parameter, name: f"{parameter}=[{name!r}]")
     return plans
 
 
