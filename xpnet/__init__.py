@@ -16,7 +16,7 @@ Examples
 True
 """
 
-import importlib
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from xpnet.backend import Backend, get_backend, list_backends
@@ -95,7 +95,7 @@ _LATE = {
 
 def __getattr__(name: str) -> Any:
     if name in _LATE:
-        return getattr(importlib.import_module(_LATE[name]), name)
+        return getattr(import_module(_LATE[name]), name)
     raise AttributeError(f"module 'xpnet' has no attribute {name!r}")
 
 

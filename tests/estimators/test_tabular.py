@@ -15,6 +15,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
+from sklearn.utils.estimator_checks import check_estimator
 
 from xpnet import TableEncoder, TabularClassifier, TabularRegressor, load_model, save_model
 from xpnet.errors import DataError, InvalidParameterError
@@ -109,8 +110,7 @@ def test_an_array_has_columns_by_their_place() -> None:
     with pytest.raises(ValueError, match="X has 1 features, but TabularRegressor is expecting 2 features as input"):
         reg.predict(x[:, :1])
     by_name = TabularRegressor(**SMALL).fit(named, PRICE)
-    with pytest.warns(UserWarning, match="X does not have valid feature names"):
-        np.testing.assert_array_equal(by_name.predict(x), by_name.predict(named))
+    np.testing.assert_array_equal(by_name.predict(x), by_name.predict(named))
 
 
 def test_a_column_that_is_left_out_keeps_its_place_in_an_array() -> None:
@@ -191,6 +191,22 @@ def test_targets_that_are_refused(cls: Any, y: Any, said: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "x", [FRAME["age"], FRAME["age"].to_numpy(), "table.csv", None, {}, FRAME.iloc[:0], FRAME.iloc[:1]]
+)
+def test_what_is_no_table_is_refused(x: Any) -> None:
+    with pytest.raises(ValueError, match=r"expected|Expected 2D"):
+        TabularClassifier(**SMALL).fit(x, LABELS)
+
+
+def test_free_text_is_refused_with_a_remedy() -> None:
+    words = [f"it was a dark and stormy night, number {i % 70}, and nobody slept" for i in range(N)]
+    with pytest.raises(DataError, match=r"leave it out with drop=\['story'\], or .* with categorical=\['story'\]"):
+        TabularClassifier(**SMALL).fit(FRAME.assign(story=words), LABELS)
+    with pytest.raises(DataError, match=r"no features: .*'age': one value, 1.* as in numeric=\['age'\]"):
+        TabularClassifier(**SMALL).fit(FRAME[["age"]].assign(age=1.0), LABELS)
+
+
+@pytest.mark.parametrize(
     ("params", "said"),
     [
         ({"hidden_layer_sizes": (16.0,)}, "hidden_layer_sizes"),
@@ -200,6 +216,7 @@ def test_targets_that_are_refused(cls: Any, y: Any, said: str) -> None:
         ({"drop": ("agee",)}, "drop: expected a column of features; received 'agee'. Did you mean 'age'?"),
         ({"device": "gpux"}, "device"),
         ({"categorical": ("age",), "drop": ("age",)}, "drop"),
+        ({"drop": "age"}, "drop"),
     ],
 )
 def test_parameters_that_are_refused(params: dict[str, Any], said: str) -> None:
@@ -268,6 +285,10 @@ def test_weights_are_of_the_training_and_of_the_validation() -> None:
     weight = np.where(LABELS == "low", 0.0, 1.0)
     clf = TabularClassifier(**SMALL).fit(FRAME, LABELS, weight)
     assert (clf.predict(FRAME) == "high").mean() > 0.9
+    high = LABELS == "high"
+    some = TabularRegressor(**SMALL).fit(FRAME, PRICE, high.astype(float))
+    removed = TabularRegressor(**SMALL).fit(FRAME[high], PRICE[high], np.ones(high.sum()))
+    np.testing.assert_array_equal(some.predict(FRAME), removed.predict(FRAME))
     by_class = TabularClassifier(**SMALL, class_weight={"low": 0, "high": 1}).fit(FRAME, LABELS)
     np.testing.assert_array_equal(clf.predict_proba(FRAME), by_class.predict_proba(FRAME))
     with pytest.raises(ValueError, match="class_weight"):
@@ -309,3 +330,15 @@ def test_the_encoder_is_a_transformer() -> None:
     assert model.score(FRAME, LABELS) > 0.8
     part = make_column_transformer((TableEncoder(), ["age", "city"]), remainder="drop")
     assert make_pipeline(part, HistGradientBoostingClassifier(max_iter=5)).fit(FRAME, LABELS).score(FRAME, LABELS) > 0.7
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("cls", [TabularClassifier, TabularRegressor])
+def test_scikit_learns_checks_pass(cls: Any) -> None:
+    est = cls(hidden_layer_sizes=(16,), max_iter=20, batch_size=32)
+    results = check_estimator(est, on_skip=None, on_fail=None)
+    failed = {result["check_name"] for result in results if result["status"] not in ("passed", "skipped")}
+    # A sample with a weight of 2 is in one batch, and a sample that is there twice may be in two.
+    assert failed == {"check_sample_weight_equivalence_on_dense_data"}
+    assert len(results) > 50

@@ -14,7 +14,7 @@ from xpnet.errors import DataError
 from xpnet.estimators import labels
 from xpnet.estimators.inputs import check_weights
 from xpnet.estimators.parameters import store
-from xpnet.estimators.table_encoder import read_features
+from xpnet.estimators.table_inputs import read_features
 from xpnet.estimators.table_targets import read_labels, read_values
 from xpnet.estimators.tabular_base import BaseTabular
 

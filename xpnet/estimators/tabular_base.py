@@ -20,7 +20,7 @@ from xpnet.data.split import split_rows
 from xpnet.data.tables.fitting import fit_encoding
 from xpnet.data.targets import Task
 from xpnet.estimators.parameters import SHARED_CONSTRAINTS, hidden_sizes, train_device
-from xpnet.estimators.table_encoder import COLUMN_CONSTRAINTS, plan_features, read_features, table_tags
+from xpnet.estimators.table_inputs import COLUMN_CONSTRAINTS, plan_features, read_features, table_tags
 from xpnet.model.model import Model
 from xpnet.nn.losses import fitting_losses
 from xpnet.nn.network import Network
@@ -82,6 +82,8 @@ class BaseTabular(BaseEstimator):
         backend = train_device(self.device or "cpu")
         rng = check_random_state(self.random_state)
         check_consistent_length(y, range(len(table)))
+        if sample_weight is not None and not (used := sample_weight != 0).all():
+            table, y, sample_weight = table.filter(used), y[used], sample_weight[used]  # as if they were not there
         plans = plan_features(self, table)
         train, validation, _ = split_rows(
             y,
