@@ -98,7 +98,7 @@ def test_a_bar_needs_a_cursor(variables: dict[str, str], redraws: bool, environm
     with subprocess.Popen(command, env={**environment, **usual, **variables}, stdout=-3, stderr=terminal) as process:
         os.close(terminal)
         written = b""
-        with pytest.raises(OSError, match="Input/output"):  # the end, on Linux
+        with pytest.raises(OSError, match="Input/output"):  # noqa: PT012 - the end, on Linux
             while True:
                 written += os.read(main, 1 << 16)
     os.close(main)
