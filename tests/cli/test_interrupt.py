@@ -75,17 +75,17 @@ def test_interrupt_saves_the_model(start):
 
 
 @pytest.mark.parametrize("signals", [1, 2])
-def test_an_interrupt_says_how_to_continue(signals, monkeypatch):
+def test_an_interrupt_says_how_to_continue(signals):
     def interrupt(self: RunFolder, epoch: int, done: int) -> None:
         for _ in range(signals if epoch > 1 else 0):
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(RunFolder, "on_steps", interrupt)
-    code, _, err = xpnet("train", "iris", "--epochs", 9, "--checkpoint-every", 1, "--quiet", "--out", "my run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunFolder, "on_steps", interrupt)
+        code, _, err = xpnet("train", "iris", "--epochs", 9, "--checkpoint-every", 1, "--quiet", "--out", "my run")
     assert code == 130
     where = "in epoch 2; saved as my run/model.safetensors" if signals == 1 else ""
     assert err == f"xpnet: stopped{where and ' '}{where}. To continue: xpnet resume 'my run'\n"
-    monkeypatch.undo()
     assert xpnet("resume", "my run", "--epochs", 3, "--quiet") == (0, "", "")
 
 
