@@ -243,7 +243,6 @@ class TrainOptions(ColumnOptions):
 class ResumeOptions:
     """Options of a resumed run; None keeps the value that the run began with."""
 
-<<<<<<< HEAD
     device: Annotated[str | None, option(_WHERE, "another device: [backend:]cpu|gpu|auto[:index][@precision]")] = None
     data: Annotated[str | None, option(DATA, "where the data are now, if they have moved")] = None
     data_dir: Annotated[Path | None, option(DATA, "folder with the IDX files of mnist or fashion-mnist")] = None
@@ -251,44 +250,6 @@ class ResumeOptions:
     threads: Annotated[int | None, option(_WHERE, _THREADS, converter=parse_int)] = None
     quiet: Annotated[bool, option(_RUN, "no progress, no summary", show_default=False)] = False
     json: Annotated[bool, option(_RUN, "one JSON object on stdout", show_default=False)] = False
-=======
-    device: Annotated[str | None, _option(_WHERE, "another device: [backend:]cpu|gpu|auto[:index][@precision]")] = None
-    data: Annotated[str | None, _option(_DATA, "where the data are now, if they have moved")] = None
-    data_dir: Annotated[Path | None, _option(_DATA, "folder with the IDX files of mnist or fashion-mnist")] = None
-    epochs: Annotated[int | None, _option(_TRAINING, "another number of epochs", converter=parse_int)] = None
-    threads: Annotated[int | None, _option(_WHERE, _THREADS, converter=parse_int)] = None
-    quiet: Annotated[bool, _option(_RUN, "no progress, no summary", show_default=False)] = False
-    json: Annotated[bool, _option(_RUN, "one JSON object on stdout", show_default=False)] = False
-
-
-_ANY_NAME = "surrogateescape"  # the names of files need not be UTF-8
-
-# Options that do not change what is computed; they are not part of a run's configuration.
-_NOT_CONFIGURED = ("preset", "config", "out", "quiet", "json", "threads")
-
-
-_OPTIONS = {field.name: f"--{field.name.replace('_', '-')}" for field in fields(TrainOptions)}
-# Options by the library's names of parameters, where these differ.
-_OPTIONS_BY_PARAMETER = {
-    **_OPTIONS,
-    "every": "--checkpoint-every",
-    "initializer": "--init",
-    "layer_sizes": "--hidden",
-    "learning_rate": "--lr",
-    "probabilities": "--probabilities",
-    "test_fraction": "--test-fraction",
-    "validation_fraction": "--val-fraction",
-    "validation_fraction and test_fraction": "--val-fraction and --test-fraction",
-}
-
-
-def name_option(message: str) -> str:
-    """Replace the library's parameter at the start of an error message by the option that the user typed."""
-    parameter, _, rest = message.partition(": ")
-    if parameter not in _OPTIONS_BY_PARAMETER:
-        return message
-    return f"{_OPTIONS_BY_PARAMETER[parameter]}: {rest.replace(', or None;', ';')}"
->>>>>>> runs
 
 
 def data_options() -> list[str]:
@@ -296,64 +257,3 @@ def data_options() -> list[str]:
     hints = get_type_hints(TrainOptions, include_extras=True)
     chosen = [name for name, hint in hints.items() if {DATA, TABLE} & set(hint.__metadata__[0].group)]
     return ["seed", *(name.replace("_", "-") for name in chosen if name != "data_dir")]
-<<<<<<< HEAD
-=======
-
-
-def fill_options(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-    """Fill options that were not given from the configuration file, then from the preset (a hook of cyclopts)."""
-
-    def given(name: str) -> str | None:
-        argument = arguments.get(f"--{name}", default=None)
-        return argument.tokens[0].value if argument is not None and argument.tokens else None
-
-    def fill(values: Mapping[str, Any], source: str) -> None:
-        Dict(dict(values), source=source, use_commands_as_keys=False)(app, commands, arguments)
-
-    if config := given("config"):
-        fill(_read_config(Path(config)), config)
-    if preset := given("preset"):
-        if preset not in PRESETS:
-            raise UnknownNameError.among("preset", preset, PRESETS)
-        fill(PRESETS[preset].options, f"preset {preset}")
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8", errors=_ANY_NAME))
-    except OSError as exc:
-        raise InvalidParameterError(f"{path}: expected a configuration file; received: {exc.strerror}.") from exc
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
-        raise InvalidParameterError(f"{path}: expected TOML; received: {exc}.") from exc
-    known = {"data", *(option.removeprefix("--") for option in _OPTIONS.values())} - {"config"}
-    for key in values.keys() - known:
-        raise UnknownNameError.among(f"key in {path}", key, known)
-    return values
-
-
-def write_config(data: str, options: TrainOptions) -> bytes:
-    """Return the configuration file that repeats a run: ``xpnet train --config FILE``."""
-    values: dict[str, Any] = {"data": data if data in DATASETS else str(Path(data).resolve())}
-    for field in fields(options):
-        value = getattr(options, field.name)
-        if field.name in _NOT_CONFIGURED or value is None:
-            continue
-        name = field.name.replace("_", "-")
-        # The target of an .npy file is another file, whose path may be relative.
-        is_path = isinstance(value, Path) or (name == "target" and value.endswith(".npy") and Path(value).exists())
-        values[name] = str(Path(value).resolve()) if is_path else value
-    return tomli_w.dumps(values).encode(errors=_ANY_NAME)
-
-
-def read_config(path: Path) -> tuple[str, TrainOptions]:
-    """Return the data and the options of a configuration file, checked as on the command line."""
-    app = App(config=fill_options, default_parameter=Parameter(negative=()), result_action="return_value")
-    defaults = TrainOptions()
-
-    @app.default
-    def settings(data: str = "digits", *, options: TrainOptions = defaults) -> tuple[str, TrainOptions]:
-        return data, options
-
-    configured: tuple[str, TrainOptions] = app(["--config", str(path)], exit_on_error=False, print_error=False)
-    return configured
->>>>>>> runs

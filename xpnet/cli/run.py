@@ -92,7 +92,6 @@ def train(job: Job, options: TrainOptions, folder: RunFolder, checkpoints: Path 
     return code
 
 
-<<<<<<< HEAD
 def _members(
     job: Job, options: TrainOptions, folder: RunFolder, interrupt: Interrupt, checkpoints: Path | None
 ) -> Iterator[Run]:
@@ -109,12 +108,6 @@ def _members(
             return
 
 
-def _say_stopped(what: str, options: TrainOptions, folder: Path) -> None:
-    resumable = options.checkpoint_every is not None and any((folder / CHECKPOINTS).glob("*.safetensors"))
-    hint = f" To continue: xpnet resume {shlex.quote(str(folder))}" if resumable else ""
-    with suppress(OSError):
-        print(f"xpnet: {what}.{hint}", file=sys.stderr)
-=======
 def _how_to_continue(options: TrainOptions, folder: Path) -> str:
     """Return the command that continues a run with a checkpoint, as a sentence; empty for a run without one."""
     if options.checkpoint_every is None or not any((folder / CHECKPOINTS).glob("*.safetensors")):
@@ -125,7 +118,6 @@ def _how_to_continue(options: TrainOptions, folder: Path) -> str:
 def _say(line: str) -> None:
     with suppress(OSError):  # the terminal is closed
         print(f"xpnet: {line}", file=sys.stderr)
->>>>>>> runs
 
 
 def _callbacks(job: Job, options: TrainOptions, folder: RunFolder, interrupt: Interrupt, member: int) -> list[Callback]:
