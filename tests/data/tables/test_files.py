@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from xpnet.data.tables import text_table
@@ -400,6 +400,8 @@ def test_any_table_is_read_back(drawn: tuple[list[list[str]], bytes, dict[str, A
 
 @FEW
 @given(st.text(st.sampled_from('a1,\n\r" ;\t'), max_size=60), st.integers(1, 40))
+@example("1\r ", 1)
+@example('1"\r"""\r""', 1)
 def test_pieces_do_not_change_the_result(text: str, size: int) -> None:
     """Any text gives the same table, or the same error, however it is cut."""
     outcomes = []

@@ -44,6 +44,14 @@ class Quoted(NamedTuple):
     ends: NDArray[np.int64]
     is_open: bool
 
+    @property
+    def last_opening(self) -> int:
+        """The position of the quote that opens the last cell, in which doubled quotes may end and begin stretches."""
+        i = len(self.starts) - 1
+        while i > 0 and self.ends[i - 1] + 1 == self.starts[i]:
+            i -= 1
+        return int(self.starts[i])
+
     def end_around(self, position: int) -> int | None:
         """Return the end of the stretch that a position lies in, or None if it lies in none."""
         i = int(np.searchsorted(self.starts, position)) - 1

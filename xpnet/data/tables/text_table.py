@@ -282,7 +282,7 @@ class TextTable:
             )
 
     def _refuse_open_quote(self, offset: int, data: bytes, quoted: Quoted) -> NoReturn:
-        line = self._line(offset) + self._count_lines(data[: quoted.starts[-1]])
+        line = self._line(offset) + self._count_lines(data[: quoted.last_opening])
         raise make_read_error(
             self._path, f"line {line}: open quote: expected a closing quote; received the end of the file; close it"
         )
