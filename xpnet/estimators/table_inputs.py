@@ -91,7 +91,7 @@ def plan_features(estimator: Any, table: pa.Table) -> tuple[ColumnPlan, ...]:
     summary = TableSummary()
     summary.add(table)
     plans = plan_columns(summary, **wishes)
-    check_features(plans, option=lambda parameter, name: f"{parameter}=[{name!r:.60}]")
+    check_features(plans, option=lambda parameter, column: f"{parameter}=[{column!r:.60}]")
     return plans
 
 

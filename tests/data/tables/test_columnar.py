@@ -176,3 +176,14 @@ def test_a_folder_has_the_types_of_all_its_files(suffix: str) -> None:
     write(pa.table({"a": ["x"], "b": ["z"]}), f"folder/2{suffix}")
     with pytest.raises(DataError, match=rf"^folder/2{suffix}: types: expected those of 1{suffix}"):
         TableFile("folder")
+
+
+def test_text_that_points_out_of_its_memory_is_refused() -> None:
+    name = write(pa.table({"a": ["u", "v", "w"]}), "t.arrow")
+    content = Path(name).read_bytes()
+    ends = np.arange(4, dtype=np.int32).tobytes()
+    assert content.count(ends) == 1
+    for wrong in ([0, 1, 2, 2**30], [0, 2, 1, 3], [0, 1, 2, -(2**30)]):
+        Path(name).write_bytes(content.replace(ends, np.asarray(wrong, np.int32).tobytes()))
+        with pytest.raises(DataError, match=r"^t.arrow: broken: expected an Arrow file"):
+            TableFile(name)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from xpnet.data.tables import text_table
@@ -78,6 +78,7 @@ def message(content: str | bytes, name: str = "table.csv", **options: Any) -> st
         ("a,b\n 1,\u00a0x\u00a0\n", {"a": ["1"], "b": ["x"]}),
         ("a,b\n?,NA\n , None \n007,nan\n", {"a": [None, None, "007"], "b": [None] * 3}),
         ('a,b\n"","NA"\n-,.\n', {"a": [None, "-"], "b": [None, "."]}),
+        (" -2.48, 1\n", {"1": ["-2.48"], "2": ["1"]}),
         ('a\n""\n\n1\n', {"a": [None, "1"]}),
         ("a,b,\n1,2,\n3,4,\n", {"a": ["1", "3"], "b": ["2", "4"]}),
         ("a,b\n1,2,\n3,4,\n", {"a": ["1", "3"], "b": ["2", "4"]}),
@@ -164,6 +165,35 @@ def test_compressed_text(suffix: str, pack: Any, monkeypatch: pytest.MonkeyPatch
         assert read(pack(b"a,b\n1,2\n") + pack(b"3,4\n"))["a"] == ["1", "3"]
 
 
+def test_the_memory_of_a_table_is_estimated() -> None:
+    text = ("a,b\n" + "".join(f"{i},{i % 7}\n" for i in range(100_000))).encode()
+    for name, data in {"t.csv": text, "t.csv.gz": gzip.compress(text), "u.csv": text.decode().encode("utf-16")}.items():
+        table = TableFile(write(data, name))
+        assert 0.7 < table.n_bytes / table.read().nbytes < 1.4, name
+
+
+@pytest.mark.parametrize("rows", [b"1,2\n", b"x", bytes(4)])
+def test_a_bomb_is_refused_before_it_goes_off(rows: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_table, "max_array_bytes", lambda: 10**7)
+    monkeypatch.setattr(text_table, "_MAX_ROW_BYTES", 10**7)
+    monkeypatch.setattr(text_table, "_MAX_SAMPLE_BYTES", 10**6)
+    packed = pa.compress(b"a,b\n" + rows * (10**8 // len(rows)), "zstd", asbytes=True)
+    assert len(packed) < 50_000
+    before = pa.total_allocated_bytes()
+    with pytest.raises(DataError, match=r"^bomb.csv: (too large|line 2: too long|expected a table.* binary data)"):
+        TableFile(write(packed, "bomb.csv")).read()
+    assert pa.total_allocated_bytes() - before < 3 * 10**7
+
+
+def test_a_system_without_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(self: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("threading.Thread.start", start)
+    with pytest.raises(DataError, match=r"^table.csv: cannot be read: expected to start a thread"):
+        TableFile(write("a,b\n1,2\n"))
+
+
 def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     class Input:
         buffer = io.BytesIO(b"a;b\n1;2\n3;4\n")
@@ -193,8 +223,10 @@ BAD = {
     "zip": (b"PK\x03\x04..", ["zip archive; unpack it"]),
     "xz": (b"\xfd7zXZ\x00..", ["unxz"]),
     "JSON": (b'[\n  {"a": 1}]', ["JSON; convert it"]),
+    "JSON lines": (b'{"a": 1}\n{"a": 2}\n', ["JSON lines; convert them"]),
     "Excel": (b"PK\x03\x04[Content_Types].xml xl/workbook.xml", ["spreadsheet; save the sheet as CSV"]),
     "Arrow stream": (b"\xff\xff\xff\xff....", ["an Arrow stream"]),
+    "tar": (b"name".ljust(257, b"\0") + b"ustar\0", ["tar archive; unpack it"]),
 }
 
 
@@ -203,6 +235,11 @@ def test_what_is_wrong_is_told(case: str) -> None:
     content, words = BAD[case]
     error = message(content)
     assert all(word in error for word in words), error
+
+
+def test_names_that_look_like_the_first_bytes_of_other_files() -> None:
+    assert list(read("PAR1,ARROW1\n1,2\n")) == ["PAR1", "ARROW1"]
+    assert list(read("BZh,FEA1\n1,2\n")) == ["BZh", "FEA1"]
 
 
 def test_the_separator_that_would_explain_uneven_rows() -> None:
@@ -363,6 +400,8 @@ def test_any_table_is_read_back(drawn: tuple[list[list[str]], bytes, dict[str, A
 
 @FEW
 @given(st.text(st.sampled_from('a1,\n\r" ;\t'), max_size=60), st.integers(1, 40))
+@example("1\r ", 1)
+@example('1"\r"""\r""', 1)
 def test_pieces_do_not_change_the_result(text: str, size: int) -> None:
     """Any text gives the same table, or the same error, however it is cut."""
     outcomes = []

@@ -64,6 +64,10 @@ def test_delimiters_and_decimal_signs(text: str, delimiter: str, decimal: str | 
         ("when,n\n2020-01-01,2\n", ("when", "n")),
         ("2020-01-01,2\n2020-01-02,2\n", None),
         ("-,2\n1,2\n3,4\n", None),
+        ("country,1960,1970,1980\nChad,1.5,2,3\nPeru,4,5,6\n", ("country", "1960", "1970", "1980")),
+        ("country,1/22/20,1/23/20\nChad,1,2\nPeru,4,5\n", ("country", "1/22/20", "1/23/20")),
+        ("2020-01,2020-02\n1,2\n4,5\n", ("2020-01", "2020-02")),
+        ("Chad,1.5,2,3\nPeru,4,5,6\n", None),
     ],
 )
 def test_headers(text: str, names: tuple[str, ...] | None) -> None:
@@ -81,6 +85,10 @@ def test_names_decide_about_a_header_of_numbers() -> None:
     with pytest.raises(DataError, match=r"may be either.* called 3; give --header or --no-header"):
         found("1,2,3\n3,4,1\n", names=frozenset({"3"}))
     assert not found("1,14.23,1.71\n2,13.2,1.78\n", names=frozenset({"1"})).has_header  # a header is of whole numbers
+    model = frozenset(map(str, range(6)))
+    assert found("5,0,1,2,4,3\n1,2,3,4,5,6\n", names=model).has_header
+    assert not found("7,0,1.5,2,4.5,3.5\n1,2,3,4,5,6\n", names=model).has_header
+    assert not found("5.1,1,setosa\n4.9,3,setosa\n", names=frozenset({"1"})).has_header
     assert not found("1,1,3\n3,4,1\n", names=frozenset({"3"})).has_header  # names do not repeat
     assert found("1,2,3\n3,4,1\n", names=frozenset({"3"}), header=True).names == ("1", "2", "3")
     assert found("a,b\n1,2\n", header=False).names == ("1", "2")

@@ -85,7 +85,7 @@ def _open_folder(folder: Path, target: str | None) -> tuple[Source, Source | Non
     if not files:
         raise make_read_error(
             folder,
-            f"no data: expected {join_names(IDX_NAMES)} (plain or .gz), .npz files, or tables of one kind, which end in "
+            f"no data: expected {join_names(IDX_NAMES)} (plain or .gz), .npz files, or tables of one kind, ending in "
             f"{join_names(TABLE_SUFFIXES, 40)}; give the folder that holds them",
         )
     opened = [open_npz(path, target) for path in files]

@@ -75,14 +75,20 @@ def check_features(
                 f"{plan.summary.examples(1)[0]!r:.40}; leave it out with {option('drop', plan.name)}, or take each "
                 f"text as a category with {option('categorical', plan.name)}"
             )
+        if plan.kind == "number" and plan.summary.totals.infinite is not None:
+            raise DataError(
+                f"column {plan.name!r:.60}: expected finite numbers; received an infinite one in "
+                f"{where(plan.summary.totals.infinite)}; remove the row or fill in the value"
+            )
         if plan.kind == "number":
             _check_numbers(plan, where, option)
     if any(plan.is_feature for plan in plans):
         return
     causes = [_cause(plan, where) for plan in plans[:_LISTED]]
+    names = " or ".join(option(kind, plans[0].name if plans else "NAME") for kind in ("numeric", "categorical"))
     raise DataError(
         f"no features: expected a column that differs between rows and says more than which row it is; received "
-        f"{'; '.join(causes) or 'none besides the target'}. To use one, name it as numeric or categorical"
+        f"{'; '.join(causes) or 'none besides the target'}. To use one, name it, as in {names}"
     )
 
 

@@ -69,7 +69,7 @@ class TextParser:
         if columns is not None:
             schema = pa.schema([schema.field(i) for i in columns], schema.metadata)
         normal = normalize(data, self._format.delimiter)
-        if not normal.strip(b"\r\n" + self._blanks):
+        if not normal.strip(b"\r\n" if self._delimiter == ONE_COLUMN else b"\r\n" + self._blanks):
             return schema.empty_table()
         read = csv.ReadOptions(column_names=self._keys, block_size=len(normal) + 1, use_threads=False)
         convert = self._options(tuple(wanted))
