@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError as exc:  # the reader of the output has closed it (`| head`)
         _say(f"cannot write to the standard output: {exc.strerror}.")
         return EXIT_BROKEN_PIPE
-    except (XpnetError, CycloptsError, OSError, MemoryError, UnicodeError) as exc:
+    except (XpnetError, CycloptsError, OSError, MemoryError, UnicodeError, ImportError) as exc:
         if debug:
             Console(stderr=True).print_exception()
         _say(_one_line(exc))
@@ -112,6 +112,8 @@ def _one_line(exc: BaseException | str) -> str:
         message = name_option(message)
     elif isinstance(exc, OSError):
         message = ": ".join(str(part) for part in (exc.filename, exc.strerror) if part) or message
+    elif isinstance(exc, ImportError) and not isinstance(exc, XpnetError):  # also for lack of memory
+        message = f"cannot load a library: {message}. Check its installation and the free memory."
     elif isinstance(exc, MemoryError) and not isinstance(exc, XpnetError):
         message = f"out of memory: {message or 'the system has no more'}. Use fewer samples or a smaller network."
     message = re.sub(r"\s*\n\s*", " ", message.strip())
