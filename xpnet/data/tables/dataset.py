@@ -38,7 +38,8 @@ def read_table_file(path: Path, options: ReadOptions) -> RawData:
     DataError
         There are no rows, no features or no target, a column is missing, or a feature is no number where it must be.
     """
-    file = _open(path, options.target, options.feature_names or ())
+    is_nameless = not options.training and options.feature_names is None  # then the target's name is a number
+    file = _open(path, None if is_nameless else options.target, options.feature_names or ())
     with naming(path):
         target, names = _columns(file, options)
         table = file.read(names if target is None else [*names, target])
