@@ -65,6 +65,8 @@ def test_constant_features() -> None:
             np.testing.assert_array_equal(scaler.scale, 1)
             np.testing.assert_allclose(scaler.transform(x, "float64"), 0, atol=1e15)
     write_csv("data.csv", "a,b,label", *(f"3,0.1,{i % 2}" for i in range(40)))
+    assert "no features: expected a column that differs" in refused("train", "data.csv")
+    write_csv("data.csv", "a,b,label", *(f"3,{i % 7},{i % 2}" for i in range(40)))
     code, out, err = xpnet("train", "data.csv", "--json", "--quiet", "--epochs", "2", "--out", "run", "--device", "cpu")
     assert code == 0, err
     assert np.isfinite(json.loads(out)["train"]["loss"])
