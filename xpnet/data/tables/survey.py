@@ -166,7 +166,7 @@ def survey_table(
         column = next(column for column in summary.columns if column.name == target_name)
         if choices.task == "multilabel":
             raise InvalidParameterError("task: expected classification or regression for a table; received multilabel.")
-        target = plan_target(column, choices.task)
+        target = plan_target(column, choices.task, where=where)
         notes.append(describe_rows(target, where))
         if target.task == "classification":
             labels = np.unique(target.read(column.values, column.decimal)[0])
