@@ -40,9 +40,10 @@ def train(data: str = "digits", *, options: TrainOptions = _DEFAULTS) -> int:
     Parameters
     ----------
     data : str
-        A name that `xpnet datasets` lists; a .csv, .npz, .npy, .parquet, .arrow, .feather, .libsvm, .svm or .svmlight
-        file; a folder of IDX files; or a folder of .csv, .npz, .parquet, .arrow or .feather files, all of one kind,
-        which are read in pieces.
+        A name that `xpnet datasets` lists; a table in a .csv, .tsv, .tab, .txt or .data file, also compressed (.gz, .bz2
+        or .zst), or in a .parquet, .arrow or .feather file, or - for standard input; an .npz, .npy, .libsvm, .svm or
+        .svmlight file; a folder of IDX files; or a folder of tables or .npz files, all of one kind, which are read in
+        pieces.
     """
     with limit_threads(options.threads):
         job = prepare(data, options)
