@@ -66,10 +66,10 @@ def inspect(data: str, *, options: ColumnOptions = _DEFAULTS, json: bool = False
 
 def columns_table(plans: tuple[ColumnPlan, ...]) -> TextTable:
     """Return a table with one row for each column: what it is taken for, what is done with it, and why."""
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             plan.name,
-            plan.kind,
+            str(plan.kind),
             f"{plan.summary.missing_share:.1%}" if plan.summary.n_missing else "",
             plan.summary.distinct,
             ", ".join(f"{example:.20}" for example in plan.summary.examples()),
