@@ -18,6 +18,7 @@ import xpnet
 from xpnet.cli.bench import app as bench_app
 from xpnet.cli.config import fill_options, name_option
 from xpnet.cli.info import datasets, devices, gradcheck
+from xpnet.cli.inspect import inspect
 from xpnet.cli.parity import parity
 from xpnet.cli.predict import evaluate, predict
 from xpnet.cli.sizes import join_sizes
@@ -37,7 +38,17 @@ app = App(
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )
-_COMMANDS: tuple[Callable[..., int], ...] = (train, resume, predict, evaluate, datasets, devices, gradcheck, parity)
+_COMMANDS: tuple[Callable[..., int], ...] = (
+    train,
+    resume,
+    predict,
+    evaluate,
+    inspect,
+    datasets,
+    devices,
+    gradcheck,
+    parity,
+)
 for position, command in enumerate(_COMMANDS):
     app.command(command, sort_key=position)
 bench_app.sort_key = len(_COMMANDS)
