@@ -49,7 +49,7 @@ COLUMNS = {
     "time": pa.array([datetime.datetime(2020, 1, 1 + i % 9, 12) for i in range(N)], pa.timestamp("us", "UTC")),
     "text": TEXT,
     "large": TEXT.cast(pa.large_string()),
-    "view": TEXT.cast(pa.string_view()),
+    "view": pa.array(TEXT.to_pylist(), pa.string_view()),
     "category": TEXT.dictionary_encode(),
     "a.b": pa.array(np.arange(N)),
     "__index_level_0__": pa.array(np.arange(N)),
