@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from xpnet.data.scaling import fit_scaler
 from xpnet.data.streams import ArraySource
 from xpnet.errors import DataError, InvalidParameterError, ModelFormatError
 from xpnet.model.model import Model
+from xpnet.model.model_file import load_model, save_model
 from xpnet.nn.network import Network
 
 
@@ -123,3 +125,22 @@ def test_a_model_says_what_it_is_for() -> None:
     )
     many = replace(model, feature_names=("size", "weight"), classes=None, target_name=None)
     assert repr(many).endswith("; features ['size', 'weight']>")
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_an_ensemble_predicts_the_mean_and_comes_back_from_its_file(name: str, tmp_path: Path) -> None:
+    one, y = make(name, "float64"), CASES[name].y
+    vectors = np.stack([one.vector, one.vector + 0.1, one.vector * 0.8])
+    several = replace(one, vector=vectors)
+    assert len(several.members) == 3
+    logits = [one.network.forward(member, several.features(X)) for member in several.members]
+    expected = one.network.outputs(np.mean(logits, axis=0))
+    np.testing.assert_allclose(several.outputs(X), expected, rtol=1e-10)
+    assert several.predict(X).shape == y.shape
+    save_model(tmp_path / "m.safetensors", several)
+    loaded = load_model(tmp_path / "m.safetensors")
+    np.testing.assert_array_equal(loaded.vector, vectors)
+    np.testing.assert_array_equal(loaded.outputs(X), several.outputs(X))
+    assert loaded.evaluate(X, y) == several.evaluate(X, y)
+    single = replace(one, vector=vectors[:1])
+    np.testing.assert_allclose(single.outputs(X), one.outputs(X), rtol=1e-12)

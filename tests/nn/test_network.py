@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -410,3 +411,26 @@ def test_numbers_of_numpy_are_as_good_as_others() -> None:
     network = Network(np.asarray([2, 3, 2]), dropout=np.float32(0.25), l2=np.float64(0.1))
     assert network == Network([2, 3, 2], dropout=0.25, l2=0.1)
     assert json.loads(json.dumps(network.to_dict()))["layer_sizes"] == [2, 3, 2]
+
+
+def test_predictions_stay_in_the_range_of_the_outputs_and_training_does_not_see_it(
+    backend: Any, dtype: str, put: Any, close: Any
+) -> None:
+    free = Network([4, 5, 2], loss="squared_error")
+    network = replace(free, output_range=([-0.1, 0], [0.2, 0]))
+    assert network.output_range == ((-0.1, 0.0), (0.2, 0.0))
+    assert Network(**network.to_dict()) == network
+    x, y = np.random.default_rng(0).standard_normal((2, 30, 4))
+    params = network.init(3, backend, dtype)
+    predicted = network.predict(params, put(x))
+    expected = np.clip(free.predict(free.init(3), x), [-0.1, 0], [0.2, 0])
+    close(predicted, expected, terms=50)
+    assert (expected[:, 0] != free.predict(free.init(3), x)[:, 0]).any()
+    clipped, whole = (each.loss_and_grads(params, put(x), put(y[:, :2]))[0] for each in (network, free))
+    assert float(clipped) == float(whole)
+
+
+@pytest.mark.parametrize("limits", [([1, 0], [0, 0]), ([0], [1]), ([0, 0], [1]), ([float("nan"), 0], [1, 1])])
+def test_ranges_that_are_none(limits: Any) -> None:
+    with pytest.raises(InvalidParameterError, match="output_range: expected low <= high, one a unit; received"):
+        Network([4, 2], loss="squared_error", output_range=limits)

@@ -11,7 +11,7 @@ from sklearn.metrics import accuracy_score, r2_score
 from xpnet.backend import Backend, get_backend
 from xpnet.nn.network import Network
 from xpnet.training import evaluation
-from xpnet.training.evaluation import accuracy, evaluate, metric_name, outputs, r2
+from xpnet.training.evaluation import accuracy, evaluate, evaluate_chunks, metric_name, outputs, r2
 
 _rng = np.random.default_rng(2)
 X = _rng.standard_normal((50, 4))
@@ -122,3 +122,21 @@ def test_accuracy() -> None:
     assert accuracy(np.asarray([[0.9], [0.2], [0.5]]), np.asarray([1, 0, 1])) == pytest.approx(2 / 3)
     labels = np.asarray([[1, 0], [1, 1], [0, 0]])
     assert accuracy(np.asarray([[0.9, 0.1], [0.9, 0.1], [0.1, 0.2]]), labels) == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_an_ensemble_is_the_mean_of_its_members_before_the_output_function(
+    case: str, backend: Backend, dtype: str, put: Any, close: Any
+) -> None:
+    network, y, name = CASES[case]
+    members = tuple(network.init(seed, backend, dtype) for seed in (1, 2, 3))
+    mean = np.mean([network.forward(network.init(seed), X) for seed in (1, 2, 3)], axis=0)
+    expected = network.outputs(mean)
+    close(outputs(network, members, put(X), backend), expected, terms=100)
+    scores = evaluate(network, members, put(X), put(y), backend)
+    allowed = {"float64": 1e-12, "float32": 1e-5}[dtype]
+    assert scores[name] == pytest.approx(by_sklearn(network, expected, y), rel=allowed)
+    alone = evaluate(network, members[:1], put(X), put(y), backend)
+    assert alone == pytest.approx(evaluate(network, members[0], put(X), put(y), backend), rel=allowed)
+    parts = [(put(X[rows]), put(y[rows])) for rows in (slice(0, 20), slice(20, None))]
+    assert evaluate_chunks(network, members, parts, backend) == pytest.approx(scores, rel=10 * allowed)
