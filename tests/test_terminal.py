@@ -64,8 +64,5 @@ def test_closed_streams() -> None:
         "sys.exit(first < 3)\n"
     )
 
-    def close() -> None:
-        for descriptor in range(3):
-            os.close(descriptor)
-
-    assert subprocess.run([sys.executable, "-c", code], preexec_fn=close, check=False).returncode == 0
+    closed = 'exec "$0" -c "$1" <&- >&- 2>&-'
+    assert subprocess.run(["sh", "-c", closed, sys.executable, code], check=False).returncode == 0

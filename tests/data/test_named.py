@@ -223,6 +223,7 @@ def test_a_damaged_cache_is_fetched_anew(tmp_path, monkeypatch, server):
 def test_the_progress_bar_counts_bytes(monkeypatch, server, capsys):
     pytest.importorskip("pooch")
     monkeypatch.setenv("FORCE_COLOR", "1")  # a terminal, as rich sees it
+    monkeypatch.setattr("xpnet.data.downloads.can_redraw", lambda stream: True)
     monkeypatch.setenv("COLUMNS", "200")
     base_url, folder = server
     point_to(monkeypatch, base_url)

@@ -65,6 +65,8 @@ def test_constant_features() -> None:
             np.testing.assert_array_equal(scaler.scale, 1)
             np.testing.assert_allclose(scaler.transform(x, "float64"), 0, atol=1e15)
     write_csv("data.csv", "a,b,label", *(f"3,0.1,{i % 2}" for i in range(40)))
+    assert "no features: expected a column that differs" in refused("train", "data.csv")
+    write_csv("data.csv", "a,b,label", *(f"3,{i % 7},{i % 2}" for i in range(40)))
     code, out, err = xpnet("train", "data.csv", "--json", "--quiet", "--epochs", "2", "--out", "run", "--device", "cpu")
     assert code == 0, err
     assert np.isfinite(json.loads(out)["train"]["loss"])
@@ -106,11 +108,14 @@ def test_one_sample(batch_size: Any) -> None:
 
 
 def test_one_sample_on_the_command_line() -> None:
+    numeric = ("train", "data.csv", "--numeric", "a")  # one value says nothing, unless it is asked for
     write_csv("data.csv", "a,b,label", "1,2,x")
-    assert "one class: expected at least two" in refused("train", "data.csv")
+    assert "no features: expected a column that differs between rows" in refused("train", "data.csv")
+    parts = ("--val-fraction", "0", "--test-fraction", "0")
+    assert "one class: expected at least two" in refused(*numeric, *parts)
     write_csv("data.csv", "a,b,target", "1,2,0.5")
-    assert "expected to leave samples to train on; received 1 samples" in refused("train", "data.csv")
-    code, _, err = xpnet("train", "data.csv", "--val-fraction", "0", "--test-fraction", "0", "--quiet", "--out", "run")
+    assert "expected to leave samples to train on; received 1 samples" in refused(*numeric)
+    code, _, err = xpnet(*numeric, *parts, "--quiet", "--out", "run")
     assert code == 0, err
 
 
