@@ -21,6 +21,12 @@ def records(data: bytes) -> list[bytes]:
     return [each for each in rows if each.strip()]
 
 
+def cells(row: bytes, table: Table) -> list[str]:
+    """Return the cells of a row."""
+    assert table.delimiter is not None
+    return next(csv.reader(row.decode("utf-8-sig").splitlines(keepends=True), delimiter=table.delimiter))
+
+
 def choose(labels: Sequence[str], fraction: float, seed: int) -> set[int]:
     """Draw a fraction of the rows, of each label by itself. A label with few rows may have none among them."""
     rng = random.Random(seed)
@@ -39,10 +45,8 @@ def cut(data: bytes, table: Table, fraction: float, seed: int) -> tuple[bytes, b
     header, rows = (rows[:1], rows[1:]) if table.header else ([], rows)
     labels = [""] * len(rows)
     if table.task == CLASSES:
-        assert table.delimiter is not None
-        names = [*csv.reader([header[0].decode()], delimiter=table.delimiter)][0] if header else []
-        column = names.index(table.target) if header else int(table.target) - 1
-        labels = [[*csv.reader(row.decode().splitlines(True), delimiter=table.delimiter)][0][column] for row in rows]
+        column = cells(header[0], table).index(table.target) if header else int(table.target) - 1
+        labels = [cells(row, table)[column] for row in rows]
     held = choose(labels, fraction, seed)
     return (
         b"".join([*header, *(row for i, row in enumerate(rows) if i not in held)]),

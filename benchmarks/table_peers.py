@@ -11,6 +11,7 @@ and importing the libraries is not in the seconds; preparing, fitting and predic
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 import time
@@ -43,13 +44,14 @@ def is_useless(column: pd.Series[Any]) -> bool:
     if distinct <= 1 and len(present) in (0, len(column)):
         return True
     if pd.api.types.is_numeric_dtype(column):
-        return distinct == len(column) and bool(ROW_NUMBER.fullmatch(str(column.name))) and bool((column % 1 == 0).all())
+        is_named_so = ROW_NUMBER.fullmatch(str(column.name)) is not None
+        return is_named_so and distinct == len(column) and bool((column % 1 == 0).all())
     return distinct >= 0.95 * len(present) and not is_date(column)
 
 
 def is_date(column: pd.Series[Any]) -> bool:
     """Whether all values of a text column are dates."""
-    return column.dtype == object and bool(column.dropna().astype(str).map(lambda x: bool(DATE.fullmatch(x))).all())
+    return not pd.api.types.is_numeric_dtype(column) and all(DATE.fullmatch(str(cell)) for cell in column.dropna())
 
 
 def prepare(train: pd.DataFrame, test: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -64,7 +66,7 @@ def prepare(train: pd.DataFrame, test: pd.DataFrame) -> tuple[pd.DataFrame, pd.D
                 own[name] = pd.to_numeric(column, errors="coerce").astype(float)
             elif is_date(train[name]):
                 dates = pd.to_datetime(column, format="mixed", errors="coerce", utc=True).dt
-                for part in ("year", "month", "day", "weekday", "hour", "minute"):
+                for part in ("year", "month", "day", "day_of_week", "hour", "minute"):
                     own[f"{name} {part}"] = getattr(dates, part).astype(float)
             else:
                 known = train[name].dropna().astype(str).value_counts().index[:MOST_CATEGORIES]
@@ -92,8 +94,9 @@ def mlp(task: str, seed: int) -> Any:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+    numbers = make_pipeline(SimpleImputer(strategy="median"), StandardScaler())
     columns = make_column_transformer(
-        (make_pipeline(SimpleImputer(strategy="median"), StandardScaler()), make_column_selector(dtype_include="number")),
+        (numbers, make_column_selector(dtype_include="number")),
         (OneHotEncoder(handle_unknown="ignore"), make_column_selector(dtype_include="category")),
     )
     if task == CLASSES:
@@ -109,7 +112,10 @@ class RealMLP:
         import pytabkit
 
         make = getattr(pytabkit, f"RealMLP_{form}_{'Classifier' if task == CLASSES else 'Regressor'}")
-        self.models = [make(device="cpu", random_state=1000 * i + seed, n_cv=1) for i in range(models)]
+        threads = int(os.environ["OMP_NUM_THREADS"])  # it does not read it itself
+        self.models = [
+            make(device="cpu", n_threads=threads, random_state=1000 * i + seed, n_cv=1) for i in range(models)
+        ]
 
     def fit(self, x: pd.DataFrame, y: Any) -> None:
         """Fit the models, each with a validation part of its own."""

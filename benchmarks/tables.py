@@ -99,8 +99,8 @@ class Study:
             if competitor == XPNET:
                 result = fit_xpnet(table, seed, train, test)
             else:
-                command = [self._peer_python, PEERS, "fit", table.name, competitor, str(seed), train, test]
-                result = json.loads(run(command))
+                fit = [PEERS, "fit", table.name, competitor, str(seed), train, test]
+                result = json.loads(run([self._peer_python, *fit]))
         except CommandError as exc:
             result = {"error": str(exc)}
         return {**result, "process_seconds": time.perf_counter() - started}
@@ -108,7 +108,7 @@ class Study:
 
 def fit_xpnet(table: Table, seed: int, train: Path, test: Path) -> dict[str, Any]:
     """Train and evaluate from the command line; its seconds are those of both commands, with all imports."""
-    xpnet = [sys.executable, "-m", "xpnet"]
+    xpnet: list[str | Path] = [sys.executable, "-m", "xpnet"]
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
         started = time.perf_counter()
@@ -148,7 +148,10 @@ def verdicts(scores: dict[str, dict[str, float]], seconds: dict[str, dict[str, f
     if against:
         worst = min(against, key=lambda name: against[name])
         wins = sum(value > 0 for value in against.values())
-        yield f"- xpnet minus boosting: worst {against[worst]:+.4f} ({worst}); above it on {wins} of {len(against)} tables"
+        yield (
+            f"- xpnet minus boosting: worst {against[worst]:+.4f} ({worst}); "
+            f"above it on {wins} of {len(against)} tables"
+        )
     beside = [own[XPNET] - own[REALMLP] for own in pairs.values() if REALMLP in own]
     if beside:
         yield f"- xpnet minus {REALMLP}: mean {statistics.mean(beside):+.4f} over {len(beside)} tables"
@@ -162,18 +165,17 @@ def verdicts(scores: dict[str, dict[str, float]], seconds: dict[str, dict[str, f
         gains = [own[other] - own[REALMLP] for own in scores.values() if {other, REALMLP} <= {*own}]
         if gains:
             wins = sum(gain > 0 for gain in gains)
-            yield f"- {other} minus {REALMLP}: mean {statistics.mean(gains):+.4f}, better on {wins} of {len(gains)} tables"
+            yield f"- {other} minus {REALMLP}: mean {statistics.mean(gains):+.4f}, better on {wins} of {len(gains)}"
 
 
 def grid(
     title: str, tables: Sequence[Table], competitors: Sequence[str], values: dict[str, dict[str, float]], form: str
 ) -> TextTable:
     """Return a table with a row for each table and a column for each competitor."""
-    rows = [
-        (table.name, *(format(values[table.name][name], form) if name in values[table.name] else "-" for name in competitors))
-        for table in tables
-        if values.get(table.name)
-    ]  # fmt: skip
+    rows = []
+    for table in tables:
+        own = values[table.name]
+        rows.append((table.name, *(format(own[name], form) if name in own else "-" for name in competitors)))
     return TextTable(title, ("table", *competitors), rows)
 
 
@@ -245,7 +247,8 @@ def time_again(study: Study, tables: Sequence[Table], competitors: Sequence[str]
                 if "seconds" in result:
                     found[competitor].append(result["seconds"])
         write_atomically(study.folder(table) / "times.json", json.dumps(found).encode())
-        print(table.name, {name: f"{min(own):.1f} to {max(own):.1f} s" for name, own in found.items() if own}, flush=True)
+        ranges = (f"{name} {min(own):.1f} to {max(own):.1f} s" for name, own in found.items() if own)
+        print(f"{table.name}: {', '.join(ranges)}", flush=True)
 
 
 def report(study: Study, tables: Sequence[Table], competitors: Sequence[str], seeds: int, out: Path | None) -> None:
