@@ -99,7 +99,7 @@ class Study:
             if competitor == XPNET:
                 result = fit_xpnet(table, seed, train, test)
             else:
-                fit = [PEERS, "fit", table.name, competitor, str(seed), train, test]
+                fit: list[str | Path] = [PEERS, "fit", table.name, competitor, str(seed), train, test]
                 result = json.loads(run([self._peer_python, *fit]))
         except CommandError as exc:
             result = {"error": str(exc)}
