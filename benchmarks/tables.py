@@ -282,7 +282,8 @@ def report(study: Study, tables: Sequence[Table], competitors: Sequence[str], se
     ]
     name = "tables" if part == "test" else f"tables-{part}"
     write(out, name, [TextTable("the tables", LIST, listed), *shown], [*verdicts(scores, seconds), *failures],
-          {"results": results, "seconds": seconds})  # fmt: skip
+          {"scores": {table: {name: [fit.get("score") for fit in fits] for name, fits in own.items()}
+                      for table, own in results.items()}, "seconds": seconds})  # fmt: skip
 
 
 if __name__ == "__main__":
