@@ -42,6 +42,17 @@ CASES = {
         "classification",
         *_labels(0, 1, 2),
     ),
+    "input scale": Case(
+        Network(
+            [4, 6, 5, 3],
+            ("prelu", "selu"),
+            initializer=("normal", "normal", "zeros"),
+            input_scale=True,
+            parametrization="ntk",
+        ),
+        "classification",
+        *_labels(0, 1, 2),
+    ),
     "labels": Case(
         Network([4, 5, 2], "gelu", loss="binary_cross_entropy"), "multilabel", _rng.integers(0, 2, (30, 2)), {}
     ),

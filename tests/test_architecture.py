@@ -24,7 +24,7 @@ SOURCES = (ROOT, "xpnet"), (ROOT / "backends", "xpnet_backends")
 # Folders of the core, bottom to top: each imports only from those above its own line. Modules at the top level stand
 # in the first line, and the next lines need nothing of each other.
 ORDER = """
-    errors constraints specs seeds files memory threads tensors
+    errors constraints specs seeds files memory threads tensors terminal json_text
     backend data
     nn
     training
@@ -35,6 +35,12 @@ ORDER = """
     __main__
 """
 RANKS = {name: rank for rank, line in enumerate(ORDER.split("\n")) for name in line.split()}
+# Old names of modules, kept for compatibility: each only imports from the module that has the content now.
+OLD_NAMES = {
+    "xpnet.model_io": "xpnet.model.model_file",
+    "xpnet.readers": "xpnet.data.readers",
+    "xpnet.state_io": "xpnet.training.checkpoint_file",
+}
 
 ARRAY_LIBRARIES = {"cupy", "cupyx", "torch", "jax", "jaxlib", "array_api_strict", "numba", "xpnet_backends"}
 BACKEND_NAMES = set(BUILTIN)
@@ -92,6 +98,10 @@ def test_the_sources_are_found() -> None:
 
 @core_modules
 def test_imports_point_one_way(name: str) -> None:
+    if name in OLD_NAMES:
+        assert set(_imports(name)) == {OLD_NAMES[name]}
+        return
+    assert not OLD_NAMES.keys() & set(_imports(name)), f"{name} imports an old name"
     layer = _layer(name)
     assert layer in RANKS, f"xpnet.{layer} has no place in the order"
     for imported in _imports(name):
@@ -250,6 +260,7 @@ LISTING = {
     "xpnet.estimators.conversion": {"identity", "relu", "tanh", "exp", "sgd", "adam", "constant", "adaptive"},
     "xpnet.estimators.parameters": {"momentum"},
     "xpnet.estimators.solvers": {"squared_error", "adam", "adaptive"},
+    "xpnet.training.recipes": {"normal", "zeros"},  # the initializer of each layer
 }
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from xpnet.cli import app
-from xpnet.cli.options import TrainOptions, write_config
+from xpnet.cli.config import write_config
+from xpnet.cli.options import TrainOptions
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]

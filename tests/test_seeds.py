@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
+from xpnet.errors import InvalidParameterError
 from xpnet.seeds import Purpose, seed_sequence
 
 
@@ -33,3 +35,9 @@ def test_a_stream_is_what_it_was() -> None:
         ("MASKS", 2),
         ("PARTS", 3),
     ]
+
+
+def test_a_seed_that_is_none() -> None:
+    for seed in (-1, 0.5, "a", None):
+        with pytest.raises(InvalidParameterError, match=r"^seed: expected an integer of at least 0; received "):
+            words(seed, Purpose.WEIGHTS)  # type: ignore[arg-type]

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 from xpnet.errors import InvalidParameterError
 
-__all__ = ["Constraint", "boolean", "check_constraints", "fraction", "integer", "one_of", "optional", "real"]
+__all__ = [
+    "Constraint",
+    "as_tuple",
+    "boolean",
+    "check_constraints",
+    "fraction",
+    "instance_of",
+    "integer",
+    "one_of",
+    "optional",
+    "plain_value",
+    "real",
+    "text",
+]
 
 
 class Constraint(NamedTuple):
@@ -61,12 +74,31 @@ def boolean() -> Constraint:
 
 def one_of(*values: Any) -> Constraint:
     """Return the constraint that a value is one of `values`."""
-    return Constraint("one of " + ", ".join(map(repr, values)), lambda value: value in values)
+    return Constraint(
+        "one of " + ", ".join(map(repr, values)), lambda value: isinstance(value, Hashable) and value in values
+    )
+
+
+def instance_of(kind: type) -> Constraint:
+    """Return the constraint that a value is an instance of a class."""
+    return Constraint(f"an instance of {kind.__name__}", lambda value: isinstance(value, kind))
+
+
+def text() -> Constraint:
+    """Return the constraint that a value is a text."""
+    return Constraint("a name", lambda value: isinstance(value, str))
 
 
 def optional(constraint: Constraint) -> Constraint:
     """Return a constraint that also allows None."""
     return Constraint(constraint.expected + ", or None", lambda value: value is None or constraint.holds(value))
+
+
+def as_tuple(value: Any) -> tuple[Any, ...]:
+    """Return a sequence as a tuple, and anything else, texts included, as a tuple of one value."""
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes) and getattr(value, "ndim", None) != 0:
+        return tuple(value)
+    return (value,)
 
 
 def check_constraints(values: Any, table: Mapping[str, Constraint]) -> None:
@@ -82,3 +114,10 @@ def check_constraints(values: Any, table: Mapping[str, Constraint]) -> None:
         for value in received if isinstance(received, tuple) else (received,):
             if not constraint.holds(value):
                 raise InvalidParameterError(f"{name}: expected {constraint.expected}; received {value!r}.")
+
+
+def plain_value(value: Any) -> Any:
+    """Return Python's own number for NumPy's, so that a network is equal to itself after a round trip through JSON."""
+    if isinstance(value, tuple):
+        return tuple(map(plain_value, value))
+    return value.item() if hasattr(value, "item") else value

@@ -6,7 +6,12 @@ from enum import IntEnum
 
 import numpy as np
 
+from xpnet.constraints import integer
+from xpnet.errors import InvalidParameterError
+
 __all__ = ["Purpose", "seed_sequence"]
+
+_SEED = integer(0)
 
 
 class Purpose(IntEnum):
@@ -30,5 +35,12 @@ def seed_sequence(seed: int, purpose: Purpose, *counters: int) -> np.random.Seed
     purpose : Purpose
     *counters : int
         Numbers that tell repetitions apart, e.g. the epoch.
+
+    Raises
+    ------
+    InvalidParameterError
+        The seed is not an integer of at least 0.
     """
+    if not _SEED.holds(seed):
+        raise InvalidParameterError(f"seed: expected {_SEED.expected}; received {seed!r}.")
     return np.random.SeedSequence(seed, spawn_key=(purpose, *counters))

@@ -42,7 +42,7 @@ def from_spec(
     UnknownNameError
         The table has no such name, or the factory has no such option.
     InvalidParameterError
-        The value of an option is not a finite number, or is outside its range.
+        The spec is not a text, or the value of an option is not a finite number, or is outside its range.
 
     Examples
     --------
@@ -50,6 +50,8 @@ def from_spec(
     >>> from_spec("shape", "square:side=2", {"square": lambda side=1.0: side * side})
     4.0
     """
+    if not isinstance(spec, str):
+        raise InvalidParameterError(f"{kind}: expected one of {', '.join(sorted(table))}; received {spec!r}.")
     name, _, tail = spec.partition(":")
     if name not in table:
         raise UnknownNameError.among(kind, name, table)

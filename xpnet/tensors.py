@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -17,6 +18,8 @@ from xpnet.files import write_atomically
 __all__ = ["Format"]
 
 _T = TypeVar("_T")
+_DTYPES = {"BOOL": "?", "F16": "<f2", "F32": "<f4", "F64": "<f8"}  # by the format's names
+_DTYPES |= {f"{kind}{8 * size}": f"<{kind.lower()}{size}" for kind in "IU" for size in (1, 2, 4, 8)}
 
 
 class Format(NamedTuple):
@@ -95,10 +98,10 @@ class Format(NamedTuple):
         try:
             with safe_open(path, framework="numpy") as file:
                 metadata = (file.metadata() or {}).get(self.key)
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+            tensors = _read_tensors(path)
         except OSError as exc:
             raise ModelFormatError(f"{path}: expected a {self.what} file; received: {exc}") from exc
-        except (SafetensorError, TypeError, ValueError, AttributeError) as exc:
+        except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as exc:
             raise ModelFormatError(
                 f"{path}: expected a whole safetensors file; received a damaged file or another format ({exc})"
             ) from exc
@@ -108,3 +111,17 @@ class Format(NamedTuple):
                 f"{self.key!r}"
             )
         return metadata, tensors
+
+
+def _read_tensors(path: Path) -> dict[str, np.ndarray]:
+    """Read the arrays of a valid file. Without free memory this is a MemoryError; the library ends the program."""
+    with path.open("rb") as file:
+        n_header = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(n_header))
+        header.pop("__metadata__", None)
+        tensors = {}
+        for name, entry in header.items():
+            file.seek(8 + n_header + entry["data_offsets"][0])
+            array = np.fromfile(file, _DTYPES[entry["dtype"]], math.prod(entry["shape"]))
+            tensors[name] = array.reshape(entry["shape"])
+    return tensors

@@ -10,18 +10,17 @@ import sys
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from tempfile import mkdtemp
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import array_api_compat.numpy as compat
 import numba
 import numpy as np
-from platformdirs import user_cache_path
 
 from xpnet.backend import Backend, RunSteps, Step, check_index
 from xpnet_backends.compiler import numba_math
 from xpnet_backends.compiler.ir import Program
+from xpnet_backends.compiler.numba_cache import keep_code, load_module
 from xpnet_backends.compiler.numba_codegen import NumbaSource, passes
 from xpnet_backends.compiler.program_cache import ProgramCache, host_memory, on_host
 from xpnet_backends.numpy import NumpyBackend
@@ -52,25 +51,10 @@ def _compile(text: str) -> Callable[..., None]:
     # Numba finds machine code by the file's name; it does not see changes of the functions that the code calls.
     parts = (text, Path(numba_math.__file__).read_text(), numba.__version__)
     name = f"steps_{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}"
-    steps: Callable[..., None] = numba_math.compiled(_module(name, text).steps, cache=True)
-    return steps
-
-
-def _module(name: str, text: str) -> ModuleType:
-    """Return a module of that text, whose file is in the cache folder if that can be written."""
-    module = ModuleType(name)
-    path = user_cache_path("xpnet") / "numba" / f"{name}.py"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.exists() or path.read_text() != text:
-            path.write_text(text)  # Numba looks at the file's name, folder and time; what runs is the text
-    except OSError:
-        path = Path(mkdtemp(prefix="xpnet-")) / path.name
-        path.write_text(text)
-    module.__file__ = str(path)
+    module, is_kept = load_module(name, text)
     sys.modules[name] = module  # Numba looks for it there
-    exec(compile(text, path, "exec"), module.__dict__)
-    return module
+    steps: Callable[..., None] = numba_math.compiled(module.steps)
+    return keep_code(steps) if is_kept else steps
 
 
 @numba_math.compiled

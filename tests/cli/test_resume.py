@@ -168,7 +168,7 @@ def test_the_lock_holds_until_all_is_written(monkeypatch):
         held.append(os.system("flock --nonblock run/.lock true") != 0)
         return []
 
-    monkeypatch.setattr(importlib.import_module("xpnet.cli.train"), "_draw", draw)
+    monkeypatch.setattr(importlib.import_module("xpnet.cli.run"), "_draw", draw)
     train("iris", "--out", "run", "--quiet")
     assert held == [True]
     assert os.system("flock --nonblock run/.lock true") == 0

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.compiler.training_steps import BACKEND, BATCH, CASES, N, data_of, started
+from tests.compiler.training_steps import BACKEND, BATCH, CASES, CLOCKED, N, at_rate, data_of, started
 from xpnet.backend import arrays_in
 from xpnet.backend.steps import run_steps
 from xpnet.nn.activations import ACTIVATIONS
@@ -95,6 +95,7 @@ KERNEL_CASES = [
     "labels",
     "values",
     "rates",
+    "forward scaling",
 ]
 
 
@@ -144,8 +145,7 @@ def same(
 
     def with_rate() -> tuple[np.ndarray, Any]:
         params, state = started(network, optimizer, dtype)
-        rate = np.asarray(0.02, dtype=dtype)
-        return params, state._replace(optimizer=state.optimizer._replace(learning_rate=rate))
+        return params, at_rate(network, state, 0.02, dtype, clocked="rate_factor" in options)
 
     with np.errstate(all="ignore"):
         expected = arrays_in(run_steps(BACKEND.xp, step, *with_rate(), data, order))
@@ -190,6 +190,11 @@ def test_float32(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", [*sorted(set(OPTIMIZERS) - {"rmsprop"}), "rmsprop:epsilon=0.01", "adam:beta_1=0"])
 def test_every_optimizer(name: str, small: None, tmp_path: Path) -> None:
     same(Network((7, 30, 20, 5), activation="tanh"), name, "float64", tmp_path, clip_norm=3.0)
+
+
+@pytest.mark.subprocess
+def test_a_rate_for_each_parameter_and_step(small: None, tmp_path: Path) -> None:
+    same(Network(**CASES["forward scaling"]), "adam", "float64", tmp_path, **CLOCKED)
 
 
 @pytest.mark.subprocess

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.compiler.training_steps import BACKEND, BATCH, CASES, N, data_of, started
+from tests.compiler.training_steps import BACKEND, BATCH, CASES, CLOCKED, N, at_rate, data_of, started
 from xpnet.backend.steps import run_steps
 from xpnet.errors import XpnetWarning
 from xpnet.nn.activations import ACTIVATIONS
@@ -32,7 +32,7 @@ Make = Callable[[Program, list[np.ndarray]], Any]
 
 
 def trained(
-    run: Callable[..., Any], network: Network, optimizer: str, dtype: str, *, weighted: bool
+    run: Callable[..., Any], network: Network, optimizer: str, dtype: str, *, weighted: bool, clocked: bool = False
 ) -> list[np.ndarray]:
     """Three epochs with a learning rate each, the last batch of each short: the losses, parameters and state."""
     data = data_of(network, dtype, weighted=weighted)
@@ -40,13 +40,12 @@ def trained(
     rng, results = np.random.default_rng(2), []
     for rate in (0.02, 0.01, 0.005):
         order = rng.permutation(N).astype(np.int32)
-        rate = np.asarray(rate, dtype=dtype)
-        state = state._replace(optimizer=state.optimizer._replace(learning_rate=rate))
+        state = at_rate(network, state, rate, dtype, clocked=clocked)
         for rows in (rng.permutation(N).astype(np.int32)[: 2 * BATCH].reshape(2, BATCH),) * 3 + (order[None, -9:],):
             with np.errstate(all="ignore"):
                 params, state, losses = run(params, state, data, rows)
             results.append(losses.copy())
-    return [*results, params, *state.optimizer.slots, state.optimizer.count, state.key]
+    return [*results, params, *state.optimizer.slots, state.optimizer.count, state.key, *state.clock]
 
 
 def written_out(program: Program, state: list[np.ndarray]) -> Any:
@@ -81,16 +80,15 @@ def same(
     **options: Any,
 ) -> None:
     step = make_step(network, get_optimizer(optimizer), BACKEND, **options)
-    expected = trained(
-        lambda *arguments: run_steps(BACKEND.xp, step, *arguments), network, optimizer, dtype, weighted=weighted
-    )
+    kind = {"weighted": weighted, "clocked": "rate_factor" in options}
+    expected = trained(lambda *arguments: run_steps(BACKEND.xp, step, *arguments), network, optimizer, dtype, **kind)
     made: list[Any] = []
 
     def note(program: Program, state: list[np.ndarray]) -> Any:
         made.append(make(program, state))
         return made[-1]
 
-    actual = trained(ProgramCache(step, BACKEND.xp, on_host(note)), network, optimizer, dtype, weighted=weighted)
+    actual = trained(ProgramCache(step, BACKEND.xp, on_host(note)), network, optimizer, dtype, **kind)
     assert len(made) == n_programs
     allowed = {"float64": 1e-11, "float32": 5e-4}[dtype]
     for mine, reference in zip(actual, expected, strict=True):
@@ -126,6 +124,12 @@ def test_every_optimizer(name: str, make: Make) -> None:
 def test_every_activation(name: str, make: Make) -> None:
     wide = 30 if make is written_out else 300
     same(make, Network((7, 20, wide, 4), activation=name), "momentum", "float64")
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_rate_for_each_parameter_and_step(optimizer: str, dtype: str, make: Make) -> None:
+    same(make, Network(**CASES["forward scaling"]), optimizer, dtype, **CLOCKED)
 
 
 def test_it_is_traced_once_for_each_shape(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,9 +10,12 @@ from xpnet.backend import get_backend
 from xpnet.nn.network import Network
 from xpnet.nn.optimizers import get_optimizer
 from xpnet.nn.step import init_state
+from xpnet.training.rate_factors import rate_factors
+from xpnet.training.schedules import get_schedule
 
 BACKEND = get_backend("cpu")
 N, BATCH = 90, 32
+CLOCKED = {"rate_factor": get_schedule("coslog4").step_factor}  # options of a step whose state has a clock
 CASES = {
     "classes": {"layer_sizes": (7, 20, 4)},
     "no hidden layer": {"layer_sizes": (7, 4)},
@@ -27,7 +30,10 @@ CASES = {
     "values": {"layer_sizes": (7, 20, 3), "loss": "huber", "reduction": "sum"},
     "rates": {"layer_sizes": (7, 20, 1), "loss": "poisson", "activation": "softplus"},
     "squares": {"layer_sizes": (7, 20, 3), "loss": "squared_error", "output": "sigmoid"},
-}
+    "forward scaling": {
+        "layer_sizes": (7, 300, 30, 5), "activation": ("selu", "mish"), "parametrization": "ntk", "input_scale": True,
+    },
+}  # fmt: skip
 
 
 def data_of(network: Network, dtype: str, *, weighted: bool) -> tuple[np.ndarray, ...]:
@@ -41,6 +47,16 @@ def data_of(network: Network, dtype: str, *, weighted: bool) -> tuple[np.ndarray
     for array in (x, y):
         array.flags.writeable = False  # a batch is never written
     return (x, y, rng.random(N).astype(dtype)) if weighted else (x, y)
+
+
+def at_rate(network: Network, state: Any, rate: float, dtype: str, *, clocked: bool = False) -> Any:
+    """Return a state with a learning rate: one for all parameters, or with a clock one for each kind of parameter."""
+    array = np.asarray(rate, dtype=dtype)
+    state = state._replace(optimizer=state.optimizer._replace(learning_rate=array))
+    if not clocked:
+        return state
+    factors = state.rate_factors or (rate_factors(network, {"biases": 0.1, "weights": 0.5}).astype(dtype),)
+    return state._replace(rate_factors=factors, clock=tuple(np.asarray(n, dtype=np.int32) for n in (3, 40)))
 
 
 def started(network: Network, optimizer: str, dtype: str) -> tuple[np.ndarray, Any]:

@@ -113,3 +113,13 @@ def test_no_samples() -> None:
 def test_a_label_that_was_not_in_training() -> None:
     with pytest.raises(DataError, match="unknown label: expected one of Öl, été, 犬; received 'chat' in row 2"):
         make("text").evaluate(X[:2], np.asarray(["Öl", "chat"]))
+
+
+def test_a_model_says_what_it_is_for() -> None:
+    network = Network([2, 3, 2])
+    model = Model(network, network.init().vector, "classification", np.asarray(["no", "yes"]), target_name="answer")
+    assert repr(model) == (
+        "<Model for classification: 2 -> 3 -> 2, 17 parameters; target 'answer'; 2 classes ['no', 'yes']>"
+    )
+    many = replace(model, feature_names=("size", "weight"), classes=None, target_name=None)
+    assert repr(many).endswith("; features ['size', 'weight']>")

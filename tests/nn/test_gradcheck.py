@@ -6,11 +6,12 @@ import array_api_strict
 import numpy as np
 import pytest
 
-from xpnet.nn import activations, gradcheck, losses
+from xpnet.nn import activations, losses
 from xpnet.nn.activations import ACTIVATIONS, Activation
 from xpnet.nn.gradcheck import GradientCheck, check_gradients, gradcheck_table, relative_error
 from xpnet.nn.losses import LOSSES, Loss
 from xpnet.nn.network import Network
+from xpnet.nn.parameters import KINDS
 
 LIMIT = 1e-6
 
@@ -41,6 +42,10 @@ def test_every_output_function_that_a_loss_leaves_free(output: str, loss: str) -
         Network([4, 5, 3], label_smoothing=0.2),
         Network([4, 5, 3], reduction="sum", dropout=0.5),
         Network([4, 6, 5, 4, 3], ("prelu", "gelu", "leaky_relu:slope=0.3"), loss="huber:delta=0.5"),
+        Network([4, 6, 5, 3], ("selu", "prelu"), parametrization="ntk"),
+        Network([4, 6, 5, 3], "mish", input_scale=True, l2=0.3, l1=0.2, dropout=0.5),
+        Network([4, 3], parametrization="ntk", input_scale=True, l2=0.1, penalty_reduction="mean"),
+        Network([4, 6, 5, 1], "mish", loss="squared_error", parametrization="ntk", input_scale=True),
     ],
     ids=lambda network: f"{network.layer_sizes}-{network.loss}",
 )
@@ -50,11 +55,21 @@ def test_the_whole_objective(network: Network) -> None:
     assert max(check.layers) < LIMIT
 
 
-def test_learned_slopes_are_among_the_entries() -> None:
-    network = Network([3, 4, 2], "prelu", loss="squared_error")
-    names = {name for _, name, _, _ in gradcheck._arrays(network)}
-    assert names == {"W", "b", "slope"}
-    assert sum(np.prod(shape) for *_, shape in gradcheck._arrays(network)) == network.n_parameters
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_parameter_is_checked(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    network = Network([3, 4, 2], "prelu", loss="squared_error", input_scale=True, parametrization="ntk")
+    right = Network.loss_and_grads
+    wrong_at = sum(s.size for s in network.segments[: [s.kind for s in network.segments].index(kind)])
+
+    def wrong(self, params, x, y, sample_weight=None):
+        loss, grads = right(self, params, x, y, sample_weight)
+        grads.vector[wrong_at] += 1.0
+        return loss, grads
+
+    assert check_gradients(network).relative_error < LIMIT
+    monkeypatch.setattr(Network, "loss_and_grads", wrong)
+    first = ", ".join("0" for _ in next(s.shape for s in network.segments if s.kind == kind))
+    assert check_gradients(network).worst.name == f"layer 0 {kind}[{first}]"
 
 
 def _wrong(backward: activations.Activation, factor: float = 1.01) -> Activation:
@@ -94,7 +109,7 @@ def test_a_wrong_slope_gradient_is_caught(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(Network, "loss_and_grads", wrong)
     check = check_gradients(network)
     assert check.relative_error > 1e-5
-    assert check.worst.name == "layer 0 slope[3]"
+    assert check.worst.name == "layer 0 slopes[3]"
 
 
 def test_own_parameters_and_data_are_taken_and_not_written() -> None:

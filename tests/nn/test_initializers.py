@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
 import pytest
 
-from xpnet.errors import UnknownNameError
+from xpnet.errors import InvalidParameterError, UnknownNameError
 from xpnet.nn.activations import ACTIVATIONS
 from xpnet.nn.initializers import INITIALIZERS, get_initializer
 from xpnet.nn.losses import OUTPUTS
@@ -79,6 +80,30 @@ def test_the_default_suits_the_output_that_a_loss_needs(loss: str) -> None:
 
 def test_a_given_initializer_is_for_every_layer() -> None:
     assert Network([2, 3, 2], "selu", initializer="normal").initializers == ("normal", "normal")
+
+
+def test_one_for_each_layer() -> None:
+    network = Network([4, 5, 6, 3], "selu", initializer=["normal", "lecun_normal", "zeros"])
+    assert network.initializers == ("normal", "lecun_normal", "zeros") == network.initializer
+    assert Network(**json.loads(json.dumps(network.to_dict()))) == network
+    (W1, b1), (_, b2), (W3, b3) = network.init(0)
+    assert W1.std() > 0.6
+    assert (b1 != 0).all()
+    assert not np.any(b2)
+    assert not np.any(W3)
+    assert not np.any(b3)
+
+
+@pytest.mark.parametrize(
+    ("initializer", "message"),
+    [
+        (["normal", "zeros"], "initializer: expected one value, or one for each of the 3 layers, the last included; r"),
+        (["normal", "zeros", "one"], "unknown initializer"),
+    ],
+)
+def test_a_wrong_number_of_initializers(initializer: list[str], message: str) -> None:
+    with pytest.raises(InvalidParameterError, match=message):
+        Network([4, 5, 6, 3], initializer=initializer)
 
 
 def test_every_default_is_known() -> None:

@@ -96,8 +96,8 @@ def _torch_gradient(
     with torch.enable_grad():
         flat = torch.tensor(vector, requires_grad=True)
         pieces = [
-            piece.reshape(s)
-            for piece, s in zip(flat.split([int(np.prod(s)) for s in network.shapes]), network.shapes, strict=True)
+            piece.reshape(s.shape)
+            for piece, s in zip(flat.split([s.size for s in network.segments]), network.segments, strict=True)
         ]
         Ws, bs, (slope,) = pieces[:5], pieces[5:10], pieces[10:]
         rrelu = torch.tensor((0.1 + 0.5) / 2, dtype=torch.float64)
@@ -319,6 +319,18 @@ BAD = [
     ({"l1": float("nan")}, "l1: expected a finite number of at least 0; received nan"),
     ({"label_smoothing": 1}, "label_smoothing: expected .* below 1; received 1"),
     ({"reduction": "max"}, "^reduction: expected one of 'mean', 'sum'; received 'max'"),
+    ({"reduction": ["sum"]}, r"^reduction: expected one of 'mean', 'sum'; received \['sum'\]"),
+    *(
+        ({"layer_sizes": value}, "^layer_sizes: expected .*; received ")
+        for value in (None, 5, "abc", [2.0, 3], [2, None])
+    ),
+    *(
+        ({"layer_sizes": value}, "^layer_sizes: expected .*; received ")
+        for value in ([2, (3,), 2], np.asarray(3), b"ab")
+    ),
+    *(({"activation": value}, "^activation: expected .*; received ") for value in (None, 3, [3], b"relu", len)),
+    *(({"loss": value}, "^loss: expected .*; received ") for value in (None, 3, ["huber"])),
+    *(({"initializer": value}, "^initializer: expected .*; received ") for value in (3, [3, 3], len)),
     ({"penalty_reduction": "sum"}, "penalty_reduction: expected one of 'none', 'mean'; received 'sum'"),
 ]
 

@@ -392,6 +392,7 @@ def bars(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     monkeypatch.setenv("TTY_COMPATIBLE", "1")
     monkeypatch.setenv("FORCE_COLOR", "1")  # before rich 14 that alone told a terminal
+    monkeypatch.setattr("xpnet.training.progress.can_redraw", lambda stream: True)
     monkeypatch.setattr(rich.progress, "Progress", Spy)
     return made
 

@@ -68,6 +68,37 @@ def test_any_name_that_a_validation_gives() -> None:
         assert (state.best, state.stale) == (max(f1, 0.5), count)
 
 
+def history_of(*values: float) -> list[EpochRecord]:
+    return [epoch_of(value)._replace(epoch=epoch) for epoch, value in enumerate(values, 1)]
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "best"),
+    [
+        ("accuracy", [0.5, 0.8, 0.7, 0.8, 0.6], 2),
+        ("accuracy:latest=1", [0.5, 0.8, 0.7, 0.8, 0.6], 4),
+        ("loss", [2, 1, 1, 1], 2),
+        ("loss:latest=1", [2, 1, 1, 1], 4),
+        ("loss:latest=1", [1, 2, 0.5, 3], 3),
+        ("loss:tolerance=0.9,latest=1", [2, 1.5, 1.4, 1.4, 1.5], 4),
+    ],
+)
+def test_which_of_the_best_epochs_is_restored(name: str, values: list[float], best: int) -> None:
+    stopping, state, restored = get_early_stopping(name), StoppingState(), 0
+    for record in history_of(*values):
+        state = stopping.observe(state, record)
+        restored = record.epoch if state.improved else restored
+    assert restored == stopping.best(history_of(*values)).epoch == best
+
+
+def test_with_infinite_patience_it_never_stops() -> None:
+    stopping, state = get_early_stopping("loss:patience=inf"), StoppingState()
+    for record in history_of(1.0, *[2.0] * 1000):
+        state = stopping.observe(state, record)
+        assert not stopping.is_over(state)
+    assert (state.stale, state.best) == (1000, -1.0)
+
+
 def test_options() -> None:
     stopping = get_early_stopping("accuracy:patience=5,tolerance=0.01")
     assert (stopping.metric, stopping.patience, stopping.tolerance) == ("accuracy", 5, 0.01)
@@ -80,7 +111,9 @@ def test_unknown_names(name: str) -> None:
         get_early_stopping(name)
 
 
-@pytest.mark.parametrize("option", ["patience=0", "patience=-1", "patience=nan", "patience=many", "tolerance=-0.1"])
+@pytest.mark.parametrize(
+    "option", ["patience=0", "patience=-1", "patience=nan", "patience=many", "tolerance=-0.1", "latest=2"]
+)
 def test_options_out_of_range(option: str) -> None:
     with pytest.raises(InvalidParameterError, match=f"{option.partition('=')[0]}: expected"):
         get_early_stopping(f"loss:{option}")

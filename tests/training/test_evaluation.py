@@ -63,13 +63,13 @@ def test_in_chunks_as_in_one_piece(case: str, monkeypatch: pytest.MonkeyPatch) -
 def test_never_more_than_a_chunk_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluation, "_CHUNK_ELEMENTS", 60)
     seen = []
-    predict = Network.predict
+    forward = Network.forward
 
-    def counting(self: Network, params: Any, x: Any, **options: Any) -> Any:
+    def counting(self: Network, params: Any, x: Any) -> Any:
         seen.append(len(x))
-        return predict(self, params, x, **options)
+        return forward(self, params, x)
 
-    monkeypatch.setattr(Network, "predict", counting)
+    monkeypatch.setattr(Network, "forward", counting)
     network = CASES["classes"][0]
     outputs(network, network.init(), X, get_backend("cpu"))
     assert seen == [12, 12, 12, 12, 2]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
+import numpy as np
 import pytest
 
+from xpnet.backend import Backend
 from xpnet.errors import InvalidParameterError, UnknownNameError
 from xpnet.training.history import EpochRecord
 from xpnet.training.schedules import SCHEDULES, get_schedule
@@ -24,7 +27,7 @@ FACTORS = {
 
 
 def test_every_schedule_is_tested() -> None:
-    assert {name.partition(":")[0] for name in FACTORS} | {"adaptive"} == set(SCHEDULES)
+    assert {name.partition(":")[0] for name in FACTORS} | {"adaptive", "coslog4"} == set(SCHEDULES)
 
 
 @pytest.mark.parametrize("name", FACTORS)
@@ -34,6 +37,27 @@ def test_factors(name: str) -> None:
     assert schedule.observe((), epoch_of(1.0)) == ()  # what the loss does is nothing to these
     epochs = len(FACTORS[name])
     assert [schedule.factor((), epoch, epochs) for epoch in range(epochs)] == pytest.approx(FACTORS[name], rel=1e-14)
+    assert [schedule.middle_factor(epoch, epochs) for epoch in range(epochs)] == [1] * epochs
+
+
+# The cycles end where 1 + 15 t is 2, 4, 8 and 16, and have their peaks where it is a power of 2 times the root of 2.
+ENDS = [0, 1 / 15, 3 / 15, 7 / 15, 1]
+PEAKS = [(2**k * math.sqrt(2) - 1) / 15 for k in range(4)]
+
+
+def test_coslog4(put: Any, close: Any, backend: Backend, dtype: str) -> None:
+    factor = get_schedule("coslog4").step_factor
+    t = np.linspace(0, 1, 101)
+    close(factor(backend.xp, put(np.asarray(ENDS))), np.zeros(5), terms=10)
+    close(factor(backend.xp, put(np.asarray(PEAKS))), np.ones(4), terms=10)
+    close(factor(backend.xp, put(t)), 0.5 * (1 - np.cos(2 * np.pi * np.log2(1 + 15 * t))), terms=30)
+
+
+def test_the_record_has_the_factor_in_the_middle_of_the_epoch() -> None:
+    schedule = get_schedule("coslog4")
+    assert [schedule.factor((), epoch, 4) for epoch in range(4)] == [1, 1, 1, 1]
+    middle = [0.5 - 0.5 * math.cos(2 * math.pi * math.log2(1 + 15 * t)) for t in (0.125, 0.375, 0.625, 0.875)]
+    assert [schedule.middle_factor(epoch, 4) for epoch in range(4)] == pytest.approx(middle, rel=1e-12)
 
 
 def epoch_of(loss: float) -> EpochRecord:

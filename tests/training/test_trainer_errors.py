@@ -37,6 +37,7 @@ NAN, INF = float("nan"), float("inf")
         *(("seed", v, "an integer of at least 0") for v in (-1, 0.5, None)),
         *(("shuffle", v, "True, False or a function") for v in ("yes", None)),
         *(("dtype", v, "one of 'float32', 'float64'") for v in ("float16", np.float32, None)),
+        *(("drop_last", v, "True or False") for v in (0, "no", None)),
     ],
 )
 def test_constraints(option: str, value: Any, expected: str) -> None:
@@ -54,14 +55,80 @@ def test_constraints(option: str, value: Any, expected: str) -> None:
         (
             "early_stopping",
             "los",
-            "unknown metric for early stopping: expected one of accuracy, loss, r2, training_loss",
+            "unknown early_stopping: expected one of accuracy, loss, r2, training_loss",
         ),
-        ("early_stopping", "loss:patience=0", "patience: expected a finite number of at least 1; received '0'"),
+        ("early_stopping", "loss:patience=0", "patience: expected a number of at least 1, or inf; received '0'"),
     ],
 )
 def test_names(option: str, value: str, message: str) -> None:
     with pytest.raises(InvalidParameterError, match=message):
         Trainer(NETWORK, **{option: value})
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *(("network", value) for value in (None, 3, [2, 3], Network)),
+        *(("optimizer", value) for value in (None, 3, ["adam"], b"adam", len)),
+        *(("schedule", value) for value in (None, 3, ["step"])),
+        *(("early_stopping", value) for value in (3, True, ["loss"])),
+        *(("callbacks", value) for value in (None, 3, "abc", [3], Callback(), [Callback], (Callback(), 3))),
+        *(("batch_size", value) for value in (2.0, [1], np.asarray([1, 2]))),
+        *(("shuffle", value) for value in (2, [1], np.asarray([1, 2]))),
+        *(("on_divergence", value) for value in (3, ["stop"])),
+    ],
+)
+def test_wrong_types(option: str, value: Any) -> None:
+    with pytest.raises(InvalidParameterError, match=f"^{option}: expected .*; received "):
+        Trainer(**{"network": NETWORK, option: value})
+
+
+@pytest.mark.parametrize(
+    ("said", "arguments"),
+    [
+        ("validation", {"validation": 3}),
+        ("validation", {"validation": (X,)}),
+        ("validation", {"validation": (X, Y, Y)}),
+        ("sample_weight", {"sample_weight": ["a"] * 6}),
+        ("parameters", {"params": 3}),
+        ("parameters", {"params": "ab"}),
+    ],
+)
+def test_wrong_types_of_data(said: str, arguments: dict[str, Any]) -> None:
+    with pytest.raises(InvalidParameterError, match=f"^{said}: expected .*; received "):
+        Trainer(NETWORK).fit(X, Y, **arguments)
+
+
+@pytest.mark.parametrize("device", [3, ["cpu"]])
+def test_a_device_of_a_wrong_type(device: Any) -> None:
+    with pytest.raises(InvalidParameterError, match=r"^device: expected .*; received "):
+        Trainer(NETWORK, device=device).fit(X, Y)
+
+
+def test_a_weight_of_a_class_that_is_no_number() -> None:
+    with pytest.raises(InvalidParameterError, match=r"^class_weight: expected numbers; received \['a', 1.0, 1.0\]"):
+        Trainer(NETWORK, class_weight={0: "a"}).fit(X, Y)  # type: ignore[dict-item]
+
+
+def test_rows_of_several_lengths() -> None:
+    with pytest.raises(DataError, match="rows of one length"):
+        Trainer(NETWORK).fit([[1, 2], [3]], [0, 1])
+
+
+@pytest.mark.parametrize(
+    ("factors", "message"),
+    [
+        ({"bias": 0.1}, "unknown kind of parameter in learning_rate_factors: expected one of .*Did you mean 'biases'"),
+        ({"input_scale": 6}, "expected kinds of parameters that the network has, weights, biases; received 'input_s"),
+        ({"slopes": 1}, "expected kinds of parameters that the network has, weights, biases; received 'slopes'"),
+        ({"biases": 0}, "learning_rate_factors: expected a finite number above 0 for biases; received 0"),
+        ({"weights": 2, "biases": INF}, "expected a finite number above 0 for biases; received inf"),
+        ({"weights": "2"}, "expected a finite number above 0 for weights; received '2'"),
+    ],
+)
+def test_learning_rate_factors(factors: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidParameterError, match=message):
+        Trainer(NETWORK, learning_rate_factors=factors)
 
 
 @pytest.mark.parametrize(

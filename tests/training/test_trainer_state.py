@@ -33,6 +33,11 @@ OPTIONS: dict[str, Any] = {
     "adam, dropout": {"optimizer": "adam", "schedule": "cosine", "early_stopping": "loss:patience=50"},
     "adaptive": {"optimizer": "nesterov", "schedule": "adaptive:patience=1", "early_stopping": "accuracy"},
     "adamw": {"optimizer": "adamw", "schedule": "warmup:epochs=3", "clip_norm": 0.5},
+    "step by step": {
+        "schedule": "coslog4",
+        "learning_rate_factors": {"biases": 0.1, "slopes": 3},
+        "early_stopping": "accuracy:patience=inf,latest=1",
+    },
 }
 
 
@@ -242,3 +247,30 @@ def test_a_state_comes_from_any_device_and_dtype(backend: Backend, dtype: str) -
     assert backend.to_numpy(run.params.vector).dtype == dtype
     expected = Trainer(network, epochs=2, dtype="float32").fit(X, Y).params.vector
     np.testing.assert_allclose(backend.to_numpy(run.params.vector), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_a_run_says_how_it_went() -> None:
+    run = Trainer(Network([N_IN, 5, K]), epochs=2).fit(X, Y, validation=HELD_OUT)
+    assert repr(run).startswith("<Run of 4 -> 5 -> 3, 43 parameters; 2 epochs, stopped='epochs'; loss ")
+    assert ", validation accuracy " in repr(run)
+    assert len(repr(run)) < 200
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "momentum"])
+def test_a_state_that_cannot_be_written_is_copied(optimizer: str) -> None:
+    """A state from a memory map, or from a library whose arrays cannot be written."""
+    trainer = Trainer(Network([N_IN, 5, K]), optimizer, epochs=2)
+
+    def copied(value: Any) -> Any:
+        return value.copy() if isinstance(value, np.ndarray) else value
+
+    def frozen(value: Any) -> Any:
+        value = copied(value)
+        if isinstance(value, np.ndarray):
+            value.flags.writeable = False
+        return value
+
+    start = trainer.fit(X, Y).state
+    expected = replace(trainer, epochs=4).fit(X, Y, state=map_arrays(copied, start))
+    actual = replace(trainer, epochs=4).fit(X, Y, state=map_arrays(frozen, start))
+    np.testing.assert_array_equal(actual.params.vector, expected.params.vector)

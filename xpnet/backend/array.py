@@ -90,6 +90,7 @@ class Namespace(Protocol):
     int64: Any
 
     abs: _Elementwise
+    cos: _Elementwise
     exp: _Elementwise
     expm1: _Elementwise
     isfinite: _Elementwise

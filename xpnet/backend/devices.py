@@ -103,8 +103,12 @@ def get_backend(device: str | Backend = "auto") -> Backend:
     >>> xpnet.get_backend("cpu").name
     'numpy:cpu'
     """
-    if not isinstance(device, str):
+    if isinstance(device, Backend):
         return device
+    if not isinstance(device, str):
+        raise InvalidParameterError(
+            f"device: expected a Backend, or a text such as 'cpu' or 'gpu:1'; received {device!r}."
+        )
     name, kind, index, precision = _parse(device)
     if kind != "auto":
         return _create(name or DEFAULTS[kind], kind, index, precision)

@@ -153,7 +153,7 @@ def measure(workload: Workload, found: Sequence[Implementation | Unavailable], s
 
 def to_json(results: Sequence[WorkloadResults], settings: Settings) -> dict[str, Any]:
     """Return the content of the file: the measurements, and the derived metrics for other programs."""
-    values = {
+    return {
         "version": _VERSION,
         "settings": {"rounds": settings.rounds, "least": settings.min_seconds},
         "rungs": [
@@ -170,17 +170,6 @@ def to_json(results: Sequence[WorkloadResults], settings: Settings) -> dict[str,
             for each in results
         ],
     }
-    finite: dict[str, Any] = _replace_nan(values)
-    return finite
-
-
-def _replace_nan(value: Any) -> Any:
-    """Replace NaN and infinity by None, because JSON has neither."""
-    if isinstance(value, dict):
-        return {key: _replace_nan(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_replace_nan(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def load(path: Path) -> list[WorkloadResults]:

@@ -16,12 +16,14 @@ from rich.console import Console
 
 import xpnet
 from xpnet.cli.bench import app as bench_app
+from xpnet.cli.config import fill_options, name_option
 from xpnet.cli.info import datasets, devices, gradcheck
-from xpnet.cli.options import fill_options, name_option
 from xpnet.cli.parity import parity
 from xpnet.cli.predict import evaluate, predict
+from xpnet.cli.sizes import join_sizes
 from xpnet.cli.train import resume, train
 from xpnet.errors import DivergenceError, InvalidParameterError, XpnetError, XpnetWarning
+from xpnet.terminal import open_standard_streams
 
 __all__ = ["app", "main"]
 
@@ -49,7 +51,8 @@ _LONGEST_MESSAGE = 1500
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code. An error is one line on stderr; ``--debug`` adds its traceback."""
-    tokens = list(sys.argv[1:] if arguments is None else arguments)
+    open_standard_streams()
+    tokens = join_sizes(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in tokens
     tokens = [token for token in tokens if token != "--debug"]
     try:

@@ -2,62 +2,89 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from xpnet.backend import Backend
 from xpnet.cli.options import TrainOptions
+from xpnet.cli.presets import default_preset
 from xpnet.data.targets import Task
 from xpnet.errors import InvalidParameterError
 from xpnet.nn.losses import fitting_losses, get_loss
 from xpnet.nn.network import Network
 from xpnet.nn.optimizers import OPTIMIZERS
 from xpnet.specs import options_of
+from xpnet.training.recipes import Recipe
 from xpnet.training.trainer import Trainer
 
-__all__ = ["choose_device", "choose_scale", "make_network", "make_trainer", "scales_target"]
+__all__ = [
+    "choose_device",
+    "choose_loss",
+    "choose_preset",
+    "make_network",
+    "make_trainer",
+    "scales_target",
+]
 
 _MOMENTUM = "momentum"  # the option of an optimizer that --momentum sets
-# The trainer's names of batch sizes, where they differ from the command line's.
-_BATCH_SIZES: dict[int | str | None, int | str | None] = {None: "auto", "all": None}
+
+
+def choose_preset(options: TrainOptions, *, is_table: bool) -> str:
+    """Return the name of the preset; `is_table` says whether the data are a table of a file."""
+    return options.preset or default_preset(is_table=is_table)
 
 
 def make_network(
-    options: TrainOptions, task: Task, n_features: int, classes: np.ndarray | None, n_outputs: int
-) -> tuple[str, Network]:
-    """Return the loss and the network for a task.
+    options: TrainOptions,
+    recipe: Recipe,
+    task: Task,
+    n_features: int,
+    classes: np.ndarray | None,
+    n_outputs: int,
+    output_range: Sequence[Sequence[float]] | None = None,
+) -> Network:
+    """Return the network for a task.
 
     Parameters
     ----------
+    n_features : int
+        Inputs of the network.
     classes : (n_classes,) ndarray or None
     n_outputs : int
         Number of targets of a sample; used if there are no classes.
+    output_range : ((n_outputs,), (n_outputs,)) of float, or None
+        Lowest and highest scaled target.
     """
-    loss = _loss(options.loss, task)
+    loss = choose_loss(options.loss, task)
     if options.label_smoothing and task != "classification":
         raise InvalidParameterError(f"label_smoothing: expected 0 for a {task}; received {options.label_smoothing!r}.")
     if classes is None:
         n_out = n_outputs
     else:
         n_out = 1 if len(classes) == 2 and get_loss(loss).targets.are_binary else len(classes)
-    return loss, Network(
-        (n_features, *_hidden(options.hidden), n_out),
-        activation=options.activation[0] if len(options.activation) == 1 else options.activation,
+    hidden = recipe.hidden_layer_sizes if options.hidden is None else _hidden(options.hidden)
+    given = {
+        "initializer": options.init,
+        "parametrization": options.parametrization,
+        "input_scale": options.input_scale,
+        "label_smoothing": options.label_smoothing,
+    }
+    if options.activation is not None:
+        given["activation"] = options.activation[0] if len(options.activation) == 1 else options.activation
+    return Network(
+        (n_features, *hidden, n_out),
         output=options.output,
         loss=loss,
-        initializer=options.init,
         dropout=options.dropout,
         l2=options.l2,
         l1=options.l1,
-        label_smoothing=options.label_smoothing,
         reduction=options.reduction,
+        output_range=output_range,
+        **_override(recipe.network_arguments(len(hidden)), given),
     )
-
-
-def choose_scale(options: TrainOptions, dtype: np.dtype[Any]) -> str:
-    """Return the kind of scaling of the features; `dtype` is the dtype of the raw features."""
-    return options.scale or ("divide:255" if dtype == np.uint8 else "standard")
 
 
 def scales_target(task: Task, loss: str, scale: str) -> bool:
@@ -65,7 +92,13 @@ def scales_target(task: Task, loss: str, scale: str) -> bool:
     return task == "regression" and get_loss(loss).targets.may_be_scaled and scale != "none"
 
 
-def _loss(loss: str | None, task: Task) -> str:
+def choose_loss(loss: str | None, task: Task) -> str:
+    """Return the loss: the given one, which must fit the task, or the task's own.
+
+    Raises
+    ------
+    InvalidParameterError
+    """
     fitting = fitting_losses(task)
     if loss is None:
         return fitting[0]
@@ -78,33 +111,78 @@ def _loss(loss: str | None, task: Task) -> str:
     return loss
 
 
-def make_trainer(network: Network, backend: Backend, options: TrainOptions) -> Trainer:
-    """Return the trainer that the options describe."""
-    optimizer = options.optimizer
-    if options.momentum is not None:
-        name = optimizer.partition(":")[0]
-        with_momentum = [n for n, factory in OPTIMIZERS.items() if _MOMENTUM in options_of(factory)]
-        if name in OPTIMIZERS and name not in with_momentum:
-            raise InvalidParameterError(
-                f"--momentum: expected --optimizer {' or '.join(with_momentum)}; received {name!r}."
-            )
-        optimizer += f"{',' if ':' in optimizer else ':'}{_MOMENTUM}={options.momentum!r}"
+def make_trainer(
+    network: Network, backend: Backend, options: TrainOptions, recipe: Recipe, n_samples: int, *, validation: bool
+) -> Trainer:
+    """Return the trainer that the options and the recipe describe.
+
+    Parameters
+    ----------
+    n_samples : int
+        Number of training samples.
+    validation : bool
+        Whether there is a validation part.
+    """
+    settings = recipe.trainer_arguments(n_samples, validation=validation)
+    if options.optimizer is not None and options.optimizer != settings["optimizer"]:
+        settings["learning_rate"] = None  # the recipe's is for its own optimizer
+    if settings["learning_rate_factors"] and not network.input_scale:
+        settings["learning_rate_factors"] = {
+            kind: factor for kind, factor in settings["learning_rate_factors"].items() if kind != "input_scale"
+        }
+    given = {
+        "optimizer": options.optimizer,
+        "learning_rate": options.lr,
+        "learning_rate_factors": None if options.lr_factors is None else _factors(options.lr_factors),
+        "schedule": options.schedule,
+        "batch_size": options.batch_size,
+        "epochs": options.epochs,
+        "early_stopping": options.early_stopping,
+    }
+    settings = _override(settings, given)
+    if settings["early_stopping"] == "none":
+        settings["early_stopping"] = None
+    if settings["batch_size"] == "all":
+        settings["batch_size"] = None
+    settings["optimizer"] = _with_momentum(settings["optimizer"], options.momentum)
     return Trainer(
         network,
-        optimizer=optimizer,
-        learning_rate=options.lr,
-        schedule=options.schedule,
         clip_norm=options.clip_norm,
-        batch_size=_BATCH_SIZES.get(options.batch_size, options.batch_size),
         micro_batch=options.micro_batch,
-        epochs=options.epochs,
-        early_stopping=options.early_stopping,
         class_weight=options.class_weight,
         seed=options.seed,
         dtype=options.dtype,
         on_divergence=options.on_divergence,
         device=backend,
+        **settings,
     )
+
+
+def _override(settings: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings with those replaced that are given: not None."""
+    return {**settings, **{name: value for name, value in given.items() if value is not None}}
+
+
+def _with_momentum(optimizer: str, momentum: float | None) -> str:
+    if momentum is None:
+        return optimizer
+    name = optimizer.partition(":")[0]
+    with_momentum = [n for n, factory in OPTIMIZERS.items() if _MOMENTUM in options_of(factory)]
+    if name in OPTIMIZERS and name not in with_momentum:
+        raise InvalidParameterError(
+            f"--momentum: expected --optimizer {' or '.join(with_momentum)}; received {name!r}."
+        )
+    return f"{optimizer}{',' if ':' in optimizer else ':'}{_MOMENTUM}={momentum!r}"
+
+
+def _factors(text: str) -> dict[str, float]:
+    """Return the factors of ``"biases=0.1,input_scale=6"``."""
+    try:
+        return {kind.strip(): float(factor) for kind, factor in (item.split("=") for item in text.split(","))}
+    except ValueError as exc:
+        raise InvalidParameterError(
+            f"--lr-factors: expected factors by kind of parameter, such as biases=0.1,input_scale=6; received {text!r}."
+        ) from exc
 
 
 def choose_device(options: TrainOptions) -> str:
@@ -132,7 +210,7 @@ def _hidden(text: str) -> tuple[int, ...]:
     if text == "none":
         return ()
     try:
-        return tuple(int(size) for size in text.split(","))
+        return tuple(int(size) for size in re.split(r"\s*,\s*|\s+", text.strip()))
     except ValueError as exc:
         raise InvalidParameterError(
             f"--hidden: expected the sizes of the hidden layers, such as 256,128, or none; received {text!r}."

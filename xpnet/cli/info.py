@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from rich import box
-from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
 from xpnet.backend import list_backends, probe_devices
+from xpnet.cli.console import make_console
 from xpnet.data.named import DATASETS
 from xpnet.nn.gradcheck import gradcheck_table
 
@@ -32,7 +32,7 @@ def gradcheck(*, seed: int = 0) -> int:
     for activation in dict.fromkeys(row.activation for row in rows):
         errors = [row.relative_error for row in rows if row.activation == activation]
         table.add_row(activation, *(f"{error:.1e}" + ("" if error < _TOLERANCE else " FAILED") for error in errors))
-    console = Console(highlight=False)
+    console = make_console()
     console.print(table)
     passed = sum(row.relative_error < _TOLERANCE for row in rows)
     console.print(f"relative error of the gradient: {passed} of {len(rows)} below {_TOLERANCE:g}")
@@ -46,7 +46,7 @@ def devices() -> int:
         for device, found in probe_devices(name):
             reason = str(found) if isinstance(found, Exception) else ""
             table.add_row(device, "no" if reason else "yes", Text(reason))  # no markup: 'xpnet[torch]' is not a style
-    Console().print(table)
+    make_console().print(table)
     return 0
 
 
@@ -61,7 +61,7 @@ def datasets() -> int:
         if "://" in source:  # too long for a column
             addresses[info.name], source = source, "download"
         table.add_row(info.name, *size, info.licence, source)
-    console = Console(highlight=False)
+    console = make_console()
     console.print(table)
     console.print("Downloads are looked for in --data-dir and $XPNET_DATA first:")
     for name, address in addresses.items():

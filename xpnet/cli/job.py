@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from xpnet.backend import Backend, get_backend
-from xpnet.cli.choices import choose_device, make_network, make_trainer, scales_target
-from xpnet.cli.job_data import PARTS, JobData, RawPart, read_data
+from xpnet.cli.choices import (
+    choose_device,
+    choose_loss,
+    choose_preset,
+    make_network,
+    make_trainer,
+    scales_target,
+)
+from xpnet.cli.job_data import PARTS, JobData, RawPart, read_arrays
 from xpnet.cli.memory_limit import MemoryLimit
 from xpnet.cli.options import TrainOptions
+from xpnet.cli.presets import PRESETS
+from xpnet.cli.run import train
+from xpnet.cli.table_data import read_table
+from xpnet.data.named import DATASETS
+from xpnet.data.scaling import Scaler, scaler_from_moments
 from xpnet.data.streams import Source
+from xpnet.data.tables.files import is_table
+from xpnet.errors import InvalidParameterError
 from xpnet.model.model import Model
 from xpnet.training.early_stopping import get_early_stopping
 from xpnet.training.history import Scores
+from xpnet.training.recipes import Recipe
 from xpnet.training.state import Run
 from xpnet.training.trainer import Trainer
 
-__all__ = ["Confusion", "Job", "prepare"]
+__all__ = ["Confusion", "Job", "prepare", "train"]
 
 
 class Confusion(NamedTuple):
@@ -36,47 +51,56 @@ class Job:
 
     Attributes
     ----------
-    name : str
-        Name of the data.
-    parts : dict of str to RawPart
-        Raw features and raw targets of "train" and, if they exist, of "validation" and "test".
+    data : JobData
     model : Model
         The model with its initial parameters.
     trainer : Trainer
     backend : Backend
+    preset : str
     """
 
-    name: str
-    parts: dict[str, RawPart]
+    data: JobData
     model: Model
     trainer: Trainer
     backend: Backend
+    preset: str
+
+    @property
+    def parts(self) -> dict[str, RawPart]:
+        """Raw features and raw targets of "train" and, if they exist, of "validation" and "test"."""
+        return self.data.parts
 
     @property
     def is_in_memory(self) -> bool:
         """Whether the data lies in memory."""
         return not isinstance(self.parts["train"], Source)
 
-    @property
-    def n_samples(self) -> int:
-        """Number of training samples."""
-        part = self.parts["train"]
-        return part.n_samples if isinstance(part, Source) else len(part[0])
+    def member(self, number: int) -> Job:
+        """Return the job of a member of an ensemble, counted from 0: its seed is that of the job plus the number."""
+        seed = self.trainer.seed + number
+        vector = self.model.network.init(seed, dtype=self.trainer.dtype).vector
+        return replace(self, trainer=replace(self.trainer, seed=seed), model=replace(self.model, vector=vector))
 
     def arguments(self) -> dict[str, Any]:
-        """Return the data as `Trainer.fit` and `Trainer.resume` take it: `x`, `y` and `validation`."""
+        """Return the data as `Trainer.fit` and `Trainer.resume` take it: `x`, `y`, `sample_weight`, `validation`."""
         training = self.model.encode(self.parts["train"])
         validation = self.parts.get("validation")
         x, y = (training, None) if isinstance(training, Source) else training
-        return {"x": x, "y": y, "validation": None if validation is None else self.model.encode(validation)}
+        return {
+            "x": x,
+            "y": y,
+            "sample_weight": self.data.weights,
+            "validation": None if validation is None else self.model.encode(validation),
+        }
 
     def assess(self, model: Model, run: Run) -> tuple[dict[str, Scores | None], Confusion | None]:
         """Return the scores of a trained model on each part, and the confusion of the last part.
 
         There is no confusion without classes, nor for data that is read in pieces. No part is evaluated twice: the
-        run has evaluated the validation part already.
+        run has evaluated the validation part already, unless the model is an ensemble.
         """
-        scores: dict[str, Scores | None] = {**dict.fromkeys(PARTS), "validation": self._validated(run)}
+        validated = self._validated(run) if len(model.members) == 1 else None
+        scores: dict[str, Scores | None] = {**dict.fromkeys(PARTS), "validation": validated}
         last = list(self.parts)[-1]
         confusion = None
         for name, part in self.parts.items():
@@ -92,7 +116,7 @@ class Job:
         """Return the validation scores that the run recorded for its resulting parameters, if it did."""
         if run.state.best is not None:
             stopping = get_early_stopping(self.trainer.early_stopping or "loss")
-            return max(run.history, key=stopping.value).validation  # the first of equals, as in training
+            return stopping.best(run.history).validation
         return run.history[-1].validation if run.history and run.state.position == 0 else None
 
 
@@ -104,29 +128,51 @@ def prepare(data: str, options: TrainOptions) -> Job:
     XpnetError
         An option, the device or the data cannot be used.
     """
+    if options.ensemble < 1 or (options.ensemble > 1 and options.checkpoint_every is not None):
+        expected = "1 with --checkpoint-every" if options.ensemble > 1 else "a whole number of at least 1"
+        raise InvalidParameterError(f"ensemble: expected {expected}; received {options.ensemble}.")
     backend = get_backend(choose_device(options))
     limit = None if options.memory_limit is None else MemoryLimit.parse(options.memory_limit)
-    read = read_data(data, options, limit)
-    model = _make_model(read, options)
-    trainer = make_trainer(model.network, backend, options)
-    job = Job(read.name, read.parts, model, trainer, backend)
+    table = data not in DATASETS and is_table(data)
+    preset = choose_preset(options, is_table=table)
+    recipes = PRESETS[preset].recipe
+    scale = options.scale or recipes["classification"].scale  # one for all tasks: the task is not known yet
+    read = (read_table if table else read_arrays)(data, options, scale, limit)
+    recipe = recipes[read.task]
+    model = _make_model(read, options, recipe)
+    trainer = make_trainer(
+        model.network, backend, options, recipe, read.n_samples, validation="validation" in read.parts
+    )
+    job = Job(read, model, trainer, backend, preset)
     sources = [part for part in job.parts.values() if isinstance(part, Source)]
     if limit is not None and sources:
-        buffer_bytes = limit.buffer_bytes(trainer, job.n_samples, checkpoints=bool(options.checkpoint_every))
+        buffer_bytes = limit.buffer_bytes(trainer, read.n_samples, checkpoints=bool(options.checkpoint_every))
         for source in sources:
             source.buffer_bytes = buffer_bytes
     return job
 
 
-def _make_model(data: JobData, options: TrainOptions) -> Model:
-    loss, network = make_network(options, data.task, data.n_features, data.classes, data.n_outputs)
+def _make_model(data: JobData, options: TrainOptions, recipe: Recipe) -> Model:
+    """Return the model with its initial parameters; scaling and encoding are fitted to the training part."""
+    features = data.fit_features()
+    is_array = isinstance(features, Scaler)
+    target_scaler, output_range = None, None
+    if scales_target(data.task, choose_loss(options.loss, data.task), data.scale):
+        moments = data.target_moments()
+        target_scaler = scaler_from_moments("standard", moments)
+        if recipe.clips_output:
+            output_range = tuple(target_scaler.scaled(limit).tolist() for limit in (moments.low, moments.high))
+    n_features = features.shift.size if is_array else features.n_features
+    network = make_network(options, recipe, data.task, n_features, data.classes, data.n_outputs, output_range)
     return Model(
         network,
         network.init(options.seed, dtype=options.dtype).vector,
         data.task,
         data.classes,
-        data.fit_scaler(),
-        data.fit_target_scaler() if scales_target(data.task, loss, data.scale) else None,
+        features if is_array else None,
+        target_scaler,
         data.feature_names,
         data.target_name,
+        data.index_base,
+        None if is_array else features,
     )

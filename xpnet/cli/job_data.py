@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from xpnet.cli.choices import choose_scale
 from xpnet.cli.memory_limit import MemoryLimit, data_bytes
 from xpnet.cli.options import TrainOptions
 from xpnet.data.checks import check_data
 from xpnet.data.downloads import REMOTES, locate
+from xpnet.data.fingerprint import Fingerprint, column_names, fingerprint_dataset
 from xpnet.data.named import DATASETS, load_dataset
 from xpnet.data.scaling import Moments, Scaler, add_for_scaler, fit_scaler, scaler_from_moments
 from xpnet.data.split import split
@@ -20,11 +21,16 @@ from xpnet.data.streams import Source, is_folder_of_files, open_sources, split_s
 from xpnet.data.targets import TargetSummary, Task, encode_targets, infer_task
 from xpnet.errors import DataError
 
-__all__ = ["PARTS", "JobData", "RawPart", "read_data"]
+if TYPE_CHECKING:
+    from xpnet.data.tables.columns import ColumnPlan
+    from xpnet.data.tables.encoding import TableEncoding
+
+__all__ = ["PARTS", "JobData", "RawPart", "read_arrays"]
 
 PARTS = ("train", "validation", "test")
-# Raw features and raw targets of one part: arrays in memory, or a source that is read in pieces.
-RawPart = tuple[np.ndarray, np.ndarray] | Source
+# Raw features and raw targets of one part: in memory, or a source that is read in pieces. The features of a table are a
+# pyarrow table, others an array.
+RawPart: TypeAlias = tuple[Any, np.ndarray] | Source
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,32 +45,69 @@ class JobData:
     task : {"classification", "regression", "multilabel"}
     classes : (n_classes,) ndarray or None
         Sorted class labels.
-    n_features, n_outputs : int
-        Columns of the features, and of targets that are not classes.
+    n_outputs : int
+        Columns of targets that are not classes.
     scale : str
         Scaling of the features.
-    fit_scaler, fit_target_scaler : () -> Scaler
-        Fit the scaling of features and targets to the training part.
+    fit_features : () -> Scaler or TableEncoding
+        Fit the scaling or the encoding of the features to the training part.
+    target_moments : () -> Moments
+        Compute mean, deviation and range of the numeric targets of the training part.
     feature_names, target_name : tuple of str, str, or None
+    weights : (n_samples,) ndarray or None
+        Weights of the training samples.
+    notes : tuple of str
+        What the user should know about the data, one line each.
+    index_base : int or None
+        The first index of a LIBSVM file.
+    fingerprint : dict
+        `Fingerprint.to_dict` of the data and, if it has one of its own, of the test part; for `xpnet resume`.
+    columns : tuple of ColumnPlan
+        What is done with each column of a table.
     """
 
     name: str
     parts: dict[str, RawPart]
     task: Task
     classes: np.ndarray | None
-    n_features: int
     n_outputs: int
     scale: str
-    fit_scaler: Callable[[], Scaler]
-    fit_target_scaler: Callable[[], Scaler]
-    feature_names: tuple[str, ...] | None
-    target_name: str | None
+    fit_features: Callable[[], Scaler | TableEncoding]
+    target_moments: Callable[[], Moments]
+    feature_names: tuple[str, ...] | None = None
+    target_name: str | None = None
+    weights: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
+    index_base: int | None = None
+    fingerprint: dict[str, Any] = field(default_factory=dict)
+    columns: tuple[ColumnPlan, ...] = ()
+
+    @property
+    def n_samples(self) -> int:
+        """Number of training samples."""
+        part = self.parts["train"]
+        return part.n_samples if isinstance(part, Source) else len(part[1])
 
 
-def read_data(data: str, options: TrainOptions, limit: MemoryLimit | None) -> JobData:
-    """Read data into memory, or in pieces if memory would exceed the limit.
+def moments_of(y: np.ndarray) -> Moments:
+    """Return the moments of numeric targets, (n_samples,) or (n_samples, n_outputs)."""
+    y = y.reshape(len(y), -1)
+    moments = Moments(y.shape[1])
+    moments.add(y)
+    return moments
+
+
+def read_arrays(data: str, options: TrainOptions, scale: str | None, limit: MemoryLimit | None) -> JobData:
+    """Read data that are arrays into memory, or in pieces if memory would exceed the limit.
 
     A folder of files other than IDX files is always read in pieces, a small named data set never.
+
+    Parameters
+    ----------
+    data : str
+    options : TrainOptions
+    scale : str
+        Scaling of the features; None: standard, and "divide:255" for bytes.
 
     Raises
     ------
@@ -74,16 +117,16 @@ def read_data(data: str, options: TrainOptions, limit: MemoryLimit | None) -> Jo
     named = data in DATASETS
     in_pieces_only = not named and is_folder_of_files(Path(data))
     if (limit is None and not in_pieces_only) or (named and (data not in REMOTES or options.target is not None)):
-        return _read_at_once(data, options)
+        return _read_at_once(data, options, scale)
     path = locate(data, options.data_dir) if named else Path(data)
     source, own_test = open_sources(path, target=options.target)
     n_bytes = sum(data_bytes(each, options.dtype) for each in (source, own_test) if each is not None)
     if limit is not None and limit.fits(n_bytes) and not in_pieces_only:
-        return _read_at_once(data, options)
-    return _read_in_pieces(data if named else path.resolve().stem, source, own_test, options)
+        return _read_at_once(data, options, scale)
+    return _read_in_pieces(data if named else path.resolve().stem, source, own_test, options, scale)
 
 
-def _read_at_once(data: str, options: TrainOptions) -> JobData:
+def _read_at_once(data: str, options: TrainOptions, scale: str | None) -> JobData:
     dataset = load_dataset(data, data_dir=options.data_dir, target=options.target)
     task = options.task or infer_task(dataset.y)
     encoded, classes = encode_targets(dataset.y, task)
@@ -97,24 +140,27 @@ def _read_at_once(data: str, options: TrainOptions) -> JobData:
         x_test=dataset.x_test,
         y_test=dataset.y_test,
     )
-    scale = choose_scale(options, dataset.x.dtype)
+    scale = scale or _own_scale(dataset.x.dtype)
     samples = (getattr(parts, f"x_{name}") for name in PARTS), (getattr(parts, f"y_{name}") for name in PARTS)
     return JobData(
         name=dataset.name,
         parts={name: (x, y) for name, x, y in zip(PARTS, *samples, strict=True) if x is not None},
         task=task,
         classes=classes,
-        n_features=dataset.x.shape[1],
         n_outputs=encoded.size // len(encoded),
         scale=scale,
-        fit_scaler=lambda: fit_scaler(scale, parts.x_train),
-        fit_target_scaler=lambda: fit_scaler("standard", encode_targets(parts.y_train, task)[0]),
+        fit_features=lambda: fit_scaler(scale, parts.x_train),
+        target_moments=lambda: moments_of(encode_targets(parts.y_train, task)[0]),
         feature_names=dataset.feature_names,
         target_name=dataset.target_name,
+        index_base=dataset.index_base,
+        fingerprint=fingerprint_dataset(dataset) if options.checkpoint_every else {},
     )
 
 
-def _read_in_pieces(name: str, source: Source, own_test: Source | None, options: TrainOptions) -> JobData:
+def _read_in_pieces(
+    name: str, source: Source, own_test: Source | None, options: TrainOptions, scale: str | None
+) -> JobData:
     """Read all the data once, for the task, the classes, and the scaling of the training part."""
     parts = split_source(
         source,
@@ -123,14 +169,18 @@ def _read_in_pieces(name: str, source: Source, own_test: Source | None, options:
         seed=options.seed,
     )
     summary = TargetSummary()
-    moments, target_moments, scale = Moments(source.n_features), Moments(0), ""
+    moments, target_moments = Moments(source.n_features), Moments(0)
+    fingerprint: Fingerprint | None = None
     for block, (x, y) in enumerate(source):
         try:
             check_data(x, y, source.feature_names)
             summary.add(y)
         except DataError as exc:
             raise DataError(f"{source.where(block)}: {exc}") from exc
-        scale = scale or choose_scale(options, x.dtype)
+        scale = scale or _own_scale(x.dtype)
+        if options.checkpoint_every:
+            fingerprint = fingerprint or Fingerprint(column_names(source, x, y))
+            fingerprint.add(x, y)
         for rows in parts.training.rows(block):
             if rows.start == rows.stop:
                 continue
@@ -148,11 +198,16 @@ def _read_in_pieces(name: str, source: Source, own_test: Source | None, options:
         parts={name: part for name, part in by_name.items() if part is not None},
         task=task,
         classes=encode_targets(summary.labels, "classification")[1] if task == "classification" else None,
-        n_features=source.n_features,
         n_outputs=summary.n_outputs,
         scale=scale,
-        fit_scaler=lambda: scaler_from_moments(scale, moments),
-        fit_target_scaler=lambda: scaler_from_moments("standard", target_moments),
+        fit_features=lambda: scaler_from_moments(scale, moments),
+        target_moments=lambda: target_moments,
         feature_names=source.feature_names,
         target_name=source.target_name,
+        fingerprint={} if fingerprint is None else {"data": fingerprint.to_dict()},
     )
+
+
+def _own_scale(dtype: np.dtype[Any]) -> str:
+    """Return the default scaling of features with this dtype."""
+    return "divide:255" if dtype == np.uint8 else "standard"

@@ -1,42 +1,34 @@
-"""Options of a training run: one dataclass for the command line, the presets and ``config.toml``."""
+"""Options of a training run: one dataclass for the command line and ``config.toml``; see `xpnet.cli.config`."""
 
 from __future__ import annotations
 
 import re
-import tomllib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
-import tomli_w
-from cyclopts import App, ArgumentCollection, Group, Parameter, Token
-from cyclopts.config import Dict
+from cyclopts import Group, Parameter, Token
 
 from xpnet.backend import list_backends
 from xpnet.cli.presets import PRESETS
-from xpnet.data.named import DATASETS
-from xpnet.errors import InvalidParameterError, UnknownNameError
+from xpnet.cli.table_options import DATA, TABLE, ColumnOptions, option
 from xpnet.nn.activations import ACTIVATIONS
 from xpnet.nn.initializers import INITIALIZERS
 from xpnet.nn.losses import LOSSES
 from xpnet.nn.optimizers import OPTIMIZERS
 from xpnet.training.early_stopping import EARLY_STOPPING
+from xpnet.training.recipes import PLAIN, TABULAR
 from xpnet.training.schedules import SCHEDULES
 
-__all__ = ["ResumeOptions", "TrainOptions", "fill_options", "name_option", "parse_int", "read_config", "write_config"]
+__all__ = ["ResumeOptions", "TrainOptions", "data_options", "parse_int"]
 
 _WHERE = Group("Where", sort_key=1)
-_DATA = Group("Data", sort_key=2)
-_NETWORK = Group("Network", sort_key=3)
-_TRAINING = Group("Training", sort_key=4)
-_RUN = Group("Run", sort_key=5)
+_NETWORK = Group("Network", sort_key=4)
+_TRAINING = Group("Training", sort_key=5)
+_RUN = Group("Run", sort_key=6)
 
 _THREADS = "number of threads for BLAS and all other libraries [default: all processors]"
-
-
-def _option(group: Group, help_: str, **keywords: Any) -> Parameter:
-    return Parameter(group=group, help=help_, **keywords)
 
 
 def parse_int(_: Any, tokens: Sequence[Token]) -> int:
@@ -56,118 +48,194 @@ def _one_of(names: Iterable[str | None]) -> str:
     return ", ".join(dict.fromkeys(filter(None, names)))
 
 
+def _by_preset(part: Literal["network", "trainer"], name: str) -> str:
+    """Return the defaults of a setting as a help text gives them: for classes and numbers of a table, and otherwise."""
+    plain, *tabular = (getattr(recipe, part)[name] for recipe in (PLAIN["classification"], *TABULAR.values()))
+    return f"[default: {plain}; for tables {_one_of(map(str, tabular))}]"
+
+
+def _sizes(recipe: Any) -> str:
+    return ",".join(map(str, recipe["classification"].hidden_layer_sizes))
+
+
 # The annotations below are evaluated when a command line is parsed, not at import (PEP 563): every help text lists what
 # is in the tables by then, and the registry of backends is read only when it is needed.
 
 
 @Parameter(name="*")
 @dataclass(frozen=True)
-class TrainOptions:
-    """Options of a training run; None leaves the choice to the task, the data or the optimizer."""
+class TrainOptions(ColumnOptions):
+    """Options of a training run; None leaves the choice to the preset, the task, the data or the optimizer."""
 
-    device: Annotated[str, _option(_WHERE, "[backend:]cpu|gpu|auto[:index][@precision]")] = "auto"
-    backend: Annotated[str | None, _option(_WHERE, f"{_one_of(list_backends())} [default: by --device]")] = None
-    dtype: Annotated[Literal["float32", "float64"], _option(_WHERE, "dtype of parameters and computation")] = "float32"
+    device: Annotated[str, option(_WHERE, "[backend:]cpu|gpu|auto[:index][@precision]")] = "auto"
+    backend: Annotated[str | None, option(_WHERE, f"{_one_of(list_backends())} [default: by --device]")] = None
+    dtype: Annotated[Literal["float32", "float64"], option(_WHERE, "dtype of parameters and computation")] = "float32"
     precision: Annotated[
         Literal["float32", "tf32", "bf16"] | None,
-        _option(_WHERE, "precision of the factors of float32 matrix products, as in gpu@tf32 [default: float32]"),
+        option(_WHERE, "precision of the factors of float32 matrix products, as in gpu@tf32 [default: float32]"),
     ] = None
     seed: Annotated[
-        int, _option(_WHERE, "random seed for weights, splits, shuffling and dropout", converter=parse_int)
+        int, option(_WHERE, "random seed for weights, splits, shuffling and dropout", converter=parse_int)
     ] = 0
-    threads: Annotated[int | None, _option(_WHERE, _THREADS, converter=parse_int)] = None
+    threads: Annotated[int | None, option(_WHERE, _THREADS, converter=parse_int)] = None
 
-    data_dir: Annotated[Path | None, _option(_DATA, "folder with the IDX files of mnist or fashion-mnist")] = None
-    target: Annotated[str | None, _option(_DATA, "target column, key or file")] = None
-    task: Annotated[
-        Literal["classification", "regression", "multilabel"] | None,
-        _option(_DATA, "[default: from the type of the target]"),
-    ] = None
+    data_dir: Annotated[Path | None, option(DATA, "folder with the IDX files of mnist or fashion-mnist")] = None
     scale: Annotated[
         str | None,
-        _option(_DATA, "standard, minmax, divide:NUMBER or none [default: standard; divide:255 for bytes]"),
-    ] = None
-    val_fraction: Annotated[float, _option(_DATA, "share of all samples for validation")] = 0.1
-    test_fraction: Annotated[
-        float, _option(_DATA, "share of all samples for testing, if the data have no test part")
-    ] = 0.2
-
-    memory_limit: Annotated[
-        str | None, _option(_DATA, "read the data in pieces if training would need more memory: 512MB, 2GB")
-    ] = None
-
-    hidden: Annotated[str, _option(_NETWORK, "sizes of the hidden layers: 256,128 or none")] = "128,64"
-    activation: Annotated[
-        tuple[str, ...],
-        _option(
-            _NETWORK,
-            f"{_one_of(ACTIVATIONS)}; repeat the option to give each hidden layer its own",
-            show_default=", ".join,
+        option(
+            DATA,
+            "standard, robust, minmax, divide:NUMBER or none [default: standard; robust for tables; divide:255 for "
+            "bytes]",
         ),
-    ] = ("relu",)
+    ] = None
+    val_fraction: Annotated[float, option(DATA, "share of all samples for validation")] = 0.1
+    test_fraction: Annotated[float, option(DATA, "share of all samples for testing, if the data have no test part")] = (
+        0.2
+    )
+    memory_limit: Annotated[
+        str | None, option(DATA, "read the data in pieces if training would need more memory: 512MB, 2GB")
+    ] = None
+    weight: Annotated[str | None, option(TABLE, "column with the weight of each sample")] = None
+    group: Annotated[
+        str | None, option(TABLE, "column whose values stay together: rows of one value are all in one part")
+    ] = None
+    time: Annotated[
+        str | None, option(TABLE, "column of times or numbers: the test part is the latest, validation before it")
+    ] = None
+
+    hidden: Annotated[
+        str | None,
+        option(
+            _NETWORK,
+            f"sizes of the hidden layers: 256,128 or none [default: {_sizes(PLAIN)}; for tables {_sizes(TABULAR)}]",
+        ),
+    ] = None
+    activation: Annotated[
+        tuple[str, ...] | None,
+        option(
+            _NETWORK,
+            f"{_one_of(ACTIVATIONS)}; repeat the option to give each hidden layer its own "
+            f"{_by_preset('network', 'activation')}",
+        ),
+    ] = None
     output: Annotated[
         str | None,
-        _option(
+        option(
             _NETWORK,
             f"output function: {_one_of(factory().output for factory in LOSSES.values())} where the loss needs it, "
             "else any activation [default: by the loss]",
         ),
     ] = None
-    init: Annotated[str | None, _option(_NETWORK, f"{_one_of(INITIALIZERS)} [default: by the activation]")] = None
-    dropout: Annotated[float, _option(_NETWORK, "probability that a hidden unit is dropped")] = 0.0
+    init: Annotated[
+        str | None,
+        option(_NETWORK, f"{_one_of(INITIALIZERS)} [default: by the activation; for tables normal, last layer zeros]"),
+    ] = None
+    parametrization: Annotated[
+        Literal["standard", "ntk"] | None,
+        option(_NETWORK, f"ntk divides products by sqrt(fan_in) {_by_preset('network', 'parametrization')}"),
+    ] = None
+    input_scale: Annotated[
+        bool | None,
+        option(
+            _NETWORK,
+            "learn a factor for each input [default: for tables]",
+            show_default=False,
+            negative="--no-input-scale",
+        ),
+    ] = None
+    dropout: Annotated[float, option(_NETWORK, "probability that a hidden unit is dropped")] = 0.0
 
-    loss: Annotated[str | None, _option(_TRAINING, f"{_one_of(LOSSES)} [default: by the task]")] = None
-    reduction: Annotated[Literal["mean", "sum"], _option(_TRAINING, "reduction of the loss over the batch")] = "mean"
+    loss: Annotated[str | None, option(_TRAINING, f"{_one_of(LOSSES)} [default: by the task]")] = None
+    reduction: Annotated[Literal["mean", "sum"], option(_TRAINING, "reduction of the loss over the batch")] = "mean"
     label_smoothing: Annotated[
-        float, _option(_TRAINING, "share of a target that is spread evenly over all classes")
-    ] = 0.0
-    class_weight: Annotated[Literal["balanced"] | None, _option(_TRAINING, "[default: every sample has weight 1]")] = (
+        float | None,
+        option(
+            _TRAINING,
+            "share of a target that is spread evenly over all classes [default: 0; for tables "
+            f"{TABULAR['classification'].network['label_smoothing']}]",
+        ),
+    ] = None
+    class_weight: Annotated[Literal["balanced"] | None, option(_TRAINING, "[default: every sample has weight 1]")] = (
         None
     )
-    optimizer: Annotated[str, _option(_TRAINING, f"{_one_of(OPTIMIZERS)}; with options: adam:beta_1=0.8")] = "adam"
-    lr: Annotated[float | None, _option(_TRAINING, "learning rate [default: by the optimizer]")] = None
+    optimizer: Annotated[
+        str | None,
+        option(
+            _TRAINING,
+            f"{_one_of(OPTIMIZERS)}; with options: adam:beta_1=0.8 {_by_preset('trainer', 'optimizer')}",
+        ),
+    ] = None
+    lr: Annotated[
+        float | None,
+        option(
+            _TRAINING,
+            "learning rate [default: by the optimizer; for tables "
+            f"{_one_of(str(recipe.trainer['learning_rate']) for recipe in TABULAR.values())}]",
+        ),
+    ] = None
+    lr_factors: Annotated[
+        str | None,
+        option(_TRAINING, "factors on the learning rate of weights, biases, slopes or input_scale: biases=0.1,..."),
+    ] = None
     momentum: Annotated[
-        float | None, _option(_TRAINING, "momentum of the optimizers that have it [default: by the optimizer]")
+        float | None, option(_TRAINING, "momentum of the optimizers that have it [default: by the optimizer]")
     ] = None
     schedule: Annotated[
-        str,
-        _option(_TRAINING, f"learning-rate schedule: {_one_of(SCHEDULES)}; with options: step:every=5,factor=0.5"),
-    ] = "constant"
-    l2: Annotated[float, _option(_TRAINING, "penalty l2/2 sum W^2")] = 0.0
-    l1: Annotated[float, _option(_TRAINING, "penalty l1 sum |W|")] = 0.0
-    clip_norm: Annotated[float | None, _option(_TRAINING, "largest norm of the gradient")] = None
+        str | None,
+        option(
+            _TRAINING,
+            f"learning-rate schedule: {_one_of(SCHEDULES)}; with options: step:every=5,factor=0.5 "
+            f"{_by_preset('trainer', 'schedule')}",
+        ),
+    ] = None
+    l2: Annotated[float, option(_TRAINING, "penalty l2/2 sum W^2")] = 0.0
+    l1: Annotated[float, option(_TRAINING, "penalty l1 sum |W|")] = 0.0
+    clip_norm: Annotated[float | None, option(_TRAINING, "largest norm of the gradient")] = None
     batch_size: Annotated[
         int | Literal["all"] | None,
-        _option(_TRAINING, "samples in a step [default: 32, or all if there are fewer]", converter=_parse_int_or_all),
+        option(
+            _TRAINING,
+            "samples in a step [default: 32; for tables 256; or all if there are fewer]",
+            converter=_parse_int_or_all,
+        ),
     ] = None
     micro_batch: Annotated[
         int | None,
-        _option(
+        option(
             _TRAINING, "samples of a batch that are processed at once: less memory, same result", converter=parse_int
         ),
     ] = None
-    epochs: Annotated[int, _option(_TRAINING, "passes over the training part", converter=parse_int)] = 20
+    epochs: Annotated[
+        int | None,
+        option(_TRAINING, f"passes over the training part {_by_preset('trainer', 'epochs')}", converter=parse_int),
+    ] = None
     early_stopping: Annotated[
         str | None,
-        _option(
+        option(
             _TRAINING,
-            f"stop when this no longer improves: {_one_of(EARLY_STOPPING)}; with options: loss:patience=5",
+            f"stop when this no longer improves: {_one_of(EARLY_STOPPING)}; with options: loss:patience=5; or none "
+            "[default: none; for tables restore the epoch of the best validation score]",
         ),
     ] = None
     on_divergence: Annotated[
         Literal["stop", "halve"],
-        _option(_TRAINING, "stop, or halve: go back and halve the learning rate, at most 5 times"),
+        option(_TRAINING, "stop, or halve: go back and halve the learning rate, at most 5 times"),
     ] = "stop"
 
-    preset: Annotated[str | None, _option(_RUN, _one_of(PRESETS))] = None
-    config: Annotated[Path | None, _option(_RUN, "config.toml of a run, to repeat it")] = None
-    out: Annotated[Path | None, _option(_RUN, "folder for the results [default: runs/DATA-TIME]")] = None
-    checkpoint_every: Annotated[
-        str | None, _option(_RUN, "interval between checkpoints for xpnet resume: 1 (epoch), 500steps or 10min")
+    preset: Annotated[
+        str | None, option(_RUN, f"{_one_of(PRESETS)} [default: tabular for files with tables, else plain]")
     ] = None
-    keep: Annotated[int, _option(_RUN, "number of newest checkpoints to keep", converter=parse_int)] = 3
-    quiet: Annotated[bool, _option(_RUN, "no progress, no summary", show_default=False)] = False
-    json: Annotated[bool, _option(_RUN, "one JSON object on stdout", show_default=False)] = False
+    ensemble: Annotated[
+        int, option(_RUN, "number of networks, trained from different seeds and averaged", converter=parse_int)
+    ] = 1
+    config: Annotated[Path | None, option(_RUN, "config.toml of a run, to repeat it")] = None
+    out: Annotated[Path | None, option(_RUN, "folder for the results [default: runs/DATA-TIME]")] = None
+    checkpoint_every: Annotated[
+        str | None, option(_RUN, "interval between checkpoints for xpnet resume: 1 (epoch), 500steps or 10min")
+    ] = None
+    keep: Annotated[int, option(_RUN, "number of newest checkpoints to keep", converter=parse_int)] = 3
+    quiet: Annotated[bool, option(_RUN, "no progress, no summary", show_default=False)] = False
+    json: Annotated[bool, option(_RUN, "one JSON object on stdout", show_default=False)] = False
 
 
 @Parameter(name="*")
@@ -175,93 +243,17 @@ class TrainOptions:
 class ResumeOptions:
     """Options of a resumed run; None keeps the value that the run began with."""
 
-    device: Annotated[str | None, _option(_WHERE, "another device: [backend:]cpu|gpu|auto[:index][@precision]")] = None
-    epochs: Annotated[int | None, _option(_TRAINING, "another number of epochs", converter=parse_int)] = None
-    threads: Annotated[int | None, _option(_WHERE, _THREADS, converter=parse_int)] = None
-    quiet: Annotated[bool, _option(_RUN, "no progress, no summary", show_default=False)] = False
-    json: Annotated[bool, _option(_RUN, "one JSON object on stdout", show_default=False)] = False
+    device: Annotated[str | None, option(_WHERE, "another device: [backend:]cpu|gpu|auto[:index][@precision]")] = None
+    data: Annotated[str | None, option(DATA, "where the data are now, if they have moved")] = None
+    data_dir: Annotated[Path | None, option(DATA, "folder with the IDX files of mnist or fashion-mnist")] = None
+    epochs: Annotated[int | None, option(_TRAINING, "another number of epochs", converter=parse_int)] = None
+    threads: Annotated[int | None, option(_WHERE, _THREADS, converter=parse_int)] = None
+    quiet: Annotated[bool, option(_RUN, "no progress, no summary", show_default=False)] = False
+    json: Annotated[bool, option(_RUN, "one JSON object on stdout", show_default=False)] = False
 
 
-# Options that do not change what is computed; they are not part of a run's configuration.
-_NOT_CONFIGURED = ("preset", "config", "out", "quiet", "json", "threads")
-
-
-_OPTIONS = {field.name: f"--{field.name.replace('_', '-')}" for field in fields(TrainOptions)}
-# Options by the library's names of parameters, where these differ.
-_OPTIONS_BY_PARAMETER = {
-    **_OPTIONS,
-    "every": "--checkpoint-every",
-    "initializer": "--init",
-    "layer_sizes": "--hidden",
-    "learning_rate": "--lr",
-    "probabilities": "--probabilities",
-    "test_fraction": "--test-fraction",
-    "validation_fraction": "--val-fraction",
-    "validation_fraction and test_fraction": "--val-fraction and --test-fraction",
-}
-
-
-def name_option(message: str) -> str:
-    """Replace the library's parameter at the start of an error message by the option that the user typed."""
-    parameter, _, rest = message.partition(": ")
-    if parameter not in _OPTIONS_BY_PARAMETER:
-        return message
-    return f"{_OPTIONS_BY_PARAMETER[parameter]}: {rest.replace(', or None;', ';')}"
-
-
-def fill_options(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-    """Fill options that were not given from the configuration file, then from the preset (a hook of cyclopts)."""
-
-    def given(name: str) -> str | None:
-        argument = arguments.get(f"--{name}", default=None)
-        return argument.tokens[0].value if argument is not None and argument.tokens else None
-
-    def fill(values: Mapping[str, Any], source: str) -> None:
-        Dict(dict(values), source=source, use_commands_as_keys=False)(app, commands, arguments)
-
-    if config := given("config"):
-        fill(_read_config(Path(config)), config)
-    if preset := given("preset"):
-        if preset not in PRESETS:
-            raise UnknownNameError.among("preset", preset, PRESETS)
-        fill(PRESETS[preset].options, f"preset {preset}")
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as exc:
-        raise InvalidParameterError(f"{path}: expected a configuration file; received: {exc.strerror}.") from exc
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
-        raise InvalidParameterError(f"{path}: expected TOML; received: {exc}.") from exc
-    known = {"data", *(option.removeprefix("--") for option in _OPTIONS.values())} - {"config"}
-    for key in values.keys() - known:
-        raise UnknownNameError.among(f"key in {path}", key, known)
-    return values
-
-
-def write_config(data: str, options: TrainOptions) -> bytes:
-    """Return the configuration file that repeats a run: ``xpnet train --config FILE``."""
-    values: dict[str, Any] = {"data": data if data in DATASETS else str(Path(data).resolve())}
-    for field in fields(options):
-        value = getattr(options, field.name)
-        if field.name in _NOT_CONFIGURED or value is None:
-            continue
-        name = field.name.replace("_", "-")
-        # The target of an .npy file is another file, whose path may be relative.
-        is_path = isinstance(value, Path) or (name == "target" and value.endswith(".npy") and Path(value).exists())
-        values[name] = str(Path(value).resolve()) if is_path else value
-    return tomli_w.dumps(values).encode()
-
-
-def read_config(path: Path) -> tuple[str, TrainOptions]:
-    """Return the data and the options of a configuration file, checked as on the command line."""
-    app = App(config=fill_options, default_parameter=Parameter(negative=()), result_action="return_value")
-    defaults = TrainOptions()
-
-    @app.default
-    def settings(data: str = "digits", *, options: TrainOptions = defaults) -> tuple[str, TrainOptions]:
-        return data, options
-
-    configured: tuple[str, TrainOptions] = app(["--config", str(path)], exit_on_error=False, print_error=False)
-    return configured
+def data_options() -> list[str]:
+    """Return the keys, in the configuration file, of the options that decide which rows and columns a run trains on."""
+    hints = get_type_hints(TrainOptions, include_extras=True)
+    chosen = [name for name, hint in hints.items() if {DATA, TABLE} & set(hint.__metadata__[0].group)]
+    return ["seed", *(name.replace("_", "-") for name in chosen if name != "data_dir")]

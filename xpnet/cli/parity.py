@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +18,7 @@ from xpnet.cli.options import TrainOptions, parse_int
 from xpnet.cli.tables import open_results, say, show, write_results
 from xpnet.data.streams import Source
 from xpnet.errors import DataError, DeviceUnavailableError, InvalidParameterError
+from xpnet.json_text import json_text
 
 __all__ = ["parity"]
 
@@ -78,7 +78,7 @@ def parity(
         )
     open_results(out, "parity")
     x, y = job.model.encode(part)
-    main = Case(job.name, replace(job.trainer, batch_size="auto"), x, y)
+    main = Case(job.data.name, replace(job.trainer, batch_size="auto"), x, y)
     cases = list(sweep_cases(x, y, seed))
     # The longer run shows how the differences grow from epoch to epoch; a small run gives one number for each device.
     by_dtype = {dtype: list(compare(main, backends, dtype)) for dtype in TOLERANCES}
@@ -90,7 +90,7 @@ def parity(
     verdict = _verdict(compared, missing)
     values = _as_json(main, reference, compared, missing)
     if json:
-        print(json_.dumps(values))
+        print(json_text(values))
     else:
         for table in tables:
             if table.rows:

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import csv
-import io
-import json as json_format
-import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from cyclopts import Parameter
-from rich.console import Console
 
 from xpnet.backend import get_backend
+from xpnet.cli.console import make_console
 from xpnet.cli.options import parse_int
+from xpnet.cli.table_data import open_table
+from xpnet.cli.table_options import ReadingOptions
 from xpnet.data.named import DATASETS, load_dataset
 from xpnet.data.readers import read_features
-from xpnet.errors import DataError
-from xpnet.files import write_atomically
+from xpnet.data.readers.common import join_names, naming
+from xpnet.data.scaling import row_blocks
+from xpnet.data.tables.files import TableFile, is_table
+from xpnet.errors import DataError, InvalidParameterError
+from xpnet.files import open_output
+from xpnet.json_text import json_text
 from xpnet.model.model import Model
 from xpnet.model.model_file import load_model
 from xpnet.threads import limit_threads
@@ -26,16 +30,29 @@ from xpnet.training.progress import METRIC_NAMES
 
 __all__ = ["evaluate", "predict"]
 
+_READING = ReadingOptions()
+_ALL = "all"  # columns to keep
+
+
+class _Rows(NamedTuple):
+    """Raw features of some rows, the number of rows before them, and the columns that are kept, as text."""
+
+    x: Any
+    first: int
+    kept: Mapping[str, Sequence[str | None]]
+
 
 def predict(
     model: Path,
     data: str,
     *,
     out: Path | None = None,
-    probabilities: bool = False,
+    probabilities: Annotated[bool | None, Parameter(negative="--no-probabilities")] = None,
+    keep: tuple[str, ...] = (),
     device: str = "cpu",
     threads: Annotated[int | None, Parameter(converter=parse_int)] = None,
     data_dir: Path | None = None,
+    reading: ReadingOptions = _READING,
 ) -> int:
     """Predict with a trained model, and write a CSV file with one row for each sample.
 
@@ -44,11 +61,14 @@ def predict(
     model : Path
         File model.safetensors of a run.
     data : str
-        A file with the features of the training data, with or without the target; or a named data set.
+        A file with the features of the training data, with or without the target; or a named data set. Columns of a
+        table are found by their names; - reads a table from standard input.
     out : Path
         CSV file to write [default: stdout]
     probabilities : bool
-        Add a column with the probability of each class or label.
+        Add a column with the probability of each class or label [default: for models of tables]
+    keep : tuple of str
+        Columns of the table to write in front of the prediction, or all; repeat the option for more.
     device : str
         [backend:]cpu|gpu|auto[:index]
     threads : int
@@ -59,21 +79,23 @@ def predict(
     with limit_threads(threads):
         loaded = load_model(model)
         backend = get_backend(device)
-        x, _, _ = _read(loaded, data, data_dir)
-        columns = _columns("prediction", loaded.predict(x, backend))
-        if probabilities:
-            p = loaded.predict_proba(x, backend)
-            labels = range(p.shape[1]) if loaded.classes is None else loaded.classes
-            columns |= {f"probability_{label}": p[:, i] for i, label in enumerate(labels)}
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    # NumPy's text of a float32 is the shortest one that reads back as the same number.
-    writer.writerows(zip(*(map(str, column) for column in columns.values()), strict=True))
-    if out is None:
-        sys.stdout.write(text.getvalue())
-    else:
-        write_atomically(out, text.getvalue().encode())
+        if probabilities is None:
+            probabilities = loaded.encoding is not None and loaded.gives_probabilities
+        with open_output(out) as file:
+            writer = csv.writer(file, lineterminator="\n")
+            for number, rows in enumerate(_rows(loaded, data, data_dir, keep, reading)):
+                output = loaded.outputs(rows.x, backend, first_row=rows.first)
+                columns = _columns("prediction", loaded.decide(output))
+                if probabilities:
+                    p = loaded.probabilities(output)
+                    labels = range(p.shape[1]) if loaded.classes is None else loaded.classes
+                    columns |= {f"probability_{label}": p[:, i] for i, label in enumerate(labels)}
+                if number == 0:
+                    _check_kept(rows.kept, columns)
+                    writer.writerow([*rows.kept, *columns])
+                # NumPy's text of a float32 is the shortest one that reads back as the same number.
+                texts = (map(str, column) for column in columns.values())
+                writer.writerows(zip(*rows.kept.values(), *texts, strict=True))
     return 0
 
 
@@ -85,6 +107,7 @@ def evaluate(
     threads: Annotated[int | None, Parameter(converter=parse_int)] = None,
     data_dir: Path | None = None,
     json: bool = False,
+    reading: ReadingOptions = _READING,
 ) -> int:
     """Evaluate a trained model on the test part that comes with the data, or else on all samples.
 
@@ -93,7 +116,7 @@ def evaluate(
     model : Path
         File model.safetensors of a run.
     data : str
-        A file with features and target, or a named data set.
+        A file with features and target, or a named data set. Rows of a table without a target are left out.
     device : str
         [backend:]cpu|gpu|auto[:index]
     threads : int
@@ -106,26 +129,103 @@ def evaluate(
     with limit_threads(threads):
         loaded = load_model(model)
         backend = get_backend(device)
-        x, y, part = _read(loaded, data, data_dir)
-        if y is None:
-            raise DataError(
-                f"{data}: expected the target {loaded.target_name!r} and the features; received features only. "
-                "To predict without targets: xpnet predict"
-            )
-        scores = loaded.evaluate(x, y, backend)
+        if loaded.encoding is not None and _is_table(data):
+            source = _labelled_table(loaded, data, reading)
+            n_samples, part, scores = source.n_samples, "samples", loaded.evaluate(source, device=backend)
+        else:
+            x, y, part = _read_arrays(loaded, data, data_dir)
+            if y is None:
+                raise _no_target(data, loaded)
+            n_samples, scores = len(x), loaded.evaluate(x, y, backend)
     if json:
-        print(
-            json_format.dumps({"task": loaded.task, "device": backend.name, "samples": len(x), "part": part} | scores)
-        )
+        print(json_text({"task": loaded.task, "device": backend.name, "samples": n_samples, "part": part} | scores))
     else:
         figures = "  ".join(f"{METRIC_NAMES.get(name, name)} {value:.4f}" for name, value in scores.items())
-        Console().print(f"{data}: {len(x):,} {part}  {figures}", highlight=False, markup=False)
+        make_console().print(f"{data}: {n_samples:,} {part}  {figures}")
     return 0
 
 
-def _read(model: Model, data: str, data_dir: Path | None) -> tuple[np.ndarray, np.ndarray | None, str]:
+def _is_table(data: str) -> bool:
+    return data not in DATASETS and is_table(data)
+
+
+def _rows(
+    model: Model, data: str, data_dir: Path | None, keep: tuple[str, ...], reading: ReadingOptions
+) -> Iterator[_Rows]:
+    """Yield the rows in pieces: the blocks of a table, or slices of an array."""
+    if model.encoding is not None and _is_table(data):
+        return _rows_of_table(_open(model, data, reading), model, keep)
+    if keep:
+        raise InvalidParameterError(
+            f"keep: expected none for data and a model without named columns; received {join_names(keep)}."
+        )
+    x, _, _ = _read_arrays(model, data, data_dir)
+    return (_Rows(x[rows], rows.start, {}) for rows in row_blocks(x))
+
+
+def _open(model: Model, data: str, reading: ReadingOptions) -> TableFile:
+    assert model.encoding is not None
+    return open_table(data, reading, frozenset(model.encoding.input_names) | {model.target_name or ""})
+
+
+def _rows_of_table(file: TableFile, model: Model, keep: tuple[str, ...]) -> Iterator[_Rows]:
+    from xpnet.data.tables.values import as_keys, as_values
+
+    assert model.encoding is not None
+    names = file.schema.names
+    kept = [name for name in names if name not in file.duplicates] if keep == (_ALL,) else _given(keep, names)
+    with naming(file.path):
+        first = 0
+        for block in range(len(file.block_sizes())):
+            table = file.read_block(block)
+            texts = {name: as_keys(as_values([table.column(name)], [name])).to_pylist() for name in kept}
+            yield _Rows(table, first, texts)
+            first += len(table)
+
+
+def _given(keep: tuple[str, ...], names: Sequence[str]) -> list[str]:
+    for name in keep:
+        if name not in names:
+            raise InvalidParameterError(f"keep: expected columns among {join_names(names)}, or all; received {name!r}.")
+    return list(keep)
+
+
+def _check_kept(kept: Mapping[str, Any], columns: Mapping[str, Any]) -> None:
+    if both := sorted(set(kept) & set(columns)):
+        raise InvalidParameterError(
+            f"keep: expected columns with names unlike those of the predictions; received {join_names(both)}. "
+            "Rename them, or keep others."
+        )
+
+
+def _labelled_table(model: Model, data: str, reading: ReadingOptions) -> Any:
+    """Return a table with its targets as a source."""
+    from xpnet.data.streams.table import TableSource
+    from xpnet.data.tables.survey import plan_known_target
+
+    assert model.encoding is not None
+    file = _open(model, data, reading)
+    if model.target_name not in file.schema.names:
+        raise _no_target(data, model)
+    names = [name for name in file.schema.names if name != model.target_name]
+    needed = [name for name in names if name in model.encoding.input_names]
+    plan = plan_known_target(model.target_name, model.task, model.classes)
+    source = TableSource(file, needed if len(needed) == len(model.encoding.input_names) else names, plan)
+    if source.n_samples == 0:
+        raise _no_target(data, model)
+    return source
+
+
+def _no_target(data: str, model: Model) -> DataError:
+    return DataError(
+        f"{data}: expected the target {model.target_name!r} and the features; received features only. "
+        "To predict without targets: xpnet predict"
+    )
+
+
+def _read_arrays(model: Model, data: str, data_dir: Path | None) -> tuple[np.ndarray, np.ndarray | None, str]:
     """Return features, targets or None, and a description of the samples."""
-    n_features = model.network.layer_sizes[0]
+    n_features = model.network.layer_sizes[0] if model.encoding is None else len(model.encoding.input_names)
     if data in DATASETS or not Path(data).exists():
         dataset = load_dataset(data, data_dir=data_dir)
         if dataset.x.shape[1] != n_features:
@@ -136,7 +236,13 @@ def _read(model: Model, data: str, data_dir: Path | None) -> tuple[np.ndarray, n
         if dataset.x_test is not None:
             return dataset.x_test, dataset.y_test, "test samples"
         return dataset.x, dataset.y, "samples, including those of training"
-    x, y = read_features(data, feature_names=model.feature_names, target_name=model.target_name, n_features=n_features)
+    x, y = read_features(
+        data,
+        feature_names=model.feature_names,
+        target_name=model.target_name,
+        n_features=n_features,
+        index_base=model.index_base,
+    )
     return x, y, "samples"
 
 

@@ -1,20 +1,41 @@
-"""Presets: options of `xpnet train` for textbook networks, each with the score that it reaches."""
+"""Presets: a recipe of network and trainer, and options of `xpnet train` on top of it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-__all__ = ["PRESETS", "Preset"]
+from xpnet.data.targets import Task
+from xpnet.training.recipes import PLAIN, TABULAR, Recipe
+
+__all__ = ["PRESETS", "Preset", "default_preset"]
 
 
 class Preset(NamedTuple):
-    """Options of `xpnet train`, and the expected score on the test part: accuracy, or R2 for house-price."""
+    """Options of `xpnet train`.
 
-    expected: float
+    Attributes
+    ----------
+    expected : float or None
+        Score on the test part that a textbook network reaches: accuracy, or R2 for house-price.
+    options : dict
+    recipe : mapping of Task to Recipe
+        Settings that the options do not give.
+    """
+
+    expected: float | None
     options: dict[str, Any]
+    recipe: Mapping[Task, Recipe] = PLAIN
+
+
+def default_preset(*, is_table: bool) -> str:
+    """Return the name of the preset for data without one."""
+    return "tabular" if is_table else "plain"
 
 
 PRESETS: dict[str, Preset] = {
+    "tabular": Preset(None, {}, TABULAR),
+    "plain": Preset(None, {}),
     # Nielsen, Neural Networks and Deep Learning (2015), chapter 1, on digits of 8 x 8 pixels. With some seeds an output
     # is saturated at the start, squared error hardly changes it, and its class is not learned.
     "sigmoid-mse": Preset(

@@ -11,6 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from xpnet.cli.console import make_console
 from xpnet.errors import size_text
 from xpnet.memory import parse_size
 from xpnet.training.progress import METRIC_NAMES, figure
@@ -29,7 +30,7 @@ def print_summary(
     title: str, summary: dict[str, Any], run: Run, files: list[Path], memory_limit: str | None = None
 ) -> None:
     """Print a table of the parts with their scores, the speed, and the paths of the files."""
-    console = _Console(highlight=False, markup=False)
+    console = make_console(_Console)
     parts = [name for name in ("train", "validation", "test") if summary[name]]
     metrics: list[str] = list(summary[parts[0]])
     table = Table("part", *(METRIC_NAMES.get(metric, metric) for metric in metrics), box=box.SIMPLE_HEAD)

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 import xpnet
 from xpnet.bench.machine import machine
 from xpnet.bench.report import TextTable, markdown
+from xpnet.cli.console import make_console
 from xpnet.errors import InvalidParameterError
 from xpnet.files import write_atomically, writing
+from xpnet.json_text import json_text
 
 __all__ = ["open_results", "say", "show", "write_results"]
-
-_WIDE = 240  # columns of a file or a pipe, which have no width
 
 
 def show(text: TextTable) -> None:
     """Print a table; without a terminal it is plain and as wide as needed."""
-    console = _console()
+    console = make_console(wide=True)
     table = Table(*text.columns, box=box.SIMPLE_HEAD)
     for column in table.columns[1:]:
         column.justify = "right"
@@ -43,12 +41,7 @@ def show(text: TextTable) -> None:
 def say(lines: Sequence[str]) -> None:
     """Print lines without wrapping them."""
     for line in lines:
-        _console().print(Text(line), soft_wrap=True)
-
-
-def _console() -> Console:
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=_WIDE)
+        make_console(wide=True).print(Text(line), soft_wrap=True)
 
 
 def open_results(out: Path | None, name: str) -> None:
@@ -80,7 +73,7 @@ def write_results(
         return
     about = machine()
     files = {
-        f"{name}.json": json.dumps({**values, "xpnet": xpnet.__version__, "machine": about}, indent=1).encode(),
+        f"{name}.json": json_text({**values, "xpnet": xpnet.__version__, "machine": about}, indent=1).encode(),
         f"{name}.md": markdown(f"xpnet {name}", about, tables, remarks).encode(),
     }
     if png is not None:

@@ -3,39 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import signal
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 
-from xpnet.cli import plots
-from xpnet.cli.folder import RunFolder, choose_folder
-from xpnet.cli.job import Confusion, Job, prepare
-from xpnet.cli.options import ResumeOptions, TrainOptions, read_config, write_config
-from xpnet.cli.summary import print_summary
-from xpnet.errors import DivergenceError, InvalidParameterError
-from xpnet.files import write_atomically
-from xpnet.memory import peak_bytes
-from xpnet.model.model import Model
-from xpnet.model.model_file import save_model
+from xpnet.cli import job as jobs
+from xpnet.cli.config import read_config, write_config
+from xpnet.cli.folder import (
+    CHECKPOINTS,
+    CONFIG,
+    FINGERPRINT,
+    RunFolder,
+    choose_folder,
+)
+from xpnet.cli.job import Job, prepare
+from xpnet.cli.options import ResumeOptions, TrainOptions
+from xpnet.cli.unchanged import check_unchanged, fingerprint_file
+from xpnet.data.named import DATASETS
+from xpnet.errors import DataError, InvalidParameterError
 from xpnet.threads import limit_threads
-from xpnet.training.callbacks import Callback, Interrupt
-from xpnet.training.checkpoint import Checkpoint
-from xpnet.training.metrics_file import MetricsFile
-from xpnet.training.progress import Progress
-from xpnet.training.state import Run
 
 __all__ = ["resume", "train"]
 
 _DEFAULTS, _RESUME_DEFAULTS = TrainOptions(), ResumeOptions()
-_CHECKPOINTS = "checkpoints"
-# These end a run between two batches: Ctrl-C, a pre-emption, a terminal that closes.
-_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 def train(data: str = "digits", *, options: TrainOptions = _DEFAULTS) -> int:
@@ -50,8 +43,10 @@ def train(data: str = "digits", *, options: TrainOptions = _DEFAULTS) -> int:
     """
     with limit_threads(options.threads):
         job = prepare(data, options)
-        with RunFolder(choose_folder(options.out, job.name), _config(data, job, options)) as folder:
-            return _run(job, options, folder)
+        _say_notes(job)
+        with choose_folder(options.out, job.data.name) as folder:
+            folder.files = _files(data, job, options)
+            return jobs.train(job, options, folder)
 
 
 def resume(path: Annotated[Path, Parameter(name="--run")], *, options: ResumeOptions = _RESUME_DEFAULTS) -> int:
@@ -62,107 +57,55 @@ def resume(path: Annotated[Path, Parameter(name="--run")], *, options: ResumeOpt
     path : Path
         Folder of a run that was trained with --checkpoint-every.
     """
-    data, configured = read_config(path / "config.toml")
+    data, configured = read_config(path / CONFIG)
     if options.device is not None and configured.memory_limit is not None:
         raise InvalidParameterError(
             "device: expected none for a run with --memory-limit, because the order of its samples depends on the "
             f"memory of the device's library; received {options.device!r}. Resume on the device of the run."
         )
     given = {name: value for name, value in vars(options).items() if value is not None}
+    data = given.pop("data", data)
     configured = dataclasses.replace(configured, **given)
     if configured.checkpoint_every is None:
         raise InvalidParameterError(
             f"{path}: expected a run with checkpoints; received one without. Train with --checkpoint-every."
         )
     with limit_threads(options.threads):
-        job = prepare(data, configured)
-        with RunFolder(path, _config(data, job, configured)) as folder:
+        job = _prepare_again(data, configured, path)
+        _say_notes(job)
+        with RunFolder(path, is_new=False) as folder:
+            folder.files = _files(data, job, configured)
             folder.lock()
-            checkpoints = path / _CHECKPOINTS
+            check_unchanged(path, data, job.data.fingerprint, folder.files[CONFIG])
+            checkpoints = path / CHECKPOINTS
             # A run that was killed before its first checkpoint starts again, with the same result.
-            return _run(job, configured, folder, checkpoints if any(checkpoints.glob("*.safetensors")) else None)
+            return jobs.train(job, configured, folder, checkpoints if any(checkpoints.glob("*.safetensors")) else None)
 
 
-def _config(data: str, job: Job, options: TrainOptions) -> bytes:
-    return write_config(data, dataclasses.replace(options, device=job.backend.name, backend=None, precision=None))
+def _say_notes(job: Job) -> None:
+    """Say what became of the data, also with --quiet: nobody should learn later that a column was left out."""
+    with suppress(OSError):
+        for note in job.data.notes:
+            print(f"xpnet: {note}", file=sys.stderr)
 
 
-def _run(job: Job, options: TrainOptions, folder: RunFolder, checkpoints: Path | None = None) -> int:
-    """Train from the start or from the newest checkpoint, save the model, report, and return the exit code."""
-    interrupt = Interrupt(*_SIGNALS)
-    trainer = dataclasses.replace(job.trainer, callbacks=_callbacks(job, options, folder, interrupt))
-    started = time.perf_counter()
-    failure = None
-    path = folder.path / "model.safetensors"
-    with interrupt:
-        try:
-            if checkpoints is None:
-                run = trainer.fit(**job.arguments(), params=job.model.params)
-            else:
-                run = trainer.resume(checkpoints, **job.arguments())
-        except DivergenceError as exc:
-            run, failure = exc.run, exc
-        seconds = time.perf_counter() - started
-        model = dataclasses.replace(job.model, vector=run.params.vector)
-        save_model(path, model)
-    if failure is not None:
-        raise DivergenceError(f"{failure} Saved as {path}.", run) from failure
-    code = interrupt.exit_code if run.stopped == "interrupted" else 0
-    if code and interrupt.received != signal.SIGINT:  # nobody waits for a summary
-        hint = f" To continue: xpnet resume {folder.path}" if options.checkpoint_every is not None else ""
-        with suppress(OSError):
-            print(f"xpnet: stopped in epoch {run.state.epoch + 1}; saved as {path}.{hint}", file=sys.stderr)
-        return code
-    scores, confusion = job.assess(model, run)
-    # The plotting library may take more memory than the limit of a run that reads its data in pieces.
-    pictures = _draw(run, model, confusion, folder.path) if job.is_in_memory else []
-    trained = job.n_samples * (len(run.history) - folder.epochs_before)
-    summary = {
-        "task": model.task,
-        "device": job.backend.name,
-        "precision": trainer.dtype if trainer.dtype == "float64" else job.backend.precision,
-        "epochs": len(run.history),
-        "seconds": seconds,
-        "samples_per_second": trained / seconds,
-        "model": str(path),
-        "stopped": run.stopped,
-        **scores,
-        "peak_memory": peak_bytes(),
-    }
-    _report(job, options, summary, run, [path, *pictures])
-    return code
-
-
-def _callbacks(job: Job, options: TrainOptions, folder: RunFolder, interrupt: Interrupt) -> list[Callback]:
-    # The order matters: install signal handlers before the folder is created. The other callbacks write into it.
-    callbacks: list[Callback] = [interrupt, folder, MetricsFile(folder.path / "metrics.jsonl")]
-    if options.checkpoint_every is not None:
-        callbacks.append(Checkpoint(folder.path / _CHECKPOINTS, options.checkpoint_every, options.keep))
-    if not options.quiet:
-        callbacks.append(Progress(job.n_samples))
-    return callbacks
-
-
-def _report(job: Job, options: TrainOptions, summary: dict[str, Any], run: Run, files: list[Path]) -> None:
-    if options.json:
-        print(json.dumps(summary))
-    elif not options.quiet:
-        network = job.model.network
-        sizes = "-".join(map(str, network.layer_sizes))
-        title = f"{job.name}: {job.model.task}, {sizes}, {network.n_parameters:,} parameters"
-        print_summary(title, summary, run, files, options.memory_limit)
-
-
-def _draw(run: Run, model: Model, confusion: Confusion | None, folder: Path) -> list[Path]:
-    """Draw the curves and, for classes, the confusion matrix."""
-    if not plots.is_available() or not run.history:
-        return []
-    pictures = {"curves.png": plots.curves_png(run.history, model.metric)}
-    if confusion is not None and model.classes is not None:
-        title = {"train": "training"}.get(confusion.part, confusion.part)
-        pictures["confusion.png"] = plots.confusion_matrix_png(
-            confusion.labels, confusion.predicted, model.classes, title
+def _prepare_again(data: str, options: TrainOptions, folder: Path) -> Job:
+    """Prepare a job that has begun before; its data may have moved."""
+    if data not in DATASETS and not Path(data).exists():
+        raise DataError(
+            f"{data}: expected the data of the run {folder}; received no such file or folder. "
+            "If the data have moved, say where they are with --data PATH."
         )
-    for file, png in pictures.items():
-        write_atomically(folder / file, png)
-    return [folder / file for file in pictures]
+    target = options.target
+    if target is not None and target.endswith(".npy") and not Path(target).exists():  # moved with the data
+        options = dataclasses.replace(options, target=str(Path(data).with_name(Path(target).name)))
+    return prepare(data, options)
+
+
+def _files(data: str, job: Job, options: TrainOptions) -> dict[str, bytes]:
+    """Return the files that a run writes when it starts."""
+    chosen = dataclasses.replace(options, device=job.backend.name, backend=None, precision=None, preset=job.preset)
+    config = write_config(data, chosen)
+    if options.checkpoint_every is None:
+        return {CONFIG: config}
+    return {FINGERPRINT: fingerprint_file(job.data.fingerprint, config), CONFIG: config}

@@ -29,6 +29,8 @@ class Dataset:
         Name of the target's column, key or file, if it has one.
     x_test, y_test : ndarray or None
         The test part that comes with the data set, if there is one.
+    index_base : int or None
+        The index of the first feature in a LIBSVM file, 0 or 1; None for other formats.
     """
 
     name: str
@@ -38,3 +40,4 @@ class Dataset:
     target_name: str | None = None
     x_test: Array | None = None
     y_test: Array | None = None
+    index_base: int | None = None

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from xpnet.data.readers.idx import IDX_NAMES, find_idx
 from xpnet.errors import DataError
+from xpnet.terminal import can_redraw
 
 __all__ = ["REMOTES", "Remote", "locate"]
 
@@ -131,7 +133,9 @@ class _DownloadBar:
         console = Console(stderr=True)
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
         self.total = 0
-        self._progress = Progress(*columns, console=console, disable=not console.is_terminal)
+        self._progress = Progress(
+            *columns, console=console, disable=not (console.is_terminal and can_redraw(sys.stderr))
+        )
         self._task = self._progress.add_task(label, total=None)
 
     def update(self, size: int) -> None:

@@ -10,24 +10,29 @@ from typing import Any, Literal, TypeAlias, cast, get_args
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from xpnet.data.row_sample import RowSample, sample_limit
 from xpnet.errors import DataError, InvalidParameterError, UnknownNameError
 
 __all__ = ["Moments", "Scaler", "ScalerKind", "add_for_scaler", "fit_scaler", "row_blocks", "scaler_from_moments"]
 
 Array: TypeAlias = NDArray[Any]
-ScalerKind: TypeAlias = Literal["none", "standard", "minmax", "divide"]
+ScalerKind: TypeAlias = Literal["none", "standard", "minmax", "robust", "divide"]
 
 _BLOCK_VALUES = 1 << 20  # values processed at a time: 8 MiB in float64
+_CLIP = 3.0  # the bound of the smooth clip
 _CACHED_VALUES = 1 << 17  # for elementwise work: 1 MiB, which stays in the cache
 
 
 @dataclass(frozen=True, eq=False)
 class Scaler:
-    """Scale each column: ``x_scaled = (x - shift) / scale``.
+    """Scale each column: ``x_scaled = (x - shift) / scale``, clipped smoothly if the kind is "robust".
+
+    The smooth clip is that of Holzmüller, Grinsztajn, Steinwart (2024), arXiv:2407.04491, section 3:
+    ``x / sqrt(1 + (x / 3)**2)``, which leaves small values nearly as they are and stays within -3 and 3.
 
     Attributes
     ----------
-    kind : {"none", "standard", "minmax", "divide"}
+    kind : {"none", "standard", "minmax", "robust", "divide"}
     shift, scale : ndarray of float64, shape (n_features,)
     """
 
@@ -59,8 +64,7 @@ class Scaler:
                 if self.kind == "none":
                     scaled[rows] = x[rows]
                 else:
-                    exact = np.subtract(x[rows], self.shift, dtype=np.float64)
-                    scaled[rows] = np.divide(exact, self.scale, out=exact)
+                    scaled[rows] = self.scaled(x[rows])
             finite = np.isfinite(scaled[rows])
             if not finite.all():
                 row, column = (int(i) for i in np.argwhere(~finite)[0])
@@ -70,8 +74,14 @@ class Scaler:
                 )
         return scaled
 
+    def scaled(self, x: Array) -> Array:
+        """Return a scaled copy of `x` in float64, which is as large as float64 allows; see `transform`."""
+        exact = np.subtract(x, self.shift, dtype=np.float64)
+        np.divide(exact, self.scale, out=exact)
+        return _smooth_clip(exact) if self.kind == "robust" else exact
+
     def inverse(self, x: Array) -> Array:
-        """Return ``x * scale + shift`` in float64.
+        """Return ``x * scale + shift`` in float64, where the smooth clip of "robust" is undone first.
 
         Parameters
         ----------
@@ -83,15 +93,22 @@ class Scaler:
             `x` has another number of features.
         """
         self._check_width(x)
-        return np.asarray(x, dtype=np.float64) * self.scale + self.shift
+        exact = np.asarray(x, dtype=np.float64)
+        if self.kind == "robust":
+            exact = exact / np.sqrt(1 - (exact / _CLIP) ** 2)
+        return exact * self.scale + self.shift
 
     def _check_width(self, x: Array) -> None:
         if x.ndim != 2 or x.shape[1] != self.scale.size:
             raise DataError(f"scaling: expected shape (n_samples, {self.scale.size}); received {x.shape}")
 
 
+def _smooth_clip(x: Array) -> Array:
+    return x / np.hypot(1, x / _CLIP)
+
+
 class Moments:
-    """Mean, sum of squared deviations and range of each column, computed block by block in one pass.
+    """Mean, sum of squared deviations and range of each column, computed block by block in one pass, or a row sample.
 
     The sums of squares of two blocks, each about its own mean, are combined as in Chan, Golub, LeVeque (1983), The
     American Statistician 37, 242-247, eq. 2.1.
@@ -102,12 +119,15 @@ class Moments:
         Number of rows that `add` has included.
     mean, squares, low, high : ndarray of float64, shape (n_columns,)
         `squares` is the sum of squared deviations from the mean.
+    sample : RowSample
+        The rows that `add_sample` has included.
     """
 
     def __init__(self, n_columns: int) -> None:
         self.n = 0
         self.mean, self.squares = np.zeros(n_columns), np.zeros(n_columns)
         self.low, self.high = np.full(n_columns, np.inf), np.full(n_columns, -np.inf)
+        self.sample = RowSample(sample_limit(n_columns), np.concatenate)
 
     def add(self, x: Array) -> None:
         """Include the rows of an array.
@@ -137,6 +157,15 @@ class Moments:
         """
         self.low, self.high = np.minimum(self.low, x.min(axis=0)), np.maximum(self.high, x.max(axis=0))
 
+    def add_sample(self, x: Array) -> None:
+        """Include the rows of an array in the sample only.
+
+        Parameters
+        ----------
+        x : ndarray, shape (n_rows, n_columns)
+        """
+        self.sample.add(x)
+
     @property
     def is_constant(self) -> Array:
         """Whether each column has one value only. The range tells it, because a rounded mean leaves small squares."""
@@ -150,8 +179,10 @@ def fit_scaler(spec: str, x: Array) -> Scaler:
     ----------
     spec : str
         ``"none"``; ``"standard"``: to mean 0 and standard deviation 1; ``"minmax"``: to the range [0, 1];
-        ``"divide:16"``: divide by a positive constant.
+        ``"robust"``: by median and interquartile range, with a smooth clip; ``"divide:16"``: divide by a positive
+        constant.
     x : ndarray, shape (n_samples, n_features)
+        For ``"robust"``, NaN counts as missing.
 
     Raises
     ------
@@ -181,6 +212,8 @@ def add_for_scaler(spec: str, moments: Moments, x: Array) -> None:
         moments.add(x)
     elif kind == "minmax":
         moments.add_range(x)
+    elif kind == "robust":
+        moments.add_sample(x)
 
 
 def scaler_from_moments(spec: str, moments: Moments) -> Scaler:
@@ -194,6 +227,8 @@ def scaler_from_moments(spec: str, moments: Moments) -> Scaler:
         elif kind == "minmax":
             shift = moments.low
             scale = np.where(moments.high > shift, moments.high - shift, 1.0)
+        elif kind == "robust":
+            shift, scale = _robust(moments.sample.rows())
     usable = np.isfinite(shift) & np.isfinite(scale)
     if not usable.all():
         column = int(np.argmin(usable)) + 1
@@ -202,6 +237,28 @@ def scaler_from_moments(spec: str, moments: Moments) -> Scaler:
             "the column or leave it out"
         )
     return Scaler(kind, shift, scale)
+
+
+def _robust(x: Array) -> tuple[Array, Array]:
+    """Return median and robust scale of each column, without its NaN.
+
+    The scale is the interquartile range, half the range if that is 0, and 1 for a constant column. Holzmüller,
+    Grinsztajn, Steinwart (2024), arXiv:2407.04491, section 3, multiply by its inverse.
+    """
+    ordered = np.sort(np.asarray(x, dtype=np.float64), axis=0)  # NaN comes last
+    last = np.maximum((~np.isnan(ordered)).sum(axis=0) - 1, 0)
+    low, q25, median, q75, high = (_at_rank(ordered, fraction * last) for fraction in (0, 0.25, 0.5, 0.75, 1))
+    scale = np.where(q75 > q25, q75 - q25, (high - low) / 2)
+    empty = np.isnan(median)
+    return np.where(empty, 0.0, median), np.where(empty | (scale == 0), 1.0, scale)
+
+
+def _at_rank(ordered: Array, rank: Array) -> Array:
+    """Return the value of each sorted column at a rank, interpolated between neighbours."""
+    below = np.floor(rank).astype(np.int64)
+    columns = np.arange(ordered.shape[1])
+    low, high = ordered[below, columns], ordered[np.ceil(rank).astype(np.int64), columns]
+    return low + (high - low) * (rank - below)
 
 
 def _parse(spec: str) -> tuple[ScalerKind, float]:

@@ -12,7 +12,7 @@ from xpnet.data.checks import check_lengths
 from xpnet.errors import DataError, InvalidParameterError
 from xpnet.seeds import Purpose, seed_sequence
 
-__all__ = ["Split", "draw_rows", "part_sizes", "split"]
+__all__ = ["Split", "draw_rows", "part_sizes", "split", "split_rows"]
 
 Array: TypeAlias = NDArray[Any]
 
@@ -69,22 +69,114 @@ def split(
     check_lengths(x, y)
     if (x_test is None) != (y_test is None):
         raise DataError("test part: expected both x_test and y_test; received only one of them")
-    if seed < 0:
-        raise InvalidParameterError(f"seed: expected an integer of at least 0; received {seed!r}")
-    n = len(x)
-    n_validation, n_test = part_sizes(n, validation_fraction, 0.0 if x_test is not None else test_fraction)
-    seeds = [int(state) for state in seed_sequence(seed, Purpose.PARTS).generate_state(2)]
-    rest, test = _draw_part(np.arange(n), y, n_test, stratify, seeds[0])
-    train, validation = _draw_part(rest, y, n_validation, stratify, seeds[1])
-    all_train = len(train) == n  # then no copy is needed
+    train, validation, test = split_rows(
+        y,
+        validation_fraction=validation_fraction,
+        test_fraction=0.0 if x_test is not None else test_fraction,
+        stratify=stratify,
+        seed=seed,
+    )
+    all_train = len(train) == len(x)  # then no copy is needed
     return Split(
         x_train=x if all_train else x[train],
         y_train=y if all_train else y[train],
-        x_validation=x[validation] if n_validation else None,
-        y_validation=y[validation] if n_validation else None,
-        x_test=x[test] if n_test else x_test,
-        y_test=y[test] if n_test else y_test,
+        x_validation=x[validation] if len(validation) else None,
+        y_validation=y[validation] if len(validation) else None,
+        x_test=x[test] if len(test) else x_test,
+        y_test=y[test] if len(test) else y_test,
     )
+
+
+def split_rows(
+    y: Array,
+    *,
+    validation_fraction: float,
+    test_fraction: float,
+    stratify: bool,
+    seed: int,
+    groups: Array | None = None,
+    times: Array | None = None,
+) -> tuple[Array, Array, Array]:
+    """Return the rows of the training, validation and test part, each in ascending order.
+
+    Parameters
+    ----------
+    y : ndarray, shape (n_samples,) or (n_samples, n_outputs)
+    validation_fraction, test_fraction, stratify, seed
+        As for `split`.
+    groups : ndarray, shape (n_samples,), optional
+        Rows of one group are all in one part. The sizes are then as near to the fractions as whole groups allow, and
+        the split is not stratified.
+    times : ndarray, shape (n_samples,), optional
+        Numbers; a row without one is NaN and belongs to the training part. The test part has the latest rows, and the
+        validation part the latest of the rest. Rows of one time are all in one part. The seed has no effect.
+
+    Raises
+    ------
+    InvalidParameterError
+        A fraction is out of range, both `groups` and `times` are given, or no samples are left for training.
+    """
+    if seed < 0:
+        raise InvalidParameterError(f"seed: expected an integer of at least 0; received {seed!r}")
+    if groups is not None and times is not None:
+        raise InvalidParameterError("group: expected none with a column of times; received both; choose one")
+    n_validation, n_test = part_sizes(len(y), validation_fraction, test_fraction)
+    if groups is not None:
+        return _whole_groups(groups, n_validation, n_test, seed)
+    if times is not None:
+        return _by_time(times, n_validation, n_test)
+    seeds = [int(state) for state in seed_sequence(seed, Purpose.PARTS).generate_state(2)]
+    rest, test = _draw_part(np.arange(len(y)), y, n_test, stratify, seeds[0])
+    train, validation = _draw_part(rest, y, n_validation, stratify, seeds[1])
+    return train, validation, test
+
+
+def _whole_groups(groups: Array, n_validation: int, n_test: int, seed: int) -> tuple[Array, Array, Array]:
+    """Draw groups in random order: first for the test part, then for validation, the rest for training."""
+    _, group_of_row, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    order = np.random.default_rng(seed_sequence(seed, Purpose.PARTS, 2)).permutation(counts.size)
+    sums = np.cumsum(counts[order])
+    n_parts = 1 + (n_test > 0) + (n_validation > 0)
+    if counts.size < n_parts:
+        raise InvalidParameterError(
+            f"group: expected at least {n_parts} groups, one for each part; received {counts.size}; leave the option "
+            "out or set a fraction to 0"
+        )
+    # The number of groups whose rows come nearest to the size of the part; each part has at least one.
+    after_test = _nearest(sums, n_test, 0, counts.size - n_parts + 1) if n_test else 0
+    start = int(sums[after_test - 1]) if after_test else 0
+    after_validation = _nearest(sums - start, n_validation, after_test, counts.size - 1) if n_validation else after_test
+    part_of_group = np.zeros(counts.size, dtype=np.int8)
+    part_of_group[order[:after_test]] = 2
+    part_of_group[order[after_test:after_validation]] = 1
+    part = part_of_group[group_of_row]
+    return np.flatnonzero(part == 0), np.flatnonzero(part == 1), np.flatnonzero(part == 2)
+
+
+def _nearest(sums: Array, size: int, after: int, most: int) -> int:
+    """Return how many groups come nearest to `size` rows: more than `after`, at most `most`."""
+    candidates = np.arange(after + 1, most + 1)
+    return int(candidates[np.argmin(np.abs(sums[candidates - 1] - size))])
+
+
+def _by_time(times: Array, n_validation: int, n_test: int) -> tuple[Array, Array, Array]:
+    """Cut the rows at two times; the rows of one time stay together, in the later part."""
+    known = np.sort(times[np.isfinite(times)])
+    part = np.zeros(len(times), dtype=np.int8)
+    n_late = 0
+    for size, number in ((n_test, 2), (n_validation, 1)):
+        n_late += size
+        if not size or n_late > known.size:
+            continue
+        late = (times >= known[known.size - n_late]) & (part == 0)
+        part[late] = number
+    parts = tuple(np.flatnonzero(part == number) for number in range(3))
+    if not len(parts[0]) or (n_test and not len(parts[2])) or (n_validation and not len(parts[1])):
+        raise InvalidParameterError(
+            f"time: expected enough different times for the parts; received {np.unique(known).size} different times in "
+            f"{len(times)} rows; use another column or other fractions"
+        )
+    return parts[0], parts[1], parts[2]
 
 
 def part_sizes(n_samples: int, validation_fraction: float, test_fraction: float) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from xpnet.data.checks import check_finite, target_array
 from xpnet.errors import DataError, UnknownNameError
 
-__all__ = ["TargetSummary", "Task", "encode_targets", "infer_task"]
+__all__ = ["TargetSummary", "Task", "encode_targets", "infer_task", "whole_task"]
 
 Array: TypeAlias = NDArray[Any]
 Task: TypeAlias = Literal["classification", "regression", "multilabel"]
@@ -57,11 +57,11 @@ def infer_task(y: ArrayLike) -> Task:
         return "classification"
     if values.dtype.kind == "f" and not _all_whole(values):
         return "regression"
-    return _whole_task(np.unique(values).size, values.size)
+    return whole_task(np.unique(values).size, values.size)
 
 
-def _whole_task(distinct: int, n: int) -> Task:
-    """Return the task of `n` whole numbers with that many distinct values."""
+def whole_task(distinct: int, n: int) -> Task:
+    """Return the task of `n` whole numbers with that many distinct values; see `infer_task`."""
     many = (distinct > _MANY_VALUES and distinct > _MANY_VALUES_FRACTION * n) or 2 < distinct == n
     return "regression" if many else "classification"
 
@@ -106,7 +106,7 @@ class TargetSummary:
         if "regression" in self._kinds or "multilabel" in self._kinds:
             return "regression" if "regression" in self._kinds else "multilabel"
         labels = self.labels
-        return "classification" if "text" in self._kinds else _whole_task(labels.size, self._n)
+        return "classification" if "text" in self._kinds else whole_task(labels.size, self._n)
 
     @property
     def labels(self) -> Array:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-import math
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -15,9 +14,10 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from xpnet.backend import Array, Backend, dtype_name, get_backend, map_arrays, to_host
+from xpnet.data.targets import Task
 from xpnet.errors import BackendNotInstalledError, DeviceIndexError, DeviceUnavailableError, InvalidParameterError
 from xpnet.estimators import conversion
-from xpnet.estimators.fitting import Fit, FitData
+from xpnet.estimators.fitting import Fit, FitData, begin_history, check_continuation
 from xpnet.estimators.inputs import (
     check_inputs,
     check_layers,
@@ -29,10 +29,11 @@ from xpnet.estimators.inputs import (
 )
 from xpnet.estimators.lbfgs import fit_lbfgs
 from xpnet.estimators.monitoring import SklearnCallbackAdapter, split_callbacks
-from xpnet.estimators.parameters import SHARED_CONSTRAINTS
+from xpnet.estimators.parameters import SHARED_CONSTRAINTS, check_names, hidden_sizes, train_device
 from xpnet.estimators.solvers import ACTIVATIONS, draw_weights, scikit_learns_name
 from xpnet.estimators.stochastic import fit_stochastic
 from xpnet.model.model import Model
+from xpnet.nn.losses import fitting_losses
 from xpnet.nn.network import Network, Parameters
 from xpnet.training.evaluation import outputs
 from xpnet.training.samples import to_device
@@ -46,6 +47,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
 
     _parameter_constraints: ClassVar[dict[str, Any]] = SHARED_CONSTRAINTS
     _y_numeric = False
+    _task: Task
+    _sklearns_losses: tuple[str, ...] = ()  # those that the library has under another name
 
     # The parameters that this module reads.
     hidden_layer_sizes: int | Sequence[int]
@@ -85,6 +88,10 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
 
     # Fitting.
 
+    def _validate_params(self) -> None:
+        check_names(self, fitting_losses(self._task), self._sklearns_losses)
+        super()._validate_params()
+
     def _fit(
         self,
         X: Any,
@@ -96,7 +103,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         coefs_init: Sequence[Any] | None = None,
         intercepts_init: Sequence[Any] | None = None,
     ) -> Self:
-        hidden = self._hidden_layer_sizes()
+        hidden = hidden_sizes(self.hidden_layer_sizes)
         first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
         xpnet_callbacks, sklearn_callbacks = split_callbacks(self.callbacks)
         x, raw_y = check_training(self, X, y, reset=first, dtype=self.dtype, y_numeric=self._y_numeric)
@@ -108,7 +115,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             estimator=self,
             network=self._network((x.shape[1], *hidden, self.n_outputs_)),
             data_backend=data_backend,
-            backend=data_backend if self.device is None else get_backend(self.device),
+            backend=data_backend if self.device is None else train_device(self.device),
             dtype=dtype_name(x),
             rng=check_random_state(self.random_state),
             training=training,
@@ -118,6 +125,9 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         )
         if first:
             self._initialize(fit)
+        else:
+            check_continuation(self, fit.network)
+        begin_history(self, anew=first)
         if coefs_init is not None or intercepts_init is not None:
             self._set_params(check_layers(fit.network, coefs_init, intercepts_init))
         self._set_network(fit.network)
@@ -137,32 +147,12 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         return self
 
     def _initialize(self, fit: Fit) -> None:
-        """Draw the initial weights, and reset the state of an earlier fit."""
+        """Draw the initial weights."""
         network, rng = fit.network, fit.rng
         if self.initializer is None:
             self._set_params(network.pack(draw_weights(rng, network.layer_sizes, network.activation, fit.dtype)))
         else:
             self._set_params(network.init(int(rng.randint(2**31 - 1)), dtype=fit.dtype))
-        self._reset_history()
-
-    def _reset_history(self) -> None:
-        """Reset the attributes that describe the course of training."""
-        self.__dict__.pop("_state", None)
-        self.n_iter_ = self.t_ = 0
-        if self.solver != "lbfgs":
-            self.loss_curve_: list[float] = []
-            self.history_: dict[str, list[float]] = {}
-            self._no_improvement_count = 0
-            self.best_loss_ = None if self.early_stopping else math.inf
-            self.validation_scores_: list[float] | None = [] if self.early_stopping else None
-            self.best_validation_score_ = -math.inf if self.early_stopping else None
-
-    def _hidden_layer_sizes(self) -> list[int]:
-        given = self.hidden_layer_sizes
-        sizes = list(given) if isinstance(given, Iterable) else [given]
-        if any(size <= 0 for size in sizes):
-            raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
-        return sizes
 
     def _network(self, layer_sizes: Sequence[int]) -> Network:
         given = self.activation
@@ -172,8 +162,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             activation=names[0] if isinstance(given, str) else names,
             initializer=self.initializer,
             dropout=self.dropout,
-            l2=self.alpha,
-            l1=self.l1,
+            l2=float(self.alpha),  # scikit-learn takes True
+            l1=float(self.l1),
             penalty_reduction="mean",
             **self._objective(),
         )

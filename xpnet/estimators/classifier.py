@@ -127,6 +127,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         "label_smoothing": SHARED_CONSTRAINTS["validation_fraction"],
     }
 
+    _task, _sklearns_losses = "classification", ("log_loss",)
     class_weight: Any
     label_smoothing: float
 

@@ -12,6 +12,7 @@ from xpnet.backend import to_host, without_float_warnings
 from xpnet.data.scaling import Scaler
 from xpnet.data.targets import Task
 from xpnet.errors import InvalidParameterError
+from xpnet.estimators.fitting import begin_history
 from xpnet.estimators.solvers import scikit_learns_name
 from xpnet.model.model import Model
 from xpnet.nn.activations import IDENTITY
@@ -162,7 +163,7 @@ def from_model(cls: type, model: Model) -> Any:
         if estimator._usual_loss() == network.loss:
             estimator.set_params(loss="log_loss")
     estimator._set_params(_folded(model.params, model.scaler, model.target_scaler))
-    estimator._reset_history()
+    begin_history(estimator, anew=True)
     return estimator
 
 

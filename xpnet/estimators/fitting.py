@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from xpnet.backend import Backend
+from xpnet.errors import InvalidParameterError
 from xpnet.estimators.solvers import MEAN_OVER_OUTPUTS
 from xpnet.nn.network import Network
 from xpnet.training.callbacks import Callback
 
-__all__ = ["NOT_FINITE", "Fit", "FitData"]
+__all__ = ["NOT_FINITE", "Fit", "FitData", "begin_history", "check_continuation"]
 
 NOT_FINITE = (
     "Solver produced non-finite parameter weights. The input data may contain large values and need to be preprocessed."
@@ -82,3 +84,56 @@ class Fit:
     def scale(self) -> float:
         """Factor from the library's losses, which are sums over outputs, to scikit-learn's, which are means."""
         return 1 / self.network.layer_sizes[-1] if self.network.loss in MEAN_OVER_OUTPUTS else 1.0
+
+
+# The attributes that describe the course of training.
+_HISTORY = (
+    *("loss_", "loss_curve_", "history_", "best_loss_", "validation_scores_", "best_validation_score_"),
+    *("_no_improvement_count", "_state", "_optimizer"),
+)
+
+
+def begin_history(estimator: Any, *, anew: bool) -> None:
+    """Set the attributes that describe the course of training, as they are before the first epoch.
+
+    A fit that continues an earlier one sets only those that the earlier one did not set, because it had the solver
+    ``"lbfgs"`` or another `early_stopping`.
+    """
+    known = vars(estimator)
+    if anew:
+        for name in _HISTORY:
+            known.pop(name, None)
+        estimator.n_iter_ = estimator.t_ = 0
+    if estimator.solver == "lbfgs":
+        return
+    known.setdefault("loss_curve_", [])
+    known.setdefault("history_", {})
+    early_stopping = bool(estimator.early_stopping)
+    if "best_loss_" not in known or early_stopping != (estimator.best_loss_ is None):
+        estimator._no_improvement_count = 0
+        estimator.best_loss_ = None if early_stopping else math.inf
+        estimator.validation_scores_ = [] if early_stopping else None
+        estimator.best_validation_score_ = -math.inf if early_stopping else None
+
+
+def check_continuation(estimator: Any, network: Network) -> None:
+    """Check that a network has the shapes of the one whose training it continues.
+
+    Raises
+    ------
+    InvalidParameterError
+        It has not; the message says what changed.
+    """
+    before = estimator.network_
+    if network.segments == before.segments:
+        return
+    aspects: dict[str, Callable[[Network], Any]] = {
+        "hidden_layer_sizes": lambda network: network.layer_sizes[1:-1],
+        "activation": lambda network: network.activation,
+        "targets of a sample": lambda network: network.layer_sizes[-1],
+    }
+    name, aspect = next((name, of) for name, of in aspects.items() if of(network) != of(before))
+    raise InvalidParameterError(
+        f"{name}: expected {aspect(before)!r}, as in the fit that warm_start or partial_fit continues; "
+        f"received {aspect(network)!r}. Set warm_start=False and call fit to start anew."
+    )

@@ -9,9 +9,12 @@ import numpy as np
 from sklearn.utils import column_or_1d, compute_class_weight, compute_sample_weight
 
 from xpnet.backend import Array, Backend
-from xpnet.errors import DataError
+from xpnet.constraints import real
+from xpnet.errors import DataError, InvalidParameterError
 
 __all__ = ["combine_weights", "decode", "encode", "normalised"]
+
+_WEIGHT = real(0)
 
 
 def encode(y: Any, classes: np.ndarray, *, multilabel: bool) -> np.ndarray:
@@ -45,7 +48,18 @@ def combine_weights(
     """Return the product of per-sample weights and class weights, (n_samples,).
 
     For ``"balanced"`` the frequency of a class is the sum of its samples' weights, so a weight of 2 equals two samples.
+
+    Raises
+    ------
+    InvalidParameterError
+        A weight is not a finite number of at least 0.
     """
+    for mapping in [class_weight] if isinstance(class_weight, Mapping) else class_weight:
+        for label, weight in mapping.items() if isinstance(mapping, Mapping) else ():
+            if not _WEIGHT.holds(weight):
+                raise InvalidParameterError(
+                    f"class_weight: expected {_WEIGHT.expected} for each class; received {weight!r} for {label!r}."
+                )
     per_sample = 1.0 if sample_weight is None else sample_weight
     if multilabel:
         balanced: np.ndarray = compute_sample_weight(class_weight, y.toarray() if hasattr(y, "toarray") else y)

@@ -8,6 +8,7 @@ from typing import Any
 from sklearn.callback import FitCallback
 from sklearn.metrics import get_scorer
 
+from xpnet.errors import InvalidParameterError
 from xpnet.estimators.fitting import Fit
 from xpnet.estimators.inputs import host
 from xpnet.estimators.solvers import learning_rate_rule
@@ -38,7 +39,16 @@ def named_scorers(scoring: Any) -> dict[str, Scorer]:
     Parameters
     ----------
     scoring : str, callable, iterable of str, mapping of str to str or callable, or None
+
+    Raises
+    ------
+    InvalidParameterError
+        A scorer is neither a name nor callable.
     """
+    given = scoring.values() if isinstance(scoring, Mapping) else scoring if isinstance(scoring, list | tuple) else ()
+    for scorer in given:
+        if not (isinstance(scorer, str) or (callable(scorer) and isinstance(scoring, Mapping))):
+            raise InvalidParameterError(f"scoring: expected names of scorers; received {scorer!r}.")
     if scoring is None:
         return {}
     if isinstance(scoring, str):

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 
-from xpnet.backend import Backend
-from xpnet.training.schedules import Schedule
+from xpnet.backend import Backend, get_backend
+from xpnet.constraints import as_tuple
+from xpnet.errors import InvalidParameterError, UnknownNameError
+from xpnet.nn.activations import ACTIVATIONS, get_activation
+from xpnet.nn.initializers import INITIALIZERS, get_initializer
+from xpnet.nn.losses import get_loss
+from xpnet.nn.optimizers import OPTIMIZERS, get_optimizer
+from xpnet.training.schedules import SCHEDULES, Schedule, get_schedule
 
-__all__ = ["SHARED_CONSTRAINTS", "store"]
+__all__ = ["SHARED_CONSTRAINTS", "check_names", "hidden_sizes", "store", "train_device"]
 
-# First scikit-learn's parameters, then those of this library. Names of activations, solvers and losses are checked when
-# they are looked up.
+# First scikit-learn's parameters, then those of this library. `check_names` checks names first.
 SHARED_CONSTRAINTS: dict[str, Any] = {
     "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
     "activation": [str, "array-like"],
@@ -55,3 +60,102 @@ SHARED_CONSTRAINTS: dict[str, Any] = {
 def store(estimator: Any, parameters: Mapping[str, Any]) -> None:
     """Store the arguments of a constructor, its ``locals()``, unchanged, as scikit-learn demands."""
     vars(estimator).update({name: value for name, value in parameters.items() if name not in ("self", "__class__")})
+
+
+class _Names(NamedTuple):
+    """The names that a parameter takes.
+
+    Attributes
+    ----------
+    get : callable
+        Look up a name with its options.
+    table : mapping
+        This library's names.
+    sklearns : tuple of str
+        Names of scikit-learn that are not in the table.
+    """
+
+    get: Callable[[Any], Any]
+    table: Mapping[str, Any]
+    sklearns: tuple[str, ...] = ()
+
+
+_NAMES = {
+    "activation": _Names(get_activation, ACTIVATIONS, ("logistic",)),
+    "solver": _Names(get_optimizer, OPTIMIZERS, ("lbfgs",)),
+    "learning_rate": _Names(get_schedule, SCHEDULES, ("invscaling",)),
+    "initializer": _Names(get_initializer, INITIALIZERS),
+}
+
+
+def check_names(estimator: Any, losses: Sequence[str], sklearns_losses: tuple[str, ...]) -> None:
+    """Check the names of activations, solvers, schedules, initializers and losses.
+
+    Parameters
+    ----------
+    losses : sequence of str
+        This library's losses that fit the task.
+    sklearns_losses : tuple of str
+        Names of losses that only scikit-learn has.
+
+    Raises
+    ------
+    UnknownNameError, InvalidParameterError
+        A name or an option is unknown. The message has the parameter of the estimator, and all its names.
+    """
+    kinds = {**_NAMES, "loss": _Names(get_loss, dict.fromkeys(losses), sklearns_losses)}
+    for parameter, kind in kinds.items():
+        value = getattr(estimator, parameter)
+        if (value is None and parameter == "initializer") or isinstance(value, Schedule):
+            continue
+        several = parameter == "activation" and isinstance(value, list | tuple | np.ndarray)
+        for spec in value if several else (value,):
+            _check_name(parameter, kind, spec)
+
+
+def _check_name(parameter: str, names: _Names, spec: Any) -> None:
+    known = sorted({*names.table, *names.sklearns})
+    if not isinstance(spec, str):
+        raise InvalidParameterError(f"{parameter}: expected one of {', '.join(known)}; received {spec!r}.")
+    if spec in names.sklearns:
+        return
+    if spec.partition(":")[0] not in names.table:
+        raise UnknownNameError.among(parameter, spec, known)
+    try:
+        names.get(spec)
+    except InvalidParameterError as exc:
+        raise _about(parameter, exc) from None
+
+
+def hidden_sizes(value: int | Iterable[int]) -> list[int]:
+    """Return the units of each hidden layer.
+
+    Raises
+    ------
+    ValueError
+        A size is not an integer above 0. The message has the parameter's name, ``hidden_layer_sizes``.
+    """
+    sizes = list(as_tuple(value))
+    if not all(isinstance(size, Integral) and not isinstance(size, bool) for size in sizes):
+        whole = [int(size) for size in sizes if isinstance(size, float | np.floating) and float(size).is_integer()]
+        hint = f" Write {tuple(whole)}." if len(whole) == len(sizes) else ""
+        raise InvalidParameterError(
+            "hidden_layer_sizes: expected an integer, or a sequence with one integer for each hidden layer; "
+            f"received {value!r}.{hint}"
+        )
+    if any(size <= 0 for size in sizes):
+        raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")  # scikit-learn's message
+    return [int(size) for size in sizes]
+
+
+def train_device(device: str | Backend) -> Backend:
+    """Return the backend of the parameter `device`."""
+    try:
+        return get_backend(device)
+    except InvalidParameterError as exc:
+        raise _about("device", exc) from exc.__cause__
+
+
+def _about(parameter: str, exc: InvalidParameterError) -> InvalidParameterError:
+    """Return the same error with the name of the parameter in its message."""
+    return type(exc)(str(exc) if parameter in str(exc) else f"{parameter}: {exc}")

@@ -50,6 +50,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     """
 
     _y_numeric = True
+    _task = "regression"
 
     def __init__(
         self,

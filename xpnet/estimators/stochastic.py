@@ -45,7 +45,9 @@ def fit_stochastic(fit: Fit) -> None:
     scorers = named_scorers(est.scoring)
     metric = next(iter(scorers), metric_name(fit.network, fit.training.y.ndim))
     stopping = _stopping(fit, metric)
-    fresh = not fit.incremental or not hasattr(est, "_state")
+    optimizer = optimizer_spec(vars(est))
+    # The moments of one optimizer mean nothing to another.
+    kept = est._state if fit.incremental and getattr(est, "_optimizer", None) == _name(optimizer) else None
     stopping_state = _stopping_state(fit, stopping)
     # Draw a seed only if it is needed: otherwise the generator would be ahead of scikit-learn's.
     seed = int(fit.rng.randint(2**31 - 1)) if fit.network.is_random else 0
@@ -54,9 +56,9 @@ def fit_stochastic(fit: Fit) -> None:
         verbose = [VerboseCallback(est, watched, fit.scale, stopping)] if est.verbose else []
         trainer = Trainer(
             fit.network,
-            optimizer=optimizer_spec(vars(est)),
+            optimizer=optimizer,
             learning_rate=float(est.learning_rate_init),
-            schedule=_schedule(fit, stopping, stopping_state, fresh=fresh),
+            schedule=_schedule(fit, stopping, stopping_state, fresh=kept is None),
             clip_norm=est.clip_norm,
             batch_size=_batch_size(est.batch_size, n_samples),
             epochs=fit.epochs,
@@ -69,8 +71,9 @@ def fit_stochastic(fit: Fit) -> None:
         )
         state = trainer.initial_state(fit.backend, est._parameters())
         state = state._replace(stopping=stopping_state)
-        if not fresh:
-            state = state._replace(step=est._state.step, schedule=est._state.schedule)
+        if kept is not None:
+            same = len(kept.schedule) == len(state.schedule)  # else `learning_rate` is another rule now
+            state = state._replace(step=kept.step, schedule=kept.schedule if same else state.schedule)
         if est.early_stopping:
             with fit.backend.scope(fit.dtype):
                 state = state._replace(best=fit.backend.xp.asarray(state.params, copy=True))
@@ -96,8 +99,13 @@ def fit_stochastic(fit: Fit) -> None:
             stacklevel=5,
         )
     est._store_fitted(run.params, fit.backend, fit.data_backend)
+    est._optimizer = _name(optimizer)
     # A later epoch needs the rest of the state only.
     est._state = run.state._replace(params=None, best=None, history=(), start=None, rollback=None)  # type: ignore[arg-type]
+
+
+def _name(optimizer: str) -> str:
+    return optimizer.partition(":")[0]
 
 
 def _split(fit: Fit) -> Fit:

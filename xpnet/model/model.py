@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import reprlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from xpnet.training.evaluation import assess, metric_name, outputs
 from xpnet.training.history import Scores
 from xpnet.training.streaming import evaluate_source
 
+if TYPE_CHECKING:
+    from xpnet.data.tables.encoding import TableEncoding
+
 __all__ = ["Model"]
 
 
@@ -28,8 +32,9 @@ class Model:
     Parameters
     ----------
     network : Network
-    vector : (n_parameters,)
-        Parameter vector, from any device; it is moved to the host.
+    vector : (n_parameters,) or (n_members, n_parameters)
+        Parameter vector, from any device; it is moved to the host. A matrix has the vectors of an ensemble, whose
+        logits or values are averaged.
     task : {"classification", "regression", "multilabel"}
     classes : (n_classes,) ndarray or None
         Labels of the class indices, sorted.
@@ -37,6 +42,11 @@ class Model:
         Scaling of the features, and of the targets of a regression. None leaves them unchanged.
     feature_names, target_name : tuple of str, str, or None
         Names of the columns, if the data had names.
+    index_base : int or None
+        The index of the first feature in the LIBSVM file of the training data, 0 or 1; None for other data.
+    encoding : TableEncoding or None
+        Encoding of the columns of a table; then there is no `scaler`, and features may be a data frame, an Arrow table
+        or a mapping of columns.
 
     Examples
     --------
@@ -58,28 +68,58 @@ class Model:
     target_scaler: Scaler | None = None
     feature_names: tuple[str, ...] | None = None
     target_name: str | None = None
+    index_base: int | None = None
+    encoding: TableEncoding | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "vector", to_host(self.vector))
 
+    def __repr__(self) -> str:
+        sizes = " -> ".join(map(str, self.network.layer_sizes))
+        said = [f"{self.task}: {sizes}, {self.network.n_parameters} parameters"]
+        if self.target_name is not None:
+            said.append(f"target {self.target_name!r}")
+        if self.classes is not None:
+            said.append(f"{len(self.classes)} classes {reprlib.repr(self.classes.tolist())}")
+        if self.feature_names is not None:
+            said.append(f"features {reprlib.repr(list(self.feature_names))}")
+        return f"<Model for {'; '.join(said)}>"
+
     @cached_property
+    def members(self) -> tuple[Parameters, ...]:
+        """Parameters of each member of an ensemble, as NumPy arrays; one for a single network."""
+        return tuple(Parameters(vector, self.network) for vector in np.atleast_2d(self.vector))
+
+    @property
     def params(self) -> Parameters:
-        """``(W, b)`` of each layer as NumPy arrays."""
-        return Parameters(self.vector, self.network)
+        """``(W, b)`` of each layer as NumPy arrays; of an ensemble, those of its first member."""
+        return self.members[0]
 
     @property
     def metric(self) -> str:
         """``"accuracy"`` or ``"r2"``."""
         return metric_name(self.network, 1 if self.task == "classification" else 2)
 
-    def features(self, x: np.ndarray) -> np.ndarray:
-        """Return raw features, (n_samples, n_in), as the network takes them: scaled, in the parameters' dtype.
+    def features(self, x: Any, *, first_row: int = 0) -> np.ndarray:
+        """Return raw features as the network takes them, (n_samples, n_in): encoded or scaled, in its dtype.
+
+        Parameters
+        ----------
+        x : (n_samples, n_columns) array; with an `encoding` also a data frame, an Arrow table or a mapping of columns
+        first_row : int
+            The row of the whole data with which `x` begins, for messages.
 
         Raises
         ------
         ModelFormatError
             The number of features differs from the training data.
+        DataError
+            A column is missing, or a value cannot be used.
         """
+        if self.encoding is not None:
+            from xpnet.data.tables.frames import as_table
+
+            return self.encoding.transform(as_table(x), self.vector.dtype, first_row=first_row)
         x = np.asarray(x)
         n_in = self.network.layer_sizes[0]
         if x.ndim != 2 or x.shape[1] != n_in:
@@ -107,25 +147,30 @@ class Model:
     @overload
     def encode(self, data: Source) -> Source: ...
     @overload
-    def encode(self, data: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]: ...
-    def encode(self, data: tuple[np.ndarray, np.ndarray] | Source) -> tuple[np.ndarray, np.ndarray] | Source:
+    def encode(self, data: tuple[Any, np.ndarray]) -> tuple[np.ndarray, np.ndarray]: ...
+    def encode(self, data: tuple[Any, np.ndarray] | Source) -> tuple[np.ndarray, np.ndarray] | Source:
         """Return raw features and targets as `Trainer.fit` takes them: arrays, or a source of such arrays."""
         if isinstance(data, Source):
-            return data.map(lambda x, y: (self.features(x), self.targets(y)))
+            return data.map(lambda x, y: (self.features(x), self.targets(y)), self.network.layer_sizes[0])
         x, y = data
         return self.features(x), self.targets(y)
 
-    def _params_on(self, backend: Backend) -> Parameters:
-        return Parameters(backend.asarray(self.vector), self.network)
+    def _params_on(self, backend: Backend) -> tuple[Parameters, ...]:
+        return tuple(Parameters(backend.asarray(member.vector), self.network) for member in self.members)
 
-    def outputs(self, x: np.ndarray, device: str | Backend = "cpu") -> np.ndarray:
-        """Return the network's output for raw features, (n_samples, n_out)."""
+    def outputs(self, x: Any, device: str | Backend = "cpu", *, first_row: int = 0) -> np.ndarray:
+        """Return the network's output for raw features, (n_samples, n_out); `first_row` as for `features`."""
         backend = get_backend(device)
         with backend.scope(self.vector.dtype.name):
-            params = self._params_on(backend)
-            return backend.to_numpy(outputs(self.network, params, backend.asarray(self.features(x)), backend))
+            features = backend.asarray(self.features(x, first_row=first_row))
+            return backend.to_numpy(outputs(self.network, self._params_on(backend), features, backend))
 
-    def predict_proba(self, x: np.ndarray, device: str | Backend = "cpu") -> np.ndarray:
+    @property
+    def gives_probabilities(self) -> bool:
+        """Whether the model has probabilities of classes or labels."""
+        return self.task != "regression" and self.network.gives_probabilities
+
+    def predict_proba(self, x: Any, device: str | Backend = "cpu") -> np.ndarray:
         """Return the probability of each class or label, (n_samples, n_classes).
 
         Raises
@@ -133,12 +178,16 @@ class Model:
         InvalidParameterError
             The outputs of the network are not probabilities.
         """
-        if self.task == "regression" or not self.network.gives_probabilities:
+        return self.probabilities(self.outputs(x, device))
+
+    def probabilities(self, output: np.ndarray) -> np.ndarray:
+        """Return the probability of each class or label from the network's output; see `predict_proba`."""
+        if not self.gives_probabilities:
             raise InvalidParameterError(
                 f"probabilities: expected a model of classes or labels with an output that gives probabilities; "
                 f"received a {self.task} with the output {self.network.output}."
             )
-        return self._by_class(self.outputs(x, device))
+        return self._by_class(output)
 
     def _by_class(self, output: np.ndarray) -> np.ndarray:
         """Return one column for each class; a single output is the probability of class 1."""
@@ -146,7 +195,7 @@ class Model:
             return np.hstack([1 - output, output])
         return output
 
-    def predict(self, x: np.ndarray, device: str | Backend = "cpu") -> np.ndarray:
+    def predict(self, x: Any, device: str | Backend = "cpu") -> np.ndarray:
         """Predict for raw features.
 
         Returns
@@ -154,9 +203,10 @@ class Model:
         ndarray
             Labels (n_samples,), a 0/1 matrix (n_samples, n_labels), or values (n_samples,) or (n_samples, n_out).
         """
-        return self._predictions(self.outputs(x, device))
+        return self.decide(self.outputs(x, device))
 
-    def _predictions(self, output: np.ndarray) -> np.ndarray:
+    def decide(self, output: np.ndarray) -> np.ndarray:
+        """Return the predictions of `predict` from the network's output."""
         if self.task == "classification":
             predicted: np.ndarray = np.argmax(self._by_class(output), axis=1)
             if self.classes is not None:
@@ -168,7 +218,7 @@ class Model:
             output = self.target_scaler.inverse(output)
         return output[:, 0] if output.shape[1] == 1 else output
 
-    def evaluate(self, x: np.ndarray | Source, y: np.ndarray | None = None, device: str | Backend = "cpu") -> Scores:
+    def evaluate(self, x: Any, y: np.ndarray | None = None, device: str | Backend = "cpu") -> Scores:
         """Return the mean loss (of scaled targets, without penalties) and ``accuracy`` or ``r2`` on raw data.
 
         Parameters
@@ -188,7 +238,7 @@ class Model:
         scores, _ = self.assess(x, y, device)
         return scores
 
-    def assess(self, x: np.ndarray, y: np.ndarray, device: str | Backend = "cpu") -> tuple[Scores, np.ndarray]:
+    def assess(self, x: Any, y: np.ndarray, device: str | Backend = "cpu") -> tuple[Scores, np.ndarray]:
         """Return the scores of `evaluate` and the predictions of `predict` in one pass over the samples."""
         backend = get_backend(device)
         with backend.scope(self.vector.dtype.name):
@@ -196,7 +246,7 @@ class Model:
             arrays = (backend.asarray(self.features(x)), backend.asarray(self.targets(y)))
             scores, output = assess(self.network, params, *arrays, backend)
             output = backend.to_numpy(output)
-        return scores, self._predictions(output)
+        return scores, self.decide(output)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the arrays as plain values."""
@@ -209,6 +259,8 @@ class Model:
             "target_scaler": self.target_scaler and self.target_scaler.kind,
             "feature_names": self.feature_names,
             "target_name": self.target_name,
+            "encoding": self.encoding and self.encoding.to_dict(),
+            "index_base": self.index_base,
         }
 
 

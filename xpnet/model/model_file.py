@@ -6,7 +6,7 @@ The weights are saved from the host, so a model that was trained on a GPU loads 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
@@ -15,12 +15,23 @@ from xpnet.data.targets import Task
 from xpnet.errors import ModelFormatError
 from xpnet.model.model import Model
 from xpnet.nn.network import Network
+from xpnet.nn.parameters import Segment
 from xpnet.tensors import Format
+
+if TYPE_CHECKING:
+    from xpnet.data.tables.encoding import TableEncoding
 
 __all__ = ["FORMAT_VERSION", "load_model", "save_model"]
 
 FORMAT_VERSION = 1
 _FORMAT = Format("xpnet", "model", FORMAT_VERSION)
+# The tensor of each kind of parameter, with the layer in place of the braces.
+_TENSORS = {
+    "weights": "layers.{}.weight",
+    "biases": "layers.{}.bias",
+    "slopes": "layers.{}.slope",
+    "input_scale": "input_scale",
+}
 _INTEGERS = [f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)]
 _LABEL_TYPES = ("str", "bool", *_INTEGERS, "float16", "float32", "float64")
 
@@ -31,7 +42,8 @@ def save_model(path: str | Path, model: Model) -> None:
     The file is written under another name and then renamed, so it is never incomplete.
 
     The tensors are ``layers.<i>.weight`` (n_in, n_out), ``layers.<i>.bias`` (n_out,), ``layers.<i>.slope`` of learned
-    slopes, ``scaler.shift``, ``scaler.scale``, ``target_scaler.shift`` and ``target_scaler.scale``.
+    slopes, ``input_scale`` (n_in,), ``scaler.shift``, ``scaler.scale``, ``target_scaler.shift`` and
+    ``target_scaler.scale``. Those of an ensemble have one more axis in front, its members.
 
     Examples
     --------
@@ -43,11 +55,11 @@ def save_model(path: str | Path, model: Model) -> None:
     ...     xpnet.load_model(f"{folder}/model.safetensors").network == network
     True
     """
+    members = [np.split(member, _ends(model.network)) for member in np.atleast_2d(model.vector)]
     tensors: dict[str, Any] = {}
-    for i, ((W, b), slope) in enumerate(zip(model.params, model.params.slopes, strict=True)):
-        tensors |= {f"layers.{i}.weight": W, f"layers.{i}.bias": b}
-        if slope is not None:
-            tensors[f"layers.{i}.slope"] = slope
+    for i, segment in enumerate(model.network.segments):
+        stacked = np.stack([member[i].reshape(segment.shape) for member in members])
+        tensors[_tensor_name(segment)] = stacked if model.vector.ndim > 1 else stacked[0]
     for name in ("scaler", "target_scaler"):
         scaler: Scaler | None = getattr(model, name)
         if scaler is not None:
@@ -85,12 +97,17 @@ def _model(specification: dict[str, Any], tensors: dict[str, np.ndarray]) -> Mod
     task = specification["task"]
     if task not in get_args(Task):
         raise ModelFormatError(f"expected one of the tasks {get_args(Task)}; received {task!r:.40}")
+    encoding = _encoding(specification.get("encoding"), network)
     names = specification["feature_names"]
-    if names is not None and (not _is_text(names) or len(names) != network.layer_sizes[0]):
-        raise ModelFormatError(f"feature_names: expected {network.layer_sizes[0]} names; received another list")
+    n_names = network.layer_sizes[0] if encoding is None else len(encoding.input_names)
+    if names is not None and (not _is_text(names) or len(names) != n_names):
+        raise ModelFormatError(f"feature_names: expected {n_names} names; received another list")
     target_name = specification["target_name"]
     if target_name is not None and not isinstance(target_name, str):
         raise ModelFormatError("target_name: expected a name; received another type")
+    index_base = specification.get("index_base")  # files of earlier versions have none
+    if index_base not in (None, 0, 1) or isinstance(index_base, bool):
+        raise ModelFormatError(f"index_base: expected 0, 1 or null; received {index_base!r:.40}")
     return Model(
         network,
         _vector(network, tensors),
@@ -100,14 +117,30 @@ def _model(specification: dict[str, Any], tensors: dict[str, np.ndarray]) -> Mod
         _scaler(specification["target_scaler"], "target_scaler", tensors, network.layer_sizes[-1]),
         None if names is None else tuple(names),
         target_name,
+        index_base,
+        encoding,
     )
 
 
+def _encoding(values: Any, network: Network) -> TableEncoding | None:
+    if values is None:
+        return None
+    from xpnet.data.tables.encoding import TableEncoding
+
+    encoding = TableEncoding.from_dict(values)
+    if encoding.n_features != network.layer_sizes[0]:
+        raise ModelFormatError(
+            f"encoding: expected {network.layer_sizes[0]} features, as the network has; received {encoding.n_features}"
+        )
+    return encoding
+
+
 def _vector(network: Network, tensors: dict[str, np.ndarray]) -> np.ndarray:
-    names = [f"layers.{i}.{part}" for part in ("weight", "bias") for i in range(network.n_layers)]
-    names += [f"layers.{i}.slope" for i, activation in enumerate(network.activations) if activation.learned]
+    names = [_tensor_name(segment) for segment in network.segments]
     arrays = [tensors[name] for name in names]
-    for name, array, shape in zip(names, arrays, network.shapes, strict=True):
+    members = arrays[0].shape[:1] if arrays[0].ndim > 2 else ()
+    for name, array, segment in zip(names, arrays, network.segments, strict=True):
+        shape = members + segment.shape
         if array.shape != shape or array.dtype not in (np.float32, np.float64) or array.dtype != arrays[0].dtype:
             raise ModelFormatError(
                 f"tensor {name}: expected the shape {shape}, all in float32 or all in float64; "
@@ -115,7 +148,18 @@ def _vector(network: Network, tensors: dict[str, np.ndarray]) -> np.ndarray:
             )
         if not np.isfinite(array).all():
             raise ModelFormatError(f"tensor {name}: expected finite numbers; received NaN or infinity")
-    return np.concatenate([array.ravel() for array in arrays])
+    if members == (0,):
+        raise ModelFormatError("tensors: expected at least one member of the ensemble; received none")
+    return np.concatenate([array.reshape(*members, -1) for array in arrays], axis=-1)
+
+
+def _tensor_name(segment: Segment) -> str:
+    return _TENSORS[segment.kind].format(segment.layer)
+
+
+def _ends(network: Network) -> np.ndarray:
+    """Return the ends of all segments but the last in the parameter vector."""
+    return np.cumsum([segment.size for segment in network.segments])[:-1]
 
 
 def _classes(labels: Any, dtype: Any, count: int) -> np.ndarray | None:

@@ -6,6 +6,8 @@ For a layer ``z = a W + b``, ``a' = f(z)`` and the loss L of the last layer, wit
 - ``dL/dW = a^T delta`` and ``dL/db = sum delta`` over the batch;
 - ``dL/da = delta W^T`` goes to the layer below, whose ``delta`` is that times its own ``f'(z)``.
 
+With a gain g, ``z = g a W + b``, and ``g delta`` takes the place of ``delta`` in both products.
+
 Rumelhart, Hinton, Williams (1986), Nature 323, 533-536; Bishop, *Pattern Recognition and Machine Learning* (2006),
 section 5.3.
 """
@@ -25,8 +27,10 @@ if TYPE_CHECKING:
 __all__ = ["dense", "dense_backward", "objective_and_gradient", "penalty"]
 
 
-def dense(xp: Namespace, activation: Activation, a: Array, W: Array, b: Array, slope: Slope) -> tuple[Array, Array]:
-    """Return a layer's output, ``f(a W + b)`` with the activation f.
+def dense(
+    xp: Namespace, activation: Activation, a: Array, W: Array, b: Array, slope: Slope, gain: float = 1.0
+) -> tuple[Array, Array]:
+    """Return a layer's output, ``f(gain a W + b)`` with the activation f.
 
     Parameters
     ----------
@@ -35,6 +39,7 @@ def dense(xp: Namespace, activation: Activation, a: Array, W: Array, b: Array, s
     b : (n_out,)
     slope : float, (n_out,), (batch, n_out) or None
         Slope of the activation, if it has one.
+    gain : float
 
     Returns
     -------
@@ -42,25 +47,30 @@ def dense(xp: Namespace, activation: Activation, a: Array, W: Array, b: Array, s
         The input or the output of the activation, whichever its backward pass needs, and the output.
     """
     z = xp.matmul(a, W)
+    if gain != 1:
+        z *= gain
     z += b
     out = activation.function(xp, z, slope)
     return (out if activation.from_output else z), out
 
 
 def dense_backward(
-    xp: Namespace, activation: Activation, a: Array, saved: Array, slope: Slope, grad: Array
+    xp: Namespace, activation: Activation, a: Array, saved: Array, slope: Slope, grad: Array, gain: float = 1.0
 ) -> tuple[Array, Array, Array]:
     """Return a layer's gradients from the gradient with respect to its output, `grad`, (batch, n_out).
 
     Returns
     -------
     delta : (batch, n_out)
-        Gradient with respect to ``a W + b``.
+        Gradient with respect to ``a W``.
     grad_W : (n_in, n_out)
     grad_b : (n_out,)
     """
     delta = activation.backward(xp, grad, saved, slope)
-    return delta, xp.matmul(a.T, delta), xp.sum(delta, axis=0)
+    if gain == 1:
+        return delta, xp.matmul(a.T, delta), xp.sum(delta, axis=0)
+    delta = delta * gain  # the only form of it that is kept in memory, so the sum takes the gain out again
+    return delta, xp.matmul(a.T, delta), xp.sum(delta, axis=0) / gain
 
 
 def objective_and_gradient(
@@ -135,12 +145,13 @@ def _backpropagate(
     # Forward: store each layer's input and what its backward pass needs.
     a = x
     layers = []
-    for i, ((W, b), activation) in enumerate(zip(params, network.activations, strict=True)):
+    weights = params.scaled_layers()
+    for i, ((W, b), activation) in enumerate(zip(weights, network.activations, strict=True)):
         shape = (rows.stop - rows.start, network.layer_sizes[i + 1])
         slope: Slope = activation.slope if params.slopes[i] is None else params.slopes[i]
         if key is not None and activation.slope_range is not None:
             slope = random_slope(xp, key, i, activation.slope_range, shape, vector.dtype, rows.start)
-        saved, out = dense(xp, activation, a, W, b, slope)
+        saved, out = dense(xp, activation, a, W, b, slope, network.gains[i])
         mask = None
         if key is not None and (keep := network.keep_probabilities[i]) < 1:
             mask = dropout_mask(xp, key, i, keep, shape, vector.dtype, rows.start)
@@ -160,19 +171,23 @@ def _backpropagate(
     grads_W, grads_b, grads_slope = [], [], []
     for i in reversed(range(network.n_layers)):
         a, saved, slope, mask = layers[i]
-        activation, W = network.activations[i], params[i][0]
+        activation, W = network.activations[i], weights[i][0]
         if mask is not None:
             grad = grad * mask
         if activation.slope_gradient is not None:
             grads_slope.append(activation.slope_gradient(xp, grad, saved))
-        delta, grad_W, grad_b = dense_backward(xp, activation, a, saved, slope, grad)
+        delta, grad_W, grad_b = dense_backward(xp, activation, a, saved, slope, grad, network.gains[i])
         grads_W.append(grad_W)
         grads_b.append(grad_b)
         if i:
             grad = xp.matmul(delta, W.T)
 
+    grads_scale = []
+    if params.input_scale is not None:  # the first product was ``a (s[:, None] W)``
+        grads_scale = [xp.sum(params[0][0] * grads_W[-1], axis=1)]
+        grads_W[-1] = params.input_scale[:, None] * grads_W[-1]
     flat = [xp.reshape(grad_W, (-1,)) for grad_W in reversed(grads_W)]
-    return value, xp.concat([*flat, *reversed(grads_b), *reversed(grads_slope)])
+    return value, xp.concat([*flat, *reversed(grads_b), *reversed(grads_slope), *grads_scale])
 
 
 def _reciprocal(xp: Namespace, total: Array) -> Array:

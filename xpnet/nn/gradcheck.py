@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +23,7 @@ class Entry(NamedTuple):
     Attributes
     ----------
     name : str
-        Layer, array and position: ``"layer 0 W[2, 1]"``; an array is ``W``, ``b`` or ``slope``.
+        Layer, kind of parameter in `xpnet.nn.parameters.KINDS`, and position: ``"layer 0 weights[2, 1]"``.
     analytic, numeric : float
         By backpropagation, and by central differences.
     """
@@ -90,7 +90,7 @@ def check_gradients(
     network : Network
         The objective includes the penalties, but no dropout and no random slopes.
     params : Parameters or sequence of (W, b), optional
-        Arrays of any backend; by default random, biases and slopes too.
+        Arrays of any backend; by default random, also biases, slopes and input scale.
     x : (batch, n_in), optional
         Standard normal by default.
     y : (batch,) or (batch, n_out), optional
@@ -100,8 +100,8 @@ def check_gradients(
     seed : int
         Random seed for parameters, batch and choice of entries.
     entries : int
-        Most entries that are checked of each array (a layer's W, b or slope); of a larger array they are drawn at
-        random.
+        Most entries that are checked of each array (a segment of the parameter vector); of a larger array they are
+        drawn at random.
 
     Returns
     -------
@@ -140,8 +140,9 @@ def check_gradients(
 
     _, gradient = objective(vector)
     found: list[tuple[int, Entry]] = []
-    for layer, array, start, shape in _arrays(network):
-        n = math.prod(shape)
+    start = 0
+    for segment in network.segments:
+        layer, n = segment.layer, segment.size
         chosen = np.arange(n) if n <= entries else np.sort(rng.choice(n, entries, replace=False))
         for offset in chosen:
             i = start + int(offset)
@@ -152,9 +153,10 @@ def check_gradients(
             vector[i] = below
             lower, _ = objective(vector)
             vector[i] = kept
-            place = ", ".join(str(int(k)) for k in np.unravel_index(offset, shape))
-            name = f"layer {layer} {array}[{place}]"
+            place = ", ".join(str(int(k)) for k in np.unravel_index(offset, segment.shape))
+            name = f"layer {layer} {segment.kind}[{place}]"
             found.append((layer, Entry(name, float(gradient[i]), (upper - lower) / float(above - below))))
+        start += n
 
     def error(entries: list[Entry]) -> float:
         return relative_error(np.asarray([e.analytic for e in entries]), np.asarray([e.numeric for e in entries]))
@@ -200,14 +202,3 @@ def gradcheck_table(*, seed: int = 0) -> list[Row]:
 
 def _small(activation: str, loss: str) -> Network:
     return Network([3, 5, 4, 3], activation=activation, loss=loss)
-
-
-def _arrays(network: Network) -> Iterator[tuple[int, str, int, tuple[int, ...]]]:
-    """Yield layer, name, start and shape of each segment of the parameter vector."""
-    layers = range(network.n_layers)
-    learned = [k for k in layers if network.activations[k].learned]
-    labels = [(k, "W") for k in layers] + [(k, "b") for k in layers] + [(k, "slope") for k in learned]
-    start = 0
-    for (layer, name), shape in zip(labels, network.shapes, strict=True):
-        yield layer, name, start, shape
-        start += math.prod(shape)

@@ -17,7 +17,8 @@ from array_api_compat import device
 from xpnet.backend.array import Array, Namespace
 from xpnet.constraints import real
 from xpnet.data.targets import Task
-from xpnet.nn.activations import sigmoid, softplus
+from xpnet.errors import InvalidParameterError
+from xpnet.nn.activations import ACTIVATIONS, sigmoid, softplus
 from xpnet.nn.elementwise import clip
 from xpnet.specs import from_spec
 
@@ -31,6 +32,7 @@ __all__ = [
     "Loss",
     "Output",
     "Targets",
+    "check_output",
     "fitting_losses",
     "get_loss",
     "hardmax",
@@ -210,3 +212,26 @@ OUTPUTS: dict[str, Output] = {
     "exp": Output(_exp),
     "hardmax": Output(hardmax),
 }
+
+
+def check_output(loss: str, output: str, n_out: int) -> None:
+    """Check that an output function and a number of outputs fit a loss.
+
+    Raises
+    ------
+    InvalidParameterError
+    """
+    chosen = get_loss(loss)
+    if chosen.output and output != chosen.output:
+        raise InvalidParameterError(
+            f"output: expected {chosen.output!r}, which the loss {loss!r} demands; received {output!r}."
+        )
+    if not chosen.output and output in OUTPUTS and output not in ACTIVATIONS:
+        raise InvalidParameterError(
+            f"output: expected an elementwise activation for the loss {loss!r}; received {output!r}."
+        )
+    if chosen.targets.sum_to_one and n_out < 2:
+        raise InvalidParameterError(
+            f"layer_sizes: expected at least 2 outputs for the loss {loss!r}; received {n_out}. For two classes in one "
+            "output use binary_cross_entropy."
+        )

@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
-import math
+import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
+from array_api_compat import device as device_of
+
 from xpnet.backend import Array, Backend, Namespace, get_backend, namespace_of, without_float_warnings
-from xpnet.constraints import check_constraints, integer, one_of, real
+from xpnet.constraints import as_tuple, boolean, check_constraints, integer, one_of, optional, plain_value, real, text
 from xpnet.errors import InvalidParameterError
-from xpnet.nn.activations import ACTIVATIONS, Activation, get_activation
+from xpnet.nn.activations import Activation, get_activation
 from xpnet.nn.backprop import dense, objective_and_gradient
 from xpnet.nn.initializers import get_initializer
-from xpnet.nn.losses import OUTPUTS, Loss, get_loss, one_hot
-from xpnet.nn.parameters import Parameters, draw, pack
+from xpnet.nn.losses import OUTPUTS, Loss, check_output, get_loss, one_hot
+from xpnet.nn.parameters import PARAMETRIZATIONS, Parameters, Segment, draw, pack, segments
 
 __all__ = ["Network", "Parameters"]
 
 _CONSTRAINTS = {
     "layer_sizes": integer(1),
+    "activation": text(),
+    "initializer": optional(text()),
     "dropout": real(0, 1),
-    "l2": real(0),
-    "l1": real(0),
+    **dict.fromkeys(("l2", "l1"), real(0)),
     "label_smoothing": real(0, 1),
     "reduction": one_of("mean", "sum"),
     "penalty_reduction": one_of("none", "mean"),
+    "parametrization": one_of(*PARAMETRIZATIONS),
+    "input_scale": boolean(),
 }
 
 
@@ -46,9 +51,9 @@ class Network:
         None takes the one that the loss needs, else ``"identity"``.
     loss : str
         In `xpnet.nn.losses.LOSSES`.
-    initializer : str or None
-        In `xpnet.nn.initializers.INITIALIZERS`; None takes the default of each layer's activation.
-        ``"normal"`` draws the biases too; with the others they start at zero.
+    initializer : str, sequence of str or None
+        In `xpnet.nn.initializers.INITIALIZERS`, one for all layers or one for each, the last included. None takes the
+        default of each layer's activation. ``"normal"`` draws the biases too; with the others they start at zero.
     dropout : float or sequence of float
         Probability that a hidden unit is dropped in training, one for all hidden layers or one for each.
     l2, l1 : float
@@ -60,6 +65,12 @@ class Network:
     penalty_reduction : {"none", "mean"}
         ``"mean"`` divides the penalties by the batch's size, or its weight, as scikit-learn does. Their effect then
         depends on the batch size.
+    parametrization : {"standard", "ntk"}
+        A layer computes ``a W + b``, or ``a W / sqrt(fan_in) + b`` (neural tangent kernel) with "normal" weights.
+    input_scale : bool
+        Whether each input is multiplied by a learned factor, which is 1 at the start and takes no penalty.
+    output_range : ((n_out,), (n_out,)) of float, or None
+        Lowest and highest value of each output; predictions and scores are clipped to it, training is not.
 
     Examples
     --------
@@ -77,53 +88,49 @@ class Network:
     activation: str | Sequence[str] = "relu"
     output: str | None = None
     loss: str = "cross_entropy"
-    initializer: str | None = None
+    initializer: str | Sequence[str] | None = None
     dropout: float | Sequence[float] = 0.0
     l2: float = 0.0
     l1: float = 0.0
     label_smoothing: float = 0.0
     reduction: str = "mean"
     penalty_reduction: str = "none"
+    parametrization: str = "standard"
+    input_scale: bool = False
+    output_range: Sequence[Sequence[float]] | None = None
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__  # how a frozen dataclass normalises its fields
-        set_(self, "layer_sizes", tuple(self.layer_sizes))
+        set_(self, "layer_sizes", as_tuple(self.layer_sizes))
         if len(self.layer_sizes) < 2:
             raise InvalidParameterError(
                 f"layer_sizes: expected the sizes of input, hidden layers and output; received {self.layer_sizes}."
             )
         hidden = self.n_layers - 1
-        for name in ("activation", "dropout"):
+        for name, count in {"activation": hidden, "dropout": hidden, "initializer": self.n_layers}.items():
             value = getattr(self, name)
             if isinstance(value, Iterable) and not isinstance(value, str):
                 value = tuple(value)
-                if len(value) != hidden:
+                if len(value) != count:
+                    which = "hidden layers" if count == hidden else "layers, the last included"
                     raise InvalidParameterError(
-                        f"{name}: expected one value, or one for each of the {hidden} hidden layers; "
+                        f"{name}: expected one value, or one for each of the {count} {which}; "
                         f"received {len(value)}: {list(value)}."
                     )
             set_(self, name, value)
         check_constraints(self, _CONSTRAINTS)
         for name in _CONSTRAINTS:
-            set_(self, name, _plain(getattr(self, name)))
+            set_(self, name, plain_value(getattr(self, name)))
         own = self.loss_function.output
         set_(self, "output", self.output or own or "identity")
-        if own and self.output != own:
-            raise InvalidParameterError(
-                f"output: expected {own!r}, which the loss {self.loss!r} demands; received {self.output!r}."
-            )
-        if not own and self.output in OUTPUTS and self.output not in ACTIVATIONS:
-            raise InvalidParameterError(
-                f"output: expected an elementwise activation for the loss {self.loss!r}; received {self.output!r}."
-            )
-        if self.loss_function.targets.sum_to_one and self.layer_sizes[-1] < 2:
-            raise InvalidParameterError(
-                f"layer_sizes: expected at least 2 outputs for the loss {self.loss!r}; received "
-                f"{self.layer_sizes[-1]}. For two classes in one output use binary_cross_entropy."
-            )
-        if self.initializer:
-            get_initializer(self.initializer)
-        _ = self.activations
+        check_output(self.loss, str(self.output), self.layer_sizes[-1])
+        for name in self.initializers:
+            get_initializer(name)
+        if self.output_range is not None:
+            low, high = (tuple(map(float, limit)) for limit in self.output_range)
+            if not len(low) == len(high) == self.layer_sizes[-1] or not all(map(operator.le, low, high)):
+                raise InvalidParameterError(f"output_range: expected low <= high, one a unit; received {low}, {high}.")
+            set_(self, "output_range", (low, high))
 
     # What follows from the fields.
 
@@ -157,29 +164,31 @@ class Network:
     @cached_property
     def initializers(self) -> tuple[str, ...]:
         """Name of each layer's initializer."""
-        if self.initializer:
-            return (self.initializer,) * self.n_layers
+        if given := self.initializer:
+            return (given,) * self.n_layers if isinstance(given, str) else tuple(given)
         own = self.loss_function.output
         last = OUTPUTS[own].initializer if own else self.activations[-1].initializer
         return (*(activation.initializer for activation in self.activations[:-1]), last)
 
     @cached_property
-    def shapes(self) -> tuple[tuple[int, ...], ...]:
-        """Shapes of the segments of the parameter vector, in their order: weights, biases, learned slopes."""
-        weights = tuple(zip(self.layer_sizes[:-1], self.layer_sizes[1:], strict=True))
-        biases = tuple((n,) for n in self.layer_sizes[1:])
-        slopes = tuple(shape for activation, shape in zip(self.activations, biases, strict=True) if activation.learned)
-        return (*weights, *biases, *slopes)
+    def gains(self) -> tuple[float, ...]:
+        """Factor on the product ``a W`` of each layer, which follows from the parametrization."""
+        return tuple(PARAMETRIZATIONS[self.parametrization](fan_in) for fan_in in self.layer_sizes[:-1])
+
+    @cached_property
+    def segments(self) -> tuple[Segment, ...]:
+        """Parts of the parameter vector; see `xpnet.nn.parameters.segments`."""
+        return segments(self)
 
     @cached_property
     def n_weights(self) -> int:
         """Number of weights; they come first in the parameter vector, so that penalties take a slice of it."""
-        return sum(math.prod(shape) for shape in self.shapes[: self.n_layers])
+        return sum(segment.size for segment in self.segments[: self.n_layers])
 
     @property
     def n_parameters(self) -> int:
-        """Number of parameters: weights, biases and learned slopes."""
-        return sum(math.prod(shape) for shape in self.shapes)
+        """Number of parameters of all kinds."""
+        return sum(segment.size for segment in self.segments)
 
     @cached_property
     def keep_probabilities(self) -> tuple[float, ...]:
@@ -191,8 +200,7 @@ class Network:
     @property
     def is_random(self) -> bool:
         """Training draws random numbers, for dropout or for slopes."""
-        drops = any(keep < 1 for keep in self.keep_probabilities)
-        return drops or any(activation.slope_range for activation in self.activations)
+        return min(self.keep_probabilities) < 1 or any(activation.slope_range for activation in self.activations)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the specification as plain values: ``Network(**d)`` gives an equal network."""
@@ -233,8 +241,9 @@ class Network:
         params = self.pack(params)
         xp = namespace_of(params[0][0])
         a = x
-        for (W, b), activation, slope in zip(params, self.activations, params.slopes, strict=True):
-            _, a = dense(xp, activation, a, W, b, activation.slope if slope is None else slope)
+        layers = zip(self.activations, params.scaled_layers(), params.slopes, self.gains, strict=True)
+        for activation, (W, b), slope, gain in layers:
+            _, a = dense(xp, activation, a, W, b, activation.slope if slope is None else slope, gain)
         return a
 
     def predict(self, params: Sequence[tuple[Array, Array]], x: Array, *, output: str | None = None) -> Array:
@@ -247,9 +256,17 @@ class Network:
         output : str, optional
             Output function in place of the loss's own: ``"hardmax"`` gives each sample's class as a one-hot row.
         """
-        a = self.forward(params, x)
+        return self.outputs(self.forward(params, x), output)
+
+    def outputs(self, a: Array, output: str | None = None) -> Array:
+        """Return the output of the result of `forward`, both (batch, n_out); `output` as for `predict`."""
+        xp = namespace_of(a)
         name = output or self.loss_function.output
-        return OUTPUTS[name].function(namespace_of(a), a) if name else a
+        a = OUTPUTS[name].function(xp, a) if name else a
+        if self.output_range is None:
+            return a
+        low, high = (xp.asarray(limit, dtype=a.dtype, device=device_of(a)) for limit in self.output_range)
+        return xp.minimum(xp.maximum(a, low), high)
 
     @without_float_warnings
     def loss_and_grads(
@@ -281,10 +298,3 @@ class Network:
             batch = (x, y, xp.astype(sample_weight, params.vector.dtype, copy=False))
         loss, gradient = objective_and_gradient(self, xp, params.vector, batch)
         return loss, Parameters(gradient, self)
-
-
-def _plain(value: Any) -> Any:
-    """Return Python's own number for NumPy's, so that a network is equal to itself after a round trip through JSON."""
-    if isinstance(value, tuple):
-        return tuple(map(_plain, value))
-    return value.item() if hasattr(value, "item") else value

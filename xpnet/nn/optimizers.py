@@ -24,7 +24,7 @@ class OptimizerState(NamedTuple):
 
     Attributes
     ----------
-    learning_rate : scalar, the parameters' dtype
+    learning_rate : scalar or (n,), the parameters' dtype
     count : scalar int32
         Number of updates so far.
     slots : tuple of (n,) arrays, the parameters' dtype
@@ -125,7 +125,7 @@ def _adam(
         square += (1 - beta_2) * gradient * gradient
         # 1 - beta^t without cancellation, also in float32
         root = xp.sqrt(-xp.expm1(t * log_beta_2))
-        rate = learning_rate * root / -xp.expm1(t * log_beta_1)
+        rate = learning_rate * (root / -xp.expm1(t * log_beta_1))
         deviation = xp.sqrt(square)
         deviation += epsilon_hat or epsilon * root
         if decay:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -17,7 +18,48 @@ from xpnet.seeds import Purpose, seed_sequence
 if TYPE_CHECKING:
     from xpnet.nn.network import Network
 
-__all__ = ["Parameters", "draw", "pack"]
+__all__ = ["KINDS", "PARAMETRIZATIONS", "Parameters", "Segment", "draw", "pack", "segments"]
+
+KINDS = ("weights", "biases", "slopes", "input_scale")
+
+# (fan_in) -> the factor g in a layer ``z = g a W + b``. Neural tangent kernel parametrization: Jacot, Gabriel, Hongler
+# (2018), arXiv:1806.07572.
+PARAMETRIZATIONS: dict[str, Callable[[int], float]] = {
+    "standard": lambda fan_in: 1.0,
+    "ntk": lambda fan_in: 1 / math.sqrt(fan_in),
+}
+
+
+class Segment(NamedTuple):
+    """A part of the parameter vector: one array of one layer.
+
+    Attributes
+    ----------
+    kind : str
+        In `KINDS`.
+    layer : int
+    shape : tuple of int
+    """
+
+    kind: str
+    layer: int
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """Number of parameters."""
+        return math.prod(self.shape)
+
+
+def segments(network: Network) -> tuple[Segment, ...]:
+    """Return the parts of the parameter vector, in their order: kind by kind as in `KINDS`, then layer by layer."""
+    layers = range(network.n_layers)
+    sizes = network.layer_sizes
+    weights = (Segment("weights", i, (sizes[i], sizes[i + 1])) for i in layers)
+    biases = (Segment("biases", i, (sizes[i + 1],)) for i in layers)
+    slopes = (Segment("slopes", i, (sizes[i + 1],)) for i in layers if network.activations[i].learned)
+    scale = [Segment("input_scale", 0, (sizes[0],))] if network.input_scale else []
+    return (*weights, *biases, *slopes, *scale)
 
 
 class Parameters(Sequence[tuple[Array, Array]]):
@@ -26,45 +68,58 @@ class Parameters(Sequence[tuple[Array, Array]]):
     Attributes
     ----------
     vector : (n_parameters,)
-        All weights, then all biases, then the learned slopes.
+        All weights, then all biases, then the learned slopes, then the input scale.
     slopes : tuple of (n_out,) arrays or None
         The learned slopes of each layer's activation; None where it has none.
+    input_scale : (n_in,) or None
+        The learned factor of each input; None if the network has none.
     """
 
     def __init__(self, vector: Array, network: Network) -> None:
         self.vector = vector
         xp = namespace_of(vector)
-        segments = []
+        arrays: dict[str, dict[int, Array]] = {kind: {} for kind in KINDS}
         start = 0
-        for shape in network.shapes:
-            stop = start + math.prod(shape)
-            segment = vector[start:stop]
-            segments.append(xp.reshape(segment, shape) if len(shape) > 1 else segment)
+        for segment in network.segments:
+            stop = start + segment.size
+            array = vector[start:stop]
+            arrays[segment.kind][segment.layer] = xp.reshape(array, segment.shape) if len(segment.shape) > 1 else array
             start = stop
-        n = network.n_layers
-        self._layers = tuple(zip(segments[:n], segments[n : 2 * n], strict=True))
-        slopes = iter(segments[2 * n :])
-        self.slopes = tuple(next(slopes) if each.learned else None for each in network.activations)
+        weights, biases, slopes, scale = arrays.values()
+        self._layers = tuple(zip(weights.values(), biases.values(), strict=True))
+        self.slopes = tuple(slopes.get(i) for i in range(network.n_layers))
+        self.input_scale = scale.get(0)
 
     @classmethod
-    def of(cls, layers: Iterable[tuple[Array, Array]], slopes: Iterable[Array | None]) -> Parameters:
+    def of(
+        cls,
+        layers: Iterable[tuple[Array, Array]],
+        slopes: Iterable[Array | None],
+        input_scale: Array | None = None,
+    ) -> Parameters:
         """Return the parameters made of these arrays; they are joined to a vector when `vector` is read."""
         parameters = cls.__new__(cls)
-        parameters._layers, parameters.slopes = tuple(layers), tuple(slopes)
+        parameters._layers, parameters.slopes, parameters.input_scale = tuple(layers), tuple(slopes), input_scale
         return parameters
 
     @cached_property
     def vector(self) -> Array:
         """All parameters, joined: (n_parameters,)."""
         weights, biases = zip(*self._layers, strict=True)
-        slopes = [slope for slope in self.slopes if slope is not None]
-        xp = namespace_of(*weights, *biases, *slopes)
-        return xp.concat([*(xp.reshape(W, (-1,)) for W in weights), *biases, *slopes])
+        rest = [array for array in (*self.slopes, self.input_scale) if array is not None]
+        xp = namespace_of(*weights, *biases, *rest)
+        return xp.concat([*(xp.reshape(W, (-1,)) for W in weights), *biases, *rest])
+
+    def scaled_layers(self) -> list[tuple[Array, Array]]:
+        """Return one ``(W, b)`` a layer, with the input scale s in the first: ``(a s) W = a (s[:, None] W)``."""
+        (W, b), *rest = self._layers
+        return [(W if self.input_scale is None else self.input_scale[:, None] * W, b), *rest]
 
     def map(self, function: Callable[[Array], Array]) -> Parameters:
         """Return the parameters with a function applied to each array."""
         layers = ((function(W), function(b)) for W, b in self)
-        return Parameters.of(layers, (None if slope is None else function(slope) for slope in self.slopes))
+        slopes = (None if slope is None else function(slope) for slope in self.slopes)
+        return Parameters.of(layers, slopes, None if self.input_scale is None else function(self.input_scale))
 
     def __len__(self) -> int:
         return len(self._layers)
@@ -88,11 +143,13 @@ def draw(network: Network, seed: int, dtype: str = "float64") -> np.ndarray:
         b[...] = initializer.biases(rng, b.size)
         if slope is not None:
             slope[...] = activation.slope
+    if params.input_scale is not None:
+        params.input_scale[...] = 1
     return vector
 
 
 def pack(network: Network, layers: Sequence[tuple[Array, Array]]) -> Parameters:
-    """Make `Parameters` from one ``(W, b)`` a layer; learned slopes start at their initial value.
+    """Make `Parameters` from one ``(W, b)`` a layer; learned slopes and the input scale get their initial values.
 
     Raises
     ------
@@ -101,12 +158,16 @@ def pack(network: Network, layers: Sequence[tuple[Array, Array]]) -> Parameters:
     """
     if isinstance(layers, Parameters):
         return layers
-    shapes = [(tuple(W.shape), tuple(b.shape)) for W, b in layers]
-    expected = [(network.shapes[i], network.shapes[network.n_layers + i]) for i in range(network.n_layers)]
+    try:
+        shapes = [(tuple(W.shape), tuple(b.shape)) for W, b in layers]
+    except (AttributeError, TypeError, ValueError):
+        raise InvalidParameterError(f"parameters: expected (W, b) of each layer; received {layers!r:.60}.") from None
+    expected = [((n_in, n_out), (n_out,)) for n_in, n_out in pairwise(network.layer_sizes)]
     if shapes != expected:
         raise InvalidParameterError(f"parameters: expected the shapes {expected}; received {shapes}.")
     slopes = (
         activation.slope + 0 * b if activation.learned else None
         for activation, (_, b) in zip(network.activations, layers, strict=True)
     )
-    return Parameters.of(layers, slopes)
+    W = layers[0][0]
+    return Parameters.of(layers, slopes, 0 * W[:, 0] + 1 if network.input_scale else None)

@@ -17,6 +17,7 @@ from xpnet.nn.optimizers import Optimizer, OptimizerState, get_optimizer
 from xpnet.seeds import Purpose, seed_sequence
 
 __all__ = [
+    "RateFactor",
     "StepState",
     "clip_by_norm",
     "compile_steps",
@@ -38,10 +39,20 @@ class StepState(NamedTuple):
     optimizer : OptimizerState
     key : (2,) int32
         Seed and counter of `xpnet.nn.counter_rng`, for dropout and random slopes.
+    clock : (scalar int32, scalar int32) or ()
+        Number of steps of the run so far and in total; only steps with a `RateFactor` need them.
+    rate_factors : ((n,) array,) or ()
+        Factor on the learning rate of each parameter; without it all have the same rate.
     """
 
     optimizer: OptimizerState
     key: Array
+    clock: tuple[Array, ...] = ()
+    rate_factors: tuple[Array, ...] = ()
+
+
+# (xp, t) -> factor on the learning rate of a step, where t, in [0, 1), is the share of the run's steps before it.
+RateFactor = Callable[[Namespace, Array], Array]
 
 
 def init_state(network: Network, optimizer: Optimizer, params: Array, seed: int, backend: Backend) -> StepState:
@@ -58,6 +69,7 @@ def make_step(
     *,
     clip_norm: float | None = None,
     micro_batch: int | None = None,
+    rate_factor: RateFactor | None = None,
     transform: Callable[[Array], Array] | None = None,
 ) -> Step:
     """Close over everything static and return ``step(params, state, batch) -> (params, state, loss)``.
@@ -68,6 +80,8 @@ def make_step(
         Largest Euclidean norm of the gradient; a longer one is scaled down.
     micro_batch : int, optional
         Samples whose activations are held at once; see `xpnet.nn.backprop.objective_and_gradient`.
+    rate_factor : RateFactor, optional
+        Factor on the learning rate of each step; the state then has a clock.
     transform : callable, optional
         Function of the gradient, applied before clipping and the update, e.g. a sum over ranks.
 
@@ -82,16 +96,25 @@ def make_step(
     def step(
         params: Array, state: StepState, batch: tuple[Array, ...], xp: Namespace = backend.xp
     ) -> tuple[Array, StepState, Array]:
-        optimizer_state, key = state
+        optimizer_state, key, clock, rate_factors = state
         loss, gradient = objective_and_gradient(network, xp, params, batch, key if random else None, micro_batch)
         if transform is not None:
             gradient = transform(gradient)
         if clip_norm is not None:
             gradient = clip_by_norm(xp, gradient, clip_norm)
-        params, optimizer_state = optimizer.update(xp, gradient, optimizer_state, params)
+        learning_rate = rate = optimizer_state.learning_rate
+        if rate_factor is not None:
+            done, total = clock
+            rate = rate * rate_factor(xp, xp.astype(done, params.dtype) / xp.astype(total, params.dtype))
+            done += 1
+            clock = done, total
+        for factors in rate_factors:
+            rate = rate * factors
+        params, optimizer_state = optimizer.update(xp, gradient, optimizer_state._replace(learning_rate=rate), params)
+        optimizer_state = optimizer_state._replace(learning_rate=learning_rate)
         if random:
             key = advance(xp, key)
-        return params, StepState(optimizer_state, key), loss
+        return params, StepState(optimizer_state, key, clock, rate_factors), loss
 
     return step
 
@@ -103,6 +126,7 @@ def compile_steps(
     clip_norm: float | None = None,
     total_steps: int = 1,
     micro_batch: int | None = None,
+    rate_factor: RateFactor | None = None,
 ) -> RunSteps:
     """Make the training step and compile it.
 
@@ -114,10 +138,10 @@ def compile_steps(
     Returns
     -------
     run_steps : RunSteps
-        The same network, optimizer, backend, `clip_norm` and `micro_batch` give the same step, so a backend may reuse
-        what it compiled before.
+        The same network, optimizer, backend, `clip_norm`, `micro_batch` and `rate_factor` give the same step, so a
+        backend may reuse what it compiled before.
     """
-    step = _step(network, optimizer, backend, clip_norm, micro_batch)
+    step = _step(network, optimizer, backend, clip_norm, micro_batch, rate_factor)
     # A compiled step keeps the arrays of all its micro-batches, but micro-batches are there to free them one by one.
     return backend.compile(step, total_steps if micro_batch is None else 1)
 
@@ -148,9 +172,21 @@ def micro_batch_advice(network: Network, dtype: str, held: int, free: int | None
 
 @lru_cache(maxsize=16)
 def _step(
-    network: Network, optimizer: str | Optimizer, backend: Backend, clip_norm: float | None, micro_batch: int | None
+    network: Network,
+    optimizer: str | Optimizer,
+    backend: Backend,
+    clip_norm: float | None,
+    micro_batch: int | None,
+    rate_factor: RateFactor | None,
 ) -> Step:
-    return make_step(network, get_optimizer(optimizer), backend, clip_norm=clip_norm, micro_batch=micro_batch)
+    return make_step(
+        network,
+        get_optimizer(optimizer),
+        backend,
+        clip_norm=clip_norm,
+        micro_batch=micro_batch,
+        rate_factor=rate_factor,
+    )
 
 
 def clip_by_norm(xp: Namespace, gradient: Array, largest: float) -> Array:

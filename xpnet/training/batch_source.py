@@ -16,7 +16,7 @@ from xpnet.seeds import Purpose, seed_sequence
 from xpnet.training.samples import Samples
 from xpnet.training.step_chunks import StepChunk, step_chunks
 
-__all__ = ["BatchSource", "MemoryBatches", "Order", "epoch_order"]
+__all__ = ["BatchSource", "MemoryBatches", "Order", "epoch_order", "samples_of_epoch"]
 
 # (epoch, n_samples) -> indices of samples, (n_samples,)
 Order = Callable[[int, int], np.ndarray]
@@ -29,6 +29,11 @@ def epoch_order(n_samples: int, seed: int, epoch: int, *, shuffle: bool = True) 
     return np.random.default_rng(seed_sequence(seed, Purpose.SHUFFLE, epoch)).permutation(n_samples).astype(np.int32)
 
 
+def samples_of_epoch(n_samples: int, batch_size: int, *, drop_last: bool) -> int:
+    """Return the number of samples of an epoch, without those of a last batch that is smaller than the others."""
+    return n_samples // batch_size * batch_size if drop_last else n_samples
+
+
 class BatchSource(Protocol):
     """Batches of a run.
 
@@ -37,7 +42,7 @@ class BatchSource(Protocol):
     Attributes
     ----------
     batch_size : int
-        The last batch of an epoch may be smaller.
+        The last batch of an epoch may be smaller, if the source does not drop it.
     """
 
     batch_size: int
@@ -66,16 +71,17 @@ class MemoryBatches(BatchSource):
     samples: Samples
     batch_size: int
     order: Order
+    drop_last: bool = False
 
     @property
     def n_samples(self) -> int:
         """Samples of an epoch."""
-        n: int = self.samples.x.shape[0]
-        return n
+        return samples_of_epoch(self.samples.x.shape[0], self.batch_size, drop_last=self.drop_last)
 
     def epoch(self, number: int, position: int) -> Iterator[StepChunk]:
         """Yield the batches of an epoch, counted from 0, starting with step `position`."""
-        order = _checked_order(self.order(number, self.n_samples), self.n_samples)
+        n: int = self.samples.x.shape[0]
+        order = _checked_order(self.order(number, n), n)[: self.n_samples]
         return step_chunks(self.network, self.backend, self.samples, order, self.batch_size, position)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from typing import Any
 
 from xpnet.constraints import real
 from xpnet.errors import InvalidParameterError
@@ -11,9 +12,21 @@ from xpnet.training.callbacks import Callback
 from xpnet.training.history import EpochRecord
 from xpnet.training.state import Run
 
-__all__ = ["CallbackList"]
+__all__ = ["CallbackList", "check_callbacks"]
 
 _AT_LEAST_0 = real(0)
+
+
+def check_callbacks(callbacks: Any) -> None:
+    """Check that `callbacks` is a sequence of callbacks.
+
+    Raises
+    ------
+    InvalidParameterError
+        It is another object, or one of its elements is not a `Callback`.
+    """
+    if not isinstance(callbacks, Sequence) or not all(isinstance(each, Callback) for each in callbacks):
+        raise InvalidParameterError(f"callbacks: expected a sequence of xpnet.Callback; received {callbacks!r}.")
 
 
 class CallbackList(ExitStack):

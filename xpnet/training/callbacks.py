@@ -67,7 +67,7 @@ class Callback:
         epoch : int
             Number of the epoch, counted from 1.
         rate : float
-            Learning rate of the schedule.
+            Learning rate of the schedule. If it changes in each step, its highest value.
         """
         return rate
 

@@ -148,7 +148,7 @@ def _build(values: dict[str, Any], tensors: dict[str, np.ndarray]) -> tuple[Netw
 def _step(prefix: str, tensors: dict[str, np.ndarray]) -> StepState:
     n_slots = sum(name.startswith(f"{prefix}slots.") for name in tensors)
     slots = tuple(tensors[f"{prefix}slots.{i}"] for i in range(n_slots))
-    # The learning rate is set before each epoch.
+    # The learning rate and the clock are set before each epoch, the rate factors before the first.
     return StepState(
         OptimizerState(tensors["learning_rate"], tensors[f"{prefix}count"], slots), tensors[f"{prefix}key"]
     )

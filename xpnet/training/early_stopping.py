@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from xpnet.constraints import real
+from xpnet.constraints import Constraint, fraction, real
 from xpnet.errors import InvalidParameterError
 from xpnet.specs import from_spec
 from xpnet.training.history import EpochRecord
@@ -37,14 +37,23 @@ class StoppingState(NamedTuple):
 
 
 class EarlyStopping(NamedTuple):
-    """Stop when a metric has not improved by more than `tolerance` for `patience` epochs.
+    """Stop when a metric has not improved by more than `tolerance` for `patience` epochs, and restore the best epoch.
 
-    The metric is a score of the validation part, or ``"training_loss"``.
+    Attributes
+    ----------
+    metric : str
+        A score of the validation part, or ``"training_loss"``.
+    patience : float
+        With infinity training never stops early; the best epoch is restored all the same.
+    tolerance : float
+    latest : float
+        0 restores the first of several epochs with the same best value, 1 the last of them.
     """
 
     metric: str
     patience: float = 10
     tolerance: float = 0.0
+    latest: float = 0
 
     def observe(self, state: StoppingState, record: EpochRecord) -> StoppingState:
         """Return the state after an epoch."""
@@ -54,11 +63,16 @@ class EarlyStopping(NamedTuple):
             reference, stale = value, 0
         else:
             stale += 1
-        return StoppingState(value if value > best else best, reference, stale, improved=value > best)
+        improved = value >= best if self.latest else value > best
+        return StoppingState(value if improved else best, reference, stale, improved)
 
     def is_over(self, state: StoppingState) -> bool:
         """Return whether training stops in this state."""
         return state.stale >= self.patience
+
+    def best(self, history: Sequence[EpochRecord]) -> EpochRecord:
+        """Return the record of the epoch that is restored."""
+        return max(reversed(history) if self.latest else history, key=self.value)
 
     def value(self, record: EpochRecord) -> float:
         """Return the metric of an epoch, signed so that higher is better."""
@@ -77,7 +91,11 @@ EARLY_STOPPING: dict[str, Callable[..., EarlyStopping]] = {
 }
 
 
-_RANGES = {"patience": real(1), "tolerance": real(0)}
+_RANGES = {
+    "patience": Constraint("a number of at least 1, or inf", lambda value: value >= 1),
+    "tolerance": real(0),
+    "latest": fraction(),
+}
 
 
 def get_early_stopping(name: str | EarlyStopping) -> EarlyStopping:
@@ -87,5 +105,5 @@ def get_early_stopping(name: str | EarlyStopping) -> EarlyStopping:
     """
     if isinstance(name, EarlyStopping):
         return name
-    stopping: EarlyStopping = from_spec("metric for early stopping", name, EARLY_STOPPING, _RANGES)
+    stopping: EarlyStopping = from_spec("early_stopping", name, EARLY_STOPPING, _RANGES)
     return stopping

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import TypeAlias
 
 import numpy as np
 
 from xpnet.backend import Array, Backend, Namespace, Rows, namespace_of
 from xpnet.data.scaling import Moments
-from xpnet.nn.losses import OUTPUTS
 from xpnet.nn.network import Network, Parameters
 
-__all__ = ["accuracy", "assess", "evaluate", "evaluate_chunks", "metric_name", "outputs", "r2", "sample_chunks"]
+__all__ = [
+    "Members",
+    "accuracy",
+    "assess",
+    "evaluate",
+    "evaluate_chunks",
+    "metric_name",
+    "outputs",
+    "r2",
+    "sample_chunks",
+]
+
+# The parameters of a network, or those of each member of an ensemble.
+Members: TypeAlias = Parameters | tuple[Parameters, ...]
 
 _CHUNK_ELEMENTS = 1 << 22  # activations held at once, so that the memory does not grow with the data
 
@@ -22,14 +35,25 @@ def sample_chunks(network: Network, n_samples: int) -> Iterator[slice]:
     return (slice(start, min(start + size, n_samples)) for start in range(0, max(n_samples, 1), size))
 
 
-def outputs(network: Network, params: Parameters, x: Rows, backend: Backend) -> Array:
+def outputs(network: Network, params: Members, x: Rows, backend: Backend) -> Array:
     """Return the network's output on the device, (n_samples, n_out): probabilities, rates or values."""
-    results = [network.predict(params, x[rows, :]) for rows in sample_chunks(network, x.shape[0])]
+    results = [network.outputs(_logits(network, params, x[rows, :])) for rows in sample_chunks(network, x.shape[0])]
     return _joined(backend.xp, results)
 
 
+def _logits(network: Network, params: Members, x: Array) -> Array:
+    """Return the result of `Network.forward`, (batch, n_out); for an ensemble the mean over its members."""
+    if isinstance(params, Parameters):
+        return network.forward(params, x)
+    first, *others = params
+    total = network.forward(first, x)
+    for member in others:
+        total = total + network.forward(member, x)
+    return total / len(params)
+
+
 def evaluate(
-    network: Network, params: Parameters, x: Rows, y: Array, backend: Backend, sample_weight: np.ndarray | None = None
+    network: Network, params: Members, x: Rows, y: Array, backend: Backend, sample_weight: np.ndarray | None = None
 ) -> dict[str, float]:
     """Return the scores of `assess`."""
     scores, _ = assess(network, params, x, y, backend, sample_weight)
@@ -37,7 +61,7 @@ def evaluate(
 
 
 def assess(
-    network: Network, params: Parameters, x: Rows, y: Array, backend: Backend, sample_weight: np.ndarray | None = None
+    network: Network, params: Members, x: Rows, y: Array, backend: Backend, sample_weight: np.ndarray | None = None
 ) -> tuple[dict[str, float], Array]:
     """Return the mean loss without penalties, the accuracy or R2, and the outputs.
 
@@ -68,7 +92,7 @@ def assess(
 
 
 def evaluate_chunks(
-    network: Network, params: Parameters, chunks: Iterable[tuple[Rows, Array]], backend: Backend
+    network: Network, params: Members, chunks: Iterable[tuple[Rows, Array]], backend: Backend
 ) -> dict[str, float]:
     """Return the scores of `evaluate` for samples that come in chunks ``(x, y)``."""
     n, loss, correct, squares = 0, 0.0, 0.0, np.zeros(network.layer_sizes[-1])
@@ -88,7 +112,7 @@ def evaluate_chunks(
 
 
 def _forward(
-    network: Network, params: Parameters, x: Rows, y: Array, backend: Backend
+    network: Network, params: Members, x: Rows, y: Array, backend: Backend
 ) -> tuple[np.ndarray, np.ndarray, Array]:
     """Return, on the host in float64, each sample's loss and what its score needs, and on the device its output.
 
@@ -98,10 +122,10 @@ def _forward(
     loss = network.loss_function
     chunks, results = [], []
     for rows in sample_chunks(network, x.shape[0]):
-        a = network.forward(params, x[rows, :])
+        a = _logits(network, params, x[rows, :])
         true = y[rows, ...]
         value, _ = loss.value_and_gradient(xp, a, network.targets(xp, true, a.dtype, smooth=False))
-        result = OUTPUTS[loss.output].function(xp, a) if loss.output else a
+        result = network.outputs(a)
         results.append(result)
         if metric_name(network, y.ndim) == "accuracy":
             scored = [xp.astype(_is_correct(xp, result, true), a.dtype)[:, None]]

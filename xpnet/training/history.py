@@ -22,6 +22,7 @@ class EpochRecord(NamedTuple):
     validation : dict or None
         ``loss`` and ``accuracy`` or ``r2`` of the validation part, or the scores of a validation function.
     learning_rate : float
+        If the schedule changes it in each step, that of the middle of the epoch.
     seconds : float
         Time of the training steps and of the callbacks between them, without validation.
     samples_per_second : float

@@ -46,6 +46,8 @@ class TrainingLoop:
     epochs : int
         Number of the last epoch.
     learning_rate : float
+    rate_factors : (n_parameters,) or None
+        Factor on the learning rate of each parameter; None if they are all 1.
     schedule : Schedule
     evaluate : Evaluate or None
         Evaluates the parameters after each epoch.
@@ -62,6 +64,7 @@ class TrainingLoop:
     batches: BatchSource
     epochs: int
     learning_rate: float
+    rate_factors: np.ndarray | None
     schedule: Schedule
     evaluate: Evaluate | None
     stopping: EarlyStopping | None
@@ -87,6 +90,7 @@ class TrainingLoop:
                 while state.epoch < self.epochs and not self._is_over(state):
                     learning_rate = callbacks.learning_rate(state.epoch + 1, self._scheduled_learning_rate(state))
                     state = self._set_learning_rate(state, learning_rate)
+                    learning_rate *= self.schedule.middle_factor(state.epoch, self.epochs)
                     first_step, started = state.position, time.perf_counter()
                     for data, rows in self.batches.epoch(state.epoch, state.position):
                         state = self._advance(state, rows, *self.run_steps(state.params, state.step, data, rows))
@@ -127,6 +131,8 @@ class TrainingLoop:
             )
         if state.position == 0 or state.start is None:
             state = state._replace(start=self._copy(state.params))
+        factors = [] if self.rate_factors is None else [self.backend.asarray(self.rate_factors.astype(self.dtype))]
+        state = state._replace(step=state.step._replace(rate_factors=tuple(factors)))
         if not self.max_halvings:
             return state._replace(rollback=None)
         return state if state.rollback is not None else self._set_rollback(state)
@@ -140,7 +146,16 @@ class TrainingLoop:
 
     def _set_learning_rate(self, state: RunState, learning_rate: float) -> RunState:
         array = self.backend.asarray(np.asarray(learning_rate, dtype=self.dtype))
-        return state._replace(step=state.step._replace(optimizer=state.step.optimizer._replace(learning_rate=array)))
+        optimizer = state.step.optimizer._replace(learning_rate=array)
+        return state._replace(step=state.step._replace(optimizer=optimizer, clock=self._clock(state)))
+
+    def _clock(self, state: RunState) -> tuple[Array, ...]:
+        """Return the clock of the next step: an epoch that is repeated after a divergence has its own time again."""
+        if self.schedule.step_factor is None:
+            return ()
+        steps = self.batches.steps_per_epoch
+        times = (state.epoch * steps + state.position, self.epochs * steps)
+        return tuple(self.backend.asarray(np.asarray(time, dtype=np.int32)) for time in times)
 
     def _advance(self, state: RunState, rows: Array, params: Array, step: StepState, losses: Array) -> RunState:
         """Return the state after the steps of a chunk; `rows` is (n_steps, batch), `losses` is (n_steps,)."""

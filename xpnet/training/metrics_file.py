@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import math
 from pathlib import Path
-from typing import Any
 
 from xpnet.files import writing
+from xpnet.json_text import json_text
 from xpnet.training.callbacks import Callback
 from xpnet.training.history import EpochRecord
 from xpnet.training.state import Run
@@ -54,14 +52,4 @@ class MetricsFile(Callback):
 
 
 def _line(record: EpochRecord) -> bytes:
-    return json.dumps(_json_values(record._asdict())).encode() + b"\n"
-
-
-def _json_values(value: Any) -> Any:
-    """Return plain values. NaN and infinity become None; scores of a user may be scalars of any library."""
-    if isinstance(value, dict):
-        return {name: _json_values(each) for name, each in value.items()}
-    if value is None or isinstance(value, int):
-        return value
-    number = float(value)
-    return number if math.isfinite(number) else None
+    return json_text(record._asdict()).encode() + b"\n"

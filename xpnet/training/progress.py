@@ -8,6 +8,7 @@ from contextlib import suppress
 from time import perf_counter
 from typing import Any
 
+from xpnet.terminal import can_redraw
 from xpnet.training.callbacks import Callback
 from xpnet.training.history import EpochRecord
 from xpnet.training.state import Run
@@ -44,7 +45,7 @@ class Progress(Callback):
         self._n_steps, self._epochs = n_steps, epochs
         self._completed = 0  # steps in whole epochs
         console = Unseen(stderr=True)
-        if console.is_terminal:
+        if console.is_terminal and can_redraw(sys.stderr):
             self._bar = _start_bar(console)
             self._task = self._bar.add_task("", total=n_steps * epochs, epoch=f"1/{epochs}", speed="")
         self._started = perf_counter()

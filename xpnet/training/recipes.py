@@ -1,4 +1,4 @@
-"""Recipes: settings of the network and of the trainer that belong together, by task."""
+"""Recipes: settings of the network, the trainer and the scaling that belong together, by task."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from xpnet.data.targets import Task
 
-__all__ = ["TABULAR", "Recipe"]
+__all__ = ["PLAIN", "TABULAR", "Recipe"]
 
 
 class Recipe(NamedTuple):
@@ -18,36 +18,69 @@ class Recipe(NamedTuple):
     ----------
     hidden_layer_sizes : tuple of int
     network : mapping of str to object
-        Keyword arguments of `Network`, without `layer_sizes`.
+        Keyword arguments of `Network`, without `layer_sizes` and `initializer`.
     trainer : mapping of str to object
-        Keyword arguments of `Trainer`, without the network, the seed and the device. A training part with fewer
-        samples than `batch_size` is one batch; see `batch_size`.
+        Keyword arguments of `Trainer`, without the network, the seed and the device.
+    scale : str or None
+        Scaling of the features, see `xpnet.data.scaling.fit_scaler`; None leaves it to the data.
+    initializers : (str, str) or None
+        Initializers of the hidden layers and of the last layer; None takes the default of each activation.
+    clips_output : bool
+        Whether predictions of a regression are clipped to the range of the training targets.
     """
 
     hidden_layer_sizes: tuple[int, ...]
     network: Mapping[str, Any]
     trainer: Mapping[str, Any]
+    scale: str | None = None
+    initializers: tuple[str, str] | None = None
+    clips_output: bool = False
 
-    def batch_size(self, n_samples: int) -> int:
-        """Return the batch size for a training part of `n_samples` samples."""
-        return min(int(self.trainer["batch_size"]), n_samples)
+    def network_arguments(self, n_hidden: int) -> dict[str, Any]:
+        """Return the keyword arguments of a `Network` with that many hidden layers, without `layer_sizes`."""
+        initializer = None
+        if self.initializers is not None:
+            hidden, last = self.initializers
+            initializer = (*(hidden,) * n_hidden, last)
+        return {**self.network, "initializer": initializer}
+
+    def trainer_arguments(self, n_samples: int, *, validation: bool) -> dict[str, Any]:
+        """Return the keyword arguments of a `Trainer` for that many training samples, with or without a validation part.
+
+        A training part with fewer samples than a batch is one batch. Without a validation part the parameters of the
+        last epoch are the result.
+        """
+        arguments = dict(self.trainer)
+        if isinstance(arguments["batch_size"], int):
+            arguments["batch_size"] = min(arguments["batch_size"], n_samples)
+        if not validation:
+            arguments["early_stopping"] = None
+        return arguments
+
+
+def _plain() -> Recipe:
+    network = {"activation": "relu", "parametrization": "standard", "input_scale": False, "label_smoothing": 0.0}
+    trainer = {
+        "optimizer": "adam",
+        "learning_rate": None,
+        "learning_rate_factors": None,
+        "schedule": "constant",
+        "batch_size": "auto",
+        "epochs": 20,
+        "early_stopping": None,
+        "drop_last": False,
+    }
+    return Recipe((128, 64), MappingProxyType(network), MappingProxyType(trainer))
 
 
 def _realmlp_td_s(network: Mapping[str, Any], trainer: Mapping[str, Any]) -> Recipe:
-    """Return RealMLP-TD-S, the simplified form with tuned defaults: Holzmueller, Grinsztajn, Steinwart (2024).
+    """Return RealMLP-TD-S, the simplified form with tuned defaults: Holzmüller, Grinsztajn, Steinwart (2024).
 
-    "Better by default: strong pre-tuned MLPs and boosted trees on tabular data", NeurIPS, arXiv:2407.04491, table A.1.
+    "Better by default: strong pre-tuned MLPs and boosted trees on tabular data", NeurIPS, arXiv:2407.04491.
     """
     return Recipe(
         (256, 256, 256),
-        MappingProxyType(
-            {
-                "parametrization": "ntk",
-                "input_scale": True,
-                "initializer": ("normal", "normal", "normal", "zeros"),
-                **network,
-            }
-        ),
+        MappingProxyType({"parametrization": "ntk", "input_scale": True, **network}),
         MappingProxyType(
             {
                 "optimizer": "adam:beta_2=0.95",
@@ -55,20 +88,29 @@ def _realmlp_td_s(network: Mapping[str, Any], trainer: Mapping[str, Any]) -> Rec
                 "schedule": "coslog4",
                 "batch_size": 256,
                 "epochs": 256,
+                "drop_last": True,
                 **trainer,
             }
         ),
+        scale="robust",
+        initializers=("normal", "zeros"),
+        clips_output=True,
     )
 
 
+PLAIN: dict[Task, Recipe] = dict.fromkeys(("classification", "regression", "multilabel"), _plain())
 TABULAR: dict[Task, Recipe] = {
     "classification": _realmlp_td_s(
-        {"activation": "selu", "loss": "cross_entropy", "label_smoothing": 0.1},
-        {"learning_rate": 0.04, "early_stopping": "accuracy:patience=256"},
+        {"activation": "selu", "label_smoothing": 0.1},
+        {"learning_rate": 0.04, "early_stopping": "accuracy:patience=inf,latest=1"},
+    ),
+    "multilabel": _realmlp_td_s(
+        {"activation": "selu", "label_smoothing": 0.0},
+        {"learning_rate": 0.04, "early_stopping": "accuracy:patience=inf,latest=1"},
     ),
     # The targets are standardised.
     "regression": _realmlp_td_s(
-        {"activation": "mish", "loss": "squared_error"},
-        {"learning_rate": 0.07, "early_stopping": "r2:patience=256"},
+        {"activation": "mish", "label_smoothing": 0.0},
+        {"learning_rate": 0.07, "early_stopping": "r2:patience=inf,latest=1"},
     ),
 }

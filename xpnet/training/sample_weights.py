@@ -45,7 +45,7 @@ def add_sample_weights(
     if is_array_api_obj(sample_weight):
         sample_weight = to_host(sample_weight)
     if sample_weight is not None:
-        weight = np.asarray(sample_weight, dtype=np.float64)
+        weight = _numbers("sample_weight", sample_weight)
     if weight.shape != (n_samples,):
         raise InvalidParameterError(f"sample_weight: expected the shape ({n_samples},); received {weight.shape}.")
     if class_weight is not None:
@@ -83,13 +83,20 @@ def class_weights(
             counts += np.bincount(y, minlength=n_classes)
         table = counts.sum() / (np.count_nonzero(counts) * np.maximum(counts, 1))
     elif isinstance(class_weight, Mapping) and set(class_weight) <= set(range(n_classes)):
-        table = np.asarray([class_weight.get(k, 1.0) for k in range(n_classes)], dtype=np.float64)
+        table = _numbers("class_weight", [class_weight.get(k, 1.0) for k in range(n_classes)])
     else:
         raise InvalidParameterError(
             f"class_weight: expected 'balanced' or a mapping of class indices from 0 to {n_classes - 1} to weights; "
             f"received {class_weight!r}."
         )
     return _checked(table)
+
+
+def _numbers(what: str, values: Any) -> np.ndarray:
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InvalidParameterError(f"{what}: expected numbers; received {values!r:.60}.") from None
 
 
 def _checked(weight: np.ndarray) -> np.ndarray:

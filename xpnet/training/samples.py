@@ -99,7 +99,10 @@ def _inputs(backend: Backend, x: Array | SparseRows, dtype: str) -> Array | Spar
 
 def as_array(value: Any) -> Any:
     """Return an array of any library unchanged, and convert anything else to a NumPy array."""
-    return value if is_array_api_obj(value) else np.asarray(value)
+    try:
+        return value if is_array_api_obj(value) else np.asarray(value)
+    except ValueError as exc:  # rows of several lengths
+        raise DataError(f"expected an array, or rows of one length; received others: {exc}") from exc
 
 
 def _check(x: Any, y: Any) -> None:

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: the factor on the learning rate in each epoch.
+"""Learning-rate schedules: the factor on the learning rate in each epoch or in each step.
 
 A schedule is a pair of pure functions. Its state is a tuple of numbers, which is saved with the run.
 """
@@ -9,7 +9,11 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
+
+from xpnet.backend import Array, Namespace, namespace_of
 from xpnet.constraints import real
+from xpnet.nn.step import RateFactor
 from xpnet.specs import from_spec
 from xpnet.training.history import EpochRecord
 
@@ -29,11 +33,20 @@ class Schedule(NamedTuple):
         Return the state after an epoch.
     initial : tuple of float
         State before the first epoch.
+    step_factor : (xp, t) -> scalar array, or None
+        Another factor, which the training step computes for itself: that of the step before which a share t of all
+        steps was done.
     """
 
     factor: Callable[[ScheduleState, int, int], float]
     observe: Callable[[ScheduleState, EpochRecord], ScheduleState] = lambda state, record: state
     initial: ScheduleState = ()
+    step_factor: RateFactor | None = None
+
+    def middle_factor(self, epoch: int, epochs: int) -> float:
+        """Return the step's factor in the middle of an epoch, which stands for the whole epoch in its record."""
+        t = np.asarray((epoch + 0.5) / epochs)
+        return 1.0 if self.step_factor is None else float(self.step_factor(namespace_of(t), t))
 
 
 def _inverse_scaling(power: float = 0.5) -> Schedule:
@@ -49,6 +62,16 @@ def _step(every: float = 10, factor: float = 0.1) -> Schedule:
 def _cosine(final: float = 0.0) -> Schedule:
     """Half a cosine from 1 down to `final`, without restarts: Loshchilov, Hutter (2017), arXiv:1608.03983."""
     return Schedule(lambda state, epoch, epochs: final + (1 - final) * 0.5 * (1 + math.cos(math.pi * epoch / epochs)))
+
+
+def _coslog4(xp: Namespace, t: Array) -> Array:
+    """Four cycles from 0 to 1 and back, each twice as long as the one before: ``1/2 - cos(2 pi log2(1 + 15 t)) / 2``.
+
+    Holzmüller, Grinsztajn, Steinwart (2024), arXiv:2407.04491.
+    """
+    phase = 2 * math.pi / math.log(2) * xp.log1p(15 * t)
+    factor: Array = 0.5 - 0.5 * xp.cos(phase)
+    return factor
 
 
 def _warmup(epochs: float = 5) -> Schedule:
@@ -79,6 +102,7 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "adaptive": _adaptive,
     "step": _step,
     "cosine": _cosine,
+    "coslog4": lambda: Schedule(lambda state, epoch, epochs: 1.0, step_factor=_coslog4),
     "warmup": _warmup,
 }
 

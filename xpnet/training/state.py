@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+
 from xpnet.backend import Array, Backend, namespace_of
 from xpnet.errors import InvalidParameterError
 from xpnet.nn.network import Network
@@ -99,6 +101,19 @@ class Run(NamedTuple):
     stopped: str
     network: Network
 
+    def __repr__(self) -> str:
+        sizes = " -> ".join(map(str, self.network.layer_sizes))
+        said = [
+            f"{sizes}, {self.network.n_parameters} parameters",
+            f"{self.state.epoch} epochs, stopped={self.stopped!r}",
+        ]
+        for last in self.history[-1:]:
+            scores = {"loss": last.loss} | {
+                f"validation {name}": each for name, each in (last.validation or {}).items()
+            }
+            said.append(", ".join(f"{name} {value:.4g}" for name, value in scores.items()))
+        return f"<Run of {'; '.join(said)}>"
+
     @property
     def history(self) -> tuple[EpochRecord, ...]:
         """Return the record of each epoch, including the epochs before a resumption."""
@@ -120,6 +135,8 @@ def adopt(state: RunState, network: Network, optimizer: Optimizer, backend: Back
                 f"state: expected {what} of shape {shape} for this network and optimizer; "
                 f"received {tuple(array.shape)}."
             )
+        if isinstance(array, np.ndarray) and not array.flags.writeable:  # a memory map, or another library's array
+            array = array.copy()  # the steps overwrite the state
         return to_device(backend, array, dtype)
 
     n = (network.n_parameters,)

@@ -15,11 +15,11 @@ import numpy as np
 
 from xpnet.backend import Backend, get_backend, to_host
 from xpnet.data.streams.source import Source
-from xpnet.errors import DataError, InvalidParameterError
-from xpnet.nn.network import Network, Parameters
+from xpnet.errors import DataError, InvalidParameterError, XpnetError
+from xpnet.nn.network import Network
 from xpnet.seeds import Purpose, seed_sequence
-from xpnet.training.batch_source import BatchSource
-from xpnet.training.evaluation import evaluate_chunks
+from xpnet.training.batch_source import BatchSource, samples_of_epoch
+from xpnet.training.evaluation import Members, evaluate_chunks
 from xpnet.training.history import Scores
 from xpnet.training.samples import Samples, to_samples
 from xpnet.training.step_chunks import StepChunk, step_chunks
@@ -47,6 +47,8 @@ class StreamBatches(BatchSource):
     seed : int
     shuffle : bool
         Without it blocks and samples keep their own order.
+    drop_last : bool
+        Leave out a last batch that is smaller than the others.
     class_weights : (n_classes,), optional
         Weight of the samples of each class.
     buffer_bytes : int, optional
@@ -69,6 +71,7 @@ class StreamBatches(BatchSource):
         epochs: int = 1,
         seed: int = 0,
         shuffle: bool = True,
+        drop_last: bool = False,
         class_weights: np.ndarray | None = None,
         buffer_bytes: int | None = None,
     ) -> None:
@@ -80,7 +83,7 @@ class StreamBatches(BatchSource):
         self.batch_size = batch_size
         self._network, self._backend, self._dtype, self._source = network, backend, dtype, source.reader()
         self._epochs, self._seed, self._shuffle, self._class_weights = epochs, seed, shuffle, class_weights
-        self._n_samples = source.n_samples
+        self._n_samples = samples_of_epoch(source.n_samples, batch_size, drop_last=drop_last)
         buffer_bytes = buffer_bytes or source.buffer_bytes
         held = max(buffer_bytes - _block_bytes(source), 0) // (_WINDOWS * _sample_bytes(network, dtype))
         if batch_size > held:
@@ -138,7 +141,12 @@ class StreamBatches(BatchSource):
     def _start(self, key: _Key) -> Future[Samples]:
         """Read a window in a thread of its own."""
         worker = ThreadPoolExecutor(1, "xpnet-stream")
-        future = worker.submit(self._load, key)
+        try:
+            future = worker.submit(self._load, key)
+        except RuntimeError as exc:  # the limit of the user or of the container is reached
+            raise XpnetError(
+                f"cannot start a thread to read the data in pieces: {exc}. Raise the limit of processes and threads."
+            ) from exc
         worker.shutdown(wait=False)
         return future
 
@@ -228,7 +236,7 @@ def _block_bytes(source: Source) -> int:
     return 2 * int(source.sizes.max()) * source.row_bytes
 
 
-def evaluate_source(network: Network, params: Parameters, source: Source, backend: Backend, dtype: str) -> Scores:
+def evaluate_source(network: Network, params: Members, source: Source, backend: Backend, dtype: str) -> Scores:
     """Return the scores of `xpnet.training.evaluation.evaluate` for the samples of a source."""
     # A part of the buffer: the windows of the training part stay in memory.
     buffer_bytes = max(source.buffer_bytes // _WINDOWS, _sample_bytes(network, dtype) * _WINDOWS) + _block_bytes(source)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,39 +11,42 @@ import numpy as np
 from array_api_compat import is_array_api_obj
 
 from xpnet.backend import Backend, backend_of, get_backend
-from xpnet.constraints import Constraint, check_constraints, integer, one_of, optional, real
+from xpnet.constraints import Constraint, boolean, check_constraints, instance_of, integer, one_of, optional, real
 from xpnet.data.streams import Source
 from xpnet.errors import InvalidParameterError, OutOfMemoryError
 from xpnet.nn.network import Network
 from xpnet.nn.optimizers import Optimizer, get_optimizer
 from xpnet.nn.step import compile_steps, init_state, micro_batch_advice
 from xpnet.training.batch_source import BatchSource, MemoryBatches, Order, epoch_order
+from xpnet.training.callback_list import check_callbacks
 from xpnet.training.callbacks import Callback
 from xpnet.training.checkpoint import load_newest
 from xpnet.training.early_stopping import EarlyStopping, get_early_stopping
-from xpnet.training.evaluation import evaluate, metric_name
 from xpnet.training.loop import Evaluate, TrainingLoop
+from xpnet.training.rate_factors import rate_factors
 from xpnet.training.sample_weights import ClassWeight, add_sample_weights, class_weights
 from xpnet.training.samples import to_device, to_samples
 from xpnet.training.schedules import Schedule, get_schedule
 from xpnet.training.state import Run, RunState, adopt
-from xpnet.training.streaming import StreamBatches, evaluate_source
+from xpnet.training.streaming import StreamBatches
+from xpnet.training.validation import prepare_validation
 
 __all__ = ["AUTO_BATCH_SIZE", "Run", "RunState", "Trainer"]
 
-_BATCH_SIZE = integer(1)
 _CONSTRAINTS = {
+    "network": instance_of(Network),
     "learning_rate": optional(real(0, closed=False)),
     "clip_norm": optional(real(0, closed=False)),
     "batch_size": Constraint(
-        f"{_BATCH_SIZE.expected}, 'auto', or None", lambda value: value in ("auto", None) or _BATCH_SIZE.holds(value)
+        "an integer of at least 1, 'auto', or None", lambda v: one_of("auto", None).holds(v) or integer(1).holds(v)
     ),
     "micro_batch": optional(integer(1)),
     "epochs": integer(1),
-    "shuffle": Constraint("True, False or a function", lambda value: value in (True, False) or callable(value)),
+    "shuffle": Constraint("True, False or a function", lambda value: boolean().holds(value) or callable(value)),
     "seed": integer(0),
     "dtype": one_of("float32", "float64"),
     "on_divergence": one_of("stop", "halve"),
+    "drop_last": boolean(),
 }
 AUTO_BATCH_SIZE = 32
 _MAX_HALVINGS = {"stop": 0, "halve": 5}  # of the learning rate, in a run
@@ -62,7 +64,7 @@ class Trainer:
     learning_rate : float or None
         None takes the optimizer's default.
     schedule : str or Schedule
-        Name in `xpnet.training.schedules.SCHEDULES`; changes the learning rate from epoch to epoch.
+        Name in `xpnet.training.schedules.SCHEDULES`; changes the learning rate from epoch to epoch, or step to step.
     clip_norm : float or None
         Largest norm of the gradient; a longer gradient is scaled down.
     batch_size : int, "auto" or None
@@ -85,6 +87,11 @@ class Trainer:
     micro_batch : int or None
         Samples of a batch that a step holds at once. The step sums the gradients of the micro-batches, so it takes less
         memory and more time. The result is the same to rounding, dropout masks included.
+    learning_rate_factors : mapping of str to float, or None
+        Factor on the learning rate of each kind of parameter, ``"weights"``, ``"biases"``, ``"slopes"`` or
+        ``"input_scale"``; 1 for kinds that are not given.
+    drop_last : bool
+        Leave out the last batch of an epoch if it is smaller than the others. All steps then weigh the same.
     device : str, Backend or None
         Where to train. None trains where the data lies, which is the CPU for NumPy arrays.
     callbacks : sequence of Callback
@@ -113,13 +120,17 @@ class Trainer:
     dtype: str = "float32"
     on_divergence: str = "stop"
     micro_batch: int | None = None
+    learning_rate_factors: Mapping[str, float] | None = None
+    drop_last: bool = False
     device: str | Backend | None = None
     callbacks: Sequence[Callback] = ()
 
     def __post_init__(self) -> None:
         check_constraints(self, _CONSTRAINTS)
+        check_callbacks(self.callbacks)
         get_optimizer(self.optimizer)
         get_schedule(self.schedule)
+        rate_factors(self.network, self.learning_rate_factors or {})
         if self.early_stopping:
             get_early_stopping(self.early_stopping)
 
@@ -232,26 +243,12 @@ class Trainer:
     def _loop(
         self, backend: Backend, batches: BatchSource, validation: tuple[Any, Any] | Source | Evaluate | None
     ) -> TrainingLoop:
-        metrics = ["training_loss"]
-        if isinstance(validation, Source):
-            evaluation: Evaluate | None = partial(
-                evaluate_source, self.network, source=validation, backend=backend, dtype=self.dtype
-            )
-            metrics += ["loss", "accuracy", "r2"]
-        elif callable(validation) or validation is None:
-            evaluation = validation
-        else:
-            held_out = to_samples(self.network, backend, self.dtype, *validation)
-            evaluation = partial(evaluate, self.network, x=held_out.x, y=held_out.y, backend=backend)
-            metrics += ["loss", metric_name(self.network, held_out.y.ndim)]
-        stopping = get_early_stopping(self.early_stopping) if self.early_stopping else None
-        if stopping is not None and stopping.metric not in metrics and not callable(validation):
-            if validation is None:
-                raise InvalidParameterError("early_stopping: expected a validation part; received none.")
-            names = ", ".join(metrics)
-            raise InvalidParameterError(f"early_stopping: expected one of {names}; received {stopping.metric!r}.")
+        evaluation, stopping = prepare_validation(self.network, backend, self.dtype, validation, self.early_stopping)
+        schedule = get_schedule(self.schedule)
         total_steps = self.epochs * batches.steps_per_epoch
-        run_steps = compile_steps(self.network, self.optimizer, backend, self.clip_norm, total_steps, self.micro_batch)
+        run_steps = compile_steps(
+            self.network, self.optimizer, backend, self.clip_norm, total_steps, self.micro_batch, schedule.step_factor
+        )
         return TrainingLoop(
             network=self.network,
             backend=backend,
@@ -260,7 +257,8 @@ class Trainer:
             batches=batches,
             epochs=self.epochs,
             learning_rate=self.learning_rate or get_optimizer(self.optimizer).learning_rate,
-            schedule=get_schedule(self.schedule),
+            rate_factors=rate_factors(self.network, self.learning_rate_factors or {}),
+            schedule=schedule,
             evaluate=evaluation,
             stopping=stopping,
             max_halvings=_MAX_HALVINGS[self.on_divergence],
@@ -283,12 +281,14 @@ class Trainer:
                 weights = class_weights(self.network, self.class_weight, lambda: (targets for _, targets in x))
             return StreamBatches(
                 self.network, backend, self.dtype, x, self._batch_size(x.n_samples),
-                epochs=self.epochs, seed=self.seed, shuffle=bool(shuffle), class_weights=weights,
+                epochs=self.epochs, seed=self.seed, shuffle=bool(shuffle), drop_last=self.drop_last,
+                class_weights=weights,
             )  # fmt: skip
         samples = to_samples(self.network, backend, self.dtype, x, y)
         samples = add_sample_weights(self.network, backend, self.dtype, samples, sample_weight, self.class_weight)
         order = shuffle if callable(shuffle) else lambda epoch, n: epoch_order(n, self.seed, epoch, shuffle=shuffle)
-        return MemoryBatches(self.network, backend, samples, self._batch_size(samples.x.shape[0]), order)
+        batch_size = self._batch_size(samples.x.shape[0])
+        return MemoryBatches(self.network, backend, samples, batch_size, order, self.drop_last)
 
     def _batch_size(self, n_samples: int) -> int:
         sizes = {"auto": min(AUTO_BATCH_SIZE, n_samples), None: n_samples}

@@ -18,7 +18,8 @@ from xpnet_backends.compiler.simplify import simplify
 
 __all__ = ["NumbaSource", "passes"]
 
-_HEADER = """from numpy import absolute, bool_, dot, float32, float64, inf, int32, int64, log, log1p, nan, sign, sqrt
+_HEADER = """from numpy import absolute, bool_, float32, float64, inf, int32, int64, nan
+from numpy import cos, dot, log, log1p, sign, sqrt
 from xpnet_backends.compiler.numba_math import *
 """
 _INDENT = "    "

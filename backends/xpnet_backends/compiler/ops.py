@@ -22,6 +22,7 @@ class Op(Enum):
     ADD = "add", "{} + {}", "{} + {}"
     AND = "bitwise_and", "{} & {}", "{} & {}"
     CAST = "astype", "{}", "{}"
+    COS = "cos", "cos({})", "cos({})"
     DIVIDE = "divide", "{} / {}", "{} / {}"
     EQUAL = "equal", "{} == {}", "{} == {}"
     # Numba's vector instructions cannot call the C library, so some functions are those of `numba_math`.

@@ -66,6 +66,7 @@ def read_features(
     feature_names: Sequence[str] | None,
     target_name: str | None,
     n_features: int | None = None,
+    index_base: int | None = None,
 ) -> tuple[Array, Array | None]:
     """Read the features for a prediction, and the true targets if the file has them.
 
@@ -81,6 +82,8 @@ def read_features(
         The target's column, key or file in training.
     n_features : int, optional
         The number of features of a model without feature names.
+    index_base : int, optional
+        The index of the first feature in a LIBSVM file, 0 or 1, as in training [default: 1, as the format defines].
 
     Returns
     -------
@@ -94,7 +97,10 @@ def read_features(
     """
     path = Path(path)
     names = None if feature_names is None else tuple(feature_names)
-    data = _read(path, ReadOptions(training=False, target=target_name, feature_names=names, n_features=n_features))
+    options = ReadOptions(
+        training=False, target=target_name, feature_names=names, n_features=n_features, index_base=index_base
+    )
+    data = _read(path, options)
     x, y = (data.x, data.y) if data.x_test is None else (data.x_test, data.y_test)
     wanted = n_features if names is None else len(names)
     if wanted is not None and x.shape[1] != wanted:

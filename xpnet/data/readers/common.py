@@ -16,6 +16,7 @@ from xpnet.errors import DataError
 
 __all__ = [
     "MAX_RATIO",
+    "TARGET_NAMES",
     "Array",
     "Columns",
     "RawData",
@@ -28,6 +29,7 @@ __all__ = [
     "join_names",
     "make_read_error",
     "max_array_bytes",
+    "naming",
     "read_bounded",
     "reading",
 ]
@@ -38,7 +40,7 @@ MAX_RATIO = 1032
 """The largest ratio by which deflate can compress (zlib's technical details)."""
 
 _CHUNK = 1 << 20
-_TARGET_NAMES = ("target", "label", "class", "y")
+TARGET_NAMES = ("target", "label", "class", "y")
 
 
 @dataclass(frozen=True)
@@ -55,12 +57,15 @@ class ReadOptions:
         The model's columns in its order; None in training, or if the model has no names.
     n_features : int or None
         The number of features that the model takes.
+    index_base : int or None
+        The first index of the LIBSVM file that the model was trained on.
     """
 
     training: bool
     target: str | None = None
     feature_names: tuple[str, ...] | None = None
     n_features: int | None = None
+    index_base: int | None = None
 
 
 class RawData(NamedTuple):
@@ -72,6 +77,7 @@ class RawData(NamedTuple):
     target_name: str | None = None
     x_test: Array | None = None
     y_test: Array | None = None
+    index_base: int | None = None
 
 
 class Columns(NamedTuple):
@@ -120,6 +126,17 @@ def reading(
         raise make_read_error(path, message.format(reason)) from exc
     except OSError as exc:
         raise make_read_error(path, f"cannot be read: {exc.strerror or exc}") from exc
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Begin the message of a `DataError` with the path, if it does not begin with it already."""
+    try:
+        yield
+    except DataError as exc:
+        if str(exc).startswith(_one_line(str(path), 300)):
+            raise
+        raise make_read_error(path, str(exc)) from exc
 
 
 def read_bounded(file: Readable, size: int) -> bytearray:
@@ -218,8 +235,8 @@ def choose_columns(path: Path, names: Sequence[str], header: bool, options: Read
 def _columns_for_training(path: Path, names: Sequence[str], options: ReadOptions) -> Columns:
     if options.target is None:
         lowered = [name.strip().lower() for name in names]
-        target = next((lowered.index(name) for name in _TARGET_NAMES if name in lowered), None)
-        wanted = f"a column called {', '.join(_TARGET_NAMES[:-1])} or {_TARGET_NAMES[-1]}"
+        target = next((lowered.index(name) for name in TARGET_NAMES if name in lowered), None)
+        wanted = f"a column called {', '.join(TARGET_NAMES[:-1])} or {TARGET_NAMES[-1]}"
     else:
         target = names.index(options.target) if options.target in names else None
         wanted = f"a column {options.target!r}"

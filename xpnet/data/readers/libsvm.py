@@ -14,7 +14,11 @@ _DAMAGE = (ValueError, OverflowError, IndexError, MemoryError)
 
 
 def read_libsvm(path: Path, options: ReadOptions) -> RawData:
-    """Read ``label index:value ...`` lines into a dense matrix; indices start at 1, or at 0 if a 0 occurs."""
+    """Read ``label index:value ...`` lines into a dense matrix.
+
+    In training indices start at 1, or at 0 if a 0 occurs. Afterwards they start where they started in training, and the
+    number of features is that of the model: features that the file leaves out are 0.
+    """
     from sklearn.datasets import load_svmlight_file  # slow to import
 
     with (
@@ -24,13 +28,24 @@ def read_libsvm(path: Path, options: ReadOptions) -> RawData:
         if not file.read(1):
             raise make_read_error(path, "empty file: expected lines of 'label index:value ...'; received none")
         file.seek(0)
-        x, y = load_svmlight_file(file, dtype=np.float64)
+        x, y = load_svmlight_file(file, dtype=np.float64, zero_based=True)
+    lowest, highest = (int(x.indices.min()), int(x.indices.max())) if x.nnz else (1, 0)
+    given = 1 if options.index_base is None else options.index_base
+    base = int(lowest > 0) if options.training else given
     width = options.n_features if options.feature_names is None else len(options.feature_names)
-    # The file may have fewer features than the model, because it leaves out trailing features that are all 0.
-    if width is not None and x.shape[1] > width:
-        raise make_read_error(path, f"features: expected {width}, as in training; received index {x.shape[1]}")
-    shape = (x.shape[0], width or x.shape[1])
-    check_matrix_shape(path, *shape)
-    x.resize(shape)
+    n_features = x.shape[1] - base if width is None else width
+    if lowest < base:
+        raise make_read_error(
+            path,
+            "indices: expected indices that start at 1, as those of the model's data; received index 0. "
+            "Add 1 to each index, or train the model on a file whose indices start at 0",
+        )
+    if highest >= base + n_features:
+        counted = "" if base else ", counted from 0"
+        raise make_read_error(
+            path, f"features: expected {n_features}, as in training; received index {highest}{counted}"
+        )
+    check_matrix_shape(path, x.shape[0], n_features)
+    x.resize(x.shape[0], base + n_features)
     whole = np.isfinite(y).all() and (y == np.floor(y)).all() and np.abs(y).max(initial=0) < 2**53
-    return RawData(x.toarray(), y.astype(np.int64) if whole else y)
+    return RawData(x[:, base:].toarray(), y.astype(np.int64) if whole else y, index_base=base)

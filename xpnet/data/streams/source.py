@@ -19,6 +19,7 @@ __all__ = [
     "ArraySource",
     "Concatenated",
     "Source",
+    "concatenate",
     "copy_description",
 ]
 
@@ -77,6 +78,7 @@ class Source(ABC):
         Returns
         -------
         x : ndarray, shape (n, n_features)
+            A `TableSource` returns a table of these rows and columns.
         y : ndarray, shape (n,) or (n, n_outputs)
 
         Raises
@@ -89,9 +91,16 @@ class Source(ABC):
     def where(self, block: int) -> str:
         """Return the place of a block, for messages."""
 
-    def map(self, function: Callable[[Array, Array], tuple[Array, Array]]) -> Source:
-        """Return a source whose blocks are passed through ``function(x, y)`` when they are read."""
-        return _Mapped(self, function)
+    def map(self, function: Callable[[Any, Array], tuple[Array, Array]], n_features: int | None = None) -> Source:
+        """Return a source whose blocks are passed through ``function(x, y)`` when they are read.
+
+        Parameters
+        ----------
+        function : callable
+        n_features : int, optional
+            The number of features that it returns; by default that of the source.
+        """
+        return _Mapped(self, function, n_features)
 
     def reader(self) -> Source:
         """Return an independent source of the same data, so that two threads can read at the same time."""
@@ -151,10 +160,13 @@ class ArraySource(Source):
 class _Mapped(Source):
     """A source whose blocks are passed through a function."""
 
-    def __init__(self, source: Source, function: Callable[[Array, Array], tuple[Array, Array]]) -> None:
+    def __init__(
+        self, source: Source, function: Callable[[Any, Array], tuple[Array, Array]], n_features: int | None = None
+    ) -> None:
         self._source, self._function = source, function
         copy_description(self, source)
         self.sizes = source.sizes
+        self.n_features = n_features or source.n_features
 
     def read(self, block: int, epoch: int = 0, start: int = 0, stop: int | None = None) -> tuple[Array, Array]:
         x, y = self._source.read(block, epoch, start, stop)
@@ -167,7 +179,7 @@ class _Mapped(Source):
         return self._source.where(block)
 
     def reader(self) -> Source:
-        return _Mapped(self._source.reader(), self._function)
+        return _Mapped(self._source.reader(), self._function, self.n_features)
 
 
 class Concatenated(Source):
@@ -205,6 +217,15 @@ class Concatenated(Source):
         """Return the place of a block in its source, for messages."""
         source, own = self._locate(block)
         return source.where(own)
+
+
+def concatenate(parts: Sequence[Any]) -> Any:
+    """Return features one below the other: arrays, or tables of the same columns."""
+    if isinstance(parts[0], np.ndarray):
+        return np.concatenate(parts)
+    import pyarrow as pa
+
+    return pa.concat_tables(parts)
 
 
 def copy_description(source: Source, like: Source) -> None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from xpnet.data.split import part_sizes
-from xpnet.data.streams.source import Array, Source, copy_description
+from xpnet.data.streams.source import Array, Source, concatenate, copy_description
 from xpnet.seeds import Purpose, seed_sequence
 
 __all__ = ["SourceSplit", "SourceSubset", "split_source"]
@@ -31,7 +31,7 @@ class SourceSubset(Source):
     def read(self, block: int, epoch: int = 0, start: int = 0, stop: int | None = None) -> tuple[Array, Array]:
         """Return rows of the subset."""
         slices = [self._source.read(block, epoch, rows.start, rows.stop) for rows in self.rows(block)]
-        x, y = slices[0] if len(slices) == 1 else map(np.concatenate, zip(*slices, strict=True))
+        x, y = slices[0] if len(slices) == 1 else map(concatenate, zip(*slices, strict=True))
         return x[start:stop], y[start:stop]
 
     def rows(self, block: int) -> list[slice]:

@@ -1,0 +1,109 @@
+"""Where options come from: the command line, then a configuration file, then a preset; and ``config.toml``."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from cyclopts import App, ArgumentCollection, Parameter
+from cyclopts.config import Dict
+
+from xpnet.cli.options import TrainOptions
+from xpnet.cli.presets import PRESETS
+from xpnet.data.named import DATASETS
+from xpnet.data.tables.paths import STANDARD_INPUT
+from xpnet.errors import InvalidParameterError, UnknownNameError
+
+__all__ = ["fill_options", "name_option", "read_config", "write_config"]
+
+# Options that do not change what is computed; they are not part of a run's configuration.
+_NOT_CONFIGURED = ("config", "out", "quiet", "json", "threads")
+
+
+_OPTIONS = {field.name: f"--{field.name.replace('_', '-')}" for field in fields(TrainOptions)}
+# Options by the library's names of parameters, where these differ.
+_OPTIONS_BY_PARAMETER = {
+    **_OPTIONS,
+    "every": "--checkpoint-every",
+    "initializer": "--init",
+    "layer_sizes": "--hidden",
+    "learning_rate": "--lr",
+    "learning_rate_factors": "--lr-factors",
+    "probabilities": "--probabilities",
+    "test_fraction": "--test-fraction",
+    "validation_fraction": "--val-fraction",
+    "validation_fraction and test_fraction": "--val-fraction and --test-fraction",
+}
+
+
+def name_option(message: str) -> str:
+    """Replace the library's parameter at the start of an error message by the option that the user typed."""
+    parameter, _, rest = message.partition(": ")
+    if parameter not in _OPTIONS_BY_PARAMETER:
+        return message
+    return f"{_OPTIONS_BY_PARAMETER[parameter]}: {rest.replace(', or None;', ';')}"
+
+
+def fill_options(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Fill options that were not given from the configuration file, then from the preset (a hook of cyclopts)."""
+
+    def given(name: str) -> str | None:
+        argument = arguments.get(f"--{name}", default=None)
+        return argument.tokens[0].value if argument is not None and argument.tokens else None
+
+    def fill(values: Mapping[str, Any], source: str) -> None:
+        Dict(dict(values), source=source, use_commands_as_keys=False)(app, commands, arguments)
+
+    if config := given("config"):
+        fill(_read_config(Path(config)), config)
+    if preset := given("preset"):
+        if preset not in PRESETS:
+            raise UnknownNameError.among("preset", preset, PRESETS)
+        fill(PRESETS[preset].options, f"preset {preset}")
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise InvalidParameterError(f"{path}: expected a configuration file; received: {exc.strerror}.") from exc
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise InvalidParameterError(f"{path}: expected TOML; received: {exc}.") from exc
+    known = {"data", *(option.removeprefix("--") for option in _OPTIONS.values())} - {"config"}
+    for key in values.keys() - known:
+        raise UnknownNameError.among(f"key in {path}", key, known)
+    return values
+
+
+def write_config(data: str, options: TrainOptions) -> bytes:
+    """Return the configuration file that repeats a run: ``xpnet train --config FILE``."""
+    is_path = data not in DATASETS and data != STANDARD_INPUT
+    values: dict[str, Any] = {"data": str(Path(data).resolve()) if is_path else data}
+    for field in fields(options):
+        value = getattr(options, field.name)
+        if field.name in _NOT_CONFIGURED or value is None or value == ():
+            continue
+        name = field.name.replace("_", "-")
+        # The target of an .npy file is another file, whose path may be relative.
+        is_path = isinstance(value, Path) or (name == "target" and value.endswith(".npy") and Path(value).exists())
+        values[name] = str(Path(value).resolve()) if is_path else value
+    return tomli_w.dumps(values).encode()
+
+
+def read_config(path: Path) -> tuple[str, TrainOptions]:
+    """Return the data and the options of a configuration file, checked as on the command line."""
+    app = App(config=fill_options, default_parameter=Parameter(negative=()), result_action="return_value")
+    defaults = TrainOptions()
+
+    @app.default
+    def settings(data: str = "digits", *, options: TrainOptions = defaults) -> tuple[str, TrainOptions]:
+        return data, options
+
+    data, options = app(["--config", str(path)], exit_on_error=False, print_error=False)
+    if options.preset is None:  # a run of a version that had no default preset
+        options = replace(options, preset="plain")
+    return data, options

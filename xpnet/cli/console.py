@@ -1,0 +1,27 @@
+"""The console that commands print tables on."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+__all__ = ["make_console"]
+
+_WIDE = 240  # columns of a file or a pipe, which have no width
+_NARROWEST, _USUAL = 20, 80
+
+
+def make_console(kind: type[Console] = Console, *, wide: bool = False) -> Console:
+    """Return a console on stdout for plain text.
+
+    Parameters
+    ----------
+    kind : type
+    wide : bool
+        Whether a file or a pipe gets lines as wide as needed.
+    """
+    console = kind(highlight=False, markup=False)
+    if wide and not console.file.isatty():  # `is_terminal` depends on FORCE_COLOR
+        console.width = _WIDE
+    elif console.width < _NARROWEST:  # COLUMNS=0, or a terminal that reports no size
+        console.width = _USUAL
+    return console

@@ -1,0 +1,150 @@
+"""Train a job in the folder of its run, write the files, and report."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xpnet.backend import to_host
+from xpnet.cli import plots
+from xpnet.cli.folder import CHECKPOINTS, CONFUSION, CURVES, METRICS, MODEL, RunFolder
+from xpnet.cli.options import TrainOptions
+from xpnet.cli.summary import print_summary
+from xpnet.errors import DivergenceError
+from xpnet.files import write_atomically
+from xpnet.json_text import json_text
+from xpnet.memory import peak_bytes
+from xpnet.model.model import Model
+from xpnet.model.model_file import save_model
+from xpnet.training.callbacks import Callback, Interrupt
+from xpnet.training.checkpoint import Checkpoint
+from xpnet.training.metrics_file import MetricsFile
+from xpnet.training.progress import Progress
+from xpnet.training.state import Run
+
+if TYPE_CHECKING:
+    from xpnet.cli.job import Confusion, Job
+
+__all__ = ["train"]
+
+# These end a run between two batches: Ctrl-C, a pre-emption, a terminal that closes.
+_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+def train(job: Job, options: TrainOptions, folder: RunFolder, checkpoints: Path | None = None) -> int:
+    """Train from the start or from the newest checkpoint, save the model, report, and return the exit code."""
+    interrupt = Interrupt(*_SIGNALS)
+    started = time.perf_counter()
+    runs: list[Run] = []
+    failure = None
+    path = folder.path / MODEL
+    with interrupt:
+        try:
+            for run in _members(job, options, folder, interrupt, checkpoints):
+                runs.append(run)
+        except KeyboardInterrupt:  # a second Ctrl-C
+            _say_stopped("stopped", options, folder.path)
+            raise
+        except DivergenceError as exc:
+            runs.append(exc.run)
+            failure = exc
+        seconds = time.perf_counter() - started
+        run = runs[-1]
+        finished = [each for each in runs if each.stopped not in ("interrupted", "diverged")] or [run]
+        vectors = np.stack([to_host(each.params.vector) for each in finished])
+        model = dataclasses.replace(job.model, vector=vectors if len(finished) > 1 else vectors[0])
+        save_model(path, model)
+    if failure is not None:
+        raise DivergenceError(f"{failure} Saved as {path}.", run) from failure
+    code = interrupt.exit_code if run.stopped == "interrupted" else 0
+    if code:
+        _say_stopped(f"stopped in epoch {run.state.epoch + 1}; saved as {path}", options, folder.path)
+    if code and interrupt.received != signal.SIGINT:  # nobody waits for a summary
+        return code
+    scores, confusion = job.assess(model, finished[0])
+    # The plotting library may take more memory than the limit of a run that reads its data in pieces.
+    pictures = _draw(finished[0], model, confusion, folder.path) if job.is_in_memory else []
+    epochs = sum(len(each.history) for each in runs)
+    trained = job.data.n_samples * (epochs - folder.epochs_before)
+    summary = {
+        "task": model.task,
+        "device": job.backend.name,
+        "precision": job.trainer.dtype if job.trainer.dtype == "float64" else job.backend.precision,
+        "epochs": epochs,
+        "seconds": seconds,
+        "samples_per_second": trained / seconds,
+        "model": str(path),
+        "stopped": run.stopped,
+        **scores,
+        "peak_memory": peak_bytes(),
+    }
+    _report(job, options, summary, run, [path, *pictures])
+    return code
+
+
+def _members(
+    job: Job, options: TrainOptions, folder: RunFolder, interrupt: Interrupt, checkpoints: Path | None
+) -> Iterator[Run]:
+    """Train the members of an ensemble, or the only network, one after the other, until one is interrupted."""
+    for number in range(options.ensemble):
+        member = job.member(number) if number else job
+        trainer = dataclasses.replace(member.trainer, callbacks=_callbacks(job, options, folder, interrupt, number))
+        if checkpoints is None:
+            run = trainer.fit(**job.arguments(), params=member.model.params)
+        else:
+            run = trainer.resume(checkpoints, **job.arguments())
+        yield run
+        if run.stopped == "interrupted":
+            return
+
+
+def _say_stopped(what: str, options: TrainOptions, folder: Path) -> None:
+    resumable = options.checkpoint_every is not None and any((folder / CHECKPOINTS).glob("*.safetensors"))
+    hint = f" To continue: xpnet resume {shlex.quote(str(folder))}" if resumable else ""
+    with suppress(OSError):
+        print(f"xpnet: {what}.{hint}", file=sys.stderr)
+
+
+def _callbacks(job: Job, options: TrainOptions, folder: RunFolder, interrupt: Interrupt, member: int) -> list[Callback]:
+    """Return the callbacks of a member of an ensemble, counted from 0; each has metrics of its own."""
+    metrics = folder.path / METRICS
+    own = metrics if member == 0 else metrics.with_stem(f"{metrics.stem}-{member + 1}")
+    # The order matters: install signal handlers before the folder is created. The other callbacks write into it.
+    callbacks: list[Callback] = [interrupt, *([folder] if member == 0 else []), MetricsFile(own)]
+    if options.checkpoint_every is not None:
+        callbacks.append(Checkpoint(folder.path / CHECKPOINTS, options.checkpoint_every, options.keep))
+    if not options.quiet:
+        callbacks.append(Progress(job.data.n_samples))
+    return callbacks
+
+
+def _report(job: Job, options: TrainOptions, summary: dict[str, Any], run: Run, files: list[Path]) -> None:
+    if options.json:
+        print(json_text(summary))
+    elif not options.quiet:
+        network = job.model.network
+        sizes = "-".join(map(str, network.layer_sizes))
+        title = f"{job.data.name}: {job.model.task}, {sizes}, {network.n_parameters:,} parameters"
+        print_summary(title, summary, run, files, options.memory_limit)
+
+
+def _draw(run: Run, model: Model, confusion: Confusion | None, folder: Path) -> list[Path]:
+    """Draw the curves and, for classes, the confusion matrix."""
+    if not plots.is_available() or not run.history:
+        return []
+    pictures = {CURVES: plots.curves_png(run.history, model.metric)}
+    if confusion is not None and model.classes is not None:
+        title = {"train": "training"}.get(confusion.part, confusion.part)
+        pictures[CONFUSION] = plots.confusion_matrix_png(confusion.labels, confusion.predicted, model.classes, title)
+    for file, png in pictures.items():
+        write_atomically(folder / file, png)
+    return [folder / file for file in pictures]

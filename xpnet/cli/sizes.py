@@ -1,0 +1,30 @@
+"""Sizes of hidden layers, as users write them."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Sequence
+
+__all__ = ["join_sizes"]
+
+_OPTION = "--hidden"
+_SIZES = re.compile(r"[0-9, ]+")
+
+
+def join_sizes(tokens: Sequence[str]) -> list[str]:
+    """Join the sizes after ``--hidden`` into one argument, so that ``--hidden 256 128`` means ``--hidden 256,128``.
+
+    Examples
+    --------
+    >>> join_sizes(["train", "digits", "--hidden", "256,", "128", "--lr", "0.1"])
+    ['train', 'digits', '--hidden', '256,128', '--lr', '0.1']
+    """
+    parts = [part for token in tokens for part in (token.split("=", 1) if token.startswith(f"{_OPTION}=") else [token])]
+    if _OPTION not in parts:
+        return parts
+    start = parts.index(_OPTION) + 1
+    sizes = list(itertools.takewhile(_SIZES.fullmatch, parts[start:]))
+    if len(sizes) > 1:
+        parts[start : start + len(sizes)] = [",".join(re.findall("[0-9]+", " ".join(sizes)))]
+    return parts

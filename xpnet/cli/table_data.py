@@ -1,0 +1,211 @@
+"""The data of a training run that is a table in a file: what its columns are, and its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from xpnet.cli.job_data import PARTS, JobData, RawPart, moments_of
+from xpnet.cli.memory_limit import MemoryLimit
+from xpnet.cli.options import TrainOptions
+from xpnet.cli.table_options import ColumnOptions, ReadingOptions
+from xpnet.data.fingerprint import Fingerprint
+from xpnet.data.readers.common import naming
+from xpnet.data.scaling import Moments
+from xpnet.data.split import split_rows
+from xpnet.data.streams import split_source
+from xpnet.data.streams.table import TableSource
+from xpnet.data.tables.files import TableFile, TableOptions
+from xpnet.data.targets import encode_targets
+from xpnet.errors import DataError, InvalidParameterError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from xpnet.data.tables.survey import ColumnChoices, Survey
+
+__all__ = ["column_choices", "open_table", "read_table"]
+
+# Memory of a table and its parts, as a multiple of the table: the table, its parts, and the columns that are encoded.
+_COPIES = 3
+
+
+def open_table(data: str, options: ReadingOptions, names: frozenset[str] = frozenset()) -> TableFile:
+    """Open a table as the options say; `names` are columns that it should have."""
+    return TableFile(
+        data,
+        TableOptions(options.delimiter, options.decimal, options.encoding, options.header, options.missing, names),
+    )
+
+
+def column_choices(options: ColumnOptions, *other_uses: str | None) -> ColumnChoices:
+    """Return what the options decide about columns; columns of other uses are no features."""
+    from xpnet.data.tables.survey import ColumnChoices
+
+    return ColumnChoices(
+        options.target,
+        options.task,
+        options.categorical,
+        options.numeric,
+        options.date,
+        options.drop,
+        tuple(name for name in other_uses if name is not None),
+    )
+
+
+def read_table(data: str, options: TrainOptions, scale: str | None, limit: MemoryLimit | None) -> JobData:
+    """Read a table into memory, or in pieces if memory would exceed the limit.
+
+    A folder of tables is always read in pieces.
+
+    Raises
+    ------
+    XpnetError
+        The table cannot be read or used.
+    """
+    from xpnet.data.tables.survey import survey_table
+
+    names = frozenset(name for name in (options.target, options.weight, options.group, options.time) if name)
+    file = open_table(data, options, names)
+    in_pieces = file.path.is_dir() or (limit is not None and not limit.fits(_COPIES * file.n_bytes))
+    table = None if in_pieces else file.read()
+    with naming(file.path):
+        fingerprint = Fingerprint(file.schema.names) if options.checkpoint_every else None
+        survey = survey_table(
+            _fingerprinted(_blocks(file) if table is None else [table], fingerprint),
+            file.schema.names,
+            column_choices(options, options.weight, options.group),
+            duplicates=file.duplicates,
+            where=file.where,
+        )
+        scale = scale or "standard"
+        read = (
+            _in_pieces(file, survey, options, scale) if table is None else _at_once(file, table, survey, options, scale)
+        )
+    return read if fingerprint is None else replace(read, fingerprint={"data": fingerprint.to_dict()})
+
+
+def _blocks(file: TableFile) -> Iterator[pa.Table]:
+    return (file.read_block(block) for block in range(len(file.block_sizes())))
+
+
+def _fingerprinted(tables: Iterable[pa.Table], fingerprint: Fingerprint | None) -> Iterator[pa.Table]:
+    for table in tables:
+        if fingerprint is not None:
+            fingerprint.add(*table.columns)
+        yield table
+
+
+def _at_once(file: TableFile, table: pa.Table, survey: Survey, options: TrainOptions, scale: str) -> JobData:
+    import pyarrow as pa
+
+    from xpnet.data.tables.fitting import fit_encoding
+    from xpnet.data.tables.values import decimal_sign
+
+    assert survey.target is not None
+    y, keep = survey.target.read(table.column(survey.target.name), decimal_sign(table.schema))
+    if not keep.all():
+        table = table.filter(pa.array(keep))
+    train, validation, test = split_rows(
+        y,
+        validation_fraction=options.val_fraction,
+        test_fraction=options.test_fraction,
+        stratify=survey.target.task == "classification",
+        seed=options.seed,
+        groups=None if options.group is None else _codes(table.column(options.group)),
+        times=None if options.time is None else _numbers(table, "time", options.time, ("number", "date")),
+    )
+    encoded, classes = encode_targets(y, survey.target.task)
+    features = table.select(survey.feature_names)
+    rows = dict(zip(PARTS, (train, validation, test), strict=True))
+    parts: dict[str, RawPart] = {
+        name: (features.take(chosen), y[chosen]) for name, chosen in rows.items() if len(chosen)
+    }
+    weights = None if options.weight is None else _numbers(table, "weight", options.weight, ("number",))[train]
+    return JobData(
+        name=file.name,
+        parts=parts,
+        task=survey.target.task,
+        classes=classes,
+        n_outputs=1,
+        scale=scale,
+        fit_features=lambda: fit_encoding(survey.columns, [parts["train"][0]], scale=scale),
+        target_moments=lambda: moments_of(encoded[train]),
+        feature_names=survey.feature_names,
+        target_name=survey.target.name,
+        weights=weights,
+        notes=survey.notes,
+        columns=survey.columns,
+    )
+
+
+def _in_pieces(file: TableFile, survey: Survey, options: TrainOptions, scale: str) -> JobData:
+    """Read the training part once more, for the encoding of the features and the moments of the targets."""
+    from xpnet.data.tables.fitting import fit_encoding
+
+    assert survey.target is not None
+    for name in ("weight", "group", "time"):
+        if (column := getattr(options, name)) is not None:
+            raise InvalidParameterError(
+                f"{name}: expected none for a table that is read in pieces; received {column!r}. "
+                "Read it at once: give one file, and leave --memory-limit out."
+            )
+    source = TableSource(file, survey.feature_names, survey.target, complete=not survey.target.n_left_out)
+    split = split_source(
+        source,
+        validation_fraction=options.val_fraction,
+        test_fraction=options.test_fraction,
+        seed=options.seed,
+    )
+    moments = Moments(1)
+
+    def training_tables() -> Iterator[pa.Table]:
+        for table, y in split.training:
+            if y.dtype.kind in "biuf":
+                moments.add(y[:, None])
+            yield table
+
+    encoding = fit_encoding(survey.columns, training_tables(), scale=scale)
+    by_name = {"train": split.training, "validation": split.validation, "test": split.test}
+    return JobData(
+        name=file.name,
+        parts={name: part for name, part in by_name.items() if part is not None},
+        task=survey.target.task,
+        classes=survey.labels,
+        n_outputs=1,
+        scale=scale,
+        fit_features=lambda: encoding,
+        target_moments=lambda: moments,
+        feature_names=survey.feature_names,
+        target_name=survey.target.name,
+        notes=survey.notes,
+        columns=survey.columns,
+    )
+
+
+def _codes(column: pa.ChunkedArray) -> np.ndarray:
+    """Return a number for each different value of a column; missing ones have one number too."""
+    codes = column.combine_chunks().dictionary_encode().indices.fill_null(-1)
+    return np.asarray(codes.to_numpy(zero_copy_only=False))
+
+
+def _numbers(table: pa.Table, option: str, name: str, kinds: tuple[str, ...]) -> np.ndarray:
+    """Return a column as numbers; dates are numbers too, and missing values NaN."""
+    from xpnet.data.tables.summary import TableSummary
+    from xpnet.data.tables.values import as_numbers, as_values
+
+    summary = TableSummary()
+    summary.add(table.select([name]))
+    reading = summary.columns[0].reading
+    if reading.kind not in kinds:
+        examples = ", ".join(summary.columns[0].examples())
+        raise InvalidParameterError(
+            f"{option}: expected a column of {' or '.join(kinds)}s; received {name!r:.60} with {examples:.80}."
+        )
+    numbers = as_numbers(as_values([table.column(name)], [name]), reading)
+    if option == "weight" and not (np.isfinite(numbers).all() and (numbers >= 0).all()):
+        raise DataError(f"column {name!r:.60}: expected weights of at least 0 in each row; received others")
+    return numbers

@@ -1,0 +1,1 @@
+"""Tables: files with named columns of any type, and their encoding as numbers."""

@@ -1,0 +1,43 @@
+"""A map over several threads."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain, islice
+from typing import TypeVar
+
+from xpnet.threads import process_cpu_count
+
+__all__ = ["map_in_threads"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_THREADS = 8
+
+
+def map_in_threads(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """Apply a function to each item and yield the results in order.
+
+    The items are taken in the caller's thread, and few of them are in memory at a time. A single item, or a machine
+    with one processor, needs no thread.
+    """
+    items, threads = iter(items), min(_THREADS, process_cpu_count())
+    first = list(islice(items, 2))
+    if len(first) < 2 or threads < 2:
+        yield from map(function, chain(first, items))
+        return
+    waiting: deque[Future[R]] = deque()
+    with ThreadPoolExecutor(threads) as executor:
+        try:
+            for item in chain(first, items):
+                waiting.append(executor.submit(function, item))
+                if len(waiting) > 2 * threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

@@ -1,0 +1,54 @@
+"""The validation part of a run: how it is evaluated, and early stopping on its scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from xpnet.backend import Backend
+from xpnet.data.streams import Source
+from xpnet.errors import InvalidParameterError
+from xpnet.nn.network import Network
+from xpnet.training.early_stopping import EarlyStopping, get_early_stopping
+from xpnet.training.evaluation import evaluate, metric_name
+from xpnet.training.loop import Evaluate
+from xpnet.training.samples import to_samples
+from xpnet.training.streaming import evaluate_source
+
+__all__ = ["prepare_validation"]
+
+
+def prepare_validation(
+    network: Network,
+    backend: Backend,
+    dtype: str,
+    validation: tuple[Any, Any] | Source | Evaluate | None,
+    early_stopping: str | EarlyStopping | None,
+) -> tuple[Evaluate | None, EarlyStopping | None]:
+    """Return the function that evaluates the validation part, and the early stopping, checked against its scores.
+
+    Raises
+    ------
+    InvalidParameterError
+        Early stopping needs a score that is not among those of the validation part.
+    """
+    metrics = ["training_loss"]
+    if isinstance(validation, Source):
+        evaluation: Evaluate | None = partial(evaluate_source, network, source=validation, backend=backend, dtype=dtype)
+        metrics += ["loss", "accuracy", "r2"]
+    elif callable(validation) or validation is None:
+        evaluation = validation
+    elif not isinstance(validation, Sequence) or len(validation) != 2:
+        raise InvalidParameterError(f"validation: expected (x, y), a Source or a function; received {validation!r:.60}")
+    else:
+        held_out = to_samples(network, backend, dtype, *validation)
+        evaluation = partial(evaluate, network, x=held_out.x, y=held_out.y, backend=backend)
+        metrics += ["loss", metric_name(network, held_out.y.ndim)]
+    stopping = get_early_stopping(early_stopping) if early_stopping else None
+    if stopping is not None and stopping.metric not in metrics and not callable(validation):
+        if validation is None:
+            raise InvalidParameterError("early_stopping: expected a validation part; received none.")
+        names = ", ".join(metrics)
+        raise InvalidParameterError(f"early_stopping: expected one of {names}; received {stopping.metric!r}.")
+    return evaluation, stopping
