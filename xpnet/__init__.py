@@ -1,7 +1,8 @@
 """Train multilayer perceptrons on NumPy, CuPy, PyTorch and JAX from one array-API source.
 
 A `Network` describes the layers and the loss, a `Trainer` trains it, and a `Model` predicts and can be saved.
-`MLPClassifier` and `MLPRegressor` take the place of scikit-learn's.
+`MLPClassifier` and `MLPRegressor` take the place of scikit-learn's. `TabularClassifier` and `TabularRegressor` take
+data frames as they are.
 
 Examples
 --------
@@ -15,6 +16,7 @@ Examples
 True
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from xpnet.backend import Backend, get_backend, list_backends
@@ -34,7 +36,10 @@ from xpnet.training.progress import Progress
 from xpnet.training.trainer import Run, RunState, Trainer
 
 if TYPE_CHECKING:
-    from xpnet.estimators import MLPClassifier, MLPRegressor
+    from xpnet.estimators.classifier import MLPClassifier
+    from xpnet.estimators.regressor import MLPRegressor
+    from xpnet.estimators.table_encoder import TableEncoder
+    from xpnet.estimators.tabular import TabularClassifier, TabularRegressor
 
 __all__ = [
     "ArraySource",
@@ -56,6 +61,9 @@ __all__ = [
     "RunState",
     "Source",
     "StopTraining",
+    "TableEncoder",
+    "TabularClassifier",
+    "TabularRegressor",
     "TimeLimit",
     "Trainer",
     "XpnetError",
@@ -75,11 +83,19 @@ __all__ = [
 __version__ = "0.1.0"
 
 
-def __getattr__(name: str) -> Any:
-    if name in ("MLPClassifier", "MLPRegressor"):
-        from xpnet import estimators  # imported late: scikit-learn takes most of a second
+# Imported late: scikit-learn takes most of a second, and tables need pyarrow.
+_LATE = {
+    "MLPClassifier": "xpnet.estimators.classifier",
+    "MLPRegressor": "xpnet.estimators.regressor",
+    "TableEncoder": "xpnet.estimators.table_encoder",
+    "TabularClassifier": "xpnet.estimators.tabular",
+    "TabularRegressor": "xpnet.estimators.tabular",
+}
 
-        return getattr(estimators, name)
+
+def __getattr__(name: str) -> Any:
+    if name in _LATE:
+        return getattr(import_module(_LATE[name]), name)
     raise AttributeError(f"module 'xpnet' has no attribute {name!r}")
 
 

@@ -45,10 +45,16 @@ def writing(path: Path) -> Iterator[None]:
         ) from exc
 
 
-def write_atomically(path: str | Path, data: bytes) -> None:
+def write_atomically(path: str | Path, *parts: bytes | memoryview) -> None:
     """Write a file so that a killed process or a power failure leaves the old file or the new one, never a part of it.
 
     When the function returns, the new file and its name are on the disk.
+
+    Parameters
+    ----------
+    path : str or Path
+    *parts : bytes-like
+        The content, written one part after the other.
 
     Raises
     ------
@@ -57,7 +63,8 @@ def write_atomically(path: str | Path, data: bytes) -> None:
     """
     path = Path(path)
     with writing(path), _replacing(path) as file:
-        file.write(data)
+        for part in parts:
+            file.write(part)
 
 
 @contextmanager

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import save
 
 from xpnet.errors import InvalidParameterError, ModelFormatError
 from xpnet.files import write_atomically
@@ -55,8 +54,7 @@ class Format(NamedTuple):
             The file cannot be written.
         """
         text = json.dumps({"format_version": self.version, **values}, default=float)
-        data = save({name: np.asarray(array, order="C") for name, array in tensors.items()}, {self.key: text})
-        write_atomically(path, data)
+        write_atomically(path, *_parts({self.key: text}, tensors))
 
     def read(self, path: str | Path, build: Callable[[dict[str, Any], dict[str, np.ndarray]], _T]) -> _T:
         """Read a file and return ``build(values, tensors)``, made of its JSON and its arrays.
@@ -111,6 +109,31 @@ class Format(NamedTuple):
                 f"{self.key!r}"
             )
         return metadata, tensors
+
+
+def _parts(metadata: dict[str, str], tensors: dict[str, np.ndarray]) -> Iterator[bytes | memoryview]:
+    """Yield the content of a file: the length of its header, the header, and the arrays, which are not copied.
+
+    The arrays begin at multiples of their item sizes: the largest sizes come first.
+    """
+    codes = {np.dtype(dtype): code for code, dtype in _DTYPES.items()}
+    header: dict[str, Any] = {"__metadata__": metadata}
+    arrays = {name: np.asarray(array) for name, array in tensors.items()}
+    ordered = sorted(arrays.items(), key=lambda item: (-item[1].itemsize, item[0]))
+    end = 0
+    for name, array in ordered:
+        start, end = end, end + array.nbytes
+        header[name] = {
+            "dtype": codes[array.dtype.newbyteorder("<")],
+            "shape": array.shape,
+            "data_offsets": (start, end),
+        }
+    encoded = json.dumps(header, separators=(",", ":")).encode()
+    encoded += b" " * (-len(encoded) % 8)
+    yield len(encoded).to_bytes(8, "little")
+    yield encoded
+    for _, array in ordered:
+        yield np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(-1).view(np.uint8).data
 
 
 def _read_tensors(path: Path) -> dict[str, np.ndarray]:

@@ -40,4 +40,7 @@ class NumpyBackend(Backend):
 def create(kind: str, index: int) -> Backend:
     """Return the backend of a device."""
     check_index("numpy", kind, index, 1 if kind == "cpu" else 0)
+    # OpenBLAS takes its working memory at the first large product, and ends the process if it finds none. Here there
+    # is some left, and later an array that does not fit is a MemoryError.
+    np.matmul(*np.ones((2, 128, 128), np.float32))
     return NumpyBackend()

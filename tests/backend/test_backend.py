@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xpnet.backend import Backend, backend_of, devices, get_backend, probe_devices, registry
+from xpnet.backend import Backend, backend_of, devices, get_backend, kind_of, probe_devices, registry
 from xpnet.backend.registry import list_backends
 from xpnet.errors import (
     BackendNotInstalledError,
@@ -514,3 +514,7 @@ def test_cupy_whose_driver_fails_keeps_the_cause(fake_cupy: Any) -> None:
 def test_cupy_beyond_its_last_gpu(fake_cupy: Any) -> None:
     with pytest.raises(DeviceIndexError, match="no device cupy:gpu:2: expected an index below 2"):
         get_backend("gpu:2")
+
+
+def test_the_kind_of_a_device(device: str, backend: Any) -> None:
+    assert kind_of(backend) == device.split(":")[1]

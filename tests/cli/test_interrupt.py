@@ -74,6 +74,21 @@ def test_interrupt_saves_the_model(start):
     assert scores["loss"] < 1.2
 
 
+@pytest.mark.parametrize("signals", [1, 2])
+def test_an_interrupt_says_how_to_continue(signals):
+    def interrupt(self: RunFolder, epoch: int, done: int) -> None:
+        for _ in range(signals if epoch > 1 else 0):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunFolder, "on_steps", interrupt)
+        code, _, err = xpnet("train", "iris", "--epochs", 9, "--checkpoint-every", 1, "--quiet", "--out", "my run")
+    assert code == 130
+    where = "in epoch 2; saved as my run/model.safetensors" if signals == 1 else ""
+    assert err == f"xpnet: stopped{where and ' '}{where}. To continue: xpnet resume 'my run'\n"
+    assert xpnet("resume", "my run", "--epochs", 3, "--quiet") == (0, "", "")
+
+
 @pytest.mark.slow
 def test_interrupt_does_not_wait_for_the_epoch(start):
     size = ("--hidden", "512,512", "--batch-size", 1, "--val-fraction", 0, "--quiet", "--json")

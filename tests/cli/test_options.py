@@ -115,6 +115,21 @@ def test_layers_may_differ_in_activation():
     assert network.activation == ("tanh", "prelu")
 
 
+@pytest.mark.parametrize(
+    "given", [["--hidden", "5", "4"], ["--hidden", "5,", "4"], ["--hidden=5", "4"], ["--hidden", "5 , 4"]]
+)
+def test_sizes_in_several_arguments(given):
+    outcome = xpnet("train", "iris", "--epochs", 1, *given, "--out", "run", "--quiet")
+    assert outcome == (0, "", "")
+    assert load_model("run/model.safetensors").network.layer_sizes == (4, 5, 4, 3)
+    assert tomllib.loads(Path("run/config.toml").read_text())["hidden"].replace(" ", "") == "5,4"
+
+
+def test_sizes_before_the_data():
+    assert xpnet("train", "--hidden", 5, 4, "iris", "--epochs", 1, "--out", "run", "--quiet") == (0, "", "")
+    assert load_model("run/model.safetensors").network.layer_sizes == (4, 5, 4, 3)
+
+
 def test_no_hidden_layer():
     train("--hidden", "none", "--out", "run")
     assert load_model("run/model.safetensors").network.layer_sizes == (4, 3)

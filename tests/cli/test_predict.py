@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import stat
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,6 +60,69 @@ def test_a_file_that_is_there_is_replaced(models):
     Path("p.csv").write_text("old\n" * 1000)
     assert xpnet("predict", models["iris"], "iris", "--out", "p.csv").code == 0
     assert len(Path("p.csv").read_text().splitlines()) == 151
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links and devices")
+def test_what_is_no_file_stays_what_it_is(models):
+    Path("there").mkdir()
+    Path("link.csv").symlink_to("there/real.csv")
+    for out in ("link.csv", "/dev/null"):
+        assert xpnet("predict", models["iris"], "iris", "--out", out) == (0, "", "")
+    assert Path("link.csv").is_symlink()
+    assert len(Path("there/real.csv").read_text().splitlines()) == 151
+    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+
+
+def svm(path: str, rows: np.ndarray, first: int) -> None:
+    lines = (" ".join(f"{i}:{value}" for i, value in enumerate(row, first) if value) for row in rows)
+    Path(path).write_text("".join(f"{int(row[2] > 0)} {line}\n" for row, line in zip(rows, lines, strict=True)))
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_the_first_index_of_a_libsvm_file_is_the_models(first):
+    rows = np.random.default_rng(0).normal(size=(60, 4)).round(3)
+    svm("train.svm", rows, first)
+    train("train.svm", "--epochs", 20, "--quiet", "--device", "cpu", "--out", "run")
+    model = load_model("run/model.safetensors")
+    assert model.index_base == first
+    rows[:, [0, 3]] = 0  # neither the first nor the last index occurs
+    svm("new.svm", rows, first)
+    expected = model.predict_proba(rows)[:, 1]
+    written = column(predict("run/model.safetensors", "new.svm", "--probabilities"), "probability_1")
+    np.testing.assert_allclose(written, expected, rtol=1e-6)
+    scores = json.loads(xpnet("evaluate", "run/model.safetensors", "new.svm", "--json").out)
+    assert scores["accuracy"] == pytest.approx(np.mean((expected > 0.5) == (rows[:, 2] > 0)))
+
+
+def test_indices_that_the_model_does_not_have():
+    rows = np.random.default_rng(0).normal(size=(60, 3)).round(3)
+    for first in (0, 1):
+        svm("train.svm", rows, first)
+        train("train.svm", "--epochs", 1, "--quiet", "--device", "cpu", "--out", f"run{first}")
+    Path("beyond.svm").write_text("1 3:1\n")
+    code, _, err = xpnet("predict", "run0/model.safetensors", "beyond.svm")
+    assert (code, "features: expected 3, as in training; received index 3, counted from 0" in err) == (2, True)
+    Path("below.svm").write_text("1 0:1\n")
+    code, _, err = xpnet("predict", "run1/model.safetensors", "below.svm")
+    assert (code, "indices that start at 1, as those of the model's data; received index 0" in err) == (2, True)
+
+
+def strict_json(text: str) -> dict[str, Any]:
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} is no JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def test_scores_that_are_no_numbers_are_null(models):
+    write_csv("large.csv", "area,rooms,price", "1,2,1e30", "2,1,-1e30")  # their squares are beyond float32
+    _, out, _ = xpnet("evaluate", models["house"], "large.csv", "--json")
+    assert strict_json(out)["loss"] is None
+    write_csv("wild.csv", "a,target", *(f"{i},{i * 0.37}" for i in range(60)))
+    wild = ("--task", "regression", "--lr", 1e15, "--optimizer", "sgd", "--scale", "none", "--epochs", 1)
+    _, out, _ = xpnet("train", "wild.csv", *wild, "--hidden", 4, "--json", "--quiet", "--out", "run")
+    for text in filter(None, [out, *Path("run/metrics.jsonl").read_text().splitlines()]):
+        strict_json(text)
 
 
 def test_it_is_what_the_library_predicts(models):

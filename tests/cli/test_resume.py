@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from tests.command_line import house_csv, train, without_timings, xpnet
+from tests.command_line import house_csv, listing, train, without_timings, write_csv, xpnet
 from tests.runs import StopAt
 from xpnet.cli.folder import RunFolder
 from xpnet.model.model_file import load_model
@@ -121,6 +121,150 @@ def test_where_all_are_damaged():
     assert "run/checkpoints: expected a folder with a checkpoint; received one with 3 that cannot be used" in last
 
 
+def table(path: str | Path, rows: list[str], header: str = "a,b,label") -> None:
+    write_csv(path, header, *rows)
+
+
+ROWS = [f"{i % 9},{i % 4},{i % 2}" for i in range(120)]
+
+
+def begin(data: str = "d.csv", *options: object) -> None:
+    train(data, "--epochs", 2, "--checkpoint-every", 1, "--quiet", "--out", "run", *options)
+
+
+@pytest.mark.parametrize("way", ["absolute", "relative", "config"])
+def test_data_that_have_moved(way, folder, monkeypatch):
+    Path("old").mkdir()
+    table("old/d.csv", ROWS)
+    begin("old/d.csv")
+    train("old/d.csv", "--epochs", 4, "--checkpoint-every", 1, "--quiet", "--out", "whole")
+    Path("old").rename("new")
+    message = refused("resume", "run", "--epochs", 4)
+    assert "d.csv: expected the data of the run run; received no such file or folder." in message
+    assert "--data PATH" in message
+    if way == "config":
+        config = Path("run/config.toml")
+        config.write_text(config.read_text().replace("old/d.csv", "new/d.csv"))
+    monkeypatch.chdir("new")
+    place = {"absolute": [folder / "new/d.csv"], "relative": ["d.csv"], "config": []}[way]
+    arguments = [part for path in place for part in ("--data", path)]
+    assert xpnet("resume", "../run", "--epochs", 4, "--quiet", *arguments) == (0, "", "")
+    np.testing.assert_array_equal(vector("../run"), vector("../whole"))
+    assert tomllib.loads(Path("../run/config.toml").read_text())["data"] == str(folder / "new/d.csv")
+
+
+def test_arrays_that_have_moved(folder):
+    Path("old").mkdir()
+    np.save("old/x.npy", np.random.default_rng(0).normal(size=(60, 3)))
+    np.save("old/labels.npy", np.arange(60) % 2)
+    begin("old/x.npy", "--target", "old/labels.npy")
+    Path("old").rename("new")
+    assert xpnet("resume", "run", "--epochs", 3, "--quiet", "--data", "new/x.npy") == (0, "", "")
+    assert tomllib.loads(Path("run/config.toml").read_text())["target"] == str(folder / "new/labels.npy")
+
+
+CHANGED = {
+    "order": (ROWS[::-1], "a,b,label", "the same rows in another order"),
+    "values": ([f"{i % 7},{i % 4},{i % 2}" for i in range(120)], "a,b,label", "other values in the column 'a'"),
+    "rows": (ROWS + ROWS[:10], "a,b,label", "130 rows in place of 120"),
+    "class": ([*ROWS[:-1], "1,1,2"], "a,b,label", "other values in all columns"),
+    "columns": ([row.replace(",", ",5,", 1) for row in ROWS], "a,c,b,label", "with the new column 'c'"),
+    "name": (ROWS, "a,B,label", "without the column 'b' and with the new column 'B'"),
+}
+
+
+@pytest.mark.parametrize("in_pieces", [False, True])
+@pytest.mark.parametrize("change", CHANGED)
+def test_data_that_have_changed(change, in_pieces):
+    rows, header, expected = CHANGED[change]
+    Path("data").mkdir()
+    data = "data" if in_pieces else "data/d.csv"
+    table("data/d.csv", ROWS)
+    begin(data)
+    table("data/d.csv", rows, header)
+    before = listing(Path("run"))
+    message = refused("resume", "run", "--epochs", 4)
+    assert f"expected the data with which the run began; received {expected}. Restore the file" in message
+    assert listing(Path("run")) == before
+    table("data/d.csv", ROWS)
+    assert xpnet("resume", "run", "--epochs", 4, "--quiet") == (0, "", "")
+
+
+def test_the_same_data_in_another_file():
+    table("d.csv", ROWS)
+    begin()
+    table("other.csv", [*ROWS, ""])  # an empty line at the end: other bytes, the same rows
+    assert xpnet("resume", "run", "--epochs", 3, "--quiet", "--data", "other.csv") == (0, "", "")
+
+
+def test_another_test_part():
+    rng = np.random.default_rng(0)
+    arrays = {"x_train": rng.normal(size=(60, 3)), "y_train": np.arange(60) % 2}
+    np.savez("d.npz", **arrays, x_test=np.ones((9, 3)), y_test=np.zeros(9, int))
+    begin("d.npz")
+    np.savez("d.npz", **arrays, x_test=np.ones((9, 3)), y_test=np.ones(9, int))
+    assert "expected the test part with which the run began" in refused("resume", "run", "--epochs", 3)
+
+
+@pytest.mark.parametrize(
+    ("option", "before", "now"),
+    [("seed", "0", "1"), ("val-fraction", "0.1", "0.2"), ("test-fraction", "0.2", "0.3"), ("scale", "None", "'none'")],
+)
+def test_options_of_the_split_that_have_changed(option, before, now):
+    table("d.csv", ROWS)
+    begin()
+    config = Path("run/config.toml")
+    kept = "".join(line for line in config.read_text().splitlines(True) if not line.startswith(option))
+    config.write_text(f"{kept}{option} = {now}\n")
+    message = refused("resume", "run", "--epochs", 4)
+    assert f"config.toml: expected {option} = {before}, with which the run began; received {now}." in message
+
+
+def test_other_options_may_change():
+    table("d.csv", ROWS)
+    begin()
+    config = Path("run/config.toml")
+    config.write_text(config.read_text().replace("keep = 3", "keep = 1"))
+    assert xpnet("resume", "run", "--epochs", 4, "--quiet") == (0, "", "")
+
+
+def test_a_run_without_a_fingerprint():
+    """Runs of earlier versions have none; they get one when they go on."""
+    table("d.csv", ROWS)
+    begin()
+    Path("run/data.json").unlink()
+    assert xpnet("resume", "run", "--epochs", 3, "--quiet") == (0, "", "")
+    table("d.csv", ROWS[::-1])
+    assert "the same rows in another order" in refused("resume", "run", "--epochs", 4)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"options": {}, "data": {"data": {}}}', b"\xff"])
+def test_a_damaged_fingerprint(content):
+    begin("iris")
+    Path("run/data.json").write_bytes(content)
+    message = refused("resume", "run", "--epochs", 3)
+    assert "data.json: expected the fingerprint of the run's data; received a damaged file. Remove it" in message
+
+
+def test_links_in_the_folder_of_a_run():
+    begin("iris")
+    Path("victim").write_text("precious")
+    for name in ("metrics.jsonl", "checkpoints", ".lock"):
+        path = Path("run", name)
+        path.rename("kept")
+        path.symlink_to("../victim")
+        assert f"run: expected files of a run; received a link: {name}." in refused("resume", "run", "--epochs", 3)
+        path.unlink()
+        Path("kept").rename(path)
+    assert Path("victim").read_text() == "precious"
+
+
+def test_a_link_to_the_folder_of_a_run():
+    begin("iris")
+    Path("link").symlink_to("run")
+    assert xpnet("resume", "link", "--epochs", 3, "--quiet") == (0, "", "")
+
+
 def test_what_cannot_be_resumed():
     assert "run/config.toml: expected a configuration file; received: No such file" in refused("resume", "run")
     train("iris", "--out", "plain", "--quiet")
@@ -145,10 +289,11 @@ def test_a_folder_in_which_another_trains(command):
         return {path: path.stat().st_mtime_ns for path in Path("run").rglob("*") if path.name != ".lock"}
 
     stopped("run")
-    if command == "train":
-        Path("run/config.toml").unlink()
-        Path("run/model.safetensors").unlink()
     before = written()
+    if command == "train":
+        for path in sorted(before, reverse=True):
+            path.rmdir() if path.is_dir() else path.unlink()
+        before = {}
     arguments = {"train": ("train", "iris", "--out", "run"), "resume": ("resume", "run")}[command]
     with FileLock("run/.lock"):
         message = refused(*arguments)

@@ -332,7 +332,7 @@ def test_the_scores_of_an_interrupted_epoch_are_taken_anew(monkeypatch):
             self.received = None if self.left else signal.SIGINT
             super().on_steps(epoch, done)
 
-    monkeypatch.setattr(sys.modules["xpnet.cli.train"], "Interrupt", Stopped)
+    monkeypatch.setattr(sys.modules["xpnet.cli.run"], "Interrupt", Stopped)
     outcome = xpnet("train", "iris", "--hidden", "8", "--device", "cpu", "--lr", "0.05", "--json", "--out", "out")
     assert outcome.code == 130
     summary = json.loads(outcome.out)

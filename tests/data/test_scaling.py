@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from xpnet.data.scaling import fit_scaler
+from xpnet.data import row_sample
+from xpnet.data.scaling import Moments, add_for_scaler, fit_scaler, scaler_from_moments
 from xpnet.errors import DataError, InvalidParameterError
 
 RNG = np.random.default_rng(0)
@@ -107,3 +108,42 @@ def test_scaling_refuses_what_it_cannot_represent():
             use(X[:, :2])
     with pytest.raises(DataError, match=r"received \(0, 3\)"):
         fit_scaler("standard", X[:0])
+
+
+@given(x=hnp.arrays(np.float64, st.tuples(st.integers(1, 9), st.integers(1, 4)), elements=st.floats(-1e6, 1e6)))
+@settings(deadline=None, max_examples=50)
+def test_robust_scaling_is_by_quartiles_with_a_smooth_clip(x):
+    scaler = fit_scaler("robust", x)
+    low, q25, median, q75, high = np.percentile(x, [0, 25, 50, 75, 100], axis=0)
+    iqr = np.where(q75 > q25, q75 - q25, (high - low) / 2)
+    np.testing.assert_allclose(scaler.shift, median, rtol=1e-12)
+    np.testing.assert_allclose(scaler.scale, np.where(iqr > 0, iqr, 1), rtol=1e-12)
+    z = scaler.transform(x, "float64")
+    exact = (x - scaler.shift) / scaler.scale
+    np.testing.assert_allclose(z, exact / np.sqrt(1 + (exact / 3) ** 2), rtol=1e-12, atol=1e-12)
+    assert np.abs(z).max() <= 3
+    mild = np.abs(exact) < 30
+    np.testing.assert_allclose(
+        np.where(mild, scaler.inverse(np.where(mild, z, 0)), 0), np.where(mild, x, 0), rtol=1e-9, atol=1e-6
+    )
+
+
+def test_robust_scaling_leaves_missing_values_out():
+    x = np.array([[1.0, np.nan, 5.0], [3.0, np.nan, 5.0], [np.nan, np.nan, 5.0], [2.0, np.nan, 6.0]])
+    scaler = fit_scaler("robust", x)
+    assert scaler.shift.tolist() == [2, 0, 5]
+    assert scaler.scale.tolist() == [1, 1, 0.25]
+
+
+def test_robust_scaling_of_many_rows_is_fitted_to_every_kth_row(monkeypatch):
+    monkeypatch.setattr(row_sample, "_MAX_ROWS", 64)
+    monkeypatch.setattr(row_sample, "_MIN_ROWS", 64)
+    x = RNG.normal(size=(1000, 3))
+    scaler, every = fit_scaler("robust", x), fit_scaler("robust", x[::16])
+    assert scaler.shift.tolist() == every.shift.tolist()
+    for cut in (1, 7, 64, 333):
+        moments = Moments(3)
+        for start in range(0, 1000, cut):
+            add_for_scaler("robust", moments, x[start : start + cut])
+        assert scaler_from_moments("robust", moments).scale.tolist() == every.scale.tolist()
+        assert len(moments.sample.rows()) == 63

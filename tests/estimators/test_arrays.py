@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,11 @@ from sklearn import neural_network
 from sklearn.datasets import load_diabetes, load_iris
 
 import xpnet
-from tests.command_line import house_csv, species_csv, train, write_csv
+from tests.command_line import train, write_csv
 from tests.command_line import xpnet as command
 from xpnet import MLPClassifier, MLPRegressor
 from xpnet.backend import get_backend
+from xpnet.data.scaling import fit_scaler
 from xpnet.errors import BackendNotInstalledError, DeviceIndexError, InvalidParameterError
 from xpnet.training import evaluation
 
@@ -276,6 +278,7 @@ def test_a_pickle_loads_where_the_library_is_not(tmp_path: Any, environment: dic
     out = script(
         f"""
 import sys
+from dataclasses import replace
 class NoTorch:
     def find_spec(name, *_):
         if name.partition(".")[0] == "torch":
@@ -498,34 +501,46 @@ def test_the_command_line_predicts_by_an_estimator(folder: Any) -> None:
     np.testing.assert_allclose(table("reg.safetensors", "x.csv")["prediction"], reg.predict(frame), rtol=1e-6)
 
 
+@pytest.mark.parametrize("preset", ["plain", "tabular"])
 @pytest.mark.parametrize("scale", ["none", "standard", "divide:10"])
-def test_a_model_of_the_command_line_as_an_estimator(folder: Any, scale: str) -> None:
-    path = species_csv()
-    train(path, "--target", "species", "--scale", scale, "--dtype", "float64", "--quiet", "--out", "run")
+def test_a_model_of_the_command_line_as_an_estimator(folder: Any, scale: str, preset: str) -> None:
+    np.savez("species.npz", x=X, y=TEXT)
+    options = ("--scale", scale, "--preset", preset, "--epochs", 20, "--dtype", "float64", "--quiet", "--out", "run")
+    train("species.npz", *options)
     model = xpnet.load_model("run/model.safetensors")
-    x = np.genfromtxt(path, delimiter=",", skip_header=1)[:, :2]
     clf = MLPClassifier.from_model(model)
-    with pytest.warns(UserWarning, match="X does not have valid feature names"):
-        np.testing.assert_allclose(clf.predict_proba(x), model.predict_proba(x), rtol=1e-9)
-    frame = pytest.importorskip("pandas").DataFrame(x, columns=model.feature_names)
-    assert clf.predict(frame).tolist() == model.predict(x).tolist()
-    clf.partial_fit(frame, model.predict(x))
-    assert clf.classes_.tolist() == ["adelie", "gentoo"]
+    np.testing.assert_allclose(clf.predict_proba(X), model.predict_proba(X), rtol=1e-9)
+    assert clf.predict(X).tolist() == model.predict(X).tolist()
+    clf.partial_fit(X, TEXT)
+    assert clf.classes_.tolist() == sorted(set(TEXT))
     with pytest.raises(ValueError, match="classes not in"):
-        clf.partial_fit(frame, np.full(len(x), "other"))
+        clf.partial_fit(X, np.full(len(X), "other"))
 
 
 def test_a_scaled_target_as_an_estimator(folder: Any) -> None:
-    path = house_csv()
-    train(path, "--target", "price", "--dtype", "float64", "--quiet", "--epochs", 20, "--out", "run")
+    np.savez("house.npz", x=X, y=VALUES[:, 0])
+    train("house.npz", "--preset", "plain", "--dtype", "float64", "--quiet", "--epochs", 20, "--out", "run")
     model = xpnet.load_model("run/model.safetensors")
     assert model.target_scaler is not None
-    x = np.genfromtxt(path, delimiter=",", skip_header=1)[:, :2]
-    frame = pytest.importorskip("pandas").DataFrame(x, columns=model.feature_names)
     reg = MLPRegressor.from_model(model)
-    np.testing.assert_allclose(reg.predict(frame), model.predict(x), rtol=1e-9)
+    np.testing.assert_allclose(reg.predict(X), model.predict(X), rtol=1e-9)
     with pytest.raises(InvalidParameterError, match="expected a model for MLPClassifier; received a regression"):
         MLPClassifier.from_model(model)
+
+
+def test_a_model_of_a_table_is_no_estimator_of_arrays() -> None:
+    table = {"a": X[:, 0], "b": X[:, 1]}
+    settings = {"hidden_layer_sizes": (4,), "max_iter": 1, "n_ensemble": 2}
+    model = xpnet.TabularRegressor(**settings).fit(table, VALUES[:, 0]).model_
+    without = replace(model, encoding=None)
+    for given, part in (
+        (model, "an encoding of tables"),
+        (without, "an ensemble"),
+        (replace(without, vector=model.vector[0]), "a range of outputs"),
+        (replace(without, vector=model.vector[0], scaler=fit_scaler("robust", X[:, :2])), "a scaling with a clip"),
+    ):
+        with pytest.raises(InvalidParameterError, match=f"received one with {part}"):
+            MLPRegressor.from_model(given)
 
 
 @pytest.mark.parametrize(("load", "cls"), [(load_iris, MLPClassifier), (load_diabetes, MLPRegressor)])

@@ -85,6 +85,16 @@ def test_a_copy_predicts_the_same_and_goes_on(how: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(twin.coefs_[0], clf.coefs_[0])
 
 
+@pytest.mark.parametrize(
+    "params", [{"activation": "selu"}, {"activation": ["elu"]}, {"loss": "huber:delta=0.5"}], ids=str
+)
+def test_functions_with_options_are_pickled_by_name(params: dict[str, Any]) -> None:
+    clf = classifier(**params).fit(X, NAMES)
+    twin = pickle.loads(pickle.dumps(clf))
+    np.testing.assert_array_equal(twin.predict_proba(X), clf.predict_proba(X))
+    assert twin.network_ == clf.network_
+
+
 def test_a_clone_is_unfitted_with_the_same_parameters() -> None:
     clf = classifier(class_weight={"setosa": 2.0}, dropout=(0.1,)).fit(X, NAMES)
     twin = clone(clf)

@@ -60,6 +60,19 @@ def test_in_chunks_as_in_one_piece(case: str, monkeypatch: pytest.MonkeyPatch) -
         np.testing.assert_allclose(outputs(network, params, X, backend), whole[1], rtol=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("width", "cache", "size"), [(100, {}, 2000), (100, {"cpu": 50_000}, 500), (100, {"cpu": 9}, 256), (1000, {}, 200)]
+)
+def test_a_chunk_fits_into_the_cache_but_is_not_too_small(
+    width: int, cache: dict[str, int], size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluation, "_CHUNK_ELEMENTS", 200_000)
+    monkeypatch.setattr(evaluation, "_CACHE_ELEMENTS", cache)
+    slices = list(evaluation.sample_chunks(Network([4, width, 2]), 5000, get_backend("cpu")))
+    assert slices[0] == slice(0, size)
+    assert slices[-1].stop == 5000
+
+
 def test_never_more_than_a_chunk_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluation, "_CHUNK_ELEMENTS", 60)
     seen = []

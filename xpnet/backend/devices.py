@@ -32,6 +32,7 @@ __all__ = [
     "backend_of",
     "dtype_name",
     "get_backend",
+    "kind_of",
     "probe_devices",
     "to_host",
     "without_float_warnings",
@@ -121,6 +122,12 @@ def get_backend(device: str | Backend = "auto") -> Backend:
             # If the backend has no CPU device, report the GPU error.
             wrong = no_gpu if isinstance(no_gpu, DeviceUnavailableError) else no_cpu
             raise wrong from wrong.__cause__
+
+
+def kind_of(backend: Backend) -> str:
+    """Return the kind of a backend's device: ``"cpu"`` or ``"gpu"``."""
+    parts = backend.name.partition("@")[0].split(":")
+    return next((kind for kind in DEFAULTS if kind in parts), "cpu")
 
 
 def probe_devices(name: str) -> Iterator[tuple[str, Backend | Exception]]:

@@ -20,6 +20,8 @@ from xpnet.errors import InvalidParameterError, UnknownNameError
 
 __all__ = ["fill_options", "name_option", "read_config", "write_config"]
 
+_ANY_NAME = "surrogateescape"  # the names of files need not be UTF-8
+
 # Options that do not change what is computed; they are not part of a run's configuration.
 _NOT_CONFIGURED = ("config", "out", "quiet", "json", "threads")
 
@@ -68,7 +70,7 @@ def fill_options(app: App, commands: tuple[str, ...], arguments: ArgumentCollect
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8", errors=_ANY_NAME))
     except OSError as exc:
         raise InvalidParameterError(f"{path}: expected a configuration file; received: {exc.strerror}.") from exc
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
@@ -91,7 +93,7 @@ def write_config(data: str, options: TrainOptions) -> bytes:
         # The target of an .npy file is another file, whose path may be relative.
         is_path = isinstance(value, Path) or (name == "target" and value.endswith(".npy") and Path(value).exists())
         values[name] = str(Path(value).resolve()) if is_path else value
-    return tomli_w.dumps(values).encode()
+    return tomli_w.dumps(values).encode(errors=_ANY_NAME)
 
 
 def read_config(path: Path) -> tuple[str, TrainOptions]:

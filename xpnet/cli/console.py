@@ -7,7 +7,6 @@ from rich.console import Console
 __all__ = ["make_console"]
 
 _WIDE = 240  # columns of a file or a pipe, which have no width
-_NARROWEST, _USUAL = 20, 80
 
 
 def make_console(kind: type[Console] = Console, *, wide: bool = False) -> Console:
@@ -22,6 +21,4 @@ def make_console(kind: type[Console] = Console, *, wide: bool = False) -> Consol
     console = kind(highlight=False, markup=False)
     if wide and not console.file.isatty():  # `is_terminal` depends on FORCE_COLOR
         console.width = _WIDE
-    elif console.width < _NARROWEST:  # COLUMNS=0, or a terminal that reports no size
-        console.width = _USUAL
     return console

@@ -49,10 +49,10 @@ def train(job: Job, options: TrainOptions, folder: RunFolder, checkpoints: Path 
     path = folder.path / MODEL
     with interrupt:
         try:
-            for run in _members(job, options, folder, interrupt, checkpoints):
-                runs.append(run)
+            runs.extend(_members(job, options, folder, interrupt, checkpoints))
         except KeyboardInterrupt:  # a second Ctrl-C
-            _say_stopped("stopped", options, folder.path)
+            if hint := _how_to_continue(options, folder.path):
+                _say(f"stopped.{hint}")
             raise
         except DivergenceError as exc:
             runs.append(exc.run)
@@ -66,8 +66,9 @@ def train(job: Job, options: TrainOptions, folder: RunFolder, checkpoints: Path 
     if failure is not None:
         raise DivergenceError(f"{failure} Saved as {path}.", run) from failure
     code = interrupt.exit_code if run.stopped == "interrupted" else 0
-    if code:
-        _say_stopped(f"stopped in epoch {run.state.epoch + 1}; saved as {path}", options, folder.path)
+    hint = _how_to_continue(options, folder.path)
+    if code and (hint or interrupt.received != signal.SIGINT):
+        _say(f"stopped in epoch {run.state.epoch + 1}; saved as {path}.{hint}")
     if code and interrupt.received != signal.SIGINT:  # nobody waits for a summary
         return code
     scores, confusion = job.assess(model, finished[0])
@@ -107,11 +108,16 @@ def _members(
             return
 
 
-def _say_stopped(what: str, options: TrainOptions, folder: Path) -> None:
-    resumable = options.checkpoint_every is not None and any((folder / CHECKPOINTS).glob("*.safetensors"))
-    hint = f" To continue: xpnet resume {shlex.quote(str(folder))}" if resumable else ""
-    with suppress(OSError):
-        print(f"xpnet: {what}.{hint}", file=sys.stderr)
+def _how_to_continue(options: TrainOptions, folder: Path) -> str:
+    """Return the command that continues a run with a checkpoint, as a sentence; empty for a run without one."""
+    if options.checkpoint_every is None or not any((folder / CHECKPOINTS).glob("*.safetensors")):
+        return ""
+    return f" To continue: xpnet resume {shlex.quote(str(folder))}"
+
+
+def _say(line: str) -> None:
+    with suppress(OSError):  # the terminal is closed
+        print(f"xpnet: {line}", file=sys.stderr)
 
 
 def _callbacks(job: Job, options: TrainOptions, folder: RunFolder, interrupt: Interrupt, member: int) -> list[Callback]:

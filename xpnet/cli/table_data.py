@@ -17,7 +17,6 @@ from xpnet.data.readers.common import naming
 from xpnet.data.scaling import Moments
 from xpnet.data.split import split_rows
 from xpnet.data.streams import split_source
-from xpnet.data.streams.table import TableSource
 from xpnet.data.tables.files import TableFile, TableOptions
 from xpnet.data.targets import encode_targets
 from xpnet.errors import DataError, InvalidParameterError
@@ -144,6 +143,7 @@ def _at_once(file: TableFile, table: pa.Table, survey: Survey, options: TrainOpt
 
 def _in_pieces(file: TableFile, survey: Survey, options: TrainOptions, scale: str) -> JobData:
     """Read the training part once more, for the encoding of the features and the moments of the targets."""
+    from xpnet.data.streams.table import TableSource
     from xpnet.data.tables.fitting import fit_encoding
 
     assert survey.target is not None

@@ -71,7 +71,8 @@ def resume(path: Annotated[Path, Parameter(name="--run")], *, options: ResumeOpt
             f"{path}: expected a run with checkpoints; received one without. Train with --checkpoint-every."
         )
     with limit_threads(options.threads):
-        job = _prepare_again(data, configured, path)
+        configured = _find_again(data, configured, path)
+        job = prepare(data, configured)
         _say_notes(job)
         with RunFolder(path, is_new=False) as folder:
             folder.files = _files(data, job, configured)
@@ -89,8 +90,8 @@ def _say_notes(job: Job) -> None:
             print(f"xpnet: {note}", file=sys.stderr)
 
 
-def _prepare_again(data: str, options: TrainOptions, folder: Path) -> Job:
-    """Prepare a job that has begun before; its data may have moved."""
+def _find_again(data: str, options: TrainOptions, folder: Path) -> TrainOptions:
+    """Check that the data of a run are there, and return its options: a file with the target moves with the data."""
     if data not in DATASETS and not Path(data).exists():
         raise DataError(
             f"{data}: expected the data of the run {folder}; received no such file or folder. "
@@ -98,8 +99,8 @@ def _prepare_again(data: str, options: TrainOptions, folder: Path) -> Job:
         )
     target = options.target
     if target is not None and target.endswith(".npy") and not Path(target).exists():  # moved with the data
-        options = dataclasses.replace(options, target=str(Path(data).with_name(Path(target).name)))
-    return prepare(data, options)
+        return dataclasses.replace(options, target=str(Path(data).with_name(Path(target).name)))
+    return options
 
 
 def _files(data: str, job: Job, options: TrainOptions) -> dict[str, bytes]:

@@ -35,7 +35,7 @@ def fingerprint_file(data: Mapping[str, Any], config: bytes) -> bytes:
 
 def _options(config: bytes) -> dict[str, Any]:
     """Return the options that decide which rows and columns a run trains on; None for those that are not set."""
-    values = tomllib.loads(config.decode())
+    values = tomllib.loads(config.decode(errors="surrogateescape"))
     options = {name: values.get(name) for name in data_options()}
     target = options["target"]
     if target is not None and target.endswith(".npy"):  # the file may have moved; its content has a fingerprint

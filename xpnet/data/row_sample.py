@@ -47,15 +47,15 @@ class RowSample:
 
     def add(self, block: Any) -> None:
         """Include a block of rows."""
-        n = len(block)
-        first = -self.n % self._step
-        self.n += n
-        if first >= n and self._parts:
-            return
-        self._parts.append(block if self._step == 1 else self._copy(block[first :: self._step]))
-        while -(-self.n // self._step) > self._limit:
-            self._step *= 2
-            self._parts = [self._copy(self.rows()[::2])]
+        total, step = self.n + len(block), self._step
+        while -(-total // step) > self._limit:
+            step *= 2
+        if step > self._step and self._parts:
+            self._parts = [self._copy(self.rows()[:: step // self._step])]
+        first = -self.n % step
+        if first < len(block) or not self._parts:
+            self._parts.append(block if step == 1 else self._copy(block[first::step]))
+        self.n, self._step = total, step
 
     def _copy(self, rows: Any) -> Any:
         """Return a copy, so that rows of an array do not keep the whole array in memory."""

@@ -40,6 +40,11 @@ class Scaler:
     shift: Array
     scale: Array
 
+    @property
+    def is_linear(self) -> bool:
+        """Whether the scaling is a linear function of each feature, without a clip."""
+        return self.kind != "robust"
+
     def transform(self, x: Array, dtype: DTypeLike) -> Array:
         """Return a scaled copy of `x` in `dtype`.
 
@@ -78,7 +83,7 @@ class Scaler:
         """Return a scaled copy of `x` in float64, which is as large as float64 allows; see `transform`."""
         exact = np.subtract(x, self.shift, dtype=np.float64)
         np.divide(exact, self.scale, out=exact)
-        return _smooth_clip(exact) if self.kind == "robust" else exact
+        return exact if self.is_linear else _smooth_clip(exact)
 
     def inverse(self, x: Array) -> Array:
         """Return ``x * scale + shift`` in float64, where the smooth clip of "robust" is undone first.
@@ -94,7 +99,7 @@ class Scaler:
         """
         self._check_width(x)
         exact = np.asarray(x, dtype=np.float64)
-        if self.kind == "robust":
+        if not self.is_linear:
             exact = exact / np.sqrt(1 - (exact / _CLIP) ** 2)
         return exact * self.scale + self.shift
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -127,14 +129,27 @@ def to_model(estimator: Any) -> Model:
 def from_model(cls: type, model: Model) -> Any:
     """Return an estimator with the weights of a model.
 
-    The scaling of the features is folded into the first layer, that of the targets into the last layer.
+    The scaling of the features is folded into the first layer, that of the targets into the last layer, and the
+    parametrization into all layers.
 
     Raises
     ------
     InvalidParameterError
-        The model is for another task, or it scales targets and its output is not linear.
+        The model is for another task, or has a part that no layer can do: an encoding of tables, several members, a
+        scaling with a clip, a range of outputs, or scaled targets with an output that is not linear.
     """
-    network = model.network
+    for part, given in (
+        ("an encoding of tables", model.encoding is not None),
+        ("an ensemble", model.vector.ndim > 1),
+        ("a scaling with a clip", model.scaler is not None and not model.scaler.is_linear),
+        ("a range of outputs", model.network.output_range is not None),
+    ):
+        if given:
+            raise InvalidParameterError(
+                f"from_model: expected a model of one network on numbers; received one with {part}. Predict with "
+                "the model itself."
+            )
+    network = replace(model.network, parametrization="standard", input_scale=False)
     classifies = cls.__name__ == "MLPClassifier"
     if classifies != (model.task != "regression"):
         raise InvalidParameterError(f"from_model: expected a model for {cls.__name__}; received a {model.task}.")
@@ -149,7 +164,7 @@ def from_model(cls: type, model: Model) -> Any:
         l1=network.l1,
         loss=network.loss,
         dropout=network.dropout,
-        initializer=network.initializer,
+        initializer=network.initializer if isinstance(network.initializer, str) else None,
     )
     estimator._set_network(network)
     estimator.n_features_in_, estimator.n_outputs_ = network.layer_sizes[0], network.layer_sizes[-1]
@@ -162,15 +177,22 @@ def from_model(cls: type, model: Model) -> Any:
         estimator.classes_ = np.arange(count) if model.classes is None else model.classes
         if estimator._usual_loss() == network.loss:
             estimator.set_params(loss="log_loss")
-    estimator._set_params(_folded(model.params, model.scaler, model.target_scaler))
+    estimator._set_params(_folded(model.params, model.network.gains, model.scaler, model.target_scaler))
     begin_history(estimator, anew=True)
     return estimator
 
 
 @without_float_warnings
-def _folded(params: Parameters, scaler: Scaler | None, target_scaler: Scaler | None) -> Parameters:
-    """Fold ``(x - shift) / scale`` into the first layer and ``y scale + shift`` into the last."""
-    layers = [(np.array(W, np.float64), np.array(b, np.float64)) for W, b in params]
+def _folded(
+    params: Parameters, gains: Sequence[float], scaler: Scaler | None, target_scaler: Scaler | None
+) -> Parameters:
+    """Fold ``(x - shift) / scale`` and the input scale into the first layer, and ``y scale + shift`` into the last."""
+    layers = [
+        (np.array(W, np.float64) * gain, np.array(b, np.float64)) for (W, b), gain in zip(params, gains, strict=True)
+    ]
+    if params.input_scale is not None:
+        W, b = layers[0]
+        layers[0] = np.array(params.input_scale, np.float64)[:, None] * W, b
     if scaler is not None and scaler.kind != "none":
         W, b = layers[0]
         W = W / scaler.scale[:, None]

@@ -1,7 +1,7 @@
 """Activation functions, each with its backward pass directly below it: the incoming gradient times the derivative.
 
 Where possible, a derivative is a function of the output (sigmoid: ``a (1 - a)``), so that the forward pass need not
-keep the input. Every formula is stable for large ``|z|``: it takes no exponential of a positive number.
+keep the input. Every formula is stable for large ``|z|``: it takes no exponential of a large positive number.
 """
 
 from __future__ import annotations
@@ -117,13 +117,22 @@ def _silu_backward(xp: Namespace, grad: Array, z: Array, _: Slope) -> Array:
     return grad * s * (1 + z * (1 - s))
 
 
+# With w = e^z and n = w (w + 2), tanh(log(1 + w)) is n / (n + 2), and its derivative 4 w (w + 1) / (n + 2)^2. One
+# exponential is several times as fast as those of softplus, tanh and sigmoid.
+
+
 def _mish(xp: Namespace, z: Array, _: Slope) -> Array:
-    return z * xp.tanh(softplus(xp, z))
+    w = xp.exp(xp.minimum(z, FAR))
+    n = w * (w + 2)
+    return z * (n / (n + 2))
 
 
 def _mish_backward(xp: Namespace, grad: Array, z: Array, _: Slope) -> Array:
-    t = xp.tanh(softplus(xp, z))
-    return grad * (t + z * (1 - t * t) * sigmoid(xp, z))
+    z = xp.minimum(z, FAR)
+    w = xp.exp(z)
+    n = w * (w + 2)
+    r = 1 / (n + 2)
+    return grad * (r * (n + 4 * z * (w * (w + 1)) * r))
 
 
 def _gelu(xp: Namespace, z: Array, _: Slope) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from array_api_compat import device as device_of
@@ -25,9 +25,8 @@ _CONSTRAINTS = {
     "layer_sizes": integer(1),
     "activation": text(),
     "initializer": optional(text()),
-    "dropout": real(0, 1),
+    **dict.fromkeys(("dropout", "label_smoothing"), real(0, 1)),
     **dict.fromkeys(("l2", "l1"), real(0)),
-    "label_smoothing": real(0, 1),
     "reduction": one_of("mean", "sum"),
     "penalty_reduction": one_of("none", "mean"),
     "parametrization": one_of(*PARAMETRIZATIONS),
@@ -142,8 +141,7 @@ class Network:
     @cached_property
     def activation_names(self) -> tuple[str, ...]:
         """Name of each layer's activation; the last is the output function, or identity if the loss takes logits."""
-        hidden = self.n_layers - 1
-        names = (self.activation,) * hidden if isinstance(self.activation, str) else tuple(self.activation)
+        names = (self.activation,) * (self.n_layers - 1) if isinstance(self.activation, str) else tuple(self.activation)
         return (*names, "identity" if self.loss_function.output else str(self.output))
 
     @cached_property
@@ -193,14 +191,16 @@ class Network:
     @cached_property
     def keep_probabilities(self) -> tuple[float, ...]:
         """One minus the dropout of each layer's output; the last layer's output is never dropped."""
-        hidden = self.n_layers - 1
-        dropout = (self.dropout,) * hidden if isinstance(self.dropout, int | float) else self.dropout
+        dropout = (self.dropout,) * (self.n_layers - 1) if isinstance(self.dropout, int | float) else self.dropout
         return (*(1.0 - p for p in dropout), 1.0)
 
     @property
     def is_random(self) -> bool:
         """Training draws random numbers, for dropout or for slopes."""
         return min(self.keep_probabilities) < 1 or any(activation.slope_range for activation in self.activations)
+
+    def __reduce__(self) -> tuple[Any, ...]:  # without the functions that follow from the fields
+        return partial(Network, **self.to_dict()), ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the specification as plain values: ``Network(**d)`` gives an equal network."""

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from xpnet.backend import Array, Backend, Namespace, Rows, namespace_of
+from xpnet.backend import Array, Backend, Namespace, Rows, kind_of, namespace_of
 from xpnet.data.scaling import Moments
 from xpnet.nn.network import Network, Parameters
 
@@ -27,17 +27,24 @@ __all__ = [
 Members: TypeAlias = Parameters | tuple[Parameters, ...]
 
 _CHUNK_ELEMENTS = 1 << 22  # activations held at once, so that the memory does not grow with the data
+# Elements of an array that a processor's cache holds: on larger ones elementwise work takes several times as long.
+_CACHE_ELEMENTS = {"cpu": 1 << 17}
+_CHUNK_SAMPLES = 256  # a matrix product of fewer is slower
 
 
-def sample_chunks(network: Network, n_samples: int) -> Iterator[slice]:
-    """Yield slices over the samples, each with a limited number of activations."""
-    size = max(1, _CHUNK_ELEMENTS // max(network.layer_sizes))
+def sample_chunks(network: Network, n_samples: int, backend: Backend | None = None) -> Iterator[slice]:
+    """Yield slices over the samples, each with a limited number of activations, or what a backend's cache holds."""
+    widest = max(network.layer_sizes)
+    size = max(1, _CHUNK_ELEMENTS // widest)
+    if backend is not None and (cache := _CACHE_ELEMENTS.get(kind_of(backend))):
+        size = min(size, max(_CHUNK_SAMPLES, cache // widest))
     return (slice(start, min(start + size, n_samples)) for start in range(0, max(n_samples, 1), size))
 
 
 def outputs(network: Network, params: Members, x: Rows, backend: Backend) -> Array:
     """Return the network's output on the device, (n_samples, n_out): probabilities, rates or values."""
-    results = [network.outputs(_logits(network, params, x[rows, :])) for rows in sample_chunks(network, x.shape[0])]
+    slices = sample_chunks(network, x.shape[0], backend)
+    results = [network.outputs(_logits(network, params, x[rows, :])) for rows in slices]
     return _joined(backend.xp, results)
 
 
@@ -121,7 +128,7 @@ def _forward(
     xp = backend.xp
     loss = network.loss_function
     chunks, results = [], []
-    for rows in sample_chunks(network, x.shape[0]):
+    for rows in sample_chunks(network, x.shape[0], backend):
         a = _logits(network, params, x[rows, :])
         true = y[rows, ...]
         value, _ = loss.value_and_gradient(xp, a, network.targets(xp, true, a.dtype, smooth=False))

@@ -45,7 +45,7 @@ class Recipe(NamedTuple):
         return {**self.network, "initializer": initializer}
 
     def trainer_arguments(self, n_samples: int, *, validation: bool) -> dict[str, Any]:
-        """Return the keyword arguments of a `Trainer` for that many training samples, with or without a validation part.
+        """Return the keyword arguments of a `Trainer` for that many training samples.
 
         A training part with fewer samples than a batch is one batch. Without a validation part the parameters of the
         last epoch are the result.

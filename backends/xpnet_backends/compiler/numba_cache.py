@@ -40,16 +40,16 @@ def load_module(name: str, text: str) -> tuple[ModuleType, bool]:
 def _folder() -> Path | None:
     """Return the folder for machine code, or None if there is none that is safe to use."""
     given = os.environ.get("NUMBA_CACHE_DIR")
-    folder = (Path(given) / "xpnet" if given else user_cache_path("xpnet")) / "machine-code"
-    if not folder.is_absolute():  # there is no home folder: "~" was not replaced
-        return None
     try:
+        folder = (Path(given) / "xpnet" if given else user_cache_path("xpnet")) / "machine-code"
+        if not folder.is_absolute():  # there is no home folder: "~" was not replaced
+            return None
         folder.parent.mkdir(parents=True, exist_ok=True)
         for each in (folder, folder / _PYCACHE):
             each.mkdir(mode=0o700, exist_ok=True)
             if not _is_ours(each):
                 return None
-    except OSError:
+    except (OSError, RuntimeError):  # a RuntimeError says that there is no home folder
         return None
     return folder
 

@@ -68,8 +68,8 @@ def sum_of(vector: Any) -> Any:
 
 
 @_inlined
-def exp_float32(x: Any) -> Any:
-    """Return e^x, with an error below two units in the last place."""
+def _exp_parts_float32(x: Any) -> Any:
+    """Return p, low, high and 1 / high, where e^x is ``(p + 1) low high``, and low and high are powers of 2."""
     x = max(min(x, float32(89)), float32(-104))  # beyond, the result is infinite or zero
     n = np.floor(x * float32(1 / math.log(2)) + float32(0.5))
     r = x - n * float32(0.693359375) - n * float32(-2.12194440e-4)
@@ -78,28 +78,44 @@ def exp_float32(x: Any) -> Any:
     p = p * r + float32(4.1665795894e-2)
     p = p * r + float32(1.6666665459e-1)
     p = p * r + float32(5.0000001201e-1)
-    p = p * r * r + r + float32(1)
     # 2^n, in two factors, for n may lie outside what an exponent can be.
     k = int32(n)
     half = int32(k >> int32(1))
     low = int32((half + int32(127)) << int32(23)).view(float32)
     high = int32((k - half + int32(127)) << int32(23)).view(float32)
-    return p * low * high
+    inverse = int32((half - k + int32(127)) << int32(23)).view(float32)
+    return p * r * r + r, low, high, inverse
 
 
 @_inlined
-def exp_float64(x: Any) -> Any:
+def exp_float32(x: Any) -> Any:
     """Return e^x, with an error below two units in the last place."""
+    p, low, high, _ = _exp_parts_float32(x)
+    return (p + float32(1)) * low * high
+
+
+@_inlined
+def _exp_parts_float64(x: Any) -> Any:
+    """Return p, low, high and 1 / high, where e^x is ``(p + 1) low high``, and low and high are powers of 2."""
     x = max(min(x, 710.0), -746.0)
     n = np.floor(x * (1 / math.log(2)) + 0.5)
     r = x - n * 6.93145751953125e-1 - n * 1.42860682030941723212e-6
     z = r * r
     p = r * ((1.26177193074810590878e-4 * z + 3.02994407707441961300e-2) * z + 9.99999999999999999910e-1)
     q = (3.00198505138664455042e-6 * z + 2.52448340349684104192e-3) * z + 2.27265548208155028766e-1
-    y = 1 + 2 * p / (q * z + 2 - p)
     k = int64(n)
     half = k >> 1
-    return y * int64((half + 1023) << 52).view(float64) * int64((k - half + 1023) << 52).view(float64)
+    low = int64((half + 1023) << 52).view(float64)
+    high = int64((k - half + 1023) << 52).view(float64)
+    inverse = int64((half - k + 1023) << 52).view(float64)
+    return 2 * p / (q * z + 2 - p), low, high, inverse
+
+
+@_inlined
+def exp_float64(x: Any) -> Any:
+    """Return e^x, with an error below two units in the last place."""
+    p, low, high, _ = _exp_parts_float64(x)
+    return (p + 1) * low * high
 
 
 @_inlined
@@ -126,11 +142,13 @@ def tanh_float64(x: Any) -> Any:
 
 @_inlined
 def expm1_float32(x: Any) -> Any:
-    """Return e^x - 1, which is ``tanh(x / 2) (e^x + 1)``."""
-    return tanh_float32(float32(0.5) * x) * (exp_float32(x) + float32(1))
+    """Return e^x - 1, with an error below four units in the last place."""
+    p, low, high, inverse = _exp_parts_float32(x)
+    return (p * low + (low - inverse)) * high
 
 
 @_inlined
 def expm1_float64(x: Any) -> Any:
-    """Return e^x - 1, which is ``tanh(x / 2) (e^x + 1)``."""
-    return tanh_float64(0.5 * x) * (exp_float64(x) + 1)
+    """Return e^x - 1, with an error below four units in the last place."""
+    p, low, high, inverse = _exp_parts_float64(x)
+    return (p * low + (low - inverse)) * high

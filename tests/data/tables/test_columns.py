@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from xpnet.data.tables.columns import plan_columns
+from xpnet.data.tables.columns import frequent_categories, plan_columns
 from xpnet.data.tables.describe import check_features, describe_left_out, describe_unparsed
 from xpnet.data.tables.summary import TableSummary
 from xpnet.errors import DataError, InvalidParameterError
@@ -89,14 +89,30 @@ def test_pandas_categories():
 
 
 def test_many_categories_and_free_text():
-    words = [f"word{i % 100}" for i in range(1000)]
+    words = [f"word{i % 95 if i > 5 else -i}" for i in range(1000)]
     text = [f"the customer said, for the {i % 100}th time, that it was late" for i in range(1000)]
     many, free = plan({"words": words, "text": text})
-    assert many.action == "one-hot, the 64 most frequent of 100 values, the others pooled"
+    assert many.action == "one-hot, 95 values of 100, the rare ones pooled"
     assert free.kind == "refused"
-    with pytest.raises(DataError, match=r"column 'text': .*free text.*--drop 'text'.*--categorical 'text'"):
+    with pytest.raises(DataError, match=r"column 'text': .*free text.*--drop text.*--categorical text"):
         check_features([many, free])
     check_features(plan({"words": words, "text": text}, categorical=["text"]))
+
+
+@pytest.mark.parametrize(
+    ("counts", "n_rows", "expected"),
+    [
+        ([9, 3, 2, 1], 15, [True, True, False, False]),
+        ([2, 2, 1], 5, [True, True, False]),
+        ([1, 1, 1], 3, [False, False, False]),
+        ([9, 1], 10, [True, True]),
+        ([], 0, []),
+        ([5] * 300, 1500, [True] * 256 + [False] * 44),
+        ([5000] * 300, 10**6, [True] * 64 + [False] * 236),
+    ],
+)
+def test_which_categories_get_a_feature_of_their_own(counts, n_rows, expected):
+    assert frequent_categories(np.array(counts, dtype=np.int64), n_rows).tolist() == expected
 
 
 def test_more_text_than_is_kept_is_left_out():
@@ -148,6 +164,19 @@ def test_no_features_are_refused_with_each_cause():
         check_features([])
     with pytest.raises(DataError, match=r"column 'x': expected finite numbers; .* in row 3"):
         check_features(plan({"x": ["1", "2", "1e999", "inf"]}))
+
+
+@pytest.mark.parametrize(
+    "value", ["<1.0", "1_000", "0x10", "1e", "12%", "2020-01-01", "1d5", "+-1", "1 2", "'1'", "\u0661"]
+)
+def test_a_number_in_another_notation_is_not_lost(value):
+    columns = {"a b": [*OTHER[:20], value, *OTHER[20:], "-"]}
+    with pytest.raises(DataError) as caught:
+        check_features(plan(columns), where=lambda row: f"line {row + 2}")
+    assert f"column 'a b': expected numbers; received {value!r} in line 22; " in str(caught.value)
+    assert "--numeric 'a b'" in str(caught.value)
+    check_features(plan(columns, numeric=["a b"]))
+    check_features(plan({"a": [*OTHER, "-"]}))  # no number for sure
 
 
 def test_one_line_says_what_is_left_out_and_what_cannot_be_read():

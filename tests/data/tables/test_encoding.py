@@ -59,10 +59,10 @@ def test_each_kind_of_column():
     assert encode(encoding, TABLE.slice(15))["city (other)"] == [1]  # d is rare
     assert x["smoker"] == [1, -1] * 3
     assert x["day: days"] == list(range(15340, 15346))
-    assert x["day: weekday sine"][0] == pytest.approx(np.sin(2 * np.pi * 6 / 7))  # a Sunday
-    assert x["day: season cosine"][0] == 1
+    assert x["day: weekday sin"][0] == pytest.approx(np.sin(2 * np.pi * 6 / 7))  # a Sunday
+    assert x["day: season cos"][0] == 1
     assert "day: year" not in x
-    assert "day: hour sine" not in x
+    assert "day: hour sin" not in x
 
 
 def test_unknown_values_go_to_the_pool_or_are_missing():
@@ -76,7 +76,7 @@ def test_unknown_values_go_to_the_pool_or_are_missing():
     assert x["city (other)"] == [1, 1]
     assert x["smoker"] == [1, 1]
     assert x["day: days"][0] == 15347.5
-    assert x["day: season sine"][0] == 0
+    assert x["day: season sin"][0] == 0
 
 
 FOREIGN = {
@@ -174,7 +174,7 @@ def test_scaling_is_of_numbers_and_dates_only():
     z = (50 - 25.5) / (np.percentile(numbers, 75) - np.percentile(numbers, 25))
     assert x["age"][3] == pytest.approx(z / np.sqrt(1 + (z / 3) ** 2))
     assert set(x["city=a"]) == {0, 1}
-    assert max(x["day: weekday sine"]) == pytest.approx(0.974927912)
+    assert max(x["day: weekday sin"]) == pytest.approx(0.974927912)
     x = encode(fit(TABLE, scale="minmax"), TABLE)
     assert (min(x["day: days"]), max(x["day: days"])) == (0, 1)
     with pytest.raises(InvalidParameterError, match="unknown scaling"):
@@ -301,3 +301,18 @@ def test_malformed_content_is_refused_or_usable(path, value, delete):
         assert encoding.to_dict() == json.loads(json.dumps(content))
         return
     assert re.fullmatch("encoding: [^\\n]*expected [^\\n]*received [^\\n]*", message)
+
+
+@pytest.mark.parametrize(
+    ("days", "parts"),
+    [
+        (["2012-01-01", "2012-01-02"], ("season", "weekday")),
+        (["2012-01-01", "2013-01-01"], ("year",)),
+        (["2012-01-01", "2012-02-01"], ("season",)),
+        (["10:30", "12:30"], ("hour",)),
+        (["2012-01-01 10:00", "2013-02-05 11:00"], ("year", "season", "weekday", "hour")),
+    ],
+)
+def test_parts_of_dates_that_do_not_vary_are_left_out(days, parts):
+    (column,) = fit({"d": days * 3}).columns
+    assert column.parts == parts

@@ -1,4 +1,4 @@
-"""Readers of data files into memory: a folder of IDX files, .npz, .npy, .csv, .parquet, .arrow and LIBSVM."""
+"""Readers of data files into memory: a folder of IDX files, .npz, .npy, LIBSVM, and tables (see `tables`)."""
 
 from __future__ import annotations
 
@@ -8,27 +8,22 @@ from pathlib import Path
 from xpnet.data.checks import check_data
 from xpnet.data.dataset import Dataset
 from xpnet.data.readers.common import Array, RawData, Reader, ReadOptions, join_names, make_read_error, reading
-from xpnet.data.readers.csv import read_csv
 from xpnet.data.readers.idx import read_idx_folder
 from xpnet.data.readers.libsvm import read_libsvm
 from xpnet.data.readers.npy import read_npy, read_npz
-from xpnet.data.readers.parquet import read_arrow, read_parquet
+from xpnet.data.tables.paths import TABLE_SUFFIXES, is_table
 from xpnet.errors import DataError
 
 __all__ = ["SUFFIXES", "read_dataset", "read_features"]
 
 _READERS: dict[str, Reader] = {
-    ".arrow": read_arrow,
-    ".csv": read_csv,
-    ".feather": read_arrow,
     ".libsvm": read_libsvm,
     ".npy": read_npy,
     ".npz": read_npz,
-    ".parquet": read_parquet,
     ".svm": read_libsvm,
     ".svmlight": read_libsvm,
 }
-SUFFIXES: tuple[str, ...] = tuple(_READERS)
+SUFFIXES: tuple[str, ...] = (*_READERS, *TABLE_SUFFIXES)
 """The file name endings that `read_dataset` accepts."""
 
 
@@ -109,6 +104,10 @@ def read_features(
 
 
 def _read(path: Path, options: ReadOptions) -> RawData:
+    if is_table(path):
+        from xpnet.data.tables.dataset import read_table_file  # pyarrow is slow to import
+
+        return read_table_file(path, options)
     with reading(path):
         folder, file, exists = path.is_dir(), path.is_file(), path.exists()
     reader = read_idx_folder if folder else _READERS.get(path.suffix.lower())
@@ -117,7 +116,8 @@ def _read(path: Path, options: ReadOptions) -> RawData:
     if reader is None or not (folder or file):
         raise make_read_error(
             path,
-            f"unknown format: expected a folder with IDX files, or a file ending in {join_names(_READERS)}; rename it",
+            f"unknown format: expected a folder with IDX files, or a file ending in {join_names(SUFFIXES, 40)}; "
+            "rename it",
         )
     data = reader(path, options)
     try:

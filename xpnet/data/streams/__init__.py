@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from xpnet.data.readers.common import join_names, make_read_error
 from xpnet.data.readers.idx import IDX_NAMES, find_idx
-from xpnet.data.streams.csv import CsvSource
 from xpnet.data.streams.idx import open_idx_folder
 from xpnet.data.streams.iterables import IterableSource
 from xpnet.data.streams.npy import open_npy, open_npz
-from xpnet.data.streams.parquet import ArrowSource
 from xpnet.data.streams.source import BUFFER_BYTES, ArraySource, Concatenated, Source
 from xpnet.data.streams.split import SourceSplit, SourceSubset, split_source
+from xpnet.data.tables.paths import TABLE_SUFFIXES, is_table
 
 __all__ = [
     "BUFFER_BYTES",
@@ -35,8 +33,8 @@ def open_source(path: str | Path, *, target: str | None = None, buffer_bytes: in
     Parameters
     ----------
     path : str or Path
-        An uncompressed ``.npy``, ``.npz`` or folder of IDX files; a ``.csv``, ``.parquet``, ``.arrow`` or ``.feather``
-        file; or a folder with any number of files of one of these kinds except ``.npy``.
+        An uncompressed ``.npy``, ``.npz`` or folder of IDX files; a table of numbers, as text, Parquet or Arrow; or a
+        folder with any number of ``.npz`` files or of tables of one kind.
     target : str, optional
         As for `xpnet.data.readers.read_dataset`.
     buffer_bytes : int
@@ -57,6 +55,10 @@ def open_source(path: str | Path, *, target: str | None = None, buffer_bytes: in
 def open_sources(path: str | Path, *, target: str | None = None) -> tuple[Source, Source | None]:
     """Open data as `open_source` does, and the test part that comes with them, or None if there is none."""
     path = Path(path)
+    if is_table(path):
+        from xpnet.data.tables.dataset import open_table_source  # pyarrow is slow to import
+
+        return open_table_source(path, target), None
     if path.is_dir():
         return _open_folder(path, target)
     if not path.is_file():
@@ -64,9 +66,11 @@ def open_sources(path: str | Path, *, target: str | None = None) -> tuple[Source
     suffix = path.suffix.lower()
     if suffix == ".npz":
         return open_npz(path, target)
-    if suffix not in _OPENERS:
-        raise make_read_error(path, f"cannot be read in pieces: expected a file ending in .npz, {join_names(_OPENERS)}")
-    return _OPENERS[suffix](path, target), None
+    if suffix == ".npy":
+        return open_npy(path, target), None
+    raise make_read_error(
+        path, f"cannot be read in pieces: expected {join_names(('.npz', '.npy', *TABLE_SUFFIXES), 40)}"
+    )
 
 
 def is_folder_of_files(path: Path) -> bool:
@@ -77,27 +81,14 @@ def is_folder_of_files(path: Path) -> bool:
 def _open_folder(folder: Path, target: str | None) -> tuple[Source, Source | None]:
     if not is_folder_of_files(folder):
         return open_idx_folder(folder)
-    known = {*_OPENERS, ".npz"} - {".npy"}
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in known)
-    kinds = sorted({path.suffix.lower() for path in files})
-    if not kinds:
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".npz")
+    if not files:
         raise make_read_error(
             folder,
-            f"no IDX files: expected {join_names(IDX_NAMES)} (plain or .gz), or files of one kind among "
-            f"{join_names(sorted(known))}; give the folder that holds them",
+            f"no data: expected {join_names(IDX_NAMES)} (plain or .gz), .npz files, or tables of one kind, ending in "
+            f"{join_names(TABLE_SUFFIXES, 40)}; give the folder that holds them",
         )
-    if len(kinds) > 1:
-        raise make_read_error(folder, f"files of several kinds: expected one of them; received {join_names(kinds)}")
-    opened = [open_sources(path, target=target) for path in files]
+    opened = [open_npz(path, target) for path in files]
     if any(test is not None for _, test in opened):
         raise make_read_error(folder, "test part: expected none in the files of a folder; received x_test and y_test")
     return Concatenated([source for source, _ in opened]), None
-
-
-_OPENERS: dict[str, Callable[[Path, str | None], Source]] = {
-    ".arrow": ArrowSource,
-    ".csv": CsvSource,
-    ".feather": ArrowSource,
-    ".npy": open_npy,
-    ".parquet": ArrowSource,
-}

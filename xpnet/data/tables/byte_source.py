@@ -40,6 +40,8 @@ class ByteSource:
         self.path, self._data, self.encoding, self._mark = path, None, "utf-8", 0
         if str(path) == "-":
             limit = max_array_bytes()
+            if sys.stdin is None:
+                raise make_read_error(path, "closed: expected a table on standard input")
             self._data = bytes(read_bounded(sys.stdin.buffer, limit + 1))
             self.size = len(self._data)
             if self.size > limit:
@@ -167,11 +169,6 @@ class TextStream:
             self._lines += text.count("\n")
         self._pending = bytes(encoded[size:])
         return bytes(encoded[:size])
-
-    @property
-    def consumed(self) -> int:
-        """The bytes of the file that were read for it."""
-        return self._file.tell()
 
     def skip(self, size: int) -> None:
         """Read and forget bytes."""

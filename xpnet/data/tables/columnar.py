@@ -100,7 +100,9 @@ class ColumnarTable(ABC):
         for i, name in enumerate(table.column_names):
             first.setdefault(name, i)
         schema = self.schema if columns is None else pa.schema([self.schema.field(i) for i in columns])
-        return table.select([first[name] for name in schema.names]).cast(schema)
+        selected = table.select([first[name] for name in schema.names]).cast(schema)
+        selected.validate(full=True)  # else a damaged file could make later code read foreign memory
+        return selected
 
     @contextmanager
     def _open(self) -> Iterator[Any]:
@@ -163,6 +165,7 @@ class ArrowTable(ColumnarTable):
         sizes, n_bytes = [], 0
         for i in range(file.num_record_batches):
             batch = file.get_batch(i)
+            batch.validate(full=True)
             sizes.append(batch.num_rows)
             n_bytes += batch.nbytes
         return file.schema, sizes, n_bytes

@@ -17,11 +17,14 @@ from xpnet.data.tables.summary import ColumnSummary, TableSummary
 from xpnet.data.tables.values import as_numbers, is_supported
 from xpnet.errors import InvalidParameterError
 
-__all__ = ["MAX_CATEGORIES", "ColumnKind", "ColumnPlan", "plan_columns"]
+__all__ = ["ColumnKind", "ColumnPlan", "frequent_categories", "plan_columns"]
 
 ColumnKind: TypeAlias = Literal["number", "boolean", "category", "ordered", "date", "left out", "refused"]
 
-MAX_CATEGORIES = 64  # that have a column of their own
+_MAX_CATEGORIES = 256  # with a feature of their own; in long tables fewer, for they take memory
+_MIN_CATEGORIES = 64
+_MAX_INDICATORS = 1 << 25
+_MIN_ROWS = 3  # that a category has for a feature of its own, if any category has so many
 _UNIQUE = 0.95  # share of distinct texts above which a column says nothing about other rows
 _FREE_TEXT = 30, 4  # mean characters and spaces above which a text is a sentence, not a name
 
@@ -51,6 +54,8 @@ class ColumnPlan:
         How its text is read.
     summary : ColumnSummary
         What the column holds.
+    is_told : bool
+        Whether the user has decided the kind.
     """
 
     name: str
@@ -59,6 +64,7 @@ class ColumnPlan:
     action: str
     reading: Reading
     summary: ColumnSummary
+    is_told: bool = False
 
     @property
     def is_feature(self) -> bool:
@@ -110,6 +116,8 @@ def _wishes(names: Sequence[str], *wished: Sequence[str]) -> dict[str, str]:
     wishes: dict[str, str] = {}
     known = set(names)
     for kind, chosen in zip(("categorical", "numeric", "date", "drop"), wished, strict=True):
+        if isinstance(chosen, str):
+            raise InvalidParameterError(f"{kind}: expected a sequence of names; received the text {chosen!r:.60}")
         for name in chosen:
             if name not in known:
                 near = difflib.get_close_matches(name, names, n=1) if len(names) <= 10_000 else []
@@ -125,13 +133,13 @@ def _wishes(names: Sequence[str], *wished: Sequence[str]) -> dict[str, str]:
 
 def _wished(column: ColumnSummary, wish: str) -> ColumnPlan:
     if wish == "drop":
-        return _left_out(column, "as told")
+        return replace(_left_out(column, "as told"), is_told=True)
     if column.n_present == 0 or not is_supported(column.kind):
         raise InvalidParameterError(
             f"{wish}: expected a column with values; received {column.name!r:.60}, which has none"
         )
     if wish == "categorical":
-        return _category(column, "categories, as told")
+        return replace(_category(column, "categories, as told"), is_told=True)
     kind: Literal["number", "date"] = "number" if wish == "numeric" else "date"
     reading = Reading(kind)
     if pt.is_string(column.values.type):
@@ -146,7 +154,7 @@ def _wished(column: ColumnSummary, wish: str) -> ColumnPlan:
             f"{wish}: column {column.name!r:.60}: expected {kind}s; received {column.examples(1)[0]!r:.40}"
         )
     plan = _number(column, reading) if kind == "number" else _date(column, reading)
-    return replace(plan, reason=f"{plan.reason}, as told")
+    return replace(plan, reason=f"{plan.reason}, as told", is_told=True)
 
 
 def _weights(column: ColumnSummary) -> np.ndarray:
@@ -245,7 +253,7 @@ def _text(column: ColumnSummary, words: str) -> ColumnPlan:
         return _left_out(column, f"{column.distinct} different texts")
     if column.n_distinct > 2 and column.n_distinct >= _UNIQUE * column.n_present:
         return _left_out(column, "a value unique to each row")
-    if column.n_distinct > MAX_CATEGORIES and pt.is_string(column.values.type):
+    if column.n_distinct > _MIN_CATEGORIES and pt.is_string(column.values.type):
         length = pc.mean(pc.utf8_length(column.values)).as_py()
         spaces = pc.mean(pc.count_substring(column.values, " ")).as_py()
         if length >= _FREE_TEXT[0] and spaces >= _FREE_TEXT[1]:
@@ -255,10 +263,26 @@ def _text(column: ColumnSummary, words: str) -> ColumnPlan:
 
 
 def _category(column: ColumnSummary, words: str) -> ColumnPlan:
-    n = column.n_distinct
-    if n > MAX_CATEGORIES:
-        action = f"one-hot, the {MAX_CATEGORIES} most frequent of {column.distinct} values, the others pooled"
+    n, frequent = column.n_distinct, int(frequent_categories(_weights(column), column.n_rows).sum())
+    if n == 2:
+        action = "one column of -1 and 1" + ", missing 0" * bool(column.n_missing)
     else:
-        action = "one column of -1 and 1" if n == 2 else f"one-hot, {n} value{'s' * (n > 1)}"
-        action += ", missing 0" * (n == 2) + ", missing as one more" * (n > 2) if column.n_missing else ""
+        pooled = f"{frequent} values of {column.distinct}, the rare ones pooled"
+        action = f"one-hot, {pooled if frequent < n else f'{n} value' + 's' * (n > 1)}"
+        action += ", missing as one more" * bool(column.n_missing and n > 1)
     return ColumnPlan(column.name, "category", f"{words}{_missing(column)}", action, Reading("text"), column)
+
+
+def frequent_categories(counts: np.ndarray, n_rows: int) -> np.ndarray:
+    """Return which categories get a feature of their own, given the rows of each and of the whole table.
+
+    They are those with at least 3 rows, or 2 if none has more; at most 256, and fewer in tables with more than 131,072
+    rows, but not fewer than 64.
+    """
+    limit = max(_MIN_CATEGORIES, min(_MAX_CATEGORIES, _MAX_INDICATORS // max(1, n_rows)))
+    frequent = counts >= min(_MIN_ROWS, max(2, int(counts.max(initial=0))))
+    if len(counts) <= 2:
+        return np.ones(len(counts), dtype=bool)
+    ranks = np.empty(len(counts), dtype=np.int64)
+    ranks[np.argsort(-counts, kind="stable")] = np.arange(len(counts))
+    return np.asarray(frequent & (ranks < limit))

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DATE_PARTS", "cycle", "year_of"]
+__all__ = ["DATE_PARTS", "cycle", "varying_parts", "year_of"]
 
 Array: TypeAlias = NDArray[Any]
 
@@ -23,9 +23,10 @@ def year_of(moments: Array) -> Array:
 
 
 def _season(moments: Array) -> Array:
-    """Return the share of the year that has passed."""
-    years = moments.astype("datetime64[Y]")
-    return np.asarray((moments - years) / ((years + 1).astype(moments.dtype) - years.astype(moments.dtype)))
+    """Return the share of the year that has passed, in whole days."""
+    days, years = moments.astype("datetime64[D]"), moments.astype("datetime64[Y]")
+    first, next_first = years.astype("datetime64[D]"), (years + 1).astype("datetime64[D]")
+    return np.asarray((days - first) / (next_first - first))
 
 
 def _weekday(moments: Array) -> Array:
@@ -39,3 +40,14 @@ def _hour(moments: Array) -> Array:
 
 DATE_PARTS = {"year": year_of, "season": _season, "weekday": _weekday, "hour": _hour}
 """Parts of a moment: the year as a number, the others as a share of their cycle."""
+
+
+def varying_parts(moments: Array) -> tuple[str, ...]:
+    """Return the parts in which moments differ, the weekday only if they are not all on the same day of the month."""
+    if not len(moments):
+        return ()
+    days, months = moments.astype("datetime64[D]"), moments.astype("datetime64[M]")
+    parts = [name for name, part in DATE_PARTS.items() if np.ptp(part(moments)) > 0]
+    if np.ptp((days - months.astype("datetime64[D]")).astype(np.int64)) == 0 and "weekday" in parts:
+        parts.remove("weekday")
+    return tuple(parts)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 
 from xpnet.data.tables.columns import ColumnPlan
@@ -44,14 +46,23 @@ def _listed(start: str, parts: list[str]) -> str:
     return start + ", ".join(parts[:_LISTED]) + more if parts else ""
 
 
-def check_features(plans: Sequence[ColumnPlan], where: Callable[[int], str] = lambda row: f"row {row + 1}") -> None:
-    """Check that there are features, that their numbers are finite, and that no column is refused.
+def check_features(
+    plans: Sequence[ColumnPlan],
+    where: Callable[[int], str] = lambda row: f"row {row + 1}",
+    option: Callable[[str, str], str] = lambda parameter, name: f"--{parameter} {shlex.quote(name)}",
+) -> None:
+    """Check that there are features, that no column is refused, and that no number is lost without a word.
+
+    In a column of numbers, a value with digits that is no number, such as ``"<1.0"``, may be a number in another
+    notation. It is refused unless the user says that the column is numeric; then it is missing.
 
     Parameters
     ----------
     plans : sequence of ColumnPlan
     where : callable
         Returns the place of a row, counted from 0, for the message.
+    option : callable
+        Returns how users give a column to a parameter: ``"drop"`` and a name to ``"--drop NAME"``.
 
     Raises
     ------
@@ -61,21 +72,41 @@ def check_features(plans: Sequence[ColumnPlan], where: Callable[[int], str] = la
         if plan.kind == "refused":
             raise DataError(
                 f"column {plan.name!r:.60}: expected numbers, categories or dates; received free text such as "
-                f"{plan.summary.examples(1)[0]!r:.40}; leave it out with --drop {plan.name!r:.60}, or take each text "
-                f"as a category with --categorical {plan.name!r:.60}"
+                f"{plan.summary.examples(1)[0]!r:.40}; leave it out with {option('drop', plan.name)}, or take each "
+                f"text as a category with {option('categorical', plan.name)}"
             )
         if plan.kind == "number" and plan.summary.totals.infinite is not None:
             raise DataError(
                 f"column {plan.name!r:.60}: expected finite numbers; received an infinite one in "
                 f"{where(plan.summary.totals.infinite)}; remove the row or fill in the value"
             )
+        if plan.kind == "number":
+            _check_numbers(plan, where, option)
     if any(plan.is_feature for plan in plans):
         return
     causes = [_cause(plan, where) for plan in plans[:_LISTED]]
+    names = " or ".join(option(kind, plans[0].name if plans else "NAME") for kind in ("numeric", "categorical"))
     raise DataError(
         f"no features: expected a column that differs between rows and says more than which row it is; received "
-        f"{'; '.join(causes) or 'none besides the target'}. To use one, name it with --numeric or --categorical"
+        f"{'; '.join(causes) or 'none besides the target'}. To use one, name it, as in {names}"
     )
+
+
+def _check_numbers(plan: ColumnPlan, where: Callable[[int], str], option: Callable[[str, str], str]) -> None:
+    totals = plan.summary.totals
+    if totals.infinite is not None:
+        raise DataError(
+            f"column {plan.name!r:.60}: expected finite numbers; received an infinite one in "
+            f"{where(totals.infinite)}; remove the row or fill in the value"
+        )
+    doubtful = [(row, value) for value, (_, row) in totals.unread.items() if re.search(r"\d", value)]
+    if doubtful and not plan.is_told:
+        row, value = min(doubtful)
+        raise DataError(
+            f"column {plan.name!r:.60}: expected numbers; received {value!r:.40} in {where(row)}; correct it, count "
+            f"such values as missing with {option('numeric', plan.name)}, or take all as categories with "
+            f"{option('categorical', plan.name)}"
+        )
 
 
 def _cause(plan: ColumnPlan, where: Callable[[int], str]) -> str:

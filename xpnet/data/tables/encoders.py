@@ -262,7 +262,7 @@ class DateColumn(Column):
     @property
     def feature_names(self) -> tuple[str, ...]:
         """See `Column`."""
-        cycles = [f"{self.name}: {part} {wave}" for part in self._cycles for wave in ("sine", "cosine")]
+        cycles = [f"{self.name}: {part} {wave}" for part in self._cycles for wave in ("sin", "cos")]
         year = [f"{self.name}: year"] if "year" in self.parts else []
         return (f"{self.name}: days", *year, *cycles, *(_missing_name(self.name) if self.flag else ()))
 

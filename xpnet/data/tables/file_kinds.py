@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 from pathlib import Path
 
 from xpnet.data.readers.common import make_read_error
@@ -11,6 +12,7 @@ from xpnet.errors import DataError, InvalidParameterError
 
 __all__ = [
     "COMPRESSIONS",
+    "TEXT",
     "check_encoding",
     "kind_of",
     "looks_like_table",
@@ -18,30 +20,43 @@ __all__ = [
     "refuse_kind",
 ]
 
-# Kinds of files by their first bytes. Kinds that pyarrow decompresses are called as pyarrow calls them.
-_MAGIC: dict[bytes, str] = {
-    b"\x1f\x8b": "gzip",
-    b"BZh": "bz2",
-    b"\x28\xb5\x2f\xfd": "zstd",
-    b"PAR1": "parquet",
-    b"ARROW1": "arrow",
-    b"\xff\xff\xff\xff": "arrow stream",
-    b"FEA1": "feather 1",
-    b"PK\x03\x04": "zip",
-    b"\xfd7zXZ\x00": "xz",
-    b"7z\xbc\xaf\x27\x1c": "7z",
-    b"\x04\x22\x4d\x18": "lz4",
-    b"\xd0\xcf\x11\xe0": "excel",
-    b"%PDF": "pdf",
+# Kinds of files by their first bytes, with bytes that do not begin a text. Kinds that pyarrow decompresses are called
+# as pyarrow calls them.
+_MAGIC = {
+    kind: re.compile(pattern, re.DOTALL)
+    for kind, pattern in {
+        "gzip": rb"\x1f\x8b",
+        "bz2": rb"BZh[1-9](1AY&SY|\x17rE8P)",
+        "zstd": rb"\x28\xb5\x2f\xfd",
+        "parquet": rb"PAR1\x15",
+        "arrow": rb"ARROW1\0",
+        "arrow stream": rb"\xff\xff\xff\xff",
+        "feather 1": rb"FEA1\0",
+        "excel": rb"\xd0\xcf\x11\xe0|PK\x03\x04.*xl/",
+        "zip": rb"PK\x03\x04",
+        "xz": rb"\xfd7zXZ\0",
+        "7z": rb"7z\xbc\xaf\x27\x1c",
+        "lz4": rb"\x04\x22\x4d\x18",
+        "tar": rb".{257}ustar",
+        "pdf": rb"%PDF-",
+        "json lines": rb'\s*\{\s*"[^\r\n]*\}\s*\n\s*\{',
+        "json": rb'\s*(\[\s*)?\{\s*"',
+    }.items()
 }
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
 """The compressions that are read, by the endings of files."""
 
-_ENDINGS = {".xls": "excel", ".xlsx": "excel", ".xlsm": "excel", ".ods": "excel"} | dict.fromkeys(
-    (".json", ".jsonl", ".ndjson"), "json"
-)
+TEXT = "text"
+
+# Kinds that only the ending tells.
+_ENDINGS = {
+    **{("zip", ending): "excel" for ending in (".xlsx", ".xlsm", ".ods")},
+    **{(TEXT, ending): "json lines" for ending in (".jsonl", ".ndjson")},
+    (TEXT, ".json"): "json",
+}
 _REMEDIES = {
-    "arrow stream": "an Arrow stream without an index; write it as an Arrow file (pyarrow.ipc.new_file) or as Parquet",
+    "arrow stream": "an Arrow stream without an index; convert it: "
+    "pyarrow.parquet.write_table(pyarrow.ipc.open_stream(path).read_all(), new_path)",
     "feather 1": "a Feather file of version 1; write it again: pandas.read_feather(path).to_feather(new_path)",
     "zip": "a zip archive; unpack it (unzip) and give the file within",
     "xz": "a file compressed by xz; decompress it (unxz)",
@@ -50,19 +65,15 @@ _REMEDIES = {
     "tar": "a tar archive; unpack it (tar -xf) and give the file within",
     "excel": "a spreadsheet; save the sheet as CSV (File, Save As, CSV UTF-8)",
     "json": "JSON; convert it to CSV: pandas.read_json(path).to_csv(new_path, index=False)",
+    "json lines": "JSON lines; convert them to CSV: pandas.read_json(path, lines=True).to_csv(new_path, index=False)",
     "pdf": "a PDF document; save the table as CSV",
 }
 
 
 def kind_of(path: Path, head: bytes) -> str:
-    """Return the kind of a file by its first bytes: a compression, a format, or ``"text"``."""
-    kind = next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), "text")
-    kind = "tar" if head[257:262] == b"ustar" else kind
-    ending = _ENDINGS.get(path.suffix.lower(), kind)
-    if kind == "zip" and b"xl/" in head:
-        return _ENDINGS[".xlsx"]
-    looks_like_json = head.lstrip(b"\xef\xbb\xbf \t\r\n").replace(b"\n", b"").replace(b" ", b"")[:2]
-    return _ENDINGS[".json"] if kind == "text" and looks_like_json in (b'{"', b"[{") else ending
+    """Return the kind of a file by its first bytes, or by its ending: a compression, a format, or ``"text"``."""
+    kind = next((kind for kind, magic in _MAGIC.items() if magic.match(head)), TEXT)
+    return _ENDINGS.get((kind, path.suffix.lower()), kind)
 
 
 def refuse_kind(path: Path, kind: str) -> None:
@@ -78,7 +89,7 @@ def refuse_kind(path: Path, kind: str) -> None:
 
 def looks_like_table(path: Path, head: bytes) -> bool:
     """Return whether a file is text, or of a kind that is read or refused with a remedy, by its first bytes."""
-    if kind_of(path, head) != "text":
+    if kind_of(path, head) != TEXT:
         return True
     return bool(head) and (b"\0" not in head or find_encoding(head)[0] != "utf-8")
 

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from xpnet.data.readers.common import join_names, make_read_error, reading
 from xpnet.data.tables.byte_source import ByteSource
+from xpnet.data.tables.parallel import check_threads
 from xpnet.data.tables.paths import COLUMNAR_KINDS, STANDARD_INPUT, TABLE_SUFFIXES, find_files, find_suffix, is_table
 from xpnet.data.tables.text_format import TableOptions
+from xpnet.errors import DataError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -73,6 +75,10 @@ class TableFile:
             raise make_read_error(
                 self.path, "not a regular file: expected a file or a folder; send a pipe to standard input and give -"
             )
+        try:
+            check_threads()
+        except DataError as exc:
+            raise make_read_error(self.path, str(exc)) from exc
         suffix = find_suffix(self.path) or self.path.suffix
         self.name = "stdin" if is_input else self.path.name if is_folder else self.path.name.removesuffix(suffix)
         self.name = self.name or self.path.resolve().name

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from xpnet.data.row_sample import RowSample, sample_limit
 from xpnet.data.scaling import Scaler, fit_scaler
-from xpnet.data.tables.columns import MAX_CATEGORIES, ColumnPlan
-from xpnet.data.tables.date_parts import DATE_PARTS
+from xpnet.data.tables.columns import ColumnPlan, frequent_categories
+from xpnet.data.tables.date_parts import varying_parts
 from xpnet.data.tables.encoders import (
     CategoryColumn,
     Column,
@@ -30,7 +30,6 @@ __all__ = ["fit_encoding"]
 
 Array: TypeAlias = NDArray[Any]
 
-_MIN_COUNT = 2  # rows that a category of its own needs
 _BLOCK_VALUES = 1 << 22
 
 
@@ -100,21 +99,19 @@ def _fit_column(plan: ColumnPlan, column: pa.ChunkedArray, decimal: Any) -> Colu
     if plan.kind == "date":
         moments = as_moments(values, plan.reading)
         known = moments[~np.isnat(moments)]
-        parts = tuple(name for name, part in DATE_PARTS.items() if len(known) and np.ptp(part(known)) > 0)
-        return DateColumn(plan.name, plan.reading, parts, len(known) < len(moments))
-    return _fit_categories(plan.name, values, decimal)
+        return DateColumn(plan.name, plan.reading, varying_parts(known), len(known) < len(moments))
+    return _fit_categories(plan.name, values, decimal, plan.summary.n_rows)
 
 
-def _fit_categories(name: str, values: pa.Array, decimal: Any) -> CategoryColumn:
+def _fit_categories(name: str, values: pa.Array, decimal: Any, n_rows: int) -> CategoryColumn:
     counted = values.drop_null().value_counts()
     counts: dict[str, int] = {}
     keys = as_keys(counted.field("values"), decimal).to_pylist()
     for key, count in zip(keys, counted.field("counts").to_pylist(), strict=True):
         counts[key] = counts.get(key, 0) + count
     ranked = sorted(counts, key=lambda key: (-counts[key], key))
-    frequent = [key for key in ranked if counts[key] >= _MIN_COUNT][:MAX_CATEGORIES]
-    if len(ranked) <= 2:
-        frequent = ranked
+    chosen = frequent_categories(np.array([counts[key] for key in ranked], dtype=np.int64), n_rows)
+    frequent = [key for key, is_chosen in zip(ranked, chosen, strict=True) if is_chosen]
     flag = values.null_count > 0 and len(frequent) != 2
     return CategoryColumn(name, tuple(frequent), len(frequent) < len(ranked), flag)
 

@@ -38,6 +38,8 @@ def as_table(x: Any, names: Sequence[str] | None = None) -> pa.Table:
     >>> as_table({"a": [1, None], "b": ["x", "y"]}).num_rows
     2
     """
+    if len(getattr(x, "shape", (0, 0))) == 1:
+        raise DataError(f"table: expected a table of rows and columns; received {type(x).__name__} of shape {x.shape}")
     if hasattr(x, "iloc"):  # pandas allows names that occur twice
         _check_names([str(name) for name in x.columns])
     table = _from_frame(x) if _is_frame(x) else _from_columns(x) if isinstance(x, Mapping) else _from_array(x)

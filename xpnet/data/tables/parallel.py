@@ -6,16 +6,33 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain, islice
+from threading import Thread
 from typing import TypeVar
 
+from xpnet.errors import DataError
 from xpnet.threads import process_cpu_count
 
-__all__ = ["map_in_threads"]
+__all__ = ["check_threads", "map_in_threads"]
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 _THREADS = 8
+
+
+def check_threads() -> None:
+    """Check that the system allows another thread: without one, pyarrow would abort the process.
+
+    Raises
+    ------
+    DataError
+    """
+    thread = Thread(target=bool)
+    try:
+        thread.start()
+    except RuntimeError as exc:
+        raise DataError("cannot be read: expected to start a thread; the system refuses it (ulimit -u)") from exc
+    thread.join()
 
 
 def map_in_threads(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -51,6 +50,8 @@ class ColumnSummary:
         Whether the values count the rows, from 0 or 1.
     totals : Totals
         How the values are read, and sums over all of them.
+    has_codes : bool
+        Whether the values are digits, and some have a zero in front, such as ``"007"``.
     levels : tuple of str or None
         The categories of an ordered Arrow dictionary (a pandas categorical), from low to high.
     decimal : {".", ","}
@@ -68,6 +69,7 @@ class ColumnSummary:
     is_unique: bool
     is_row_number: bool
     totals: Totals
+    has_codes: bool
     levels: tuple[str, ...] | None
     decimal: Any
 
@@ -99,13 +101,6 @@ class ColumnSummary:
     def examples(self, n: int = 3) -> tuple[str, ...]:
         """Return the first `n` distinct values as text."""
         return tuple(as_keys(self.values.slice(0, n)).to_pylist())
-
-    @cached_property
-    def has_codes(self) -> bool:
-        """Whether the values are digits, and some have a zero in front, such as ``"007"``."""
-        if not pt.is_string(self.values.type) or self.totals.n_whole < self.n_present:
-            return False
-        return bool(pc.any(pc.match_substring_regex(self.values, "^0[0-9]+$")).as_py())
 
 
 class TableSummary:
@@ -186,7 +181,7 @@ class TableSummary:
         nothing = pa.array([], pa.string())
         counts = np.empty(0, dtype=np.int64)
         return ColumnSummary(
-            field.name, field.type, self.n_rows, 0, None, nothing, counts, True, False, False, totals, None, "."
+            field.name, field.type, self.n_rows, 0, None, nothing, counts, True, False, False, totals, False, None, "."
         )
 
     def _of_group(self, columns: slice, group: DistinctValues) -> Iterator[ColumnSummary]:
@@ -196,13 +191,15 @@ class TableSummary:
         values, counts, first = _by_appearance(group)
         starts = np.searchsorted(group.column, np.arange(k + 1)).tolist()
         totals = _totals(values, counts, first, starts, decimal)
-        unique = np.maximum.reduceat(np.append(counts, 0), starts[:-1]) if len(counts) else np.zeros(k)
+        codes = _reduce(np.logical_or, _are_codes(values), starts)
+        most = _reduce(np.maximum, counts, starts)
         for j, (n_missing, first_missing, offset) in enumerate(
             zip(group.missing.tolist(), group.first_missing.tolist(), group.offset.tolist(), strict=True)
         ):
             overflow, field = group.overflows.get(j), self._schema.field(columns.start + j)
             part = slice(starts[j], starts[j + 1])
             mine = values.slice(part.start, part.stop - part.start) if overflow is None else overflow.values
+            total = totals[j] if overflow is None else overflow.totals
             yield ColumnSummary(
                 field.name,
                 field.type,
@@ -212,9 +209,11 @@ class TableSummary:
                 mine,
                 counts[part] if overflow is None else np.zeros(len(mine), dtype=np.int64),
                 overflow is None,
-                bool(unique[j] == 1) if overflow is None else overflow.is_unique,
+                bool(most[j] == 1) if overflow is None else overflow.is_unique,
                 offset in (0, 1),
-                totals[j] if overflow is None else overflow.totals,
+                total,
+                total.n_whole == self.n_rows - n_missing
+                and bool(codes[j] if overflow is None else _are_codes(mine).any()),
                 self._levels.get(field.name),
                 decimal,
             )
@@ -228,6 +227,22 @@ def _by_appearance(group: DistinctValues) -> tuple[pa.Array, Array, Array]:
     return group.values.take(pa.array(order)), group.counts[order], group.first[order]
 
 
+def _are_codes(values: pa.Array) -> Array:
+    if not pt.is_string(values.type):
+        return np.zeros(len(values), dtype=bool)
+    return np.asarray(pc.match_substring_regex(values, "^0[0-9]+$").to_numpy(zero_copy_only=False))
+
+
+def _reduce(function: np.ufunc, values: Array, starts: Sequence[int]) -> Array:
+    """Return the reduction of the values between two starts each, 0 where there are none."""
+    edges = np.asarray(starts)
+    filled = edges[:-1] < edges[1:]
+    reduced = np.zeros(len(filled), dtype=values.dtype)
+    if filled.any():
+        reduced[filled] = function.reduceat(values, edges[:-1][filled])
+    return reduced
+
+
 def _totals(values: pa.Array, counts: Array, first: Array, starts: list[int], decimal: Any) -> list[Totals]:
     """Return the totals of the values between two starts each, those of plain numbers all at once."""
     natural = natural_reading(values.type) or Reading("number", decimal)
@@ -235,23 +250,20 @@ def _totals(values: pa.Array, counts: Array, first: Array, starts: list[int], de
     usual = np.isfinite(numbers)
     numbers[~usual] = 0
     whole = np.where(numbers == np.floor(numbers), counts, 0)
-    kept = [j for j in range(len(starts) - 1) if starts[j] < starts[j + 1]]  # reduceat knows no empty parts
-    edges = np.array([starts[j] for j in kept], dtype=np.int64)
-    totals = [Totals(Reading("text") if pt.is_string(values.type) else natural) for _ in starts[1:]]
-    if not kept:
-        return totals
     sums = (
-        *(np.logical_and.reduceat(usual, edges), np.add.reduceat(counts, edges), np.add.reduceat(whole, edges)),
-        *(np.minimum.reduceat(numbers, edges), np.maximum.reduceat(numbers, edges)),
+        *(_reduce(np.logical_and, usual, starts), _reduce(np.add, counts, starts), _reduce(np.add, whole, starts)),
+        *(_reduce(np.minimum, numbers, starts), _reduce(np.maximum, numbers, starts)),
     )
-    for j, plain, n_read, n_whole, low, high in zip(kept, *(each.tolist() for each in sums), strict=True):
+    totals = []
+    for j, (plain, n_read, n_whole, low, high) in enumerate(zip(*(each.tolist() for each in sums), strict=True)):
         if plain and natural.kind == "number":
-            totals[j] = Totals(natural, n_read, n_whole, low, high)
+            totals.append(Totals(natural, n_read, n_whole, low, high))
             continue
         part = slice(starts[j], starts[j + 1])
         mine = values.slice(part.start, part.stop - part.start)
-        totals[j] = Totals(natural_reading(values.type) or find_reading(mine, counts[part], decimal))
-        totals[j].add(mine, counts[part], first[part])
+        reading = natural_reading(values.type) or find_reading(mine, counts[part], decimal)
+        totals.append(Totals(reading))
+        totals[-1].add(mine, counts[part], first[part])
     return totals
 
 

@@ -21,7 +21,15 @@ from xpnet.errors import DataError, InvalidParameterError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["ColumnChoices", "Survey", "find_target", "plan_known_target", "survey_table"]
+__all__ = [
+    "ColumnChoices",
+    "Survey",
+    "describe_rows",
+    "find_target",
+    "no_target",
+    "plan_known_target",
+    "survey_table",
+]
 
 
 @dataclass(frozen=True)
@@ -84,6 +92,15 @@ def find_target(names: Sequence[str], target: str | None) -> str | None:
     return next((lowered[name] for name in TARGET_NAMES if name in lowered), None)
 
 
+def no_target(names: Sequence[str], target: str | None) -> DataError:
+    """Return the error for a table without the target."""
+    usual = f"a column called {', '.join(TARGET_NAMES[:-1])} or {TARGET_NAMES[-1]}"
+    return DataError(
+        f"no target: expected {usual if target is None else f'a column {target!r:.60}'}; received the columns "
+        f"{join_names(names)}; name one of them as the target"
+    )
+
+
 def survey_table(
     tables: Iterable[pa.Table],
     names: Sequence[str],
@@ -118,11 +135,7 @@ def survey_table(
     """
     target_name = find_target(names, choices.target)
     if target_name is None and (needs_target or choices.target is not None):
-        wanted = f"a column called {', '.join(TARGET_NAMES[:-1])} or {TARGET_NAMES[-1]}"
-        wanted = wanted if choices.target is None else f"a column {choices.target!r:.60}"
-        raise DataError(
-            f"no target: expected {wanted}; received the columns {join_names(names)}; name one of them with --target"
-        )
+        raise no_target(names, choices.target)
     if target_name in duplicates:
         raise DataError(f"target: expected one column {target_name!r:.60}; received several; rename the others")
     for name in choices.other_uses:
@@ -148,13 +161,13 @@ def survey_table(
         if choices.task == "multilabel":
             raise InvalidParameterError("task: expected classification or regression for a table; received multilabel.")
         target = plan_target(column, choices.task)
-        notes.append(_describe_rows(target, where))
+        notes.append(describe_rows(target, where))
         if target.task == "classification":
             labels = np.unique(target.read(column.values, column.decimal)[0])
     return Survey(summary.n_rows, plans, target, labels, tuple(filter(None, notes)))
 
 
-def _describe_rows(target: TargetPlan, where: Callable[[int], str]) -> str:
+def describe_rows(target: TargetPlan, where: Callable[[int], str]) -> str:
     """Return one line on the rows without a usable target, empty if there are none."""
     if not target.n_left_out:
         return ""

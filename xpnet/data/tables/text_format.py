@@ -130,7 +130,7 @@ def find_encoding(head: bytes) -> tuple[str, int]:
             return encoding, len(mark)
     pairs = head[: len(head) // 2 * 2]
     high, low = pairs[::2].count(0), pairs[1::2].count(0)
-    if max(high, low) > 0.15 * len(pairs) and min(high, low) == 0:
+    if max(high, low) > 0.25 * len(pairs) and min(high, low) == 0:
         return ("utf-16-be" if high else "utf-16-le"), 0
     return "utf-8", 0
 
@@ -228,8 +228,8 @@ class _Rows:
 
 def _split(sample: bytes, skip: int, delimiter: str) -> _Rows:
     data, n_cells = sample[skip:], 0
-    rows = _Rows(delimiter, [])
-    for start, end, following in row_bounds(data, find_quoted(data, delimiter)):
+    rows, quoted = _Rows(delimiter, []), find_quoted(data, delimiter)
+    for start, end, following in row_bounds(data, quoted):
         text = data[start:end].decode("utf-8")
         if not text.strip(" " if delimiter == "\t" else " \t"):
             continue
@@ -239,6 +239,8 @@ def _split(sample: bytes, skip: int, delimiter: str) -> _Rows:
         n_cells += len(rows.cells[-1])
         if len(rows.cells) > _ROWS or (n_cells > _CELLS and len(rows.cells) > 3):
             break
+    if quoted.is_open and len(rows.cells) > 1:  # the sample ends within quotes
+        rows.cells.pop()
     return rows
 
 

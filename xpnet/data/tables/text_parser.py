@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 from pyarrow import csv
 
 from xpnet.data.tables.text_format import DELIMITERS, TextFormat
@@ -16,6 +18,7 @@ from xpnet.errors import DataError
 __all__ = ["TextParser"]
 
 _TRIMMED = " \t\r\n\u00a0"
+_NO_BREAK_SPACE = "\u00a0".encode()
 _NAMES = {"\t": "a tab", " ": "blanks", ONE_COLUMN: "none (one column)"}
 
 
@@ -59,23 +62,20 @@ class TextParser:
         Raises
         ------
         DataError
-            A row has another number of cells than the first one.
-        UnicodeDecodeError
-            The text is not UTF-8.
+            A row has another number of cells than the first one, or the text is not UTF-8.
         """
         wanted = range(len(self._kept)) if columns is None else columns
         schema = self.schema
         if columns is not None:
             schema = pa.schema([schema.field(i) for i in columns], schema.metadata)
         normal = normalize(data, self._format.delimiter)
-        if not normal.strip(b"\r\n" + self._blanks):
+        if not normal.strip(b"\r\n" if self._delimiter == ONE_COLUMN else b"\r\n" + self._blanks):
             return schema.empty_table()
         read = csv.ReadOptions(column_names=self._keys, block_size=len(normal) + 1, use_threads=False)
         convert = self._options(tuple(wanted))
         try:
             table = csv.read_csv(pa.BufferReader(normal), read, self._parse_options(), convert)
         except pa.ArrowInvalid as exc:
-            data.decode()
             raise DataError(str(exc).partition("\n")[0]) from exc
         if self._format.ends_with_delimiter and table.column(len(wanted)).null_count < table.num_rows:
             raise DataError("a cell behind the last delimiter")
@@ -108,13 +108,19 @@ class TextParser:
         return not (row if self._format.delimiter == ONE_COLUMN else row.strip(self._blanks))
 
     def _may_have_blanks(self, data: bytes) -> bool:
-        """Return whether some cell may begin or end with a character that is trimmed."""
-        tab = self._delimiter != "\t" and b"\t" in data
-        return tab or b" " in data or b'"' in data or not data.isascii()
+        """Return whether some cell may begin or end with a character that is trimmed; to look for it is faster."""
+        if _NO_BREAK_SPACE in data:
+            return True
+        text = np.frombuffer(b"\n" + data + b"\n", np.uint8)
+        edges = self._delimiter.encode() + b'\r\n"'
+        if any(char in data and _is_beside(text, char, edges) for char in self._blanks):
+            return True
+        within_quotes = b"\r\n\t" if b'"' in data else b""
+        return any(char in data and _is_beside(text, char, b'"') for char in within_quotes)
 
     def _trim(self, column: pa.ChunkedArray) -> pa.ChunkedArray:
         trimmed = pc.utf8_trim(column, characters=_TRIMMED)
-        if trimmed.nbytes == column.nbytes:
+        if pc.sum(pc.binary_length(trimmed)) == pc.sum(pc.binary_length(column)):
             return column
         missing = pc.is_in(trimmed, value_set=pa.array(self._missing, pa.string()))
         return pc.if_else(missing, pa.scalar(None, pa.string()), trimmed)
@@ -151,3 +157,11 @@ class TextParser:
 def _fill_names(names: Sequence[str]) -> list[str]:
     """Name the columns without a name as pandas does, except the first one, which usually holds row numbers."""
     return [name or (f"Unnamed: {i}" if i else "") for i, name in enumerate(names)]
+
+
+def _is_beside(text: NDArray[np.uint8], char: int, others: bytes) -> bool:
+    """Return whether a character, which is neither the first nor the last, stands beside one of the others."""
+    among = np.zeros(256, bool)
+    among[list(others)] = True
+    places = np.flatnonzero(text[1:-1] == char) + 1
+    return bool(among[text[places - 1]].any() or among[text[places + 1]].any())

@@ -23,6 +23,7 @@ ONE_COLUMN = "\x1f"
 """The delimiter of a table of one column: the unit separator, which does not occur in text."""
 
 _QUOTE = ord('"')
+_QUOTED = re.compile(rb'"[^"]*(?:""[^"]*)*(?:"|\Z)')
 _NEWLINE = re.compile(rb"\r\n|\r|\n")
 # A quoted cell; blanks at the ends of a row; blanks between cells.
 _BLANKS = re.compile(rb'(?<![^\r\n \t])("[^"]*(?:""[^"]*)*(?:"|\Z))|(?<![^\r\n])[ \t]+|[ \t]+(?=[\r\n]|\Z)|([ \t]+)')
@@ -43,6 +44,14 @@ class Quoted(NamedTuple):
     ends: NDArray[np.int64]
     is_open: bool
 
+    @property
+    def last_opening(self) -> int:
+        """The position of the quote that opens the last cell, in which doubled quotes may end and begin stretches."""
+        i = len(self.starts) - 1
+        while i > 0 and self.ends[i - 1] + 1 == self.starts[i]:
+            i -= 1
+        return int(self.starts[i])
+
     def end_around(self, position: int) -> int | None:
         """Return the end of the stretch that a position lies in, or None if it lies in none."""
         i = int(np.searchsorted(self.starts, position)) - 1
@@ -56,54 +65,79 @@ def find_quoted(data: bytes, delimiter: str) -> Quoted:
     """Return the stretches within quotes of a text that begins at the start of a row."""
     if b'"' not in data:
         return _NOTHING
-    if (stretches := _pair_quotes(data, delimiter)) is not None:
+    text = np.frombuffer(data, np.uint8)
+    quotes = np.flatnonzero(text == _QUOTE)
+    separators = b"\r\n" + (b" \t" if delimiter == BLANKS else delimiter.encode())
+    before, after = text[quotes - 1], text[np.minimum(quotes + 1, len(text) - 1)]
+    opens, closes = _is_among(before, separators), _is_among(after, separators)
+    opens[0] |= quotes[0] == 0
+    closes[-1] |= quotes[-1] == len(text) - 1
+    if (stretches := _pair_quotes(quotes, opens, closes, len(text))) is not None:
         return stretches
-    found = [match.span(1) for match in _quoted_cell(delimiter).finditer(data)]
-    if not found:
-        return _NOTHING
-    starts, ends = np.asarray(found, dtype=np.int64).T
-    # The closing quote is the last byte, unless the text ended before it.
-    is_open = data.count(b'"', found[-1][0], found[-1][1]) % 2 == 1
-    return Quoted(starts, np.append(ends[:-1] - 1, ends[-1] - (not is_open)), is_open)
+    may_open = quotes[opens | _is_among(before, b" \t")].tolist()
+    return _match_quotes(data, may_open, separators)
 
 
-def _pair_quotes(data: bytes, delimiter: str) -> Quoted | None:
+def _is_among(text: NDArray[np.uint8], chars: bytes) -> NDArray[np.bool_]:
+    table = np.zeros(256, bool)
+    table[list(chars)] = True
+    return table[text]
+
+
+def _pair_quotes(
+    quotes: NDArray[np.int64], opens: NDArray[np.bool_], closes: NDArray[np.bool_], size: int
+) -> Quoted | None:
     """Pair quotes by their parity; return None if any quote could be a character of an unquoted cell.
 
     The quotes of even index must open a cell, or follow the quote before directly. Those of odd index must close one,
     or be followed by the next directly.
     """
-    text = np.frombuffer(data, np.uint8)
-    quotes = np.flatnonzero(text == _QUOTE)
-    separates = np.zeros(256, bool)
-    separates[list(b"\r\n" + (b" \t" if delimiter == BLANKS else delimiter.encode()))] = True
-    opens, closes = separates[text[quotes - 1]], separates[text[np.minimum(quotes + 1, len(text) - 1)]]
-    opens[0] |= quotes[0] == 0
-    closes[-1] |= quotes[-1] == len(text) - 1
     adjacent = np.diff(quotes) == 1
+    opens, closes = opens.copy(), closes.copy()
     opens[1:] |= adjacent
     closes[:-1] |= adjacent
     if not (opens[::2].all() and closes[1::2].all()):
         return None
     is_open = len(quotes) % 2 == 1
-    return Quoted(quotes[::2], np.append(quotes, len(text))[1::2] if is_open else quotes[1::2], is_open)
+    return Quoted(quotes[::2], np.append(quotes, size)[1::2] if is_open else quotes[1::2], is_open)
 
 
-@cache
-def _quoted_cell(delimiter: str) -> re.Pattern[bytes]:
-    """Return the pattern of a quoted cell; its group 1 has the quotes, but no blanks before them."""
-    separators = b" \t" if delimiter == BLANKS else re.escape(delimiter.encode())
-    blanks = b"" if delimiter == BLANKS else b" *" if delimiter == "\t" else b"[ \t]*"
-    return re.compile(rb'(?<![^\r\n%s])%s("[^"]*(?:""[^"]*)*(?:"|\Z))' % (separators, blanks))
+def _match_quotes(data: bytes, may_open: list[int], separators: bytes) -> Quoted:
+    """Find the quoted cells one by one, where some quotes are characters of unquoted cells."""
+    starts, ends, end, is_open = list[int](), list[int](), -1, False
+    for start in may_open:
+        if start <= end:
+            continue
+        before = start - 1
+        while before > end and data[before] in b" \t" and data[before] not in separators:
+            before -= 1
+        if before >= 0 and (data[before] not in separators or before == end):
+            continue
+        match = _QUOTED.match(data, start)
+        assert match is not None
+        # The closing quote is the last byte, unless the text ended before it.
+        is_open = data.count(b'"', start, match.end()) % 2 == 1
+        end = match.end() - (not is_open)
+        starts.append(start)
+        ends.append(end)
+    return Quoted(np.asarray(starts, np.int64), np.asarray(ends, np.int64), is_open)
 
 
 def normalize(data: bytes, delimiter: str) -> bytes:
     """Return a text without blanks before opening quotes; runs of blanks become tabs if they are the delimiter."""
     if delimiter == BLANKS:
         return _BLANKS.sub(lambda match: match[1] or (b"\t" if match[2] else b""), data)
-    if b'"' in data and _pair_quotes(data, delimiter) is None:
-        return _quoted_cell(delimiter).sub(rb"\1", data)
-    return data
+    if b'"' not in data or (b' "' not in data and b'\t"' not in data):
+        return data
+    parts, position = [], 0
+    for start in find_quoted(data, delimiter).starts.tolist():
+        before = start
+        while before > position and data[before - 1] in b" \t" and data[before - 1] != ord(delimiter):
+            before -= 1
+        if before < start:
+            parts.append(data[position:before])
+            position = start
+    return b"".join([*parts, data[position:]])
 
 
 def row_bounds(data: bytes, quoted: Quoted) -> Iterator[tuple[int, int, int]]:

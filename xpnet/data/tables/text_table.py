@@ -33,7 +33,7 @@ _MIN_ROWS = 4  # in a sample
 _BLOCK_BYTES, _BLOCK_BYTES_PER_COLUMN = 1 << 17, 1 << 8
 # For reading in memory: large enough for the parser's pace, small enough to keep several threads busy.
 _PIECE_BYTES = 1 << 20
-_MAX_ROW_BYTES = 1 << 28
+_MAX_ROW_BYTES = 1 << 26
 
 
 class TextTable:
@@ -73,6 +73,7 @@ class TextTable:
         _, end, following = next(row_bounds(sample, find_quoted(sample, found.delimiter)))
         self._newline = sample[end:following][-1:] or b"\n"
         self._sample_cells = sample.count(self._newline) * len(found.names)
+        self._n_bytes: int | None = None
         self._blocks: NDArray[np.int64] | None = None  # (n_blocks, 3): position, bytes and rows of each
 
     def _set_encoding(self, encoding: str | None) -> None:
@@ -88,7 +89,7 @@ class TextTable:
             while not is_whole and (data.count(b"\n") or data.count(b"\r")) < _MIN_ROWS and len(data) < size:
                 part = stream.read(size - len(data))
                 data += part
-                is_whole, self._expansion = len(data) < size, len(data) / max(1, stream.consumed)
+                is_whole = len(data) < size
                 size = min(2 * size, _MAX_SAMPLE_BYTES)
         self._check_zeros(0, data)
         if not is_whole:
@@ -104,12 +105,7 @@ class TextTable:
     # Blocks
 
     def block_sizes(self) -> NDArray[np.int64]:
-        """Return the number of rows in each block; the text is read once and kept in mind by the ends of its blocks.
-
-        Returns
-        -------
-        ndarray of int64, shape (n_blocks,)
-        """
+        """Return the number of rows in each block. The first call reads and checks the text."""
         return self._find_blocks()[:, 2]
 
     def _find_blocks(self) -> NDArray[np.int64]:
@@ -127,6 +123,8 @@ class TextTable:
         self.source.check_size()
         if self.source.is_sequential:
             if self._cursor is None or self._cursor.position > offset:
+                if self._cursor is not None:
+                    self._cursor.close()
                 self._cursor = self.source.open()
                 weakref.finalize(self, self._cursor.close)
             self._cursor.skip(offset - self._cursor.position)
@@ -141,7 +139,17 @@ class TextTable:
     def read(self, columns: Sequence[int] | None = None) -> pa.Table:
         """Return all rows, with some of the columns."""
         size = max(_PIECE_BYTES, _BLOCK_BYTES_PER_COLUMN * len(self.format.names))
-        tables = list(map_in_threads(lambda piece: self._parse(piece, columns), self._pieces(size, max_array_bytes())))
+        tables: list[pa.Table] = []
+        n_bytes, limit = 0, max_array_bytes()
+        for table in map_in_threads(lambda piece: self._parse(piece, columns), self._pieces(size)):
+            tables.append(table)
+            n_bytes += table.nbytes
+            if n_bytes > limit:  # compressed text may be far larger than its file
+                raise make_read_error(
+                    self._path,
+                    f"too large: expected at most {limit / 2**30:.3g} GiB of text, half of the memory; received more; "
+                    "read it in pieces (--memory-limit)",
+                )
         self._refuse_no_rows(sum(table.num_rows for table in tables))
         return pa.concat_tables(tables)
 
@@ -153,11 +161,18 @@ class TextTable:
 
     @property
     def n_bytes(self) -> int:
-        """The memory of the table in bytes, estimated by the first rows: the text, and the position of each cell."""
-        size = self._sample_bytes
-        if not self._is_whole:
-            size = int(self.source.size * self._expansion)
-        return int(size * (1 + 4 * self._sample_cells / max(1, self._sample_bytes)))
+        """The memory of the table in bytes: the text, and the positions of its cells, estimated by the first rows.
+
+        Compressed text is read once for that.
+        """
+        if self._n_bytes is None:
+            size = self._sample_bytes if self._is_whole else self.source.size
+            if not self._is_whole and self.source.is_sequential:
+                with self.source.open() as stream:
+                    stream.skip(max_array_bytes())
+                    size = stream.position
+            self._n_bytes = int(size * (1 + 4 * self._sample_cells / self._sample_bytes))
+        return self._n_bytes
 
     def where(self, row: int) -> str:
         """Return the line at which a row begins, counted from 1, as ``"line 139"``."""
@@ -173,7 +188,7 @@ class TextTable:
 
     # Pieces
 
-    def _pieces(self, size: int, limit: int | None = None) -> Iterator[tuple[int, bytes]]:
+    def _pieces(self, size: int) -> Iterator[tuple[int, bytes]]:
         """Yield the position and the bytes of pieces that end where a row ends, each of about `size` bytes."""
         offset, rest, wanted = self.format.start, b"", max(size, _PIECE_BYTES)
         with self.source.open(offset) as stream:
@@ -191,8 +206,6 @@ class TextTable:
                     if begin < len(data):
                         yield offset + begin, data[begin:]
                     return
-                if limit is not None and offset + len(data) > limit:
-                    self._refuse_size(limit)
                 rest, offset = data[begin:], offset + begin
                 wanted = max(size, _PIECE_BYTES) if begin else 2 * wanted  # else a long row would be searched often
                 if len(rest) > _MAX_ROW_BYTES:
@@ -208,16 +221,25 @@ class TextTable:
         return None
 
     def _measure(self, piece: tuple[int, bytes]) -> tuple[int, int, int]:
-        return piece[0], len(piece[1]), int(self._parse(piece, [0]).num_rows)
+        rows = int(self._parse(piece, [0]).num_rows)
+        if not piece[1].isascii():  # pyarrow decodes only the columns that it returns
+            self._decode(*piece)
+        return piece[0], len(piece[1]), rows
+
+    def _decode(self, offset: int, data: bytes) -> None:
+        """Check that a piece is UTF-8."""
+        try:
+            data.decode()
+        except UnicodeDecodeError as exc:
+            raise make_encoding_error(self._path, data, self._line(offset), "utf-8") from exc
 
     def _parse(self, piece: tuple[int, bytes], columns: Sequence[int] | None) -> pa.Table:
         """Parse a piece; errors name the line."""
         offset, data = piece
         try:
             return self._parser.parse(data, columns)
-        except UnicodeDecodeError as exc:
-            raise make_encoding_error(self._path, data, self._line(offset), "utf-8") from exc
         except DataError as exc:
+            self._decode(offset, data)
             found = self._parser.find_fault(data)
             if found is None:
                 raise make_read_error(self._path, f"from line {self._line(offset)} on: {exc}") from exc
@@ -260,7 +282,7 @@ class TextTable:
             )
 
     def _refuse_open_quote(self, offset: int, data: bytes, quoted: Quoted) -> NoReturn:
-        line = self._line(offset) + self._count_lines(data[: quoted.starts[-1]])
+        line = self._line(offset) + self._count_lines(data[: quoted.last_opening])
         raise make_read_error(
             self._path, f"line {line}: open quote: expected a closing quote; received the end of the file; close it"
         )
@@ -272,11 +294,4 @@ class TextTable:
             self._path,
             f"line {self._line(offset)}: too long: expected a row of at most {_MAX_ROW_BYTES >> 20} MiB; is this a "
             "table?",
-        )
-
-    def _refuse_size(self, limit: int) -> NoReturn:
-        raise make_read_error(
-            self._path,
-            f"too large: expected at most {limit / 2**30:.3g} GiB of text, half of the memory; received more; read it "
-            "in pieces (--memory-limit)",
         )

@@ -133,7 +133,9 @@ def _to_numpy(values: pa.Array) -> Array:
 def as_moments(values: pa.Array, reading: Reading) -> Array:
     """Return values as datetime64[us], NaT for a null and for what is no date; 20120131 and 2012 are dates."""
     if pt.is_string(values.type) or pt.is_integer(values.type):
-        return reading.dates(values.cast(pa.string()))
+        encoded = values.dictionary_encode()  # the same day may come often
+        moments = np.append(reading.dates(encoded.dictionary.cast(pa.string())), np.datetime64("NaT", "us"))
+        return np.asarray(moments[encoded.indices.fill_null(len(encoded.dictionary)).to_numpy()])
     if pt.is_timestamp(values.type):
         return np.asarray(values.to_numpy(zero_copy_only=False), dtype="datetime64[us]")
     return np.full(len(values), np.datetime64("NaT", "us"))
