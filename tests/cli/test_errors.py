@@ -64,10 +64,9 @@ def test_a_model_that_is_not_there(models):
 @pytest.mark.parametrize(
     ("model", "header", "words"),
     [
-        ("house", "area,rooms,price,garden", ["extra garden", "area, rooms"]),
-        ("house", "area,price", ["missing rooms", "area, rooms"]),
-        ("house", "area,room,price", ["missing rooms", "extra room"]),
-        ("iris", "a,b,c", ["missing sepal length (cm)"]),
+        ("house", "area,price", ["area, rooms", "without rooms"]),
+        ("house", "area,room,price", ["area, rooms", "without rooms"]),
+        ("iris", "a,b,c", ["sepal length (cm)", "received a table without sepal length (cm)"]),
     ],
 )
 def test_features_of_other_names(models, model, header, words):
@@ -88,8 +87,8 @@ def test_prediction_and_evaluation_that_cannot_be(models):
     write_csv("new.csv", "area,rooms", "50,2")
     assert "--probabilities" in refused("predict", models["house"], "new.csv", "--probabilities")
     assert "expected the target 'price'" in refused("evaluate", models["house"], "new.csv")
-    write_csv("new.csv", "area,rooms,price", "50,nan,1")
-    assert "line 2, column 'rooms'" in refused("predict", models["house"], "new.csv")
+    write_csv("new.csv", "area,rooms,price", "50,inf,1")
+    assert "line 2" in refused("predict", models["house"], "new.csv")
     assert "--device" not in refused("predict", models["house"], "new.csv", "--device", "gpuu")
 
 
@@ -138,8 +137,8 @@ def test_names_are_printed_as_they_are(name):
     assert f"xpnet: {name}: no such file" in refused("train", name)
     assert name in refused("train", "iris", "--config", name)
     assert f"xpnet: {name}: expected a model file" in refused("predict", name, "iris")
-    write_csv(name, "a,target", "1")
-    assert f"xpnet: {name}: line 2: uneven rows" in refused("train", name)
+    write_csv(name, "a,target", "1,2", "1")
+    assert f"xpnet: {name}: line 3: uneven rows" in refused("train", name)
 
 
 @pytest.mark.parametrize("value", ["a\nb", "a\r\nb", "a\x1b[31mb", "a\x07b", "a\u2028b", "a\udcffb", "x" * 100_000])

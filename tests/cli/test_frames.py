@@ -23,10 +23,15 @@ def stack(frame):
 
 sys.argv = ["xpnet", *sys.argv[1:]]
 """
-# A step that runs as it is: the stack of the first call of matmul, at which the process ends.
+# A step that runs as it is: the stack of the first call of matmul in the loop, at which the process ends.
 PLAIN = """
+product = numpy.matmul
+
 def matmul(*arguments, **keywords):
-    print(*stack(sys._getframe(1)), sep="\\n", flush=True)
+    frames = list(stack(sys._getframe(1)))
+    if not any(each.endswith("loop.py\\trun") for each in frames):
+        return product(*arguments, **keywords)
+    print(*frames, sep="\\n", flush=True)
     os._exit(0)
 
 numpy.matmul = matmul

@@ -139,7 +139,8 @@ def test_the_configuration_holds_only_options_of_the_command(run):
     config = tomllib.loads((run[0] / "config.toml").read_text())
     assert config["data"] == "iris"
     assert config["epochs"] == 3
-    assert not {"out", "quiet", "json", "config", "preset"} & config.keys()
+    assert config["preset"] == "plain"
+    assert not {"out", "quiet", "json", "config"} & config.keys()
 
 
 @pytest.mark.parametrize(("name", "least"), [("curves.png", 600), ("confusion.png", 300)])

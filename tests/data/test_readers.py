@@ -6,7 +6,6 @@ import gzip
 import io
 import os
 import struct
-import sys
 import tracemalloc
 import zipfile
 from pathlib import Path
@@ -359,149 +358,6 @@ def test_no_npz(tmp_path, content):
     assert "broken: expected an .npz archive" in message(read_dataset, write(tmp_path, "a.npz", content))
 
 
-# .csv
-
-
-@pytest.mark.parametrize(
-    ("text", "target", "names", "target_name", "x", "y"),
-    [
-        ("a,b,target\n1,2,0\n3,4,1\n", None, ("a", "b"), "target", [[1, 2], [3, 4]], [0, 1]),
-        ("Label,a\nx,1\ny,2\n", None, ("a",), "Label", [[1], [2]], ["x", "y"]),
-        ("y,class,a\n1,2,3\n4,5,6\n", None, ("y", "a"), "class", [[1, 3], [4, 6]], [2, 5]),
-        ("a,price\n1,2.5\n3,1e3\n", "price", ("a",), "price", [[1], [3]], [2.5, 1000.0]),
-        ("1,2,0\n3,4,1\n", "3", None, "3", [[1, 2], [3, 4]], [0, 1]),
-        ("1,2,0\n3,4,1\n", "1", None, "1", [[2, 0], [4, 1]], [1, 3]),
-        (
-            '\ufeff"a,b", y \r\n\r\n"1",two\r\n-.5e1, "say ""hi"""\r\n',
-            None,
-            ("a,b",),
-            "y",
-            [[1], [-5]],
-            ["two", 'say "hi"'],
-        ),
-        ("a,y\n1,99999999999999999999\n2,1\n", None, ("a",), "y", [[1], [2]], [1e20, 1.0]),
-        ("a,y\n1,+5\n2,-3\n", None, ("a",), "y", [[1], [2]], [5, -3]),
-        ("a,y\n1,nan\n2,b", None, ("a",), "y", [[1], [2]], ["nan", "b"]),
-    ],
-)
-def test_csv(tmp_path, text, target, names, target_name, x, y):
-    dataset = read_dataset(write(tmp_path, "table.csv", text), target=target)
-    assert dataset.name == "table"
-    assert dataset.feature_names == names
-    assert dataset.target_name == target_name
-    assert dataset.x.tolist() == x
-    assert dataset.x.dtype == np.float64
-    assert dataset.y.tolist() == y
-    assert [type(value) for value in dataset.y.tolist()] == [type(value) for value in y]
-
-
-BAD_CSV = {
-    "empty": (b"", ["empty file"]),
-    "blank": (b"\n\n\r\n", ["empty file"]),
-    "only a header": (b"a,target\n", ["no samples"]),
-    "text feature": (b"a,b,target\n1,2,0\n1,red,0\n", ["line 3, column 'b'", "expected a number", "'red'"]),
-    "number with an underscore": (b"a,target\n1,0\n1_000,0\n", ["line 3, column 'a'", "'1_000'"]),
-    "empty feature": (b"a,target\n1,0\n,0\n", ["line 3, column 'a'", "received ''", "fill in"]),
-    "nan": (b"a,b,target\n1,2,0\n\n3,nan,0\n", ["line 4, column 'b'", "expected a finite number", "'nan'"]),
-    "infinite": (b"a,target\n1e999,0\n", ["line 2, column 'a'", "'1e999'"]),
-    "huge integer": (b"a,target\n" + b"9" * 5000 + b",0\n", ["line 2, column 'a'", "expected a finite number"]),
-    "no target": (b"a,b\n1,2\n", ["no target", "target, label, class or y", "received the columns a, b"]),
-    "empty target": (b"a,target\n1,0\n2, \n", ["line 3, column 'target'", "missing target"]),
-    "nan target": (b"a,target\n1,0\n2,nan\n", ["line 3, column 'target'", "expected a finite target", "'nan'"]),
-    "infinite target": (b"a,target\n1,0.5\n2,1e999\n", ["line 3, column 'target'", "'1e999'"]),
-    "too few cells": (b"a,b,target\n1,2,0\n1,2\n", ["line 3", "uneven rows", "expected 3 cells; received 2"]),
-    "too many cells": (b"a,b,target\n1,2,0\n1,2,3,4\n", ["line 3", "uneven rows", "received 4"]),
-    "only a target": (b"target\n1\n", ["no features"]),
-    "duplicate names": (b"a,a,target\n1,2,0\n", ["duplicate columns", "received a more than once"]),
-    "not UTF-8": (b"a,target\n1,caf\xe9\n", ["UTF-8", "0xe9"]),
-    "NUL": (b"a,target\n1,0\n\x00,0\n", ["line 3", "received a NUL byte"]),
-    "huge field": (b"a,target\n1," + b"x" * 200_000 + b"\n", ["line 2", "field limit"]),
-    "open quote": (b'a,target\n1,"x\n', ["line 2", "unexpected end of data"]),
-    "bad quote": (b'a,target\n"1"2,x\n', ["line 2", "expected after"]),
-    "semicolons": (b"a;b;target\n1;2;0\n", ["columns separated by commas", "a;b;target"]),
-}
-
-
-@pytest.mark.parametrize("case", BAD_CSV)
-def test_bad_csv(tmp_path, case):
-    content, words = BAD_CSV[case]
-    path = write(tmp_path, "table.csv", content)
-    error = message(read_dataset, path)
-    assert error.startswith(str(path))
-    assert all(word in error for word in words), error
-    assert len(error) < 600
-
-
-def test_a_target_that_is_no_column(tmp_path):
-    path = write(tmp_path, "table.csv", "a,target\n1,2\n")
-    assert "expected a column 'price'" in message(read_dataset, path, target="price")
-
-
-# .parquet
-
-
-@pytest.fixture
-def pa():
-    pytest.importorskip("pyarrow.parquet")
-    return sys.modules["pyarrow"]
-
-
-def write_parquet(folder: Path, pa, **columns) -> Path:
-    pa.parquet.write_table(pa.table(columns), folder / "table.parquet")
-    return folder / "table.parquet"
-
-
-def test_parquet(tmp_path, pa):
-    dataset = read_dataset(write_parquet(tmp_path, pa, a=[1, 2], b=[0.5, 1.5], c=[True, False], target=["u", "v"]))
-    assert dataset.feature_names == ("a", "b", "c")
-    assert dataset.target_name == "target"
-    assert dataset.x.tolist() == [[1, 0.5, 1], [2, 1.5, 0]]
-    assert dataset.x.dtype == np.float64
-    assert dataset.y.tolist() == ["u", "v"]
-
-
-def test_parquet_types(tmp_path, pa):
-    f4 = pa.array([1.0, 2.0], pa.float32())
-    assert read_dataset(write_parquet(tmp_path, pa, a=f4, target=[1, 2])).x.dtype == np.float32
-    decimal = pa.array([1, 2]).cast(pa.decimal128(20, 1))
-    classes = pa.array(["u", "v"]).dictionary_encode()
-    dataset = read_dataset(write_parquet(tmp_path, pa, a=f4, b=decimal, kind=classes), target="kind")
-    assert dataset.x.dtype == np.float64
-    assert dataset.x.tolist() == [[1, 1], [2, 2]]
-    assert dataset.y.tolist() == ["u", "v"]
-
-
-BAD_PARQUET = {
-    "text feature": ({"a": ["x", "y"], "target": [0, 1]}, ["column 'a'", "expected numbers", "string"]),
-    "null": ({"a": [1.0, None], "target": [0, 1]}, ["column 'a', row 2", "received null"]),
-    "null target": ({"a": [1.0, 2.0], "target": ["u", None]}, ["column 'target', row 2", "received null"]),
-    "nan": ({"a": [1.0, float("nan")], "target": [0, 1]}, ["received nan in column 'a', row 2"]),
-    "no target": ({"a": [1.0], "b": [2.0]}, ["no target", "received the columns a, b"]),
-    "list target": ({"a": [1.0], "target": [[1]]}, ["column 'target'", "list"]),
-    "no samples": ({"a": [], "target": []}, ["no samples"]),
-}
-
-
-@pytest.mark.parametrize("case", BAD_PARQUET)
-def test_bad_parquet(tmp_path, pa, case):
-    columns, words = BAD_PARQUET[case]
-    error = message(read_dataset, write_parquet(tmp_path, pa, **columns))
-    assert all(word in error for word in words), error
-
-
-def test_broken_parquet(tmp_path, pa, monkeypatch):
-    whole = write_parquet(tmp_path, pa, a=[1.0], target=[1]).read_bytes()
-    for content in (b"", b"nothing", whole[:-5], whole[:20] + bytes(20) + whole[40:]):
-        assert "expected a Parquet file" in message(read_dataset, write(tmp_path, "broken.parquet", content))
-    monkeypatch.setattr(common, "max_array_bytes", lambda: 8)
-    assert "too large" in message(read_dataset, tmp_path / "table.parquet")
-
-
-def test_parquet_without_pyarrow(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
-    assert "pip install pyarrow" in message(read_dataset, write(tmp_path, "a.parquet", b"PAR1"))
-
-
 # LIBSVM
 
 
@@ -555,17 +411,18 @@ def test_missing_files(tmp_path, name):
     assert "no such file or folder" in error
 
 
-@pytest.mark.parametrize("name", ["notes.txt", "model", "train-images-idx3-ubyte.gz"])
+@pytest.mark.parametrize("name", ["photo.jpg", "model", "train-images-idx3-ubyte.gz"])
 def test_unknown_formats(tmp_path, name):
-    error = message(read_dataset, write(tmp_path, name, "1,2"))
+    error = message(read_dataset, write(tmp_path, name, bytes(range(256))))
     assert "unknown format" in error
-    assert ".arrow, .csv, .feather, .libsvm, .npy, .npz, .parquet" in error
+    assert ".libsvm, .npy, .npz, .svm, .svmlight, .csv, .tsv" in error
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
-def test_a_pipe_is_no_file(tmp_path):
-    os.mkfifo(tmp_path / "a.csv")
-    assert "unknown format" in message(read_dataset, tmp_path / "a.csv")
+@pytest.mark.parametrize(("name", "words"), [("a.csv", "not a regular file"), ("a.npz", "unknown format")])
+def test_a_pipe_is_no_file(tmp_path, name, words):
+    os.mkfifo(tmp_path / name)
+    assert words in message(read_dataset, tmp_path / name)
 
 
 def test_a_path_too_long_or_odd(tmp_path):
@@ -592,45 +449,7 @@ def test_an_unreadable_file(tmp_path, suffix, monkeypatch):
 # Prediction
 
 
-@pytest.mark.parametrize(
-    ("text", "x", "y"),
-    [
-        ("a,b,t\n1,2,u\n", [[1, 2]], ["u"]),
-        ("t,b,a\nu,2,1\n", [[1, 2]], ["u"]),
-        ("b,a\n2,1\n", [[1, 2]], None),
-        ("1,2\n", [[1, 2]], None),
-    ],
-)
-def test_features_come_in_the_order_of_the_model(tmp_path, text, x, y):
-    path = write(tmp_path, "new.csv", text)
-    got_x, got_y = read_features(path, feature_names=["a", "b"], target_name="t")
-    assert got_x.tolist() == x
-    assert (None if got_y is None else got_y.tolist()) == y
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("a,t\n1,u\n", ["missing b", "expected the model's features a, b"]),
-        ("a,b,c,d\n1,2,3,4\n", ["extra c, d"]),
-        ("A,b\n1,2\n", ["missing a", "extra A"]),
-        ("a,b\n1,x\n", ["line 2, column 'b'"]),
-        ("1,2,3\n", ["features: expected 2", "received 3 columns"]),
-    ],
-)
-def test_features_that_differ_from_those_of_the_model(tmp_path, text, words):
-    error = message(read_features, write(tmp_path, "new.csv", text), feature_names=["a", "b"], target_name="t")
-    assert all(word in error for word in words), error
-
-
-def test_features_without_names_are_counted(tmp_path):
-    path = write(tmp_path, "new.csv", "1,2,0\n3,4,1\n")
-    x, y = read_features(path, feature_names=None, target_name="3", n_features=2)
-    assert (x.tolist(), y.tolist()) == ([[1, 2], [3, 4]], [0, 1])
-    x, y = read_features(path, feature_names=None, target_name="3", n_features=3)
-    assert (x.shape, y) == ((2, 3), None)
-    error = message(read_features, path, feature_names=None, target_name="3", n_features=5)
-    assert "expected 5, as in training; received 2 columns" in error
+def test_features_of_arrays_are_counted(tmp_path):
     np.savez(tmp_path / "a.npz", x=X, y=Y)
     for keywords in ({"n_features": 3, "feature_names": None}, {"feature_names": ["a", "b", "c"]}):
         error = message(read_features, tmp_path / "a.npz", target_name=None, **keywords)

@@ -202,7 +202,7 @@ def test_free_text_is_refused_with_a_remedy() -> None:
     words = [f"it was a dark and stormy night, number {i % 70}, and nobody slept" for i in range(N)]
     with pytest.raises(DataError, match=r"leave it out with drop=\['story'\], or .* with categorical=\['story'\]"):
         TabularClassifier(**SMALL).fit(FRAME.assign(story=words), LABELS)
-    with pytest.raises(DataError, match=r"no features: .*'age': one value, 1.* as in numeric=\['age'\]"):
+    with pytest.raises(DataError, match=r"no features: .*'age': one value, 1.* as in numeric="):
         TabularClassifier(**SMALL).fit(FRAME[["age"]].assign(age=1.0), LABELS)
 
 

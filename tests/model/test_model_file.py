@@ -251,7 +251,7 @@ SPOILED: dict[str, tuple[Change, str]] = {
     "half": (put_tensor("layers.0.weight", lambda W: W.astype("float16")), "received float16"),
     "nan": (put_tensor("layers.0.bias", nan_first), "layers.0.bias: expected finite numbers"),
     "missing": (lambda s, t: t.pop("layers.1.bias"), "KeyError: 'layers.1.bias'"),
-    "scaler": (put("scaler", "robust"), "scaler: expected 4 finite shifts and scales"),
+    "scaler": (put("scaler", "quantile"), "scaler: expected 4 finite shifts and scales"),
     "scaler width": (put_tensor("scaler.shift", lambda a: a[:2]), "scaler: expected 4"),
     "scaler zero": (put_tensor("scaler.scale", np.zeros_like), "scaler: expected 4"),
     "scaler nan": (put_tensor("scaler.shift", nan_first), "scaler: expected 4"),

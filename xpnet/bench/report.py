@@ -17,6 +17,7 @@ __all__ = [
     "crossing_lines",
     "describe",
     "markdown",
+    "markdown_lines",
     "memory_table",
     "sweep_table",
     "workload_table",
@@ -184,12 +185,16 @@ def markdown(title: str, machine: dict[str, Any], tables: Sequence[TextTable], r
         "Matrix products are in float32 unless the name of the device gives another precision, such as gpu@tf32.",
     ]  # fmt: skip
     for table in tables:
-        lines += ["", f"## {table.title}", "", _line(table.columns), _line(["---"] * len(table.columns))]
-        for row in table.rows:
-            lines.append(_line([*row, *[""] * (len(table.columns) - len(row))]))
+        lines += ["", *markdown_lines(table)]
     if remarks:
         lines += ["", *remarks]
     return "\n".join(lines) + "\n"
+
+
+def markdown_lines(table: TextTable) -> list[str]:
+    """Return a table as lines of Markdown, with its title as a heading."""
+    lines = [f"## {table.title}", "", _line(table.columns), _line(["---"] * len(table.columns))]
+    return lines + [_line([*row, *[""] * (len(table.columns) - len(row))]) for row in table.rows]
 
 
 def _line(cells: Sequence[str]) -> str:

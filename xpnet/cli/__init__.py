@@ -18,6 +18,7 @@ import xpnet
 from xpnet.cli.bench import app as bench_app
 from xpnet.cli.config import fill_options, name_option
 from xpnet.cli.info import datasets, devices, gradcheck
+from xpnet.cli.inspect import inspect
 from xpnet.cli.parity import parity
 from xpnet.cli.predict import evaluate, predict
 from xpnet.cli.sizes import join_sizes
@@ -37,7 +38,17 @@ app = App(
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )
-_COMMANDS: tuple[Callable[..., int], ...] = (train, resume, predict, evaluate, datasets, devices, gradcheck, parity)
+_COMMANDS: tuple[Callable[..., int], ...] = (
+    train,
+    resume,
+    predict,
+    evaluate,
+    inspect,
+    datasets,
+    devices,
+    gradcheck,
+    parity,
+)
 for position, command in enumerate(_COMMANDS):
     app.command(command, sort_key=position)
 bench_app.sort_key = len(_COMMANDS)
@@ -67,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError as exc:  # the reader of the output has closed it (`| head`)
         _say(f"cannot write to the standard output: {exc.strerror}.")
         return EXIT_BROKEN_PIPE
-    except (XpnetError, CycloptsError, OSError, MemoryError, UnicodeError) as exc:
+    except (XpnetError, CycloptsError, OSError, MemoryError, UnicodeError, ImportError) as exc:
         if debug:
             Console(stderr=True).print_exception()
         _say(_one_line(exc))
@@ -112,6 +123,8 @@ def _one_line(exc: BaseException | str) -> str:
         message = name_option(message)
     elif isinstance(exc, OSError):
         message = ": ".join(str(part) for part in (exc.filename, exc.strerror) if part) or message
+    elif isinstance(exc, ImportError) and not isinstance(exc, XpnetError):  # also for lack of memory
+        message = f"cannot load a library: {message}. Check its installation and the free memory."
     elif isinstance(exc, MemoryError) and not isinstance(exc, XpnetError):
         message = f"out of memory: {message or 'the system has no more'}. Use fewer samples or a smaller network."
     message = re.sub(r"\s*\n\s*", " ", message.strip())

@@ -19,6 +19,7 @@ from xpnet.training.state import Run
 
 __all__ = [
     "CHECKPOINTS",
+    "COLUMNS",
     "CONFIG",
     "CONFUSION",
     "CURVES",
@@ -30,8 +31,8 @@ __all__ = [
 ]
 
 MODEL, CONFIG, METRICS, FINGERPRINT = "model.safetensors", "config.toml", "metrics.jsonl", "data.json"
-CHECKPOINTS, CURVES, CONFUSION = "checkpoints", "curves.png", "confusion.png"
-_CONTENT = (MODEL, CONFIG, METRICS, FINGERPRINT, CHECKPOINTS, CURVES, CONFUSION)
+CHECKPOINTS, CURVES, CONFUSION, COLUMNS = "checkpoints", "curves.png", "confusion.png", "columns.md"
+_CONTENT = (MODEL, CONFIG, METRICS, FINGERPRINT, CHECKPOINTS, CURVES, CONFUSION, COLUMNS)
 _LOCK = ".lock"
 
 

@@ -168,7 +168,7 @@ def _read_in_pieces(
         test_fraction=0.0 if own_test else options.test_fraction,
         seed=options.seed,
     )
-    summary = TargetSummary()
+    summary, scaled = TargetSummary(), scale or ""
     moments, target_moments = Moments(source.n_features), Moments(0)
     fingerprint: Fingerprint | None = None
     for block, (x, y) in enumerate(source):
@@ -177,14 +177,14 @@ def _read_in_pieces(
             summary.add(y)
         except DataError as exc:
             raise DataError(f"{source.where(block)}: {exc}") from exc
-        scale = scale or _own_scale(x.dtype)
+        scaled = scaled or _own_scale(x.dtype)
         if options.checkpoint_every:
             fingerprint = fingerprint or Fingerprint(column_names(source, x, y))
             fingerprint.add(x, y)
         for rows in parts.training.rows(block):
             if rows.start == rows.stop:
                 continue
-            add_for_scaler(scale, moments, x[rows])
+            add_for_scaler(scaled, moments, x[rows])
             if y.dtype.kind in "biuf":
                 targets = y[rows].reshape(rows.stop - rows.start, -1)
                 target_moments = target_moments if target_moments.n else Moments(targets.shape[1])
@@ -199,8 +199,8 @@ def _read_in_pieces(
         task=task,
         classes=encode_targets(summary.labels, "classification")[1] if task == "classification" else None,
         n_outputs=summary.n_outputs,
-        scale=scale,
-        fit_features=lambda: scaler_from_moments(scale, moments),
+        scale=scaled,
+        fit_features=lambda: scaler_from_moments(scaled, moments),
         target_moments=lambda: target_moments,
         feature_names=source.feature_names,
         target_name=source.target_name,

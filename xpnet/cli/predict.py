@@ -205,7 +205,7 @@ def _labelled_table(model: Model, data: str, reading: ReadingOptions) -> Any:
 
     assert model.encoding is not None
     file = _open(model, data, reading)
-    if model.target_name not in file.schema.names:
+    if model.target_name is None or model.target_name not in file.schema.names:
         raise _no_target(data, model)
     names = [name for name in file.schema.names if name != model.target_name]
     needed = [name for name in names if name in model.encoding.input_names]

@@ -10,15 +10,18 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from xpnet.bench.report import markdown_lines
 from xpnet.cli import job as jobs
 from xpnet.cli.config import read_config, write_config
 from xpnet.cli.folder import (
     CHECKPOINTS,
+    COLUMNS,
     CONFIG,
     FINGERPRINT,
     RunFolder,
     choose_folder,
 )
+from xpnet.cli.inspect import columns_table
 from xpnet.cli.job import Job, prepare
 from xpnet.cli.options import ResumeOptions, TrainOptions
 from xpnet.cli.unchanged import check_unchanged, fingerprint_file
@@ -37,9 +40,10 @@ def train(data: str = "digits", *, options: TrainOptions = _DEFAULTS) -> int:
     Parameters
     ----------
     data : str
-        A name that `xpnet datasets` lists; a .csv, .npz, .npy, .parquet, .arrow, .feather, .libsvm, .svm or .svmlight
-        file; a folder of IDX files; or a folder of .csv, .npz, .parquet, .arrow or .feather files, all of one kind,
-        which are read in pieces.
+        A name that `xpnet datasets` lists; a table in a .csv, .tsv, .tab, .txt or .data file, also compressed (.gz, .bz2
+        or .zst), or in a .parquet, .arrow or .feather file, or - for standard input; an .npz, .npy, .libsvm, .svm or
+        .svmlight file; a folder of IDX files; or a folder of tables or .npz files, all of one kind, which are read in
+        pieces.
     """
     with limit_threads(options.threads):
         job = prepare(data, options)
@@ -107,6 +111,10 @@ def _files(data: str, job: Job, options: TrainOptions) -> dict[str, bytes]:
     """Return the files that a run writes when it starts."""
     chosen = dataclasses.replace(options, device=job.backend.name, backend=None, precision=None, preset=job.preset)
     config = write_config(data, chosen)
-    if options.checkpoint_every is None:
-        return {CONFIG: config}
-    return {FINGERPRINT: fingerprint_file(job.data.fingerprint, config), CONFIG: config}
+    files = {CONFIG: config}
+    if options.checkpoint_every is not None:
+        files = {FINGERPRINT: fingerprint_file(job.data.fingerprint, config), **files}
+    if job.data.columns:
+        lines = [*markdown_lines(columns_table(job.data.columns)), "", *(f"- {note}" for note in job.data.notes)]
+        files[COLUMNS] = "\n".join([*lines, ""]).encode()
+    return files

@@ -21,7 +21,8 @@ class Dataset:
     name : str
         Used in messages and folder names.
     x : ndarray, shape (n_samples, n_features)
-        uint8 for images, float32 where the file holds float32, else float64.
+        uint8 for images, float32 where the file holds float32, else float64. A `pyarrow.Table` if the file is a table
+        whose features are not all finite numbers.
     y : ndarray, shape (n_samples,) or (n_samples, n_outputs)
         Raw targets: integers, strings, booleans or floats.
     feature_names : tuple of str or None

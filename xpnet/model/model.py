@@ -156,7 +156,7 @@ class Model:
         return self.features(x), self.targets(y)
 
     def _params_on(self, backend: Backend) -> tuple[Parameters, ...]:
-        return tuple(Parameters(backend.asarray(member.vector), self.network) for member in self.members)
+        return tuple(Parameters(backend.asarray(vector), self.network) for vector in np.atleast_2d(self.vector))
 
     def outputs(self, x: Any, device: str | Backend = "cpu", *, first_row: int = 0) -> np.ndarray:
         """Return the network's output for raw features, (n_samples, n_out); `first_row` as for `features`."""

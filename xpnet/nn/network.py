@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
@@ -127,7 +126,8 @@ class Network:
             get_initializer(name)
         if self.output_range is not None:
             low, high = (tuple(map(float, limit)) for limit in self.output_range)
-            if not len(low) == len(high) == self.layer_sizes[-1] or not all(map(operator.le, low, high)):
+            ordered = all(a <= b for a, b in zip(low, high, strict=False))
+            if not len(low) == len(high) == self.layer_sizes[-1] or not ordered:
                 raise InvalidParameterError(f"output_range: expected low <= high, one a unit; received {low}, {high}.")
             set_(self, "output_range", (low, high))
 

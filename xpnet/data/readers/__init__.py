@@ -11,7 +11,7 @@ from xpnet.data.readers.common import Array, RawData, Reader, ReadOptions, join_
 from xpnet.data.readers.idx import read_idx_folder
 from xpnet.data.readers.libsvm import read_libsvm
 from xpnet.data.readers.npy import read_npy, read_npz
-from xpnet.data.tables.paths import TABLE_SUFFIXES, is_table
+from xpnet.data.tables.paths import TABLE_SUFFIXES, find_suffix, is_table
 from xpnet.errors import DataError
 
 __all__ = ["SUFFIXES", "read_dataset", "read_features"]
@@ -33,7 +33,8 @@ def read_dataset(path: str | Path, *, target: str | None = None) -> Dataset:
     Parameters
     ----------
     path : str or Path
-        A folder with IDX files, or a file whose ending gives its format (see `SUFFIXES`).
+        A folder with IDX files, a file whose ending gives its format (see `SUFFIXES`), or a table: also a folder with
+        the files of one table, and ``-`` for a table on standard input.
     target : str, optional
         The target: the name of a column (its number, from 1, in a table without a header), a key of an ``.npz``, or
         the path of a second ``.npy``. The default is a column called target, label, class or y; the key y or y_train;
@@ -42,6 +43,7 @@ def read_dataset(path: str | Path, *, target: str | None = None) -> Dataset:
     Returns
     -------
     Dataset
+        The features of a table with missing values, text or dates are an Arrow table.
 
     Raises
     ------
@@ -51,7 +53,7 @@ def read_dataset(path: str | Path, *, target: str | None = None) -> Dataset:
     path = Path(path)
     data = _read(path, ReadOptions(training=True, target=target))
     assert data.y is not None
-    name = path.name if path.is_dir() else path.stem
+    name = path.name if path.is_dir() else path.name.removesuffix(find_suffix(path) or path.suffix)
     return Dataset(name or path.resolve().name, data.x, data.y, *data[2:])
 
 
@@ -71,8 +73,8 @@ def read_features(
     ----------
     path : str or Path
     feature_names : sequence of str or None
-        The model's columns. The file may have them in another order. For formats without names only the number of
-        columns is checked.
+        The model's columns. A table may have them in another order, and others beside them. For data without names
+        only the number of columns is checked.
     target_name : str or None
         The target's column, key or file in training.
     n_features : int, optional
@@ -84,11 +86,12 @@ def read_features(
     -------
     x : ndarray, shape (n_samples, n_features)
     y : ndarray or None
+        None also if some rows of a table have no target, with a warning.
 
     Raises
     ------
     DataError
-        As for `read_dataset`; also if columns are missing, unknown, or of the wrong number.
+        As for `read_dataset`; also if columns are missing, of the wrong number, or no finite numbers.
     """
     path = Path(path)
     names = None if feature_names is None else tuple(feature_names)

@@ -11,6 +11,7 @@ import numpy as np
 from xpnet.data.streams.source import Array, Source
 from xpnet.data.tables.files import TableFile
 from xpnet.data.tables.target import TargetPlan
+from xpnet.data.tables.values import decimal_sign
 from xpnet.errors import DataError
 
 if TYPE_CHECKING:
@@ -37,24 +38,26 @@ class TableSource(Source):
 
     def __init__(self, file: TableFile, columns: Sequence[str], target: TargetPlan, *, complete: bool = False) -> None:
         self._file, self._columns, self._target = file, list(columns), target
-        self._decimal = (file.schema.metadata or {}).get(b"decimal", b".").decode()
+        self._decimal = decimal_sign(file.schema)
         self.target_name: str = target.name
         self.feature_names = tuple(columns)
         self.n_features = len(columns)
         self.is_sequential = file.is_sequential
         self.sizes = file.block_sizes()
+        self._starts = np.cumsum(self.sizes) - self.sizes  # rows of the file before each block
         self.row_bytes = max(1, file.n_bytes // max(1, int(self.sizes.sum())))
         if not complete:
-            targets = (file.read_block(block, [target.name]) for block in range(len(self.sizes)))
-            self.sizes = np.asarray([self._targets(table)[1].sum() for table in targets], dtype=np.int64)
+            self.sizes = np.asarray([self._targets(block)[1].sum() for block in range(len(self.sizes))], dtype=np.int64)
 
-    def _targets(self, table: pa.Table) -> tuple[Array, Array]:
-        return self._target.read(table.column(self._target.name), self._decimal)
+    def _targets(self, block: int, table: pa.Table | None = None) -> tuple[Array, Array]:
+        """Return the targets of a block, and which rows have one."""
+        table = self._file.read_block(block, [self._target.name]) if table is None else table
+        return self._target.read(table.column(self._target.name), self._decimal, first_row=int(self._starts[block]))
 
     def read(self, block: int, epoch: int = 0, start: int = 0, stop: int | None = None) -> tuple[Any, Array]:
         """Return rows of a block: a table and the targets."""
         table = self._file.read_block(block, [*self._columns, self.target_name])
-        y, keep = self._targets(table)
+        y, keep = self._targets(block, table)
         table = table.select(self._columns)
         if not keep.all():
             import pyarrow as pa
@@ -75,5 +78,11 @@ class TableSource(Source):
 
     def where(self, block: int) -> str:
         """Return the place of the block's first row."""
-        first = int(self._file.block_sizes()[:block].sum())
-        return f"{self._file.name}, from {self._file.where(first)} on"
+        return f"{self._file.path}, from {self._file.where(int(self._starts[block]))} on"
+
+    def where_row(self, row: int) -> str:
+        """Return the place in the file of a row, counted from 0 among those with a target."""
+        ends = np.cumsum(self.sizes)
+        block = int(np.searchsorted(ends, row, "right"))
+        kept = np.flatnonzero(self._targets(block)[1])
+        return self._file.where(int(self._starts[block] + kept[row - ends[block] + self.sizes[block]]))

@@ -1,1 +1,1 @@
-"""Tables: files with named columns of any type, and their encoding as numbers."""
+"""Tables: from a file to record batches, and from columns of any type to a matrix of numbers."""

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable, Sequence
 from xpnet.data.tables.columns import ColumnPlan
 from xpnet.errors import DataError
 
-__all__ = ["check_features", "describe_left_out", "describe_unparsed"]
+__all__ = ["check_features", "describe_left_out", "describe_missing", "describe_unparsed"]
 
 _LISTED = 12  # columns named in one line
+_LOCATED = 4  # columns whose first missing value is located, which may take a scan of the text
 
 
 def describe_left_out(plans: Iterable[ColumnPlan]) -> str:
@@ -30,15 +31,45 @@ def describe_left_out(plans: Iterable[ColumnPlan]) -> str:
     return _listed("left out: ", [f"{plan.name!r:.60} ({plan.reason})" for plan in plans if plan.kind == "left out"])
 
 
-def describe_unparsed(plans: Iterable[ColumnPlan]) -> str:
-    """Return one line on the values of number and date columns that cannot be read, empty if there are none."""
+def describe_missing(plans: Iterable[ColumnPlan], where: Callable[[int], str]) -> str:
+    """Return one line on the features with missing values, empty if there are none.
+
+    Parameters
+    ----------
+    plans : iterable of ColumnPlan
+    where : callable
+        Returns the place of a row, counted from 0.
+    """
+    gaps = [plan.summary for plan in plans if plan.is_feature and plan.summary.n_missing]
+    named = [
+        f"{gap.name!r:.60} ({gap.n_missing:,} row{'s' * (gap.n_missing > 1)}, the first in {where(gap.first_missing)})"
+        for gap in gaps[:_LOCATED]
+        if gap.first_missing is not None
+    ]
+    return _listed("missing values filled in: ", named + [f"{gap.name!r:.60}" for gap in gaps[_LOCATED:]])
+
+
+def describe_unparsed(plans: Iterable[ColumnPlan], where: Callable[[int], str]) -> str:
+    """Return one line on the values of number and date columns that cannot be read, empty if there are none.
+
+    Parameters
+    ----------
+    plans : iterable of ColumnPlan
+    where : callable
+        Returns the place of a row, counted from 0.
+    """
     unread = [
-        f"{value!r:.40} in column {plan.name!r:.60} ({n:,} row{'s' * (n > 1)})"
+        (value, plan.name, n, first)
         for plan in plans
         if plan.kind in ("number", "date") and plan.reading == plan.summary.reading
-        for value, (n, _) in plan.summary.totals.unread.items()
+        for value, (n, first) in plan.summary.totals.unread.items()
     ]
-    return _listed("taken as missing: ", unread)
+    located = [
+        f"{value!r:.40} in column {name!r:.60} ({n:,} row{'s' * (n > 1)}, the first in {where(first)})"
+        for value, name, n, first in unread[:_LOCATED]
+    ]
+    others = [f"{value!r:.40} in column {name!r:.60}" for value, name, _, _ in unread[_LOCATED:]]
+    return _listed("taken as missing: ", located + others)
 
 
 def _listed(start: str, parts: list[str]) -> str:

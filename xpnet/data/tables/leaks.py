@@ -15,11 +15,11 @@ from xpnet.data.tables.summary import ColumnSummary
 from xpnet.data.tables.target import TargetPlan
 from xpnet.data.tables.values import as_keys, as_numbers, as_values, decimal_sign
 
-__all__ = ["Leak", "find_leaks"]
+__all__ = ["LEAK_ROWS", "Leak", "find_leaks"]
 
 Array: TypeAlias = NDArray[Any]
 
-_ROWS = 1 << 14
+LEAK_ROWS = 1 << 14
 _PERFECT = 1e-9  # how far a correlation may be from 1
 
 
@@ -66,7 +66,7 @@ def find_leaks(
     (Leak(name='code', reason='each of its values occurs with one class only'),)
     """
     features = [plan for plan in plans if plan.is_feature and _is_alike(plan.summary, target_summary, target)]
-    sample = RowSample(_ROWS, pa.concat_tables)
+    sample = RowSample(LEAK_ROWS, pa.concat_tables)
     sample.add(table.select([target.name, *(plan.name for plan in features)]))
     rows, decimal = sample.rows(), decimal_sign(table.schema)
     y, keep = target.read(rows.column(0), decimal)

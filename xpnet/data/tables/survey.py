@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpnet.data.readers.common import TARGET_NAMES, join_names
+from xpnet.data.row_sample import RowSample
 from xpnet.data.tables.columns import ColumnPlan, plan_columns
-from xpnet.data.tables.describe import check_features, describe_left_out, describe_unparsed
+from xpnet.data.tables.describe import check_features, describe_left_out, describe_missing, describe_unparsed
+from xpnet.data.tables.leaks import LEAK_ROWS, find_leaks
 from xpnet.data.tables.parse import Reading
 from xpnet.data.tables.summary import TableSummary
 from xpnet.data.tables.target import TargetKind, TargetPlan, plan_target
@@ -141,29 +143,37 @@ def survey_table(
     for name in choices.other_uses:
         if name not in names:
             raise InvalidParameterError(f"expected one of the columns {join_names(names)}; received {name!r:.60}.")
-    summary = TableSummary()
+    import pyarrow as pa
+
+    summary, sample = TableSummary(), RowSample(LEAK_ROWS, pa.concat_tables)
     for table in tables:
         summary.add(table)
+        sample.add(table)
     plans = plan_columns(
         summary,
         categorical=_split(choices.categorical, names),
         numeric=_split(choices.numeric, names),
         date=_split(choices.date, names),
         drop=_split(choices.drop, names),
-        exclude={target_name, *choices.other_uses} - {None},
+        exclude={*choices.other_uses, *([] if target_name is None else [target_name])},
     )
     check_features(plans, where)
-    target, labels, notes = None, None, [describe_left_out(plans), describe_unparsed(plans)]
+    target, labels = None, None
+    notes = [describe_left_out(plans), describe_missing(plans, where), describe_unparsed(plans, where)]
     if duplicates:
         notes.append(f"left out: the second and later columns called {join_names(map(repr, duplicates))}")
     if target_name is not None:
         column = next(column for column in summary.columns if column.name == target_name)
         if choices.task == "multilabel":
             raise InvalidParameterError("task: expected classification or regression for a table; received multilabel.")
-        target = plan_target(column, choices.task)
+        target = plan_target(column, choices.task, where=where)
         notes.append(describe_rows(target, where))
         if target.task == "classification":
             labels = np.unique(target.read(column.values, column.decimal)[0])
+        notes += [
+            f"warning: column {leak.name!r:.60} may give the target away: {leak.reason}; leave it out with --drop"
+            for leak in find_leaks(sample.rows(), plans, target, column)
+        ]
     return Survey(summary.n_rows, plans, target, labels, tuple(filter(None, notes)))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -143,7 +144,12 @@ def _labels(values: pa.Array) -> Array:
     return np.asarray(labels[encoded.indices.to_numpy()])
 
 
-def plan_target(column: ColumnSummary, task: Task | None = None) -> TargetPlan:
+def plan_target(
+    column: ColumnSummary,
+    task: Task | None = None,
+    *,
+    where: Callable[[int], str] = lambda row: f"row {row + 1}",
+) -> TargetPlan:
     """Decide how a target is read, and the task.
 
     Text is numbers if at least 90 % of its rows are; the other rows are left out. Yet labels keep their text: if there
@@ -154,11 +160,13 @@ def plan_target(column: ColumnSummary, task: Task | None = None) -> TargetPlan:
     ----------
     column : ColumnSummary
     task : {"classification", "regression"}, optional
+    where : callable
+        Returns the place of a row, counted from 0, for the message.
 
     Raises
     ------
     DataError
-        There is no target, only one value of it, or another text in each row.
+        There is no target, a number is infinite, or there is another text in each row.
     InvalidParameterError
         `task` does not fit the values.
 
@@ -182,6 +190,11 @@ def plan_target(column: ColumnSummary, task: Task | None = None) -> TargetPlan:
         raise DataError(
             f"target {column.name!r:.60}: expected numbers, or labels that several rows share; received "
             f"{column.distinct} different texts in {column.n_present:,} rows, such as {column.examples(1)[0]!r:.40}"
+        )
+    if plan.kind in ("integer", "float") and column.totals.infinite is not None:
+        raise DataError(
+            f"target {column.name!r:.60}: expected finite numbers; received an infinite one in "
+            f"{where(column.totals.infinite)}"
         )
     return plan
 
