@@ -9,7 +9,8 @@ A fifth of the rows, drawn with a fixed seed and for each class by itself, is th
 file byte for byte, and every competitor gets the same two files, with its defaults. The score is accuracy or R2 on the
 test part, the median over the seeds of training. Every fit is a process; its result is kept in ``--work``, so that a
 run which was stopped goes on. With ``--validation`` each training part is cut again, and its test part stays unused:
-choose settings there. ``--rounds N`` measures the seconds again, the competitors in turns, on a quiet machine.
+choose settings there. ``--rounds N`` measures seconds, the competitors in turns: run it on a quiet machine. Those of
+xpnet are of its two commands, with all imports; those of the peers are without.
 """
 
 from __future__ import annotations
@@ -259,18 +260,23 @@ def report(study: Study, tables: Sequence[Table], competitors: Sequence[str], se
         }
         for table in tables
     }
-    scores, seconds = columns_of(results, "score"), columns_of(results, "seconds")
-    for table in tables:
+    scores = columns_of(results, "score")
+    seconds: dict[str, dict[str, float]] = {table.name: {} for table in tables}
+    for table in tables:  # only those of --rounds: the fits for the scores may have run on a busy machine
         path = study.folder(table) / "times.json"
         if path.exists():
             own = json.loads(path.read_text())
-            seconds[table.name].update({name: statistics.median(times) for name, times in own.items() if times})
+            seconds[table.name] = {name: statistics.median(times) for name, times in own.items() if times}
     part = study.folder(tables[0]).name
     listed = [describe(table, (study.folder(table).parent / "table.csv").read_bytes()) for table in tables]
     shown = [
-        grid(f"accuracy or R2 on the {part} part, median of {seeds} seeds", tables, competitors, scores, ".4f"),
-        grid("seconds to fit and predict, median", tables, competitors, seconds, ".1f"),
+        grid(
+            f"accuracy or R2 on the {part} part, median of seeds 0 to {seeds - 1}", tables, competitors, scores, ".4f"
+        ),
     ]
+    timed = [table for table in tables if seconds[table.name]]
+    if timed:
+        shown.append(grid("seconds to fit and predict, median", timed, competitors, seconds, ".1f"))
     for each in shown:
         show(each)
     failures = [
