@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xpnet.data.split import split
+from xpnet.data.split import split, split_rows
 from xpnet.errors import DataError, InvalidParameterError
 
 LABELS = np.repeat([0, 1, 2], [100, 50, 30]).astype(np.int32)
@@ -131,3 +133,82 @@ def test_splits_that_cannot_be(change, error, words):
 def test_one_sample_cannot_be_split():
     with pytest.raises(InvalidParameterError, match="received 1 samples"):
         split(ROWS[:1], LABELS[:1], validation_fraction=0.1, test_fraction=0, stratify=True, seed=0)
+
+
+# Whole groups and times
+
+
+def rows_of(n: int = 300, validation: float = 0.2, test: float = 0.3, **keywords: Any) -> list[np.ndarray]:
+    return list(
+        split_rows(
+            np.zeros(n), validation_fraction=validation, test_fraction=test, stratify=True, **{"seed": 0, **keywords}
+        )
+    )
+
+
+@given(
+    seed=st.integers(0, 2**40), validation=st.floats(0, 0.4), test=st.floats(0, 0.4),
+    groups=st.lists(st.integers(0, 40), min_size=60, max_size=200).filter(lambda groups: len(set(groups)) > 2),
+)  # fmt: skip
+@settings(deadline=None, max_examples=50)
+def test_each_group_is_in_one_part(seed: int, validation: float, test: float, groups: list[int]) -> None:
+    parts = rows_of(len(groups), validation, test, groups=np.asarray(groups), seed=seed)
+    assert sorted(np.concatenate(parts).tolist()) == list(range(len(groups)))
+    held = [{groups[row] for row in part} for part in parts]
+    assert sum(map(len, held)) == len(set(groups))
+    assert [bool(names) for names in held] == [True, validation > 0, test > 0]
+    assert all((np.diff(part) > 0).all() for part in parts)
+    again = rows_of(len(groups), validation, test, groups=np.asarray(groups), seed=seed)
+    assert all(map(np.array_equal, parts, again))
+
+
+def test_the_sizes_of_parts_are_as_near_as_whole_groups_allow() -> None:
+    parts = rows_of(groups=np.repeat(np.arange(30).astype(str), 10))
+    assert [len(part) for part in parts] == [150, 60, 90]
+    orders = {tuple(rows_of(groups=np.repeat(np.arange(30), 10), seed=seed)[2].tolist()) for seed in range(5)}
+    assert len(orders) == 5
+    train, validation, test = rows_of(groups=np.repeat(np.arange(3), 100))  # a group is more than any part
+    assert {len(train), len(validation), len(test)} == {100}
+
+
+def test_the_latest_rows_are_the_test_part() -> None:
+    times = np.random.default_rng(0).permutation(300).astype(float)
+    train, validation, test = rows_of(times=times)
+    assert [len(train), len(validation), len(test)] == [150, 60, 90]
+    assert times[train].max() < times[validation].min()
+    assert times[validation].max() < times[test].min()
+    assert all(map(np.array_equal, rows_of(times=times, seed=7), (train, validation, test)))
+
+
+def test_rows_of_one_time_are_in_the_later_part() -> None:
+    times = np.repeat(np.arange(10.0), 30)
+    train, validation, test = rows_of(validation=0.15, test=0.25, times=times)
+    assert np.unique(times[test]).tolist() == [7, 8, 9]
+    assert np.unique(times[validation]).tolist() == [6]
+    assert np.unique(times[train]).tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_rows_without_a_time_are_trained_on() -> None:
+    times = np.arange(300.0)
+    times[::3] = np.nan
+    train, validation, test = rows_of(times=times)
+    assert np.isnan(times[train]).sum() == 100
+    assert not np.isnan(times[np.concatenate([validation, test])]).any()
+    assert (len(validation), len(test)) == (60, 90)
+
+
+@pytest.mark.parametrize(
+    ("keywords", "words"),
+    [
+        ({"groups": np.zeros(300), "times": np.arange(300.0)}, "group: expected none with a column of times"),
+        ({"groups": np.repeat([0, 1], 150)}, "group: expected at least 3 groups, one for each part; received 2"),
+        ({"times": np.repeat([0.0, 1.0], 150)}, "time: expected enough different times .*received 2 different times"),
+        ({"times": np.full(300, np.nan)}, "time: expected enough different times .*received 0 different times"),
+    ],
+)
+def test_groups_and_times_that_do_not_suffice(keywords: dict[str, Any], words: str) -> None:
+    with pytest.raises(InvalidParameterError, match=words):
+        rows_of(**keywords)
+    if "times" in keywords and "groups" not in keywords:
+        return
+    assert len(rows_of(groups=np.repeat([0, 1], 150), test=0)[1]) == 150

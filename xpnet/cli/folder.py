@@ -60,13 +60,13 @@ def choose_folder(out: Path | None, name: str) -> RunFolder:
         try:
             path.parent.mkdir(exist_ok=True)
             path.mkdir()
-            break
+            return RunFolder(path, is_new=True, made=[path, *made])
         except FileExistsError as exc:  # several runs may start in the same second
             if not path.parent.is_dir():
                 raise _cannot_make(path, exc) from exc
         except OSError as exc:
             raise _cannot_make(path, exc) from exc
-    return RunFolder(path, is_new=True, made=[path, *made])
+    raise AssertionError  # the numbers do not end
 
 
 def _cannot_make(folder: Path, exc: OSError) -> XpnetError:

@@ -129,7 +129,7 @@ def _at_once(file: TableFile, table: pa.Table, survey: Survey, options: TrainOpt
     weights = None if options.weight is None else _numbers(table, "weight", options.weight, ("number",))[train]
     return JobData(
         name=file.name,
-        parts={name: (part, y[rows[name]]) for name, part in tables.items()},
+        parts={name: (tables[name], y[chosen]) for name, chosen in rows.items() if len(chosen)},
         task=survey.target.task,
         classes=classes,
         n_outputs=1,

@@ -109,7 +109,8 @@ def check_names(estimator: Any, losses: Sequence[str], sklearns_losses: tuple[st
         if (value is None and parameter == "initializer") or isinstance(value, Schedule):
             continue
         several = parameter == "activation" and isinstance(value, list | tuple | np.ndarray)
-        for spec in value if several else (value,):
+        specs: Any = value if several else (value,)
+        for spec in specs:
             _check_name(parameter, kind, spec)
 
 

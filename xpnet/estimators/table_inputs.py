@@ -51,7 +51,7 @@ def read_features(estimator: Any, x: Any, *, reset: bool) -> pa.Table:
     named = is_mapping or hasattr(x, "__arrow_c_stream__") or hasattr(type(x), "columns")
     name = type(estimator).__name__
     if not named:
-        dtype = object if isinstance(x, list | tuple) else None  # NumPy would make texts of numbers among texts
+        dtype: Any = object if isinstance(x, list | tuple) else None  # NumPy would make texts of numbers among texts
         x = check_array(host(x), dtype=dtype, ensure_all_finite=False, estimator=estimator)
     table = as_table(x)
     if len(table) == 0:

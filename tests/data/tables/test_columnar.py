@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import decimal
 import io
@@ -49,11 +50,12 @@ COLUMNS = {
     "time": pa.array([datetime.datetime(2020, 1, 1 + i % 9, 12) for i in range(N)], pa.timestamp("us", "UTC")),
     "text": TEXT,
     "large": TEXT.cast(pa.large_string()),
-    "view": TEXT.cast(pa.string_view()),
     "category": TEXT.dictionary_encode(),
     "a.b": pa.array(np.arange(N)),
     "__index_level_0__": pa.array(np.arange(N)),
 }
+with contextlib.suppress(pa.ArrowNotImplementedError):  # pyarrow 17 has the type, and cannot write it
+    COLUMNS["view"] = TEXT.cast(pa.string_view())
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

@@ -183,9 +183,10 @@ def test_one_line_says_what_is_left_out_and_what_cannot_be_read():
     income = [*OTHER[:11], "-", *OTHER[12:-1], "<1"]
     plans = plan({"Unnamed: 0": list(range(N)), "income": income, "name": [f"n{i}" for i in range(N)]})
     assert describe_left_out(plans) == "left out: 'Unnamed: 0' (row numbers), 'name' (a value unique to each row)"
-    assert (
-        describe_unparsed(plans) == "taken as missing: '-' in column 'income' (1 row), '<1' in column 'income' (1 row)"
+    assert describe_unparsed(plans, "row {}".format) == (
+        "taken as missing: '-' in column 'income' (1 row, the first in row 11), "
+        "'<1' in column 'income' (1 row, the first in row 39)"
     )
-    assert describe_left_out(plans[1:2]) == describe_unparsed(plans[2:]) == ""
+    assert describe_left_out(plans[1:2]) == describe_unparsed(plans[2:], str) == ""
     many = plan({f"c{j}": ["a"] * 3 for j in range(20)})
     assert describe_left_out(many).endswith(", and 8 more")

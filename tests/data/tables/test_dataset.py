@@ -115,10 +115,7 @@ def test_rows_without_a_target_are_left_out(suffix: str) -> None:
     kept = RNG.random(len(X)) > 0.2
     kept[:64] = False  # no row of the first block is left
     y = np.where(kept, LABELS["text"], None)
-    if suffix == ".parquet":
-        path = write_kind(suffix, y)
-    else:
-        path = write_kind(suffix, np.where(kept, LABELS["text"], "NA"))
+    path = write_kind(suffix, y if suffix == ".parquet" else np.where(kept, LABELS["text"], "NA"))
     with pytest.warns(XpnetWarning, match=rf"left out: {(~kept).sum()} rows, .* without a target in column 'label'"):
         x, labels = compare(path)
     np.testing.assert_array_equal(x, X[kept])
@@ -140,7 +137,8 @@ def test_what_a_row_without_a_target_holds_does_not_matter() -> None:
 
 
 def test_numbers_in_other_notations_are_read_as_in_the_whole_table() -> None:
-    rows = [f"True;1.{i % 1000:03d};{i};{i % 2}" if i < 1500 else f"False;1.{i % 1000:03d},5;{i},25;{i % 2}" for i in range(2000)]
+    rows = [f"True;1.{i % 1000:03d};{i};{i % 2}" for i in range(1500)]
+    rows += [f"False;1.{i % 1000:03d},5;{i},25;{i % 2}" for i in range(1500, 2000)]
     x, _ = compare(write("data.csv", "\n".join(["a;b;c;label", *rows])))
     assert x[[0, 1999], 0].tolist() == [1, 0]
     assert x[[3, 1999], 1].tolist() == [1003, 1999.5]
@@ -433,5 +431,3 @@ def test_a_wide_table_is_read_a_column_once(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(text_table.TextTable, "read", counted)
     assert read_dataset(path).x.shape == (4, 5000)
     assert calls == 1
-
-

@@ -106,7 +106,7 @@ class Source(ABC):
         """Return an independent source of the same data, so that two threads can read at the same time."""
         return self
 
-    def __iter__(self) -> Iterator[tuple[Array, Array]]:
+    def __iter__(self) -> Iterator[tuple[Any, Array]]:
         """Yield the blocks in order, without empty ones."""
         reader = self.reader()
         return (reader.read(int(block)) for block in np.flatnonzero(self.sizes))

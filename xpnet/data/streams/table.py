@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -13,9 +13,6 @@ from xpnet.data.tables.files import TableFile
 from xpnet.data.tables.target import TargetPlan
 from xpnet.data.tables.values import decimal_sign
 from xpnet.errors import DataError
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 __all__ = ["TableSource"]
 
@@ -39,7 +36,7 @@ class TableSource(Source):
     def __init__(self, file: TableFile, columns: Sequence[str], target: TargetPlan, *, complete: bool = False) -> None:
         self._file, self._columns, self._target = file, list(columns), target
         self._decimal = decimal_sign(file.schema)
-        self.target_name: str = target.name
+        self.target_name = target.name
         self.feature_names = tuple(columns)
         self.n_features = len(columns)
         self.is_sequential = file.is_sequential
@@ -49,14 +46,15 @@ class TableSource(Source):
         if not complete:
             self.sizes = np.asarray([self._targets(block)[1].sum() for block in range(len(self.sizes))], dtype=np.int64)
 
-    def _targets(self, block: int, table: pa.Table | None = None) -> tuple[Array, Array]:
+    def _targets(self, block: int, table: Any = None) -> tuple[Array, Array]:
         """Return the targets of a block, and which rows have one."""
-        table = self._file.read_block(block, [self._target.name]) if table is None else table
+        if table is None:
+            table = self._file.read_block(block, [self._target.name])
         return self._target.read(table.column(self._target.name), self._decimal, first_row=int(self._starts[block]))
 
     def read(self, block: int, epoch: int = 0, start: int = 0, stop: int | None = None) -> tuple[Any, Array]:
         """Return rows of a block: a table and the targets."""
-        table = self._file.read_block(block, [*self._columns, self.target_name])
+        table = self._file.read_block(block, [*self._columns, self._target.name])
         y, keep = self._targets(block, table)
         table = table.select(self._columns)
         if not keep.all():

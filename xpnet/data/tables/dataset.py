@@ -43,7 +43,8 @@ def read_table_file(path: Path, options: ReadOptions) -> RawData:
     with naming(path):
         target, names = _columns(file, options)
         table = file.read(names if target is None else [*names, target])
-        features, y, kept = table.select(names), None, np.arange(len(table))
+        features, y = table.select(names), None
+        kept: Array = np.arange(len(table))
         if target is not None:
             try:
                 plan = _plan_target([table.select([target])], file.where)

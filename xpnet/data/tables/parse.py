@@ -151,7 +151,7 @@ def _read_plain(values: pa.Array) -> Array:
     try:
         numbers = values.cast(pa.float64())
     except pa.ArrowInvalid:
-        known = pc.if_else(pc.match_substring_regex(values, _PLAIN), values, pa.scalar(None, values.type))
+        known = pc.if_else(pc.match_substring_regex(values, _PLAIN), values, "nan")  # pyarrow 17 cannot cast some nulls
         numbers = pc.replace_substring_regex(known, r"^\+", "").cast(pa.float64())
     return np.array(numbers.to_numpy(zero_copy_only=False), dtype=np.float64)
 
