@@ -155,8 +155,8 @@ def plan_target(
 
     Text is numbers if at least 90 % of its rows are; the other rows are left out. Yet labels keep their text: if there
     are at most 20 distinct numbers beside other texts, if digits have zeros in front or there are more than 15 of them,
-    and if they are dates. Whole numbers are quantities if more than 100 differ, or more than 20 with negative ones among
-    them; else they are classes or quantities as `xpnet.data.targets.infer_task` decides.
+    and if they are dates. Whole numbers are quantities if more than 100 differ, or more than 20 and one is negative;
+    else they are classes or quantities as `xpnet.data.targets.infer_task` decides.
 
     Parameters
     ----------
