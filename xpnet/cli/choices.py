@@ -66,7 +66,7 @@ def make_network(
     else:
         n_out = 1 if len(classes) == 2 and get_loss(loss).targets.are_binary else len(classes)
     hidden = recipe.hidden_layer_sizes if options.hidden is None else _hidden(options.hidden)
-    given = {
+    given: dict[str, Any] = {
         "initializer": options.init,
         "parametrization": options.parametrization,
         "input_scale": options.input_scale,

@@ -158,24 +158,23 @@ def prepare(data: str, options: TrainOptions) -> Job:
 def _make_model(data: JobData, options: TrainOptions, recipe: Recipe) -> Model:
     """Return the model with its initial parameters; scaling and encoding are fitted to the training part."""
     features = data.fit_features()
-    is_array = isinstance(features, Scaler)
     target_scaler, output_range = None, None
     if scales_target(data.task, choose_loss(options.loss, data.task), data.scale):
         moments = data.target_moments()
         target_scaler = scaler_from_moments("standard", moments)
         if recipe.clips_output:
             output_range = tuple(target_scaler.scaled(limit).tolist() for limit in (moments.low, moments.high))
-    n_features = features.shift.size if is_array else features.n_features
+    n_features = features.shift.size if isinstance(features, Scaler) else features.n_features
     network = make_network(options, recipe, data.task, n_features, data.classes, data.n_outputs, output_range)
     return Model(
         network,
         network.init(options.seed, dtype=options.dtype).vector,
         data.task,
         data.classes,
-        features if is_array else None,
+        features if isinstance(features, Scaler) else None,
         target_scaler,
         data.feature_names,
         data.target_name,
         data.index_base,
-        None if is_array else features,
+        None if isinstance(features, Scaler) else features,
     )

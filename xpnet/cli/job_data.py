@@ -190,6 +190,7 @@ def _read_in_pieces(
                 target_moments = target_moments if target_moments.n else Moments(targets.shape[1])
                 target_moments.add(targets)
     task = options.task or summary.task
+    chosen = scale or "standard"
     by_name: dict[str, Source | None] = {
         "train": parts.training, "validation": parts.validation, "test": own_test or parts.test
     }  # fmt: skip
@@ -199,8 +200,8 @@ def _read_in_pieces(
         task=task,
         classes=encode_targets(summary.labels, "classification")[1] if task == "classification" else None,
         n_outputs=summary.n_outputs,
-        scale=scale,
-        fit_features=lambda: scaler_from_moments(scale, moments),
+        scale=chosen,
+        fit_features=lambda: scaler_from_moments(chosen, moments),
         target_moments=lambda: target_moments,
         feature_names=source.feature_names,
         target_name=source.target_name,

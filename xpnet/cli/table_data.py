@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xpnet.cli.job_data import PARTS, JobData, RawPart, moments_of
+from xpnet.cli.job_data import PARTS, JobData, moments_of
 from xpnet.cli.memory_limit import MemoryLimit
 from xpnet.cli.options import TrainOptions
 from xpnet.cli.table_options import ColumnOptions, ReadingOptions
@@ -124,19 +124,18 @@ def _at_once(file: TableFile, table: pa.Table, survey: Survey, options: TrainOpt
     )
     encoded, classes = encode_targets(y, survey.target.task)
     features = table.select(survey.feature_names)
-    rows = dict(zip(PARTS, (train, validation, test), strict=True))
-    parts: dict[str, RawPart] = {
-        name: (features.take(chosen), y[chosen]) for name, chosen in rows.items() if len(chosen)
-    }
+    rows = dict(zip(PARTS[1:], (validation, test), strict=True))
+    training = features.take(train)
+    others = {name: (features.take(chosen), y[chosen]) for name, chosen in rows.items() if len(chosen)}
     weights = None if options.weight is None else _numbers(table, "weight", options.weight, ("number",))[train]
     return JobData(
         name=file.name,
-        parts=parts,
+        parts={PARTS[0]: (training, y[train]), **others},
         task=survey.target.task,
         classes=classes,
         n_outputs=1,
         scale=scale,
-        fit_features=lambda: fit_encoding(survey.columns, [parts["train"][0]], scale=scale),
+        fit_features=lambda: fit_encoding(survey.columns, [training], scale=scale),
         target_moments=lambda: moments_of(encoded[train]),
         feature_names=survey.feature_names,
         target_name=survey.target.name,
