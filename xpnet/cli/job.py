@@ -158,8 +158,6 @@ def prepare(data: str, options: TrainOptions) -> Job:
 def _make_model(data: JobData, options: TrainOptions, recipe: Recipe) -> Model:
     """Return the model with its initial parameters; scaling and encoding are fitted to the training part."""
     features = data.fit_features()
-    scaler = features if isinstance(features, Scaler) else None
-    encoding = features if not isinstance(features, Scaler) else None
     target_scaler, output_range = None, None
     if scales_target(data.task, choose_loss(options.loss, data.task), data.scale):
         moments = data.target_moments()
@@ -173,10 +171,10 @@ def _make_model(data: JobData, options: TrainOptions, recipe: Recipe) -> Model:
         network.init(options.seed, dtype=options.dtype).vector,
         data.task,
         data.classes,
-        scaler,
+        features if isinstance(features, Scaler) else None,
         target_scaler,
         data.feature_names,
         data.target_name,
         data.index_base,
-        encoding,
+        None if isinstance(features, Scaler) else features,
     )

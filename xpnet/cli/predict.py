@@ -216,6 +216,7 @@ def _labelled_table(model: Model, data: str, reading: ReadingOptions) -> Any:
     from xpnet.data.tables.survey import plan_known_target
 
     assert model.encoding is not None
+    assert model.target_name is not None
     file = _open(model, data, reading)
     if model.target_name is None or model.target_name not in file.schema.names:
         raise _no_target(data, model)

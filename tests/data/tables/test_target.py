@@ -129,3 +129,11 @@ def test_numbers_that_do_not_fit_are_refused_by_row():
 def test_malformed_content_is_refused(content):
     with pytest.raises(DataError, match=r"expected .*received"):
         TargetPlan.from_dict(content)
+
+
+def test_numbers_beside_texts_are_no_labels():
+    summary = TableSummary()
+    summary.add(pa.table({"y": [f"{i}.5" if i % 3 else "low" for i in range(90)]}))
+    with pytest.raises(DataError, match="received 60 different numbers and texts such as 'low'; leave the rows"):
+        plan_target(summary.columns[0])
+    assert plan_target(summary.columns[0], "classification").kind == "text"

@@ -222,10 +222,24 @@ def _plan(column: ColumnSummary, task: Task | None) -> TargetPlan:
             f"task: expected classification for text; received regression, but the target {column.name!r:.60} has "
             f"values such as {column.examples(1)[0]!r:.40}"
         )
+    if reading.kind == "text" and task is None:
+        _check_labels(column)
     if reading.kind != "number":
         return _as_text(column, task, "dates" if reading.kind == "date" else "text")
     labels = totals.n_unread and (task == "classification" or (task is None and _n_numbers(column) <= _FEW))
     return _as_text(column, task, "numbers and other texts") if labels else _of_numbers(column, reading, task)
+
+
+def _check_labels(column: ColumnSummary) -> None:
+    """Refuse texts most of which are different numbers: these are quantities, and the others no labels."""
+    numbers = as_numbers(column.values, Reading("number", column.decimal))
+    n = np.unique(numbers[~np.isnan(numbers)]).size
+    if n > max(_FEW, column.n_distinct / 2):
+        text = column.values[int(np.isnan(numbers).argmax())].as_py()
+        raise DataError(
+            f"target {column.name!r:.60}: expected numbers or labels; received {n:,} different numbers and texts such "
+            f"as {text!r:.40}; leave the rows of a text out with --missing TEXT, or use --task classification"
+        )
 
 
 def _all_match(values: pa.Array, pattern: str) -> bool:
