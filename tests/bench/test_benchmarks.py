@@ -25,7 +25,7 @@ def script(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> A
     monkeypatch.syspath_prepend(str(FOLDER))
 
     def load(name: str) -> ModuleType:
-        for each in (name, "writing"):
+        for each in (name, "writing", "table_list", "table_parts"):
             request.addfinalizer(lambda each=each: sys.modules.pop(each, None))
         return importlib.import_module(name)
 
@@ -109,10 +109,74 @@ def test_a_table_is_written(script: Any, tmp_path: Path) -> None:
     module.write(None, "name", [table], [], {})
 
 
+def test_rows_are_cut_byte_for_byte(script: Any) -> None:
+    module = script("table_parts")
+    rows = [b'%d,"a ""quoted""\r\ncell; %d",%s\r\n' % (i, i, b"no" if i % 5 else b"yes") for i in range(50)]
+    table = module.Table("t", "y", module.CLASSES, "", "t.csv", "")
+    data = b"\xef\xbb\xbfi,text,y\r\n" + b"".join(rows)
+    train, held = module.cut(data, table, 0.2, 0)
+    parts = [module.records(part) for part in (train, held)]
+    assert [part[0] for part in parts] == [b"\xef\xbb\xbfi,text,y\r\n"] * 2
+    assert [len(part) - 1 for part in parts] == [40, 10]
+    assert [sum(row.endswith(b"yes\r\n") for row in part) for part in parts] == [8, 2]  # a fifth of each class
+    assert sorted([*parts[0][1:], *parts[1][1:]]) == sorted(rows)
+    assert module.cut(data, table, 0.2, 0) == (train, held)
+    assert module.cut(data, table, 0.2, 1) != (train, held)
+
+
+def test_a_table_without_header_names_its_target_by_number(script: Any) -> None:
+    module = script("table_parts")
+    table = module.Table("t", "2", module.CLASSES, "", "t.csv", "", ";", header=False)
+    train, held = module.cut(b"1;a\n2;b\n" * 10, table, 0.5, 0)
+    assert held.count(b"a") == held.count(b"b") == train.count(b"a") == 5
+
+
+def test_the_verdicts_compare_on_the_same_tables(script: Any) -> None:
+    module = script("tables")
+    fits = {"score": 0.5, "seconds": 2.0}
+    scores = module.columns_of(
+        {
+            "a": {"xpnet": [{"score": 0.9}, {"score": 0.1}, {"score": 0.8}], "boosting": [{"score": 0.7}]},
+            "b": {"xpnet": [{"score": 0.5}], "boosting": [{"score": 0.6}], "RealMLP_TD_S": [fits]},
+            "c": {"xpnet": [{"score": 0.5}, {"error": "refused"}], "boosting": [fits], "RealMLP_TD_S": [fits]},
+        },
+        "score",
+    )
+    assert scores["a"]["xpnet"] == 0.8  # the median
+    assert "xpnet" not in scores["c"]
+    lines = [*module.verdicts(scores, {"b": {"xpnet": 1.0, "RealMLP_TD_S": 4.0}})]
+    assert lines == [
+        "- xpnet minus boosting: worst -0.1000 (b); above it on 1 of 2 tables",
+        "- xpnet minus RealMLP_TD_S: mean +0.0000 over 1 tables",
+        "- time of xpnet / time of RealMLP_TD_S: median 0.25, largest 0.25 (b)",
+    ]
+
+
+def test_peers_get_prepared_columns(script: Any) -> None:
+    pd = pytest.importorskip("pandas")
+    module = script("table_peers")
+    n = 40
+    train = pd.DataFrame({
+        "rownames": range(3, 3 + n),
+        "name": [f"row {i}" for i in range(n)],
+        "one": ["same"] * n,
+        "day": [f"2024/01/{i % 28 + 1:02d}" for i in range(n)],
+        "text": ["a", "b", None, "a"] * (n // 4),
+        "number": [1.0, None] * (n // 2),
+    })  # fmt: skip
+    test = train.tail(2).assign(text=["never seen", "b"], number=[2, 3])
+    x, x_test = module.prepare(train, test)
+    assert [*x.columns] == ["day day", "day day_of_week", "text", "number"]
+    assert x_test["text"].tolist() == ["other values", "b"]
+    assert x["text"].isna().sum() == n // 4
+    assert x_test["number"].tolist() == [2.0, 3.0]
+
+
 @pytest.mark.parametrize("name", sorted(path.stem for path in FOLDER.glob("*.py")))
 def test_every_script_can_be_imported(script: Any, name: str) -> None:
-    if name == "fuzz":
-        pytest.importorskip("resource")
+    needs = {"fuzz": "resource", "table_peers": "pandas"}
+    if name in needs:
+        pytest.importorskip(needs[name])
     assert script(name).__doc__
 
 

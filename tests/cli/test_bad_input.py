@@ -50,7 +50,7 @@ DATA = {
     "oversized IDX": (idx_file(LABELS, lambda b: b + b"x"), "images", [LABELS, "oversized", "40 bytes"]),
     "broken gzip": (idx_file(IMAGES, lambda b: b[:30], zipped=True), "images", [f"{IMAGES}.gz", "broken gzip"]),
     "no gzip at all": (idx_file(IMAGES, gzip.decompress, zipped=True), "images", [f"{IMAGES}.gz", "broken gzip"]),
-    "CSV without any target": (csv_file("1,2,", "3,4,"), "data.csv", ["target 'target'", "missing"]),
+    "CSV without any target": (csv_file("1,2,", "3,4,"), "data.csv", ["expected values", "2 rows without any"]),
     "CSV without a target column": (csv_file(*GOOD, header="a,b,c"), "data.csv", ["no target", "columns a, b, c"]),
     "CSV with uneven rows": (csv_file(*GOOD, "1,2"), "data.csv", ["line 22", "uneven rows", "received 2"]),
     "infinity in features": (csv_file(*GOOD, "inf,nan,1"), "data.csv", ["line 22", "column 'a'", "infinite"]),

@@ -88,7 +88,9 @@ def test_prediction_and_evaluation_that_cannot_be(models):
     assert "--probabilities" in refused("predict", models["house"], "new.csv", "--probabilities")
     assert "expected the target 'price'" in refused("evaluate", models["house"], "new.csv")
     write_csv("new.csv", "area,rooms,price", "50,inf,1")
-    assert "line 2" in refused("predict", models["house"], "new.csv")
+    assert "new.csv: features: expected finite numbers; received inf in column 'rooms', row 1" in refused(
+        "predict", models["house"], "new.csv"
+    )
     assert "--device" not in refused("predict", models["house"], "new.csv", "--device", "gpuu")
 
 

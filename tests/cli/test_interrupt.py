@@ -219,7 +219,9 @@ def test_divergence_at_once(start):
 def test_divergence_keeps_the_last_good_epoch():
     house_csv()
     slow = ("--hidden", "none", "--optimizer", "sgd", "--lr", "2.05", "--batch-size", "all", "--dtype", "float32")
-    code, out, err = xpnet("train", "house.csv", "--preset", "plain", "--target", "price", *slow, "--epochs", 2000, "--out", "run")
+    code, out, err = xpnet(
+        "train", "house.csv", "--preset", "plain", "--target", "price", *slow, "--epochs", 2000, "--out", "run"
+    )
     assert (code, out) == (3, "")
     epochs = len(records("run"))
     assert epochs > 10

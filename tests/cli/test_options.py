@@ -40,13 +40,16 @@ EFFECTS = {
     "--hidden": ["9"],
     "--micro-batch": ["5"],
     "--init": ["zeros"],
+    "--input-scale": ["true"],
     "--l1": ["0.1"],
     "--l2": ["0.1"],
     "--label-smoothing": ["0.3"],
     "--loss": ["squared_error"],
     "--lr": ["0.5"],
+    "--lr-factors": ["biases=0.1"],
     "--momentum": ["0.1", "--optimizer=nesterov"],
     "--optimizer": ["rmsprop"],
+    "--parametrization": ["ntk"],
     "--output": ["sigmoid", "--loss=squared_error"],
     "--preset": ["xor"],
     "--reduction": ["sum", "--optimizer=sgd"],
@@ -59,8 +62,9 @@ EFFECTS = {
 }
 # These have a test of their own here or beside.
 ELSEWHERE = {
-    "--checkpoint-every", "--data-dir", "--debug", "--json", "--keep", "--memory-limit", "--on-divergence", "--out",
-    "--precision", "--quiet", "--target", "--threads",
+    "--categorical", "--checkpoint-every", "--data-dir", "--date", "--debug", "--decimal", "--delimiter", "--drop",
+    "--encoding", "--ensemble", "--group", "--header", "--json", "--keep", "--memory-limit", "--missing", "--numeric",
+    "--on-divergence", "--out", "--precision", "--quiet", "--target", "--threads", "--time", "--weight",
 }  # fmt: skip
 
 
@@ -104,7 +108,7 @@ def test_every_option_has_an_effect(name):
     value, *others = EFFECTS[name]
     common = others if name == "--device" else [*others, "--device=cpu"]
     train(*common, "--out", "without")
-    train(*common, name, value, "--out", "with")
+    train(*common, f"{name}={value}", "--out", "with")
     assert fingerprint("with") != fingerprint("without")
 
 

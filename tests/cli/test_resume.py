@@ -168,7 +168,11 @@ CHANGED = {
     "values": ([f"{i % 7},{i % 4},{i % 2}" for i in range(120)], "a,b,label", "other values in the column 'a'"),
     "rows": (ROWS + ROWS[:10], "a,b,label", "130 rows in place of 120"),
     "class": ([*ROWS[:-1], "1,1,2"], "a,b,label", "other values in all columns"),
-    "columns": ([row.replace(",", f",{i % 5},", 1) for i, row in enumerate(ROWS)], "a,c,b,label", "with the new column 'c'"),
+    "columns": (
+        [row.replace(",", f",{i % 5},", 1) for i, row in enumerate(ROWS)],
+        "a,c,b,label",
+        "with the new column 'c'",
+    ),
     "name": (ROWS, "a,B,label", "without the column 'b' and with the new column 'B'"),
 }
 
@@ -322,7 +326,18 @@ def test_the_lock_holds_until_all_is_written(monkeypatch):
 def test_halving_is_said_on_stderr():
     house_csv()
     wild = ("--hidden", "none", "--optimizer", "sgd", "--lr", 3, "--batch-size", "all", "--epochs", 400)
-    house = ("train", "house.csv", "--preset", "plain", "--target", "price", *wild, "--on-divergence", "halve", "--quiet")
+    house = (
+        "train",
+        "house.csv",
+        "--preset",
+        "plain",
+        "--target",
+        "price",
+        *wild,
+        "--on-divergence",
+        "halve",
+        "--quiet",
+    )
     code, out, err = xpnet(*house, "--out", "run")
     assert (code, out) == (0, "")
     assert len(err.splitlines()) >= 1

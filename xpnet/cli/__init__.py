@@ -21,7 +21,7 @@ from xpnet.cli.info import datasets, devices, gradcheck
 from xpnet.cli.inspect import inspect
 from xpnet.cli.parity import parity
 from xpnet.cli.predict import evaluate, predict
-from xpnet.cli.sizes import join_sizes
+from xpnet.cli.tokens import join_hyphens, join_sizes
 from xpnet.cli.train import resume, train
 from xpnet.errors import DivergenceError, InvalidParameterError, XpnetError, XpnetWarning
 from xpnet.terminal import open_standard_streams
@@ -63,7 +63,7 @@ _LONGEST_MESSAGE = 1500
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code. An error is one line on stderr; ``--debug`` adds its traceback."""
     open_standard_streams()
-    tokens = join_sizes(sys.argv[1:] if arguments is None else arguments)
+    tokens = join_hyphens(join_sizes(sys.argv[1:] if arguments is None else arguments))
     debug = "--debug" in tokens
     tokens = [token for token in tokens if token != "--debug"]
     try:

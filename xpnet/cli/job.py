@@ -18,7 +18,7 @@ from xpnet.cli.choices import (
 )
 from xpnet.cli.job_data import PARTS, JobData, RawPart, read_arrays
 from xpnet.cli.memory_limit import MemoryLimit
-from xpnet.cli.options import TrainOptions
+from xpnet.cli.options import TrainOptions, table_options
 from xpnet.cli.presets import PRESETS
 from xpnet.cli.run import train
 from xpnet.cli.table_data import read_table
@@ -136,6 +136,9 @@ def prepare(data: str, options: TrainOptions) -> Job:
     table = data not in DATASETS and is_table(data)
     preset = choose_preset(options, is_table=table)
     recipes = PRESETS[preset].recipe
+    for name in () if table else table_options():
+        if (value := getattr(options, name)) not in (None, ()):
+            raise InvalidParameterError(f"{name}: expected none for data that are no table; received {value!r:.60}.")
     scale = options.scale or recipes["classification"].scale  # one for all tasks: the task is not known yet
     read = (read_table if table else read_arrays)(data, options, scale, limit)
     recipe = recipes[read.task]
@@ -155,8 +158,6 @@ def prepare(data: str, options: TrainOptions) -> Job:
 def _make_model(data: JobData, options: TrainOptions, recipe: Recipe) -> Model:
     """Return the model with its initial parameters; scaling and encoding are fitted to the training part."""
     features = data.fit_features()
-    scaler = features if isinstance(features, Scaler) else None
-    encoding = features if not isinstance(features, Scaler) else None
     target_scaler, output_range = None, None
     if scales_target(data.task, choose_loss(options.loss, data.task), data.scale):
         moments = data.target_moments()
@@ -170,10 +171,10 @@ def _make_model(data: JobData, options: TrainOptions, recipe: Recipe) -> Model:
         network.init(options.seed, dtype=options.dtype).vector,
         data.task,
         data.classes,
-        scaler,
+        features if isinstance(features, Scaler) else None,
         target_scaler,
         data.feature_names,
         data.target_name,
         data.index_base,
-        encoding,
+        None if isinstance(features, Scaler) else features,
     )

@@ -71,10 +71,11 @@ def training_bytes(trainer: Trainer, n_samples: int, *, checkpoints: bool) -> in
     """Return the memory of the parameters and a step.
 
     These are parameters, gradient, copies of the last and the best parameters, and activations. Going back after a
-    divergence takes one more state, and two while it is copied. A checkpoint takes one more state.
+    divergence takes one more state, and two while it is copied. A checkpoint takes one more state. Factors on the
+    learning rate are one vector of the state.
     """
     network = trainer.network
-    slots = len(get_optimizer(trainer.optimizer).slots)
+    slots = len(get_optimizer(trainer.optimizer).slots) + (trainer.learning_rate_factors is not None)
     batch = int({"auto": AUTO_BATCH_SIZE, None: n_samples}.get(trainer.batch_size, trainer.batch_size))  # type: ignore[arg-type]
     copies = 6 + slots + 2 * (1 + slots) * (trainer.on_divergence == "halve") + (4 + 2 * slots) * checkpoints
     parameters = network.n_parameters * copies * np.dtype(trainer.dtype).itemsize

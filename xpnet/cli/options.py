@@ -21,7 +21,7 @@ from xpnet.training.early_stopping import EARLY_STOPPING
 from xpnet.training.recipes import PLAIN, TABULAR
 from xpnet.training.schedules import SCHEDULES
 
-__all__ = ["ResumeOptions", "TrainOptions", "data_options", "parse_int"]
+__all__ = ["ResumeOptions", "TrainOptions", "data_options", "parse_int", "table_options"]
 
 _WHERE = Group("Where", sort_key=1)
 _NETWORK = Group("Network", sort_key=4)
@@ -254,6 +254,14 @@ class ResumeOptions:
 
 def data_options() -> list[str]:
     """Return the keys, in the configuration file, of the options that decide which rows and columns a run trains on."""
+    return ["seed", *(name.replace("_", "-") for name in _in_groups(DATA, TABLE) if name != "data_dir")]
+
+
+def table_options() -> list[str]:
+    """Return the names of the options that are for tables only."""
+    return _in_groups(TABLE)
+
+
+def _in_groups(*groups: Group) -> list[str]:
     hints = get_type_hints(TrainOptions, include_extras=True)
-    chosen = [name for name, hint in hints.items() if {DATA, TABLE} & set(hint.__metadata__[0].group)]
-    return ["seed", *(name.replace("_", "-") for name in chosen if name != "data_dir")]
+    return [name for name, hint in hints.items() if {*groups} & {*hint.__metadata__[0].group}]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import numpy as np
 from cyclopts import Parameter
@@ -27,6 +27,9 @@ from xpnet.model.model import Model
 from xpnet.model.model_file import load_model
 from xpnet.threads import limit_threads
 from xpnet.training.progress import METRIC_NAMES
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["evaluate", "predict"]
 
@@ -81,7 +84,7 @@ def predict(
         backend = get_backend(device)
         if probabilities is None:
             probabilities = loaded.encoding is not None and loaded.gives_probabilities
-        with open_output(out) as file:
+        with open_output(out) as file, naming(Path(data)):
             writer = csv.writer(file, lineterminator="\n")
             for number, rows in enumerate(_rows(loaded, data, data_dir, keep, reading)):
                 output = loaded.outputs(rows.x, backend, first_row=rows.first)
@@ -130,8 +133,9 @@ def evaluate(
         loaded = load_model(model)
         backend = get_backend(device)
         if loaded.encoding is not None and _is_table(data):
-            source = _labelled_table(loaded, data, reading)
-            n_samples, part, scores = source.n_samples, "samples", loaded.evaluate(source, device=backend)
+            with naming(Path(data)):
+                source = _labelled_table(loaded, data, reading)
+                n_samples, part, scores = source.n_samples, "samples", loaded.evaluate(source, device=backend)
         else:
             x, y, part = _read_arrays(loaded, data, data_dir)
             if y is None:
@@ -169,8 +173,6 @@ def _open(model: Model, data: str, reading: ReadingOptions) -> TableFile:
 
 
 def _rows_of_table(file: TableFile, model: Model, keep: tuple[str, ...]) -> Iterator[_Rows]:
-    from xpnet.data.tables.values import as_keys, as_values
-
     assert model.encoding is not None
     names = file.schema.names
     kept = [name for name in names if name not in file.duplicates] if keep == (_ALL,) else _given(keep, names)
@@ -178,9 +180,19 @@ def _rows_of_table(file: TableFile, model: Model, keep: tuple[str, ...]) -> Iter
         first = 0
         for block in range(len(file.block_sizes())):
             table = file.read_block(block)
-            texts = {name: as_keys(as_values([table.column(name)], [name])).to_pylist() for name in kept}
+            texts = {name: _text(table.column(name), name).to_pylist() for name in kept}
             yield _Rows(table, first, texts)
             first += len(table)
+
+
+def _text(column: pa.ChunkedArray, name: str) -> pa.Array:
+    """Return a column as text: that of a text file as it is there."""
+    import pyarrow as pa
+
+    from xpnet.data.tables.values import as_keys, as_values
+
+    values = as_values([column], [name])
+    return values if pa.types.is_string(values.type) else as_keys(values)
 
 
 def _given(keep: tuple[str, ...], names: Sequence[str]) -> list[str]:
@@ -204,6 +216,7 @@ def _labelled_table(model: Model, data: str, reading: ReadingOptions) -> Any:
     from xpnet.data.tables.survey import plan_known_target
 
     assert model.encoding is not None
+    assert model.target_name is not None
     file = _open(model, data, reading)
     if model.target_name is None or model.target_name not in file.schema.names:
         raise _no_target(data, model)

@@ -7,8 +7,9 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +50,10 @@ def train(job: Job, options: TrainOptions, folder: RunFolder, checkpoints: Path 
     path = folder.path / MODEL
     with interrupt:
         try:
-            runs.extend(_members(job, options, folder, interrupt, checkpoints))
+            for fit in _fits(job, options, folder, interrupt, checkpoints):
+                runs.append(fit())
+                if runs[-1].stopped == "interrupted":
+                    break
         except KeyboardInterrupt:  # a second Ctrl-C
             if hint := _how_to_continue(options, folder.path):
                 _say(f"stopped.{hint}")
@@ -92,20 +96,17 @@ def train(job: Job, options: TrainOptions, folder: RunFolder, checkpoints: Path 
     return code
 
 
-def _members(
+def _fits(
     job: Job, options: TrainOptions, folder: RunFolder, interrupt: Interrupt, checkpoints: Path | None
-) -> Iterator[Run]:
-    """Train the members of an ensemble, or the only network, one after the other, until one is interrupted."""
+) -> Iterator[Callable[[], Run]]:
+    """Yield a function for each member of an ensemble, or for the only network, which trains it."""
     for number in range(options.ensemble):
         member = job.member(number) if number else job
         trainer = dataclasses.replace(member.trainer, callbacks=_callbacks(job, options, folder, interrupt, number))
         if checkpoints is None:
-            run = trainer.fit(**job.arguments(), params=member.model.params)
+            yield partial(trainer.fit, **job.arguments(), params=member.model.params)
         else:
-            run = trainer.resume(checkpoints, **job.arguments())
-        yield run
-        if run.stopped == "interrupted":
-            return
+            yield partial(trainer.resume, checkpoints, **job.arguments())
 
 
 def _how_to_continue(options: TrainOptions, folder: Path) -> str:

@@ -13,7 +13,7 @@ from xpnet.cli.memory_limit import MemoryLimit
 from xpnet.cli.options import TrainOptions
 from xpnet.cli.table_options import ColumnOptions, ReadingOptions
 from xpnet.data.fingerprint import Fingerprint
-from xpnet.data.readers.common import naming
+from xpnet.data.readers.common import join_names, naming
 from xpnet.data.scaling import Moments
 from xpnet.data.split import split_rows
 from xpnet.data.streams import split_source
@@ -69,6 +69,11 @@ def read_table(data: str, options: TrainOptions, scale: str | None, limit: Memor
 
     names = frozenset(name for name in (options.target, options.weight, options.group, options.time) if name)
     file = open_table(data, options, names)
+    for option in ("weight", "group", "time"):
+        if (column := getattr(options, option)) is not None and column not in file.schema.names:
+            raise InvalidParameterError(
+                f"{option}: expected one of the columns {join_names(file.schema.names)}; received {column!r:.60}."
+            )
     in_pieces = file.path.is_dir() or (limit is not None and not limit.fits(_COPIES * file.n_bytes))
     table = None if in_pieces else file.read()
     with naming(file.path):

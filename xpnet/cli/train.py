@@ -40,7 +40,7 @@ def train(data: str = "digits", *, options: TrainOptions = _DEFAULTS) -> int:
     Parameters
     ----------
     data : str
-        A name that `xpnet datasets` lists; a table in a .csv, .tsv, .tab, .txt or .data file, also compressed (.gz, .bz2
+        A name that `xpnet datasets` lists; a table in a .csv, .tsv, .tab, .txt or .data file, also packed (.gz, .bz2
         or .zst), or in a .parquet, .arrow or .feather file, or - for standard input; an .npz, .npy, .libsvm, .svm or
         .svmlight file; a folder of IDX files; or a folder of tables or .npz files, all of one kind, which are read in
         pieces.

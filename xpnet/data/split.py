@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xpnet.data.checks import check_lengths
+from xpnet.data.draw import draw, draw_in_proportion
 from xpnet.errors import DataError, InvalidParameterError
 from xpnet.seeds import Purpose, seed_sequence
 
@@ -242,5 +243,5 @@ def _draw_part(rows: Array, y: Array, size: int, stratify: bool, seed: int) -> t
         counts = np.unique(labels, return_counts=True)[1]
         if counts.min() < 2 or min(size, len(rows) - size) < counts.size:
             labels = None
-    rest, drawn = draw_rows(len(rows), size, labels, seed)
-    return np.sort(rows[rest]), np.sort(rows[drawn])
+    drawn = draw(len(rows), size, seed) if labels is None else draw_in_proportion(labels, size, seed)
+    return np.delete(rows, drawn), rows[drawn]

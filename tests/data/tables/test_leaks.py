@@ -45,3 +45,13 @@ def test_a_feature_that_is_the_target_in_other_units():
 
 def test_no_leak_where_there_is_nothing_to_tell():
     assert leaks({"x": [1.5, 2.0, 3.0, 4.0], "y": ["a", "b", "a", "b"]}) == []
+
+
+def test_numbers_whose_squares_overflow():
+    y = 1e300 * np.random.default_rng(0).random(40)
+    table = pa.table({"x": 3 * y, "z": y[::-1], "y": y})
+    summary = TableSummary()
+    summary.add(table)
+    target = summary.columns[2]
+    found = find_leaks(table, plan_columns(summary, exclude=["y"]), plan_target(target), target)
+    assert [leak.name for leak in found] == ["x"]

@@ -134,3 +134,17 @@ def test_written_moments_are_read_exactly(moment):
 
 def test_truth_values_in_any_case():
     np.testing.assert_array_equal(read_truth(pa.array(["True", "NO", "t", "off", "1", None])), [1, -1, 1, -1, NAN, NAN])
+
+
+def test_a_few_cells_do_not_decide_the_decimal_sign():
+    few = pa.array([*map(str, range(30)), "1,5"])
+    assert find_reading(few, np.ones(31, int)) == Reading("number")
+    assert find_reading(pa.array(["1", "2", "1,5"]), np.ones(3, int)) == Reading("number", ",")
+
+
+def test_thin_spaces_and_the_minus_of_typesetters():
+    assert read_numbers(pa.array(["1\u2009200", "\u22121.5", "\u22121,200", "1\u22122"])).tolist()[:3] == [
+        1200,
+        -1.5,
+        -1200,
+    ]

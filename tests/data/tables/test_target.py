@@ -27,6 +27,10 @@ CASES = {
     "prices": (PRICES, "float", "regression", np.array(PRICES, dtype=float).tolist()),
     "few numbers": (["0", "1", "1"] * 9, "integer", "classification", [0, 1, 1] * 9),
     "many numbers": ([str(100 * i) for i in range(1000)], "integer", "regression", list(range(0, 100_000, 100))),
+    "counts": ([str(i % 101) for i in range(5000)], "integer", "regression", [i % 101 for i in range(5000)]),
+    "many labels": ([str(i % 100) for i in range(5000)], "integer", "classification", [i % 100 for i in range(5000)]),
+    "delays": ([str(i % 30 - 10) for i in range(5000)], "integer", "regression", [i % 30 - 10 for i in range(5000)]),
+    "signs": (["-1", "1"] * 20, "integer", "classification", [-1, 1] * 20),
     "whole decimals": (["1.0", "2.0"] * 9, "float", "classification", [1, 2] * 9),
     "thousands": ([f"{i},250" for i in range(1, 99)], "float", "regression", [1000.0 * i + 250 for i in range(1, 99)]),
     "zeros in front": (["007", "7"] * 9, "text", "classification", ["007", "7"] * 9),
@@ -125,3 +129,11 @@ def test_numbers_that_do_not_fit_are_refused_by_row():
 def test_malformed_content_is_refused(content):
     with pytest.raises(DataError, match=r"expected .*received"):
         TargetPlan.from_dict(content)
+
+
+def test_numbers_beside_texts_are_no_labels():
+    summary = TableSummary()
+    summary.add(pa.table({"y": [f"{i}.5" if i % 3 else "low" for i in range(90)]}))
+    with pytest.raises(DataError, match="received 60 different numbers and texts such as 'low'; leave the rows"):
+        plan_target(summary.columns[0])
+    assert plan_target(summary.columns[0], "classification").kind == "text"

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import DTypeLike, NDArray
 
+from xpnet.data.readers.common import join_names
 from xpnet.data.scaling import Scaler, ScalerKind
 from xpnet.data.tables.encoders import Column, NumberColumn, Read
 from xpnet.data.tables.json_form import (
@@ -173,11 +174,9 @@ class TableEncoding:
         if nameless and len(received) == len(self.columns):
             return received
         missing = [name for name in self.input_names if name not in known]
-        listed = ", ".join(f"{name!r:.60}" for name in missing[:5])
-        more = f" and {len(missing) - 5:,} more" if len(missing) > 5 else ""
         raise DataError(
-            f"columns: expected the {len(self.columns):,} columns of the training data; received {len(received):,} "
-            f"columns, without {listed}{more}"
+            f"columns: expected the model's features {join_names(self.input_names)}; received a table without "
+            f"{join_names(missing)}; rename or add columns"
         )
 
     def _groups(self, table: pa.Table, names: Sequence[str]) -> Iterator[tuple[int, int]]:

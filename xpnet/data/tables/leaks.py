@@ -105,10 +105,16 @@ def _is_renaming(values: pa.Array, classes: Array) -> bool:
     return bool(n > 1 and n == pairs == np.unique(codes).size and 2 * n <= len(codes))
 
 
+def _centred(values: Array) -> Array:
+    """Return values with the mean 0, at most 2 in size, so that their squares do not overflow."""
+    values = values / (np.abs(values).max() or 1)
+    return np.asarray(values - values.mean())
+
+
 def _is_linear(x: Array, y: Array) -> bool:
     both = ~np.isnan(x) & np.isfinite(x)
     if 2 * both.sum() < len(y) or np.unique(y[both]).size < 3:
         return False
-    x, y = x[both] - x[both].mean(), y[both] - y[both].mean()
+    x, y = (_centred(values[both]) for values in (x, y))
     scale = np.sqrt((x**2).sum() * (y**2).sum())
     return bool(scale > 0 and abs((x * y).sum()) > (1 - _PERFECT) * scale)

@@ -23,7 +23,7 @@ SHARE = 0.9  # of the values that must be numbers, or dates, for the column to b
 _PLAIN = r"^[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?$|^[+-]?(?i:inf|infinity)$"
 _CURRENCY = r"[$€£¥₹]|USD|EUR|GBP|CHF|JPY"
 _PERCENT = r"[ \x{a0}]?%"
-_GAPS = "'\u2019 \u00a0\u202f"  # between groups of three digits, besides the comma or the point
+_GAPS = "'\u2019 \u00a0\u2009\u202f"  # between groups of three digits, besides the comma or the point
 _GROUPS = {".": rf"[,{_GAPS}]", ",": rf"[.{_GAPS}]"}
 _TRUE = pa.array(["true", "yes", "t", "y", "on"])
 _FALSE = pa.array(["false", "no", "f", "n", "off"])
@@ -108,12 +108,18 @@ def _find_notation(values: pa.Array, counts: Array, decimal: Sign) -> tuple[Read
         if percent and not pc.any(pc.ends_with(values, "%")).as_py():
             continue
         for sign in signs:
+            if sign != decimal and counts[_has(values, sign)].sum() < (1 - SHARE) * counts.sum():
+                continue  # a few cells say little about the others
             rows = int(counts[~np.isnan(read_numbers(values, sign, percent=percent))].sum())
             if rows > most:
                 best, most = Reading("number", sign, percent), rows
             if most == counts.sum():
                 return best, most
     return best, most
+
+
+def _has(values: pa.Array, sign: Sign) -> Array:
+    return np.asarray(pc.match_substring(values, sign).fill_null(False).to_numpy(zero_copy_only=False))
 
 
 def read_numbers(values: pa.Array, decimal: Sign = ".", *, percent: bool = False) -> Array:
@@ -167,7 +173,7 @@ def _plain_notation(values: pa.Array, decimal: Sign, percent: bool) -> pa.Array:
         rf"(?P<number>(?:{whole})(?:{sign}[0-9]*)?{power}|{sign}[0-9]+{power})"
         rf"{_PERCENT if percent else after}$"
     )
-    parts = pc.extract_regex(values, pattern)
+    parts = pc.extract_regex(pc.replace_substring(values, "\u2212", "-"), pattern)  # U+2212 is the minus of typesetters
     number = pc.replace_substring_regex(pc.struct_field(parts, "number"), separator, "")
     if decimal == ",":
         number = pc.replace_substring(number, ",", ".")

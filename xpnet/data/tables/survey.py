@@ -155,7 +155,7 @@ def survey_table(
         numeric=_split(choices.numeric, names),
         date=_split(choices.date, names),
         drop=_split(choices.drop, names),
-        exclude={*choices.other_uses, *([] if target_name is None else [target_name])},
+        exclude=[*choices.other_uses, *([] if target_name is None else [target_name])],
     )
     check_features(plans, where)
     target, labels = None, None

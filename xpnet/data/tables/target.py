@@ -26,6 +26,7 @@ TargetKind: TypeAlias = Literal["text", "integer", "float", "boolean"]
 
 _DTYPES = {"integer": np.int64, "float": np.float64, "boolean": np.bool_}
 _FEW = 20  # distinct numbers that may be labels beside other texts
+_MANY = 100  # distinct whole numbers above which they are quantities
 _ALL_DIFFERENT = 10  # rows above which texts that are all different are no labels
 _INTEGER = r"^(?:0|-?[1-9][0-9]{0,14})$"  # as Python writes it, and exact in float64
 
@@ -154,7 +155,8 @@ def plan_target(
 
     Text is numbers if at least 90 % of its rows are; the other rows are left out. Yet labels keep their text: if there
     are at most 20 distinct numbers beside other texts, if digits have zeros in front or there are more than 15 of them,
-    and if they are dates. Whole numbers are classes or quantities as `xpnet.data.targets.infer_task` decides.
+    and if they are dates. Whole numbers are quantities if more than 100 differ, or more than 20 and one is negative;
+    else they are classes or quantities as `xpnet.data.targets.infer_task` decides.
 
     Parameters
     ----------
@@ -220,10 +222,24 @@ def _plan(column: ColumnSummary, task: Task | None) -> TargetPlan:
             f"task: expected classification for text; received regression, but the target {column.name!r:.60} has "
             f"values such as {column.examples(1)[0]!r:.40}"
         )
+    if reading.kind == "text" and task is None:
+        _check_labels(column)
     if reading.kind != "number":
         return _as_text(column, task, "dates" if reading.kind == "date" else "text")
     labels = totals.n_unread and (task == "classification" or (task is None and _n_numbers(column) <= _FEW))
     return _as_text(column, task, "numbers and other texts") if labels else _of_numbers(column, reading, task)
+
+
+def _check_labels(column: ColumnSummary) -> None:
+    """Refuse texts most of which are different numbers: these are quantities, and the others no labels."""
+    numbers = as_numbers(column.values, Reading("number", column.decimal))
+    n = np.unique(numbers[~np.isnan(numbers)]).size
+    if n > max(_FEW, column.n_distinct / 2):
+        text = column.values[int(np.isnan(numbers).argmax())].as_py()
+        raise DataError(
+            f"target {column.name!r:.60}: expected numbers or labels; received {n:,} different numbers and texts such "
+            f"as {text!r:.40}; leave the rows of a text out with --missing TEXT, or use --task classification"
+        )
 
 
 def _all_match(values: pa.Array, pattern: str) -> bool:
@@ -258,8 +274,8 @@ def _of_numbers(
     if kind is None and pt.is_uint64(column.values.type) and not exact:
         return _as_text(column, task, "digits, too many for a number")
     kind = kind or ("integer" if exact and (plain or totals.n_unread) else "float")
-    many = not column.is_complete  # more distinct numbers than are kept are quantities, unless told otherwise
-    usual = "regression" if many or not whole else whole_task(_n_numbers(column), totals.n_read)
+    n = _n_numbers(column)
+    usual = "regression" if not whole or _are_quantities(n, totals.low) else whole_task(n, totals.n_read)
     if task == "classification" and not whole:
         raise InvalidParameterError(
             f"task: expected regression for numbers with decimals; received classification for the target "
@@ -268,6 +284,14 @@ def _of_numbers(
     words = "whole numbers" if whole else "numbers"
     distinct = f", {column.distinct} distinct" if whole and task is None else ""
     return _target(column, kind, task or usual, reading, words + distinct)
+
+
+def _are_quantities(n_distinct: int, low: float) -> bool:
+    """Return True for whole numbers that are counts, prices or differences, however many rows share each.
+
+    Labels are few, and are not negative beyond the -1 of two classes.
+    """
+    return n_distinct > _MANY or (low < 0 and n_distinct > _FEW)
 
 
 def _target(column: ColumnSummary, kind: TargetKind, task: Task, reading: Reading, reason: str) -> TargetPlan:

@@ -1,4 +1,4 @@
-"""Sizes of hidden layers, as users write them."""
+"""Arguments as users write them, before options are told apart: sizes of hidden layers, and a lone hyphen."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import itertools
 import re
 from collections.abc import Sequence
 
-__all__ = ["join_sizes"]
+from xpnet.data.tables.paths import STANDARD_INPUT
+
+__all__ = ["join_hyphens", "join_sizes"]
 
 _OPTION = "--hidden"
 _SIZES = re.compile(r"[0-9, ]+")
+_MAY_BE_HYPHEN = ("--data", "--delimiter", "--missing")
 
 
 def join_sizes(tokens: Sequence[str]) -> list[str]:
@@ -28,3 +31,24 @@ def join_sizes(tokens: Sequence[str]) -> list[str]:
     if len(sizes) > 1:
         parts[start : start + len(sizes)] = [",".join(re.findall("[0-9]+", " ".join(sizes)))]
     return parts
+
+
+def join_hyphens(tokens: Sequence[str]) -> list[str]:
+    """Return arguments in which a lone hyphen is a value: that of the option before it, or else the data.
+
+    The parser would take it for an option.
+
+    Examples
+    --------
+    >>> join_hyphens(["train", "-", "--missing", "-"])
+    ['train', '--data=-', '--missing=-']
+    """
+    joined: list[str] = []
+    for token in tokens:
+        if token != STANDARD_INPUT:
+            joined.append(token)
+        elif joined and joined[-1] in _MAY_BE_HYPHEN:
+            joined[-1] += f"={token}"
+        else:
+            joined.append(f"--data={token}")
+    return joined
