@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from xpnet.data.tables.json_form import checked_choice, checked_fields, checked_reading, checked_text, checked_truth
 from xpnet.data.tables.parse import Reading
 from xpnet.data.tables.summary import ColumnSummary
-from xpnet.data.tables.values import as_keys, as_numbers, as_values, is_supported
+from xpnet.data.tables.values import as_labels, as_numbers, as_values, is_supported
 from xpnet.data.targets import Task, whole_task
 from xpnet.errors import DataError, InvalidParameterError
 
@@ -98,7 +98,7 @@ class TargetPlan:
         values = as_values([chunked], [self.name])
         keep = values.is_valid().to_numpy(zero_copy_only=False)
         if self.kind == "text":
-            return _labels(values.drop_null()), keep
+            return as_labels(values.drop_null()), keep
         if self.kind == "integer" and pt.is_integer(values.type):
             return values.drop_null().to_numpy().astype(np.int64), keep
         numbers = as_numbers(values, replace(self.reading, decimal=decimal) if self.follows else self.reading)
@@ -137,19 +137,8 @@ class TargetPlan:
         )
 
 
-def _labels(values: pa.Array) -> Array:
-    """Return values as text, without arrays as wide as the longest text for each row."""
-    encoded = values.dictionary_encode()
-    texts = encoded.dictionary if pt.is_string(values.type) else as_keys(encoded.dictionary)
-    labels: Array = np.array(texts.to_pylist(), dtype=object)
-    return np.asarray(labels[encoded.indices.to_numpy()])
-
-
 def plan_target(
-    column: ColumnSummary,
-    task: Task | None = None,
-    *,
-    where: Callable[[int], str] = lambda row: f"row {row + 1}",
+    column: ColumnSummary, task: Task | None = None, *, where: Callable[[int], str] = lambda row: f"row {row + 1}"
 ) -> TargetPlan:
     """Decide how a target is read, and the task.
 

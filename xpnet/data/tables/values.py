@@ -14,7 +14,16 @@ from numpy.typing import NDArray
 from xpnet.data.tables.parse import Reading
 from xpnet.errors import DataError
 
-__all__ = ["as_keys", "as_moments", "as_numbers", "as_values", "decimal_sign", "is_supported", "natural_reading"]
+__all__ = [
+    "as_keys",
+    "as_labels",
+    "as_moments",
+    "as_numbers",
+    "as_values",
+    "decimal_sign",
+    "is_supported",
+    "natural_reading",
+]
 
 Array: TypeAlias = NDArray[Any]
 
@@ -169,3 +178,11 @@ def as_keys(values: pa.Array, decimal: str = ".") -> pa.Array:
         integers = pa.array(np.where(whole, numbers, 0).astype(np.int64)).cast(pa.string())
         return pc.if_else(pa.array(whole), integers, values.cast(pa.string()))
     return values.cast(pa.string())
+
+
+def as_labels(values: pa.Array) -> Array:
+    """Return values as text, without arrays as wide as the longest text for each row."""
+    encoded = values.dictionary_encode()
+    texts = encoded.dictionary if pt.is_string(values.type) else as_keys(encoded.dictionary)
+    labels: Array = np.array(texts.to_pylist(), dtype=object)
+    return np.asarray(labels[encoded.indices.to_numpy()])
