@@ -254,7 +254,6 @@ def test_no_name_of_a_table_is_compared_outside_of_it(name: str) -> None:
 # Collections with names of a table, by module, and why they are no second table.
 LISTING = {
     "xpnet.bench.sklearn_peers": {"sgd", "momentum", "adam"},  # scikit-learn's parameters
-    "xpnet.cli.options": {"relu"},  # the default of --activation
     "xpnet.cli.presets": {"sigmoid", "relu", "tanh"},  # options of each preset
     # scikit-learn's names, and what they are here.
     "xpnet.estimators.conversion": {"identity", "relu", "tanh", "exp", "sgd", "adam", "constant", "adaptive"},
