@@ -64,8 +64,9 @@ def train(job: Job, options: TrainOptions, folder: RunFolder, checkpoints: Path 
         seconds = time.perf_counter() - started
         run = runs[-1]
         finished = [each for each in runs if each.stopped not in ("interrupted", "diverged")] or [run]
-        vectors = np.stack([to_host(each.params.vector) for each in finished])
-        model = dataclasses.replace(job.model, vector=vectors if len(finished) > 1 else vectors[0])
+        vectors = [to_host(each.params.vector) for each in finished]
+        # One vector is not copied: the memory that a copy takes may be what is left to save it.
+        model = dataclasses.replace(job.model, vector=np.stack(vectors) if len(vectors) > 1 else vectors[0])
         save_model(path, model)
     if failure is not None:
         raise DivergenceError(f"{failure} Saved as {path}.", run) from failure

@@ -55,11 +55,12 @@ def save_model(path: str | Path, model: Model) -> None:
     ...     xpnet.load_model(f"{folder}/model.safetensors").network == network
     True
     """
-    members = [np.split(member, _ends(model.network)) for member in np.atleast_2d(model.vector)]
-    tensors: dict[str, Any] = {}
-    for i, segment in enumerate(model.network.segments):
-        stacked = np.stack([member[i].reshape(segment.shape) for member in members])
-        tensors[_tensor_name(segment)] = stacked if model.vector.ndim > 1 else stacked[0]
+    members = model.vector.shape[:-1]
+    parts = np.split(model.vector, _ends(model.network), axis=-1)  # views: a model may fill the memory
+    tensors: dict[str, Any] = {
+        _tensor_name(segment): np.ascontiguousarray(part.reshape(members + segment.shape))
+        for segment, part in zip(model.network.segments, parts, strict=True)
+    }
     for name in ("scaler", "target_scaler"):
         scaler: Scaler | None = getattr(model, name)
         if scaler is not None:
