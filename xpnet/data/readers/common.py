@@ -1,9 +1,9 @@
-"""What all readers share: the options of a read, the result, errors, limits on sizes, and the choice of columns."""
+"""What all readers share: the options of a read, the result, errors, and limits on sizes."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +18,12 @@ __all__ = [
     "MAX_RATIO",
     "TARGET_NAMES",
     "Array",
-    "Columns",
     "RawData",
     "ReadOptions",
     "Readable",
     "as_features",
     "check_array_bytes",
     "check_matrix_shape",
-    "choose_columns",
     "join_names",
     "make_read_error",
     "max_array_bytes",
@@ -78,13 +76,6 @@ class RawData(NamedTuple):
     x_test: Array | None = None
     y_test: Array | None = None
     index_base: int | None = None
-
-
-class Columns(NamedTuple):
-    """Indices of the feature columns, in order, and of the target column."""
-
-    features: list[int]
-    target: int | None
 
 
 class Readable(Protocol):
@@ -206,81 +197,6 @@ def join_names(names: Iterable[object], limit: int = 20) -> str:
     texts = [_one_line(str(name), 60) for name in names]
     more = f", ... ({len(texts)} in all)" if len(texts) > limit else ""
     return ", ".join(texts[:limit]) + more
-
-
-def choose_columns(path: Path, names: Sequence[str], header: bool, options: ReadOptions) -> Columns:
-    """Choose the features and the target among the columns of a table.
-
-    Without a header the columns are called 1, 2, ... and the features of a model are chosen by position.
-
-    Raises
-    ------
-    DataError
-        A name occurs twice, a requested column is missing, or no features are left.
-    """
-    duplicates = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
-    if duplicates:
-        raise make_read_error(
-            path, f"duplicate columns: expected each name once; received {join_names(duplicates)} more than once"
-        )
-    choose = _columns_for_training if options.training else _columns_by_name if header else _columns_by_position
-    chosen = choose(path, names, options)
-    if not chosen.features:
-        raise make_read_error(
-            path, f"no features: expected at least one column beside the target; received only {join_names(names)}"
-        )
-    return chosen
-
-
-def _columns_for_training(path: Path, names: Sequence[str], options: ReadOptions) -> Columns:
-    if options.target is None:
-        lowered = [name.strip().lower() for name in names]
-        target = next((lowered.index(name) for name in TARGET_NAMES if name in lowered), None)
-        wanted = f"a column called {', '.join(TARGET_NAMES[:-1])} or {TARGET_NAMES[-1]}"
-    else:
-        target = names.index(options.target) if options.target in names else None
-        wanted = f"a column {options.target!r}"
-    if target is None:
-        raise make_read_error(
-            path,
-            f"no target: expected {wanted}; received the columns {join_names(names)}; name one of them as the target",
-        )
-    return Columns([i for i in range(len(names)) if i != target], target)
-
-
-def _columns_by_name(path: Path, names: Sequence[str], options: ReadOptions) -> Columns:
-    """Choose the model's columns by their names."""
-    target = names.index(options.target) if options.target is not None and options.target in names else None
-    if options.feature_names is None:
-        return _columns_by_position(path, names, options)
-    missing = [name for name in options.feature_names if name not in names]
-    known = set(options.feature_names) | {options.target}
-    extra = [name for name in names if name not in known]
-    if missing or extra:
-        wrong = [
-            f"{what} {join_names(columns)}" for what, columns in (("missing", missing), ("extra", extra)) if columns
-        ]
-        raise make_read_error(
-            path,
-            f"columns: expected the model's features {join_names(options.feature_names)}; received a table with "
-            f"{' and '.join(wrong)}; rename, add or remove columns",
-        )
-    position = {name: i for i, name in enumerate(names)}
-    return Columns([position[name] for name in options.feature_names], target)
-
-
-def _columns_by_position(path: Path, names: Sequence[str], options: ReadOptions) -> Columns:
-    """Choose all columns, or all except the target column if it is present."""
-    wanted = len(options.feature_names) if options.feature_names is not None else options.n_features
-    target = names.index(options.target) if options.target is not None and options.target in names else None
-    if wanted is not None and len(names) == wanted:
-        return Columns(list(range(wanted)), None)
-    features = [i for i in range(len(names)) if i != target]
-    if wanted is not None and len(features) != wanted:
-        raise make_read_error(
-            path, f"features: expected {wanted}, as in training; received {len(features)} columns: {join_names(names)}"
-        )
-    return Columns(features, target)
 
 
 def _one_line(text: str, limit: int) -> str:
