@@ -341,3 +341,17 @@ def test_the_scores_of_an_interrupted_epoch_are_taken_anew(monkeypatch):
     parts = job_of("iris", "--hidden", "8", "--device", "cpu").parts
     model = load_model("out/model.safetensors")
     assert summary["validation"] == model.evaluate(*parts["validation"])
+
+
+@pytest.mark.parametrize("error", [ImportError("libopenjp2.so: cannot map"), MemoryError()])
+def test_a_run_is_done_also_where_its_pictures_cannot_be_drawn(monkeypatch, error):
+    def fail(*_: object) -> bytes:
+        raise error
+
+    monkeypatch.setattr(plots, "curves_png", fail)
+    outcome = train("iris", "--epochs", 1, "--json", "--quiet", "--out", "without")
+    assert json.loads(outcome.out)["epochs"] == 1
+    assert outcome.err == f"xpnet: no pictures were drawn: {str(error) or 'out of memory'}.\n"
+    assert sorted(path.suffix for path in Path("without").iterdir() if path.name != ".lock") == [
+        ".jsonl", ".safetensors", ".toml",
+    ]  # fmt: skip

@@ -149,10 +149,16 @@ def _draw(run: Run, model: Model, confusion: Confusion | None, folder: Path) -> 
     """Draw the curves and, for classes, the confusion matrix."""
     if not plots.is_available() or not run.history:
         return []
-    pictures = {CURVES: plots.curves_png(run.history, model.metric)}
-    if confusion is not None and model.classes is not None:
-        title = {"train": "training"}.get(confusion.part, confusion.part)
-        pictures[CONFUSION] = plots.confusion_matrix_png(confusion.labels, confusion.predicted, model.classes, title)
+    try:
+        pictures = {CURVES: plots.curves_png(run.history, model.metric)}
+        if confusion is not None and model.classes is not None:
+            title = {"train": "training"}.get(confusion.part, confusion.part)
+            pictures[CONFUSION] = plots.confusion_matrix_png(
+                confusion.labels, confusion.predicted, model.classes, title
+            )
+    except (ImportError, MemoryError) as exc:  # memory is short: the library does not load, but the run is done
+        _say(f"no pictures were drawn: {str(exc) or 'out of memory'}.")
+        return []
     for file, png in pictures.items():
         write_atomically(folder / file, png)
     return [folder / file for file in pictures]
