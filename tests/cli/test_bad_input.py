@@ -54,7 +54,7 @@ DATA = {
     "CSV without a target column": (csv_file(*GOOD, header="a,b,c"), "data.csv", ["no target", "columns a, b, c"]),
     "CSV with uneven rows": (csv_file(*GOOD, "1,2"), "data.csv", ["line 22", "uneven rows", "received 2"]),
     "infinity in features": (csv_file(*GOOD, "inf,nan,1"), "data.csv", ["line 22", "column 'a'", "infinite"]),
-    "infinity in targets": (csv_file("1,2,0.5", "3,4,-inf"), "data.csv", ["row 2", "target 'target'", "-inf"]),
+    "infinity in targets": (csv_file("1,2,0.5", "3,4,-inf"), "data.csv", ["line 3", "target 'target'", "infinite"]),
     "NaN in an array": (npz_file([[1.0, 2], [3, np.nan]], [0, 1]), "data.npz", ["nan", "column 2", "row 2"]),
     "infinity in an array": (npz_file([[1.0, np.inf], [3, 4]], [0, 1]), "data.npz", ["inf", "column 2", "row 1"]),
     "NaN in an array of targets": (npz_file(np.ones((3, 2)), [0.5, 2.5, np.nan]), "data.npz", ["targets", "row 3"]),

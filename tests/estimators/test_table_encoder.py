@@ -96,7 +96,7 @@ def test_output_as_a_data_frame_and_in_a_pipeline():
 
 def test_errors_name_columns_and_parameters():
     encoder = TableEncoder().fit(FRAME)
-    with pytest.raises(DataError, match="without 'city'"):
+    with pytest.raises(DataError, match="without city"):
         encoder.transform(FRAME.drop(columns="city"))
     with pytest.raises(DataError, match="X has 2 features, but TableEncoder is expecting 6"):
         encoder.transform(np.eye(2))

@@ -111,9 +111,9 @@ def _files(data: str, job: Job, options: TrainOptions) -> dict[str, bytes]:
     """Return the files that a run writes when it starts."""
     chosen = dataclasses.replace(options, device=job.backend.name, backend=None, precision=None, preset=job.preset)
     config = write_config(data, chosen)
-    files = {CONFIG: config}
+    files = {CONFIG: config}  # first: with it a run that is killed while it starts can be resumed
     if options.checkpoint_every is not None:
-        files = {FINGERPRINT: fingerprint_file(job.data.fingerprint, config), **files}
+        files[FINGERPRINT] = fingerprint_file(job.data.fingerprint, config)
     if job.data.columns:
         lines = [*markdown_lines(columns_table(job.data.columns)), "", *(f"- {note}" for note in job.data.notes)]
         files[COLUMNS] = "\n".join([*lines, ""]).encode()

@@ -124,7 +124,7 @@ def check_continuation(estimator: Any, network: Network) -> None:
     InvalidParameterError
         It has not; the message says what changed.
     """
-    before = estimator.network_
+    before = getattr(estimator, "network_", network)  # none where a user has set the weights by hand
     if network.segments == before.segments:
         return
     aspects: dict[str, Callable[[Network], Any]] = {
