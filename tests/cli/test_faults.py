@@ -255,7 +255,9 @@ def test_no_clock_that_can_be_set_back() -> None:
 
     root = Path(xpnet.cli.__file__).parents[1]
     for path in root.rglob("*.py"):
-        assert not re.search(r"\btime\.time(_ns)?\(|\bdatetime\.(?:datetime|date)\.|import datetime", path.read_text(encoding="utf-8")), path
+        assert not re.search(
+            r"\btime\.time(_ns)?\(|\bdatetime\.(?:datetime|date)\.|import datetime", path.read_text(encoding="utf-8")
+        ), path
 
 
 # Files

@@ -117,13 +117,12 @@ def test_odd_widths(columns: str, environment: dict[str, str]) -> None:
 @pytest.mark.skipif(os.name != "posix", reason="descriptors are inherited")
 @pytest.mark.parametrize("closed", [(1,), (2,), (0, 1, 2)])
 def test_closed_streams(closed: tuple[int, ...], environment: dict[str, str]) -> None:
-    def close() -> None:
-        for descriptor in closed:
-            os.close(descriptor)
-
-    command = [sys.executable, "-m", "xpnet", "train", "iris", "--epochs", "3", "--device", "cpu", "--out", "run"]
-    done = subprocess.run(command, env=environment, capture_output=True, preexec_fn=close, check=False)
+    # A shell closes them: a function that runs after a fork may deadlock where the tests have loaded JAX.
+    shell = ["sh", "-c", 'exec "$@" ' + " ".join(f"{descriptor}>&-" for descriptor in closed), "sh"]
+    command = [*shell, sys.executable, "-m", "xpnet", "train"]
+    run = [*command, "iris", "--epochs", "3", "--device", "cpu", "--out", "run"]
+    done = subprocess.run(run, env=environment, capture_output=True, check=False)
     assert (done.returncode, b"Traceback" in done.stderr) == (0, False)
     assert [json.loads(line)["epoch"] for line in Path("run/metrics.jsonl").read_text().splitlines()] == [1, 2, 3]
-    done = subprocess.run([*command[:3], "train", "no.csv"], env=environment, capture_output=True, preexec_fn=close)
+    done = subprocess.run([*command, "no.csv"], env=environment, capture_output=True, check=False)
     assert (done.returncode, done.stdout) == (2, b"")
