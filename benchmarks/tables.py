@@ -27,7 +27,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from table_list import CLASSES, HANDED, PACKAGED, TABLES, Table
+from table_list import CLASSES, FILES, PACKAGED, TABLES, Table
 from table_parts import cut, records
 from writing import show, write
 
@@ -184,7 +184,7 @@ def describe(table: Table, data: bytes) -> tuple[str, ...]:
     """Return the row of a table in the list: name, size, target, task, where it comes from."""
     rows = records(data)
     columns = len(rows[0].split(None if table.delimiter is None else table.delimiter.encode()))
-    source = f"{table.package}: {table.item}" if table.package else "handed over"
+    source = f"{table.package}: {table.item}" if table.package else "a file"
     return (table.name, str(len(rows) - table.header), str(columns), table.target, table.task, source, table.origin)
 
 
@@ -210,12 +210,12 @@ def main() -> None:
     given = parser.parse_args()
     if given.list:
         for table in TABLES:
-            print(f"{table.name:16} {table.package or 'handed over':14} {table.item}")
+            print(f"{table.name:16} {table.package or 'a file':14} {table.item}")
         return
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ[name] = str(given.threads)
     files = find(given.paths)
-    tables = [table for table in (*HANDED, *PACKAGED) if table.package or table.item in files]
+    tables = [table for table in (*FILES, *PACKAGED) if table.package or table.item in files]
     tables = [table for table in tables if given.only is None or table.name in given.only]
     study = Study(given.work.resolve(), given.peer_python, given.validation)
     study.export(tables, files)
