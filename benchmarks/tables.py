@@ -276,7 +276,8 @@ def report(study: Study, tables: Sequence[Table], competitors: Sequence[str], se
     ]
     timed = [table for table in tables if seconds[table.name]]
     if timed:
-        shown.append(grid("seconds, median: xpnet with the start of its two commands and its pictures, the others without their imports", timed, competitors, seconds, ".1f"))
+        title = "seconds, median: xpnet with the start of its two commands and its pictures, the others without their imports"
+        shown.append(grid(title, timed, competitors, seconds, ".1f"))
     for each in shown:
         show(each)
     failures = [
