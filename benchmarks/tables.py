@@ -276,7 +276,7 @@ def report(study: Study, tables: Sequence[Table], competitors: Sequence[str], se
     ]
     timed = [table for table in tables if seconds[table.name]]
     if timed:
-        title = "seconds, median: xpnet with the start of its two commands and its pictures, the others without their imports"
+        title = "seconds, median: xpnet with the start of its commands and its pictures, the others without imports"
         shown.append(grid(title, timed, competitors, seconds, ".1f"))
     for each in shown:
         show(each)
