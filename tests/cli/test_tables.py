@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -21,7 +22,8 @@ from tests.command_line import listing, records, refused, without_timings, write
 from tests.runs import StopAt, job_of
 from xpnet.cli.folder import RunFolder
 from xpnet.data.tables.files import TableFile
-from xpnet.model.model_file import load_model
+from xpnet.estimators.tabular import TabularRegressor
+from xpnet.model.model_file import load_model, save_model
 from xpnet.training.callbacks import Interrupt
 
 pytestmark = pytest.mark.usefixtures("folder")
@@ -509,3 +511,14 @@ def test_an_ensemble_that_is_interrupted(monkeypatch):
     assert len(model().members) == 1  # those that are complete
     table_run(path, out="single")
     np.testing.assert_array_equal(model().vector, model("single").vector)
+
+
+def test_a_model_of_an_estimator_has_no_name_for_its_target():
+    path = write("houses.csv", rows())
+    frame = pd.read_csv(path).dropna(subset="price")
+    fitted = TabularRegressor(hidden_layer_sizes=(4,), max_iter=1).fit(frame.drop(columns="price"), frame["price"])
+    save_model("model.safetensors", fitted.model_)
+    code, _, err = xpnet("evaluate", "model.safetensors", path)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "expected the target" in err
+    assert xpnet("predict", "model.safetensors", path).code == 0

@@ -17,6 +17,7 @@ from rich.console import Console
 import xpnet
 from xpnet.cli.bench import app as bench_app
 from xpnet.cli.config import fill_options, name_option
+from xpnet.cli.console import say
 from xpnet.cli.info import datasets, devices, gradcheck
 from xpnet.cli.inspect import inspect
 from xpnet.cli.parity import parity
@@ -76,21 +77,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError as exc:  # the reader of the output has closed it (`| head`)
-        _say(f"cannot write to the standard output: {exc.strerror}.")
+        say(f"cannot write to the standard output: {exc.strerror}.")
         return EXIT_BROKEN_PIPE
     except (XpnetError, CycloptsError, OSError, MemoryError, UnicodeError, ImportError) as exc:
         if debug:
             Console(stderr=True).print_exception()
-        _say(_one_line(exc))
+        say(_one_line(exc))
         return EXIT_DIVERGED if isinstance(exc, DivergenceError) else EXIT_BAD_INPUT
     finally:
         for file in (sys.stdout, sys.stderr):
             _flush(file)
-
-
-def _say(line: str) -> None:
-    with suppress(OSError):  # the terminal is closed
-        print(f"xpnet: {line}", file=sys.stderr)
 
 
 def _show_warning(
@@ -102,7 +98,7 @@ def _show_warning(
     line: str | None = None,
 ) -> None:
     if issubclass(category, XpnetWarning):
-        _say(_one_line(str(message)))
+        say(_one_line(str(message)))
     else:
         with suppress(OSError):
             sys.stderr.write(warnings.formatwarning(message, category, filename, lineno))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import suppress
+
 from rich.console import Console
 
-__all__ = ["make_console"]
+__all__ = ["make_console", "say"]
 
 _WIDE = 240  # columns of a file or a pipe, which have no width
 
@@ -22,3 +25,9 @@ def make_console(kind: type[Console] = Console, *, wide: bool = False) -> Consol
     if wide and not console.file.isatty():  # `is_terminal` depends on FORCE_COLOR
         console.width = _WIDE
     return console
+
+
+def say(line: str) -> None:
+    """Print a line for the user on stderr."""
+    with suppress(OSError):  # the terminal is closed
+        print(f"xpnet: {line}", file=sys.stderr)

@@ -173,13 +173,14 @@ def _open(model: Model, data: str, reading: ReadingOptions) -> TableFile:
 
 
 def _rows_of_table(file: TableFile, model: Model, keep: tuple[str, ...]) -> Iterator[_Rows]:
-    assert model.encoding is not None
     names = file.schema.names
     kept = [name for name in names if name not in file.duplicates] if keep == (_ALL,) else _given(keep, names)
+    needed = set(_features(model, names)).union(kept)
+    columns = [name for name in names if name in needed]
     with naming(file.path):
         first = 0
         for block in range(len(file.block_sizes())):
-            table = file.read_block(block)
+            table = file.read_block(block, columns)
             texts = {name: _text(table.column(name), name).to_pylist() for name in kept}
             yield _Rows(table, first, texts)
             first += len(table)
@@ -210,20 +211,25 @@ def _check_kept(kept: Mapping[str, Any], columns: Mapping[str, Any]) -> None:
         )
 
 
+def _features(model: Model, names: Sequence[str]) -> list[str]:
+    """Return the columns of a table that the model needs; all of them where it does not find its own by name."""
+    assert model.encoding is not None
+    wanted = set(model.encoding.input_names)
+    needed = [name for name in names if name in wanted]
+    return needed if len(needed) == len(wanted) else list(names)
+
+
 def _labelled_table(model: Model, data: str, reading: ReadingOptions) -> Any:
     """Return a table with its targets as a source."""
     from xpnet.data.streams.table import TableSource
     from xpnet.data.tables.survey import plan_known_target
 
-    assert model.encoding is not None
-    assert model.target_name is not None
     file = _open(model, data, reading)
     if model.target_name is None or model.target_name not in file.schema.names:
         raise _no_target(data, model)
     names = [name for name in file.schema.names if name != model.target_name]
-    needed = [name for name in names if name in model.encoding.input_names]
     plan = plan_known_target(model.target_name, model.task, model.classes)
-    source = TableSource(file, needed if len(needed) == len(model.encoding.input_names) else names, plan)
+    source = TableSource(file, _features(model, names), plan)
     if source.n_samples == 0:
         raise _no_target(data, model)
     return source

@@ -5,10 +5,8 @@ from __future__ import annotations
 import dataclasses
 import shlex
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +15,7 @@ import numpy as np
 
 from xpnet.backend import to_host
 from xpnet.cli import plots
+from xpnet.cli.console import say
 from xpnet.cli.folder import CHECKPOINTS, CONFUSION, CURVES, METRICS, MODEL, RunFolder
 from xpnet.cli.options import TrainOptions
 from xpnet.cli.summary import print_summary
@@ -56,7 +55,7 @@ def train(job: Job, options: TrainOptions, folder: RunFolder, checkpoints: Path 
                     break
         except KeyboardInterrupt:  # a second Ctrl-C
             if hint := _how_to_continue(options, folder.path):
-                _say(f"stopped.{hint}")
+                say(f"stopped.{hint}")
             raise
         except DivergenceError as exc:
             runs.append(exc.run)
@@ -73,7 +72,7 @@ def train(job: Job, options: TrainOptions, folder: RunFolder, checkpoints: Path 
     code = interrupt.exit_code if run.stopped == "interrupted" else 0
     hint = _how_to_continue(options, folder.path)
     if code and (hint or interrupt.received != signal.SIGINT):
-        _say(f"stopped in epoch {run.state.epoch + 1}; saved as {path}.{hint}")
+        say(f"stopped in epoch {run.state.epoch + 1}; saved as {path}.{hint}")
     if code and interrupt.received != signal.SIGINT:  # nobody waits for a summary
         return code
     scores, confusion = job.assess(model, finished[0])
@@ -117,11 +116,6 @@ def _how_to_continue(options: TrainOptions, folder: Path) -> str:
     return f" To continue: xpnet resume {shlex.quote(str(folder))}"
 
 
-def _say(line: str) -> None:
-    with suppress(OSError):  # the terminal is closed
-        print(f"xpnet: {line}", file=sys.stderr)
-
-
 def _callbacks(job: Job, options: TrainOptions, folder: RunFolder, interrupt: Interrupt, member: int) -> list[Callback]:
     """Return the callbacks of a member of an ensemble, counted from 0; each has metrics of its own."""
     metrics = folder.path / METRICS
@@ -157,7 +151,7 @@ def _draw(run: Run, model: Model, confusion: Confusion | None, folder: Path) -> 
                 confusion.labels, confusion.predicted, model.classes, title
             )
     except (ImportError, MemoryError) as exc:  # memory is short: the library does not load, but the run is done
-        _say(f"no pictures were drawn: {str(exc) or 'out of memory'}.")
+        say(f"no pictures were drawn: {str(exc) or 'out of memory'}.")
         return []
     for file, png in pictures.items():
         write_atomically(folder / file, png)

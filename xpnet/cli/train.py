@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +11,7 @@ from cyclopts import Parameter
 from xpnet.bench.report import markdown_lines
 from xpnet.cli import job as jobs
 from xpnet.cli.config import read_config, write_config
+from xpnet.cli.console import say
 from xpnet.cli.folder import (
     CHECKPOINTS,
     COLUMNS,
@@ -89,9 +88,8 @@ def resume(path: Annotated[Path, Parameter(name="--run")], *, options: ResumeOpt
 
 def _say_notes(job: Job) -> None:
     """Say what became of the data, also with --quiet: nobody should learn later that a column was left out."""
-    with suppress(OSError):
-        for note in job.data.notes:
-            print(f"xpnet: {note}", file=sys.stderr)
+    for note in job.data.notes:
+        say(note)
 
 
 def _find_again(data: str, options: TrainOptions, folder: Path) -> TrainOptions:

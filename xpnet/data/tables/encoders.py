@@ -76,8 +76,24 @@ def _missing_name(name: str) -> tuple[str]:
     return (f"{name} (missing)",)
 
 
+class _FlaggedColumn(Column):
+    """A column with one scaled feature, and a flag where it is missing."""
+
+    flag: bool
+
+    @property
+    def n_scaled(self) -> int:
+        """See `Column`."""
+        return 1
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """See `Column`."""
+        return (self.name, *(_missing_name(self.name) if self.flag else ()))
+
+
 @dataclass(frozen=True)
-class NumberColumn(Column):
+class NumberColumn(_FlaggedColumn):
     """A number, and a flag where it is missing.
 
     Attributes
@@ -94,16 +110,6 @@ class NumberColumn(Column):
     reading: Reading
     follows: bool
     flag: bool
-
-    @property
-    def n_scaled(self) -> int:
-        """See `Column`."""
-        return 1
-
-    @property
-    def feature_names(self) -> tuple[str, ...]:
-        """See `Column`."""
-        return (self.name, *(_missing_name(self.name) if self.flag else ()))
 
     def reading_for(self, decimal: Any) -> Reading:
         """Return how text is read in a table with this decimal sign."""
@@ -123,7 +129,7 @@ def _with_flag(features: Array, missing: Array, flag: bool, values: pa.Array) ->
 
 
 @dataclass(frozen=True)
-class OrderedColumn(Column):
+class OrderedColumn(_FlaggedColumn):
     """The rank of an ordered category, and a flag where it is missing.
 
     Attributes
@@ -137,16 +143,6 @@ class OrderedColumn(Column):
     expects: ClassVar[str] = "ordered categories"
     levels: tuple[str, ...]
     flag: bool
-
-    @property
-    def n_scaled(self) -> int:
-        """See `Column`."""
-        return 1
-
-    @property
-    def feature_names(self) -> tuple[str, ...]:
-        """See `Column`."""
-        return (self.name, *(_missing_name(self.name) if self.flag else ()))
 
     def read(self, values: pa.Array, decimal: Any) -> Read:
         """See `Column`."""
