@@ -243,7 +243,9 @@ class Trainer:
     def _loop(
         self, backend: Backend, batches: BatchSource, validation: tuple[Any, Any] | Source | Evaluate | None
     ) -> TrainingLoop:
-        evaluation, stopping = prepare_validation(self.network, backend, self.dtype, validation, self.early_stopping)
+        evaluation, stopping = prepare_validation(
+            self.network, backend, self.dtype, validation, self.early_stopping, self.epochs
+        )
         schedule = get_schedule(self.schedule)
         total_steps = self.epochs * batches.steps_per_epoch
         run_steps = compile_steps(
