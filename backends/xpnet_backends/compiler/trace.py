@@ -89,7 +89,7 @@ def trace_function(function: Callable[..., tuple[Array, ...]], arguments: tuple[
     batch %0: f64[3]
     state %2: f64[3]
     %1: f64[3] = multiply %0, %0
-    %2: f64[3] = astype %1
+    %2: f64[3] = cast %1
     loss %2
     """
     recorder = _Recorder()
