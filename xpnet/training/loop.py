@@ -102,10 +102,11 @@ class TrainingLoop:
                     for data, rows in self.batches.epoch(state.epoch, state.position):
                         state = self._advance(state, rows, *self.run_steps(state.params, state.step, data, rows))
                         callbacks.on_steps(run._replace(state=state))
+                    finite = self._all_finite(state)  # before the loop waits for the device
                     loss = float(self.backend.to_numpy(state.total)) / self.batches.n_samples
                     seconds = time.perf_counter() - started
 
-                    if not (math.isfinite(loss) and self._is_finite(state)):
+                    if not (math.isfinite(loss) and self.backend.to_numpy(finite)):
                         state = self._roll_back(state, loss, learning_rate)
                         rate_of_state = None
                         callbacks.on_state(run._replace(state=state))
@@ -207,15 +208,14 @@ class TrainingLoop:
     def _result(self, state: RunState, stopped: str) -> Run:
         """Return the result with the parameters of the best epoch if there is one, else with the last finite ones."""
         params: Any = state.start
-        if stopped == "interrupted" and self._is_finite(state):
+        if stopped == "interrupted" and self.backend.to_numpy(self._all_finite(state)):
             params = self._copy(state.params)
         return Run(Parameters(params if state.best is None else state.best, self.network), state, stopped, self.network)
 
     # Divergence.
 
-    def _is_finite(self, state: RunState) -> bool:
-        arrays = (state.params, *state.step.optimizer.slots)
-        return bool(self.backend.to_numpy(_on_device(self.backend).all_finite(arrays)))
+    def _all_finite(self, state: RunState) -> Array:
+        return _on_device(self.backend).all_finite((state.params, *state.step.optimizer.slots))
 
     def _set_rollback(self, state: RunState) -> RunState:
         return state._replace(rollback=Rollback(*self._copy((state.params, state.step))))
