@@ -18,7 +18,6 @@ from xpnet.cli import plots
 from xpnet.cli.console import say
 from xpnet.cli.folder import CHECKPOINTS, CONFUSION, CURVES, METRICS, MODEL, RunFolder
 from xpnet.cli.options import TrainOptions
-from xpnet.cli.summary import print_files, print_summary
 from xpnet.errors import DivergenceError
 from xpnet.files import write_atomically
 from xpnet.json_text import json_text
@@ -96,6 +95,8 @@ def train(job: Job, options: TrainOptions, folder: RunFolder, checkpoints: Path 
         # The plotting library may take more memory than the limit of a run that reads its data in pieces.
         pictures = _draw(finished[0], model, confusion, folder.path) if job.is_in_memory else []
     if not (options.json or options.quiet):
+        from xpnet.cli.summary import print_files
+
         print_files([path, *pictures])
     return code
 
@@ -137,6 +138,8 @@ def _report(job: Job, options: TrainOptions, summary: dict[str, Any], run: Run) 
     if options.json:
         print(json_text(summary), flush=True)
     elif not options.quiet:
+        from xpnet.cli.summary import print_summary  # rich is slow to import
+
         network = job.model.network
         sizes = "-".join(map(str, network.layer_sizes))
         title = f"{job.data.name}: {job.model.task}, {sizes}, {network.n_parameters:,} parameters"
