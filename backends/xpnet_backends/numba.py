@@ -13,11 +13,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import array_api_compat.numpy as compat
 import numba
 import numpy as np
 
-from xpnet.backend import Backend, RunSteps, Step, check_index
+from xpnet.backend import NUMPY, Backend, RunSteps, Step, check_index
 from xpnet_backends.compiler import numba_math
 from xpnet_backends.compiler.ir import Program
 from xpnet_backends.compiler.numba_cache import keep_code, load_module
@@ -72,7 +71,7 @@ def _matmul(a: Any, b: Any, /) -> Any:
     return _dot(a, b) if plain and a.flags.forc and b.flags.forc else np.matmul(a, b)
 
 
-XP = SimpleNamespace(**{**vars(compat), "matmul": _matmul})
+XP = SimpleNamespace(**{**vars(NUMPY), "matmul": _matmul})
 
 
 class NumbaBackend(NumpyBackend):

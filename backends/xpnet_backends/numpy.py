@@ -5,10 +5,9 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
-import array_api_compat.numpy as xp
 import numpy as np
 
-from xpnet.backend import Backend, RunSteps, Step, check_index
+from xpnet.backend import NUMPY, Backend, RunSteps, Step, check_index
 from xpnet_backends.compiler.numpy_codegen import NumpyProgram
 from xpnet_backends.compiler.program_cache import WORTH_COMPILING, ProgramCache, on_host
 from xpnet_backends.memory_errors import memory_errors
@@ -20,14 +19,14 @@ class NumpyBackend(Backend):
     """NumPy; longer runs are compiled to its calls without Python between them."""
 
     name = "numpy:cpu"
-    xp: Any = xp
+    xp: Any = NUMPY
     device = "cpu"
 
     def compile(self, step: Step, n_steps: int = 1) -> RunSteps:
         """Return a run of compiled steps, for one training run at a time."""
         if n_steps < WORTH_COMPILING:
             return super().compile(step, n_steps)
-        return ProgramCache(step, xp, on_host(NumpyProgram))
+        return ProgramCache(step, NUMPY, on_host(NumpyProgram))
 
     def scope(self, dtype: str) -> AbstractContextManager[Any]:
         """Silence floating-point warnings: the trainer reports a run that diverges, once and with a remedy."""
