@@ -15,6 +15,7 @@ from cyclopts import App, ArgumentCollection, CycloptsError, Parameter
 
 import xpnet
 from xpnet.cli.console import say
+from xpnet.cli.process import own_process
 from xpnet.cli.tokens import join_hyphens, join_sizes
 from xpnet.errors import DivergenceError, InvalidParameterError, XpnetError, XpnetWarning
 from xpnet.terminal import open_standard_streams
@@ -85,8 +86,16 @@ _LONGEST_MESSAGE = 1500
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code. An error is one line on stderr; ``--debug`` adds its traceback."""
+    """Run a command and return its exit code. An error is one line on stderr; ``--debug`` adds its traceback.
+
+    Parameters
+    ----------
+    arguments : sequence of str or None
+        None takes those of the process, which is then the command's own.
+    """
     open_standard_streams()
+    if arguments is None:
+        own_process()
     tokens = join_hyphens(join_sizes(sys.argv[1:] if arguments is None else arguments))
     debug = "--debug" in tokens
     tokens = [token for token in tokens if token != "--debug"]
