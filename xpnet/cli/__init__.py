@@ -24,9 +24,10 @@ __all__ = ["app", "main"]
 
 
 def _fill_options(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-    from xpnet.cli.config import fill_options  # after the command is known, so that help of all commands is quick
+    if any(arguments.get(option, default=None) is not None for option in ("--config", "--preset")):
+        from xpnet.cli.config import fill_options  # which knows the options of training
 
-    fill_options(app, commands, arguments)
+        fill_options(app, commands, arguments)
 
 
 app = App(

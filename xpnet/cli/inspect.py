@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from xpnet.cli.console import make_console
-from xpnet.cli.table_data import column_choices, open_table
-from xpnet.cli.table_options import ColumnOptions
+from xpnet.cli.table_options import ColumnOptions, column_choices, open_table
 from xpnet.data.readers.common import naming
 from xpnet.json_text import json_text
 from xpnet.markdown import TextTable
