@@ -13,11 +13,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import array_api_compat.numpy as compat
 import numba
 import numpy as np
 
-from xpnet.backend import Backend, RunSteps, Step, check_index
+from xpnet.backend import NUMPY, Backend, RunSteps, Step, check_index
 from xpnet_backends.compiler import numba_math
 from xpnet_backends.compiler.host_function import HostFunction
 from xpnet_backends.compiler.ir import Program
@@ -84,7 +83,7 @@ def _matmul(a: Any, b: Any, /, out: Any = None) -> Any:
     return _dot_into(b.T, a.T, out.T) if out.flags.f_contiguous else np.matmul(a, b, out=out)
 
 
-XP = SimpleNamespace(**{**vars(compat), "matmul": _matmul})
+XP = SimpleNamespace(**{**vars(NUMPY), "matmul": _matmul})
 
 
 class NumbaBackend(NumpyBackend):

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
-import array_api_compat.numpy as xp
 import numpy as np
 
-from xpnet.backend import Backend, RunSteps, Step, check_index
+from xpnet.backend import NUMPY, Backend, RunSteps, Step, check_index
 from xpnet_backends.compiler.host_function import HostFunction
 from xpnet_backends.compiler.numpy_codegen import NumpyProgram
 from xpnet_backends.compiler.program_cache import WORTH_COMPILING, ProgramCache, on_host
@@ -22,14 +21,14 @@ class NumpyBackend(Backend):
     """NumPy; longer runs are compiled to its calls without Python between them."""
 
     name = "numpy:cpu"
-    xp: Any = xp
+    xp: Any = NUMPY
     device = "cpu"
 
     def compile(self, step: Step, n_steps: int = 1) -> RunSteps:
         """Return a run of compiled steps, for one training run at a time."""
         if n_steps < WORTH_COMPILING:
             return super().compile(step, n_steps)
-        return ProgramCache(step, xp, on_host(NumpyProgram))
+        return ProgramCache(step, NUMPY, on_host(NumpyProgram))
 
     def jit(self, function: Callable[..., Any], *, repeated: bool = False) -> Callable[..., Any]:
         """Return a function that is called often as a program of NumPy's calls, if it can be traced."""

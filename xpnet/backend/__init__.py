@@ -1,6 +1,6 @@
 """Backends: array libraries on devices, what the trainer asks of them, and how they are found."""
 
-from xpnet.backend.array import Array, Namespace, Rows, namespace_of
+from xpnet.backend.array import NUMPY, Array, Namespace, Rows, namespace_of
 from xpnet.backend.devices import (
     PRECISIONS,
     backend_of,
@@ -17,6 +17,7 @@ from xpnet.backend.registry import list_backends
 from xpnet.backend.steps import RunSteps, Step, run_steps
 
 __all__ = [
+    "NUMPY",
     "PRECISIONS",
     "Array",
     "Backend",

@@ -17,7 +17,7 @@ import numpy as np
 
 from xpnet.backend.array import Array
 from xpnet.backend.protocol import Backend
-from xpnet.backend.registry import BUILTIN, DEFAULTS, list_backends, load_factory
+from xpnet.backend.registry import BUILTIN, DEFAULTS, has_driver, list_backends, load_factory
 from xpnet.errors import (
     BackendNotInstalledError,
     DeviceIndexError,
@@ -113,6 +113,8 @@ def get_backend(device: str | Backend = "auto") -> Backend:
     name, kind, index, precision = _parse(device)
     if kind != "auto":
         return _create(name or DEFAULTS[kind], kind, index, precision)
+    if name is None and index == 0 and not has_driver(DEFAULTS["gpu"]):  # do not import the library in vain
+        return _create(DEFAULTS["cpu"], "cpu", index, precision)
     try:
         return _create(name or DEFAULTS["gpu"], "gpu", index, precision)
     except (BackendNotInstalledError, DeviceUnavailableError, DeviceIndexError) as no_gpu:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from xpnet.bench.results import Row, WorkloadResults
 from xpnet.bench.sweep import Sweep
 from xpnet.bench.timing import Spread, ratio
 from xpnet.bench.workloads import Workload
+from xpnet.markdown import TextTable, markdown_lines
 
 __all__ = [
     "COLUMN_MEANINGS",
@@ -34,14 +35,6 @@ COLUMN_MEANINGS = (
     "- loss: mean loss of the second epoch; it must equal that of the first row that ran",
 )
 """What the columns of `workload_table` mean, as lines of Markdown."""
-
-
-class TextTable(NamedTuple):
-    """A table of text. A row with only one cell after its name has no values but a reason."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: list[tuple[str, ...]]
 
 
 def describe(workload: Workload) -> str:
@@ -189,13 +182,3 @@ def markdown(title: str, machine: dict[str, Any], tables: Sequence[TextTable], r
     if remarks:
         lines += ["", *remarks]
     return "\n".join(lines) + "\n"
-
-
-def markdown_lines(table: TextTable) -> list[str]:
-    """Return a table as lines of Markdown, with its title as a heading."""
-    lines = [f"## {table.title}", "", _line(table.columns), _line(["---"] * len(table.columns))]
-    return lines + [_line([*row, *[""] * (len(table.columns) - len(row))]) for row in table.rows]
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
