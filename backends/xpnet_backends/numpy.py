@@ -9,6 +9,7 @@ import array_api_compat.numpy as xp
 import numpy as np
 
 from xpnet.backend import Backend, RunSteps, Step, check_index
+from xpnet.subnormals import FlushSubnormals
 from xpnet_backends.compiler.numpy_codegen import NumpyProgram
 from xpnet_backends.compiler.program_cache import WORTH_COMPILING, ProgramCache, on_host
 from xpnet_backends.memory_errors import memory_errors
@@ -30,10 +31,11 @@ class NumpyBackend(Backend):
         return ProgramCache(step, xp, on_host(NumpyProgram))
 
     def scope(self, dtype: str) -> AbstractContextManager[Any]:
-        """Silence floating-point warnings: the trainer reports a run that diverges, once and with a remedy."""
+        """Flush subnormals, and silence floating-point warnings: the trainer reports a run that diverges, once."""
         stack = ExitStack()
         stack.enter_context(memory_errors(self.name))
         stack.enter_context(np.errstate(all="ignore"))
+        stack.enter_context(FlushSubnormals())
         return stack
 
 
