@@ -141,7 +141,7 @@ def flushes_subnormals(backend: Backend) -> bool:
         return False
     with backend.scope("float32"):
         least = backend.asarray(np.finfo(np.float32).tiny.reshape(1))
-        return bool(backend.to_numpy(least * 0.5 * 2)[0] == 0)
+        return bool(backend.to_numpy(least * 0.5)[0] == 0)
 
 
 def probe_devices(name: str) -> Iterator[tuple[str, Backend | Exception]]:
