@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ctypes
 import platform
-import struct
 import sys
 import threading
 from collections.abc import Callable
@@ -26,19 +25,19 @@ _T = TypeVar("_T")
 
 
 class _Layout(NamedTuple):
-    """Where C's ``fenv_t`` holds the control register, in bytes, and its bits that flush operands and results."""
+    """Which 32-bit word of C's ``fenv_t`` is the control register, and its bits that flush operands and results."""
 
-    offset: int
+    word: int
     flush: int
 
 
 _SSE = 0x8040  # MXCSR: flush to zero, denormals are zero
 _FZ = 1 << 24  # FPCR: both
 _LAYOUTS = {
-    ("linux", "x86_64"): _Layout(28, _SSE),  # glibc and musl
+    ("linux", "x86_64"): _Layout(7, _SSE),  # glibc and musl
     ("linux", "aarch64"): _Layout(0, _FZ),  # glibc and musl
-    ("darwin", "x86_64"): _Layout(4, _SSE),
-    ("darwin", "arm64"): _Layout(8, _FZ),
+    ("darwin", "x86_64"): _Layout(1, _SSE),
+    ("darwin", "arm64"): _Layout(2, _FZ),
 }
 _LIBRARIES: dict[str, tuple[str | None, ...]] = {"linux": ("libm.so.6", None), "darwin": (None,)}
 _WINDOWS_FLUSH, _WINDOWS_MASK = 0x0100_0000, 0x0300_0000  # _DN_FLUSH and _MCW_DN of <float.h>
@@ -63,7 +62,8 @@ class _Thread(threading.local):
 
     def __init__(self) -> None:
         self.user: int | None = None
-        self.environment = ctypes.create_string_buffer(64)  # larger than any fenv_t
+        self.environment = (ctypes.c_uint32 * 16)()  # larger than any fenv_t
+        self.reference = ctypes.byref(self.environment)
 
 
 _thread = _Thread()
@@ -71,18 +71,18 @@ _thread = _Thread()
 
 def _fenv_swap(library: Any, layout: _Layout) -> _Swap:
     """Return the swap of a system with C's floating-point environment."""
-    offset, flush = layout
+    word, flush = layout
     get, put = library.fegetenv, library.fesetenv
-    word = struct.Struct("=I")
 
     def swap(bits: int) -> int:
+        reference = _thread.reference
+        get(reference)
         environment = _thread.environment
-        get(environment)
-        (before,) = word.unpack_from(environment, offset)
-        if before & flush != bits:
-            word.pack_into(environment, offset, before & ~flush | bits)
-            put(environment)
-        return int(before & flush)
+        before: int = environment[word] & flush
+        if before != bits:
+            environment[word] ^= before ^ bits
+            put(reference)
+        return before
 
     return swap
 

@@ -44,17 +44,18 @@ class CallbackList(ExitStack):
     def __init__(self, callbacks: Sequence[Callback]) -> None:
         super().__init__()
         self._callbacks = callbacks
-        self._started: list[Callback] = []
         # A hook that no callback overrides costs nothing, not even the change to the user's state.
-        self._with_rate, self._with_steps, self._with_epoch = (
-            [each for each in callbacks if _overrides(each, hook)] for hook in ("learning_rate", "on_steps", "on_epoch")
-        )
+        self._overriding: dict[str, list[Callback]] = {
+            hook: [each for each in callbacks if _overrides(each, hook)]
+            for hook in ("learning_rate", "on_steps", "on_epoch")
+        }
+        self._overriding["on_state"] = []  # of those that were started
 
     def on_start(self, n_steps: int, epochs: int) -> None:
         """Start each callback."""
         for callback in self._callbacks:
             if _overrides(callback, "on_state"):
-                self._started.append(callback)
+                self._overriding["on_state"].append(callback)
             self.callback(in_user_state(callback.on_end))
             with UserState():
                 callback.on_start(n_steps, epochs)
@@ -67,7 +68,7 @@ class CallbackList(ExitStack):
         InvalidParameterError
             A callback returned something else than a finite number of at least 0.
         """
-        for callback in self._with_rate:
+        for callback in self._overriding["learning_rate"]:
             with UserState():
                 given = callback.learning_rate(epoch, rate)
             if not _AT_LEAST_0.holds(given):
@@ -80,24 +81,23 @@ class CallbackList(ExitStack):
 
     def on_steps(self, run: Run) -> None:
         """Report some steps of an epoch, then the new state."""
-        state = run.state
-        for callback in self._with_steps:
-            with UserState():
-                callback.on_steps(state.epoch + 1, state.position)
+        self._call("on_steps", run.state.epoch + 1, run.state.position)
         self.on_state(run)
 
     def on_epoch(self, record: EpochRecord, run: Run) -> None:
         """Report an epoch, then the new state."""
-        for callback in self._with_epoch:
-            with UserState():
-                callback.on_epoch(record, run)
+        self._call("on_epoch", record, run)
         self.on_state(run)
 
     def on_state(self, run: Run) -> None:
         """Report a state."""
-        for callback in self._started:
+        self._call("on_state", run)
+
+    def _call(self, hook: str, *arguments: Any) -> None:
+        if callbacks := self._overriding[hook]:
             with UserState():
-                callback.on_state(run)
+                for callback in callbacks:
+                    getattr(callback, hook)(*arguments)
 
 
 def _overrides(callback: Callback, hook: str) -> bool:
