@@ -1,6 +1,9 @@
 """NumPy's arrays, with the training step compiled by Numba: a run of steps is one call.
 
 Machine code is kept in the user's cache folder, so that the next process need not compile it again.
+
+Numba imports SciPy's BLAS at the first product. The import starts worker threads, which take over the state for
+subnormal numbers for good, so this module imports it before: outside the scope of a run, the state is the user's.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from typing import Any
 
 import numba
 import numpy as np
+import scipy.linalg.cython_blas  # noqa: F401
 
 from xpnet.backend import NUMPY, Backend, RunSteps, Step, check_index
 from xpnet_backends.compiler import numba_math

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.backend import NUMPY, Backend, RunSteps, Step, check_index
+from xpnet.subnormals import FlushSubnormals
 from xpnet_backends.compiler.host_function import HostFunction
 from xpnet_backends.compiler.numpy_codegen import NumpyProgram
 from xpnet_backends.compiler.program_cache import WORTH_COMPILING, ProgramCache, on_host
@@ -35,10 +36,11 @@ class NumpyBackend(Backend):
         return HostFunction(function) if repeated else function
 
     def scope(self, dtype: str) -> AbstractContextManager[Any]:
-        """Silence floating-point warnings: the trainer reports a run that diverges, once and with a remedy."""
+        """Flush subnormals, and silence floating-point warnings: the trainer reports a run that diverges, once."""
         stack = ExitStack()
         stack.enter_context(memory_errors(self.name))
         stack.enter_context(np.errstate(all="ignore"))
+        stack.enter_context(FlushSubnormals())
         return stack
 
 

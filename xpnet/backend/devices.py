@@ -31,6 +31,7 @@ __all__ = [
     "PRECISIONS",
     "backend_of",
     "dtype_name",
+    "flushes_subnormals",
     "get_backend",
     "kind_of",
     "probe_devices",
@@ -130,6 +131,19 @@ def kind_of(backend: Backend) -> str:
     """Return the kind of a backend's device: ``"cpu"`` or ``"gpu"``."""
     parts = backend.name.partition("@")[0].split(":")
     return next((kind for kind in DEFAULTS if kind in parts), "cpu")
+
+
+@lru_cache(maxsize=64)
+def flushes_subnormals(backend: Backend) -> bool:
+    """Return whether a CPU backend flushes subnormal numbers to zero in its scope; the first call tries it.
+
+    False for GPUs, which compute with subnormal numbers at full speed.
+    """
+    if kind_of(backend) != "cpu":
+        return False
+    with backend.scope("float32"):
+        least = backend.asarray(np.finfo(np.float32).tiny.reshape(1))
+        return bool(backend.to_numpy(least * 0.5)[0] == 0)
 
 
 def probe_devices(name: str) -> Iterator[tuple[str, Backend | Exception]]:
