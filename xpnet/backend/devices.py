@@ -104,9 +104,9 @@ def get_backend(device: str | Backend = "auto") -> Backend:
     >>> xpnet.get_backend("cpu").name
     'numpy:cpu'
     """
-    if isinstance(device, Backend):
-        return device
     if not isinstance(device, str):
+        if isinstance(device, Backend):
+            return device
         raise InvalidParameterError(
             f"device: expected a Backend, or a text such as 'cpu' or 'gpu:1'; received {device!r}."
         )

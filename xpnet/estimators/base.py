@@ -243,7 +243,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
 
     def _output(self, X: Any, method: str) -> tuple[Array, Backend]:
         """Return the network's output, (n_samples, n_outputs), where `X` lies."""
-        check_is_fitted(self)
+        if not hasattr(self, "coefs_"):
+            check_is_fitted(self)
         check_same_place(self, X, method)
         x = check_inputs(self, X)
         data_backend = data_backend_of(x)
@@ -255,7 +256,10 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             warnings.warn(f"{exc} Predicting on {backend.name}; set_params(device=None) silences this.", stacklevel=3)
         dtype = dtype_name(self.coefs_[0])
         with backend.scope(dtype):
-            params = self._parameters().map(lambda array: to_device(backend, array, dtype))
+            params = self._parameters()
+            arrays = (*self.coefs_, *self.intercepts_)
+            if any(data_backend_of(array) is not backend or array.dtype != arrays[0].dtype for array in arrays):
+                params = params.map(lambda array: to_device(backend, array, dtype))
             placed = SparseRows(x, backend, dtype) if hasattr(x, "tocsr") else to_device(backend, x, dtype)
             output = outputs(self.network_, params, placed, backend)
             return (output if backend is data_backend else data_backend.asarray(backend.to_numpy(output))), data_backend

@@ -14,6 +14,8 @@ from xpnet.errors import InvalidParameterError
 from xpnet.estimators.solvers import MEAN_OVER_OUTPUTS
 from xpnet.nn.network import Network
 from xpnet.training.callbacks import Callback
+from xpnet.training.sample_weights import add_sample_weights
+from xpnet.training.samples import Samples, to_samples
 
 __all__ = ["NOT_FINITE", "Fit", "FitData", "begin_history", "check_continuation"]
 
@@ -84,6 +86,12 @@ class Fit:
     def scale(self) -> float:
         """Factor from the library's losses, which are sums over outputs, to scikit-learn's, which are means."""
         return 1 / self.network.layer_sizes[-1] if self.network.loss in MEAN_OVER_OUTPUTS else 1.0
+
+    def samples(self) -> Samples:
+        """Return the training part on the device, with its sample weights."""
+        x, y, _, sample_weight = self.training
+        samples = to_samples(self.network, self.backend, self.dtype, x, y, checked=True)
+        return add_sample_weights(self.network, self.backend, self.dtype, samples, sample_weight)
 
 
 # The attributes that describe the course of training.

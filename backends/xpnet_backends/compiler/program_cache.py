@@ -90,7 +90,7 @@ class ProgramCache:
         """Return these values in the arrays that programs are bound to."""
         given, bound = arrays_in((params, state)), arrays_in(self._bound)
         alike = len(given) == len(bound) and all(
-            a is b or math.prod(a.shape) <= _SMALL for a, b in zip(given, bound, strict=True)
+            a is b or (a.shape, a.dtype) == (b.shape, b.dtype) for a, b in zip(given, bound, strict=True)
         )
         if not alike:
             self._bound, self._programs, self._n_compiled = (params, state), {}, 0
