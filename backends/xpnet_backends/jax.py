@@ -33,7 +33,7 @@ class JaxBackend(Backend):
         """Copy a host array to the device."""
         return jax.device_put(host, self.device)  # jnp.asarray(..., device=...) is ten times slower
 
-    def compile(self, step: Step, n_steps: int = 1) -> RunSteps:
+    def compile(self, step: Step, n_steps: int | None = 1) -> RunSteps:
         """Compile a run of steps with ``lax.scan``; XLA compiles again for each new shape of `order`."""
         return _compiled(step)
 
