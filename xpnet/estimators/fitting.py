@@ -57,8 +57,9 @@ class Fit:
         Where the user's data lies, and where to train.
     dtype : str
         Type of the inputs.
-    rng : RandomState
-        Used in scikit-learn's order: weights, validation part, shuffles.
+    rng : callable
+        Return the random generator, which is made at the first call: that takes longer than a step on a sample. It is
+        used in scikit-learn's order: weights, validation part, shuffles.
     training : FitData
     validation : FitData or None
     callbacks : sequence of Callback
@@ -71,7 +72,7 @@ class Fit:
     data_backend: Backend
     backend: Backend
     dtype: str
-    rng: np.random.RandomState
+    rng: Callable[[], np.random.RandomState]
     training: FitData
     validation: FitData | None
     callbacks: Sequence[Callback]
@@ -97,7 +98,7 @@ class Fit:
 # The attributes that describe the course of training.
 _HISTORY = (
     *("loss_", "loss_curve_", "history_", "best_loss_", "validation_scores_", "best_validation_score_"),
-    *("_no_improvement_count", "_state", "_optimizer"),
+    *("_no_improvement_count", "_state", "_optimizer", "_session"),
 )
 
 
