@@ -175,4 +175,9 @@ def to_host(array: Any) -> np.ndarray:
 
 def dtype_name(array: Array) -> str:
     """Return the standard's name of an array's dtype, of whatever library: ``"float32"``."""
-    return str(array.dtype).rpartition(".")[2]
+    return _name_of(array.dtype)
+
+
+@lru_cache(maxsize=64)
+def _name_of(dtype: Any) -> str:
+    return str(dtype).rpartition(".")[2]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,7 +84,8 @@ def fit_incremental(fit: Fit) -> None:
     order = shuffled(fit.rng()) if est.shuffle and n_samples > 1 else in_order
     batch_size = batch_size_of(est.batch_size, n_samples)
     rate = float(est.learning_rate_init) * schedule.factor(schedule_state, 0, 1)
-    with Interrupt() as interrupt, backend.scope(dtype):
+    interrupt = Interrupt()
+    with interrupt if n_samples > batch_size else nullcontext(), backend.scope(dtype):  # it acts between batches
         session = _session(fit, optimizer, schedule.step_factor, kept, seed)
         batches = MemoryBatches(network, backend, fit.samples(), batch_size, order)
         clock = (0, batches.steps_per_epoch) if schedule.step_factor else ()

@@ -84,12 +84,13 @@ def to_samples(network: Network, backend: Backend, dtype: str, x: Any, y: Any, *
             f"received {y.dtype} of shape {tuple(y.shape)}."
         )
     valid = network.loss_function.targets
-    least, most = (float(extreme(y)) for extreme in (array_namespace(y).min, array_namespace(y).max))
-    if least < valid.lowest or most > valid.highest:
-        raise InvalidParameterError(
-            f"y: expected numbers from {valid.lowest:g} to {valid.highest:g} for the loss {network.loss!r}; "
-            f"received {least:g} to {most:g}."
-        )
+    if not valid.may_be_scaled:
+        least, most = (float(extreme(y)) for extreme in (array_namespace(y).min, array_namespace(y).max))
+        if least < valid.lowest or most > valid.highest:
+            raise InvalidParameterError(
+                f"y: expected numbers from {valid.lowest:g} to {valid.highest:g} for the loss {network.loss!r}; "
+                f"received {least:g} to {most:g}."
+            )
     if valid.sum_to_one:
         sums = array_namespace(y).sum(y, axis=1)
         if not bool(array_namespace(y).all(abs(sums - 1) < _SUM_TOLERANCE)):
