@@ -19,6 +19,7 @@ import numpy as np
 
 from xpnet.backend import Backend, RunSteps, Step, check_index
 from xpnet_backends.compiler import numba_math
+from xpnet_backends.compiler.host_function import HostFunction
 from xpnet_backends.compiler.ir import Program
 from xpnet_backends.compiler.numba_cache import keep_code, load_module
 from xpnet_backends.compiler.numba_codegen import NumbaSource, passes
@@ -62,14 +63,25 @@ def _dot(a: Any, b: Any) -> Any:
     return np.dot(a, b)
 
 
-def _matmul(a: Any, b: Any, /) -> Any:
+@numba_math.compiled
+def _dot_into(a: Any, b: Any, out: Any) -> None:
+    np.dot(a, b, out)
+
+
+def _matmul(a: Any, b: Any, /, out: Any = None) -> Any:
     """Multiply matrices by SciPy's BLAS, as compiled steps do.
 
     NumPy has a BLAS of its own. The idle threads of one BLAS spin for a tenth of a second and slow those of the other
     down: a step after a validation would take many times as long.
     """
     plain = type(a) is type(b) is np.ndarray and a.ndim == b.ndim == 2 and a.dtype == b.dtype and a.dtype.kind == "f"
-    return _dot(a, b) if plain and a.flags.forc and b.flags.forc else np.matmul(a, b)
+    if not (plain and a.flags.forc and b.flags.forc):
+        return np.matmul(a, b, out=out)
+    if out is None:
+        return _dot(a, b)
+    if out.flags.c_contiguous:
+        return _dot_into(a, b, out)
+    return _dot_into(b.T, a.T, out.T) if out.flags.f_contiguous else np.matmul(a, b, out=out)
 
 
 XP = SimpleNamespace(**{**vars(compat), "matmul": _matmul})
@@ -84,6 +96,10 @@ class NumbaBackend(NumpyBackend):
     def compile(self, step: Step, n_steps: int | None = 1) -> RunSteps:
         """Return a run of compiled steps, for one training run at a time."""
         return ProgramCache(step, self.xp, on_host(NumbaProgram))
+
+    def jit(self, function: Callable[..., Any], *, repeated: bool = False) -> Callable[..., Any]:
+        """Return a function that is called often as a program of NumPy's calls and SciPy's products."""
+        return HostFunction(function, _matmul) if repeated else function
 
 
 def create(kind: str, index: int) -> Backend:

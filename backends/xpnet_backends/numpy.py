@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
@@ -9,6 +10,7 @@ import array_api_compat.numpy as xp
 import numpy as np
 
 from xpnet.backend import Backend, RunSteps, Step, check_index
+from xpnet_backends.compiler.host_function import HostFunction
 from xpnet_backends.compiler.numpy_codegen import NumpyProgram
 from xpnet_backends.compiler.program_cache import ProgramCache, on_host
 from xpnet_backends.memory_errors import memory_errors
@@ -32,6 +34,10 @@ class NumpyBackend(Backend):
             return super().compile(step, n_steps)
         patience = _WORTH_COMPILING if n_steps is None else 0
         return ProgramCache(step, xp, on_host(NumpyProgram), patience=patience)
+
+    def jit(self, function: Callable[..., Any], *, repeated: bool = False) -> Callable[..., Any]:
+        """Return a function that is called often as a program of NumPy's calls, if it can be traced."""
+        return HostFunction(function) if repeated else function
 
     def scope(self, dtype: str) -> AbstractContextManager[Any]:
         """Silence floating-point warnings: the trainer reports a run that diverges, once and with a remedy."""

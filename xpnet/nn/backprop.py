@@ -24,7 +24,7 @@ from xpnet.nn.parameters import Parameters
 if TYPE_CHECKING:
     from xpnet.nn.network import Network
 
-__all__ = ["dense", "dense_backward", "objective_and_gradient", "penalty"]
+__all__ = ["dense", "dense_backward", "forward", "objective_and_gradient", "penalty"]
 
 
 def dense(
@@ -52,6 +52,15 @@ def dense(
     z += b
     out = activation.function(xp, z, slope)
     return (out if activation.from_output else z), out
+
+
+def forward(network: Network, xp: Namespace, params: Parameters, x: Array) -> Array:
+    """Return the output of the last layer without its output function, (batch, n_out), for inputs (batch, n_in)."""
+    a = x
+    layers = zip(network.activations, params.scaled_layers(), params.slopes, network.gains, strict=True)
+    for activation, (W, b), slope, gain in layers:
+        _, a = dense(xp, activation, a, W, b, activation.slope if slope is None else slope, gain)
+    return a
 
 
 def dense_backward(

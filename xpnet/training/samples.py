@@ -34,7 +34,7 @@ class Samples(NamedTuple):
         indices = backend.asarray(flat)
         rest = (backend.xp.take(array, indices, axis=0) for array in self.arrays[1:])
         local = np.arange(flat.size, dtype=np.int32).reshape(rows.shape)
-        return (self.x[flat, :], *rest), backend.asarray(local)
+        return (self.x[flat, :], *rest), backend.indices(local)
 
     @property
     def arrays(self) -> tuple[Any, ...]:

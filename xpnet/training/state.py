@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import operator
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 
-from xpnet.backend import Array, Backend, namespace_of
+from xpnet.backend import Array, Backend, Namespace, namespace_of
 from xpnet.errors import InvalidParameterError
 from xpnet.nn.network import Network
 from xpnet.nn.optimizers import Optimizer
@@ -17,7 +20,12 @@ from xpnet.training.history import EpochRecord
 from xpnet.training.samples import to_device
 from xpnet.training.schedules import ScheduleState
 
-__all__ = ["Rollback", "Run", "RunState", "adopt"]
+__all__ = ["Rollback", "Run", "RunState", "adopt", "all_finite"]
+
+
+def all_finite(xp: Namespace, arrays: Iterable[Array]) -> Array:
+    """Return whether all elements of all arrays are finite, as a scalar on the device."""
+    return functools.reduce(operator.and_, [xp.all(xp.isfinite(array)) for array in arrays])
 
 
 class Rollback(NamedTuple):
@@ -78,8 +86,7 @@ class RunState(NamedTuple):
         An infinite second moment would freeze Adam unseen.
         """
         arrays = (self.params, *self.step.optimizer.slots)
-        xp = namespace_of(*arrays)
-        return xp.all(xp.stack([xp.all(xp.isfinite(array)) for array in arrays]))
+        return all_finite(namespace_of(*arrays), arrays)
 
 
 class Run(NamedTuple):

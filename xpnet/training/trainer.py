@@ -243,7 +243,7 @@ class Trainer:
     def _loop(
         self, backend: Backend, batches: BatchSource, validation: tuple[Any, Any] | Source | Evaluate | None
     ) -> TrainingLoop:
-        evaluation, stopping = prepare_validation(self.network, backend, self.dtype, validation, self.early_stopping)
+        held_out = prepare_validation(self.network, backend, self.dtype, validation, self.early_stopping, self.epochs)
         schedule = get_schedule(self.schedule)
         total_steps = self.epochs * batches.steps_per_epoch
         run_steps = compile_steps(
@@ -259,8 +259,8 @@ class Trainer:
             learning_rate=self.learning_rate or get_optimizer(self.optimizer).learning_rate,
             rate_factors=rate_factors(self.network, self.learning_rate_factors or {}),
             schedule=schedule,
-            evaluate=evaluation,
-            stopping=stopping,
+            evaluate=held_out[0],
+            stopping=held_out[1],
             max_halvings=_MAX_HALVINGS[self.on_divergence],
             callbacks=tuple(self.callbacks),
         )

@@ -18,6 +18,8 @@ from xpnet.training.streaming import evaluate_source
 
 __all__ = ["prepare_validation"]
 
+_OFTEN = 32  # evaluations, from which on a compiled one pays
+
 
 def prepare_validation(
     network: Network,
@@ -25,6 +27,7 @@ def prepare_validation(
     dtype: str,
     validation: tuple[Any, Any] | Source | Evaluate | None,
     early_stopping: str | EarlyStopping | None,
+    epochs: int,
 ) -> tuple[Evaluate | None, EarlyStopping | None]:
     """Return the function that evaluates the validation part, and the early stopping, checked against its scores.
 
@@ -43,7 +46,8 @@ def prepare_validation(
         raise InvalidParameterError(f"validation: expected (x, y), a Source or a function; received {validation!r:.60}")
     else:
         held_out = to_samples(network, backend, dtype, *validation)
-        evaluation = partial(evaluate, network, x=held_out.x, y=held_out.y, backend=backend)
+        repeated = epochs >= _OFTEN
+        evaluation = partial(evaluate, network, x=held_out.x, y=held_out.y, backend=backend, repeated=repeated)
         metrics += ["loss", metric_name(network, held_out.y.ndim)]
     stopping = get_early_stopping(early_stopping) if early_stopping else None
     if stopping is not None and stopping.metric not in metrics and not callable(validation):

@@ -70,12 +70,12 @@ class NumpyProgram:
         What the names in the texts stand for.
     """
 
-    def __init__(self, program: Program, state: list[np.ndarray]) -> None:
+    def __init__(self, program: Program, state: list[np.ndarray], matmul: Any = np.matmul) -> None:
         program = passes(program)
         self._array = host_memory(program, state)
         self._batch = [self._array(value) for value in program.batch]
         self._loss = self._array(program.loss)
-        self.names: dict[str, Any] = dict(_FUNCTIONS)
+        self.names: dict[str, Any] = {**_FUNCTIONS, "matmul": matmul}
         self._named: dict[Value, str] = {}
         self._count = itertools.count()
         self.texts = [(group, self._text(group)) for group in program.groups]
@@ -95,6 +95,12 @@ class NumpyProgram:
             step()
             losses[i] = loss
         return losses
+
+    def call(self, arguments: list[np.ndarray]) -> None:
+        """Take these arrays as the batch and run the program once."""
+        for array, own in zip(arguments, self._batch, strict=True):
+            own[...] = array
+        self._step()
 
     def _text(self, group: Group) -> str:
         """Return the text of a group: a call on whole arrays, or a loop over blocks of rows."""
