@@ -38,7 +38,7 @@ class JaxBackend(Backend):
         """Return the host array: a compiled function copies it to the device in a quarter of the time of `asarray`."""
         return host
 
-    def compile(self, step: Step, n_steps: int = 1) -> RunSteps:
+    def compile(self, step: Step, n_steps: int | None = 1) -> RunSteps:
         """Compile a run of steps with ``lax.scan``; XLA compiles again for each new shape of `order`."""
         return _compiled(step)
 

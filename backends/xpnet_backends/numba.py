@@ -96,7 +96,7 @@ class NumbaBackend(NumpyBackend):
     name = "numba:cpu"
     xp: Any = XP
 
-    def compile(self, step: Step, n_steps: int = 1) -> RunSteps:
+    def compile(self, step: Step, n_steps: int | None = 1) -> RunSteps:
         """Return a run of compiled steps, for one training run at a time."""
         return ProgramCache(step, self.xp, on_host(NumbaProgram))
 

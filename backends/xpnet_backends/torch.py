@@ -90,12 +90,12 @@ class TorchBackend(Backend):
         host: np.ndarray = array.detach().cpu().numpy()
         return host
 
-    def compile(self, step: Step, n_steps: int = 1) -> RunSteps:
+    def compile(self, step: Step, n_steps: int | None = 1) -> RunSteps:
         """Return a run that repeats the step as a CUDA graph; on the CPU the plain loop.
 
         On the CPU `torch.compile` takes seconds for each shape, and no measurement shows that it pays.
         """
-        if self.device.type == "cpu" or n_steps < WORTH_COMPILING:
+        if self.device.type == "cpu" or (n_steps or 0) < WORTH_COMPILING:
             return super().compile(step, n_steps)
         return captured_runs(step, self.xp)
 

@@ -105,9 +105,9 @@ def get_backend(device: str | Backend = "auto") -> Backend:
     >>> xpnet.get_backend("cpu").name
     'numpy:cpu'
     """
-    if isinstance(device, Backend):
-        return device
     if not isinstance(device, str):
+        if isinstance(device, Backend):
+            return device
         raise InvalidParameterError(
             f"device: expected a Backend, or a text such as 'cpu' or 'gpu:1'; received {device!r}."
         )
@@ -191,4 +191,9 @@ def to_host(array: Any) -> np.ndarray:
 
 def dtype_name(array: Array) -> str:
     """Return the standard's name of an array's dtype, of whatever library: ``"float32"``."""
-    return str(array.dtype).rpartition(".")[2]
+    return _name_of(array.dtype)
+
+
+@lru_cache(maxsize=64)
+def _name_of(dtype: Any) -> str:
+    return str(dtype).rpartition(".")[2]

@@ -60,14 +60,15 @@ class Backend(Protocol):
         """Return an array of the device as a NumPy array."""
         return np.asarray(array)
 
-    def compile(self, step: Step, n_steps: int = 1) -> RunSteps:
+    def compile(self, step: Step, n_steps: int | None = 1) -> RunSteps:
         """Return a function that runs one step after another; the only place where backends differ in control flow.
 
         Parameters
         ----------
         step : Step
-        n_steps : int
-            Number of steps that the whole training will take, from which an adapter tells whether compiling pays.
+        n_steps : int or None
+            Number of steps that the whole training will take, from which an adapter tells whether compiling pays; None
+            if it is unknown.
         """
         return partial(run_steps, self.xp, step)
 

@@ -117,17 +117,24 @@ def objective_and_gradient(
         value, gradient = value + more_value, gradient + more_gradient
     if not (network.l2 or network.l1):
         return value, gradient
-    penalty_value, penalty_gradient = penalty(network, xp, vector)
-    if network.penalty_reduction == "mean":
-        penalty_value, penalty_gradient = penalty_value * scale, penalty_gradient * scale
+    penalty_value, penalty_gradient = penalty(network, xp, vector, scale if network.penalty_reduction == "mean" else 1.0)
     return value + penalty_value, gradient + penalty_gradient
 
 
-def penalty(network: Network, xp: Namespace, vector: Array) -> tuple[Array, Array]:
-    """Return ``l2/2 sum W^2 + l1 sum |W|`` over the weights, and its gradient over the parameter vector."""
+def penalty(network: Network, xp: Namespace, vector: Array, scale: Array | float = 1.0) -> tuple[Array, Array]:
+    """Return ``l2/2 sum W^2 + l1 sum |W|`` over the weights, and its gradient over the parameter vector.
+
+    Parameters
+    ----------
+    scale : scalar array or float
+        Factor on both.
+    """
     weights, rest = vector[: network.n_weights], vector[network.n_weights :]
-    value = 0.5 * network.l2 * xp.sum(weights * weights) + network.l1 * xp.sum(xp.abs(weights))
-    return value, xp.concat([network.l2 * weights + network.l1 * xp.sign(weights), xp.zeros_like(rest)])
+    l2, l1 = network.l2 * scale, network.l1 * scale
+    value, gradient = 0.5 * l2 * xp.sum(weights * weights), l2 * weights
+    if network.l1:  # rare, and it takes as long as the rest
+        value, gradient = value + l1 * xp.sum(xp.abs(weights)), gradient + l1 * xp.sign(weights)
+    return value, xp.concat([gradient, xp.zeros_like(rest)])
 
 
 def _backpropagate(

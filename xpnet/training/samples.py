@@ -42,8 +42,13 @@ class Samples(NamedTuple):
         return (self.x, self.y) if self.sample_weight is None else tuple(self)
 
 
-def to_samples(network: Network, backend: Backend, dtype: str, x: Any, y: Any) -> Samples:
+def to_samples(network: Network, backend: Backend, dtype: str, x: Any, y: Any, *, checked: bool = False) -> Samples:
     """Move inputs and targets to the device, in the dtypes of the step, and check that they fit the network.
+
+    Parameters
+    ----------
+    checked : bool
+        The data are known to be finite and of equal length.
 
     Raises
     ------
@@ -63,7 +68,8 @@ def to_samples(network: Network, backend: Backend, dtype: str, x: Any, y: Any) -
     n_in, n_out = network.layer_sizes[0], network.layer_sizes[-1]
     if len(x.shape) != 2 or x.shape[1] != n_in:
         raise InvalidParameterError(f"x: expected the shape (n_samples, {n_in}); received {tuple(x.shape)}.")
-    _check(x, y)
+    if not checked:
+        _check(x, y)
     has_classes = n_out > 1 or network.loss_function.targets.are_binary
     if y.ndim == 1 and has_classes and namespace_of(y).isdtype(y.dtype, "integral"):
         low, high = (int(extreme(y)) for extreme in (namespace_of(y).min, namespace_of(y).max))
@@ -78,12 +84,13 @@ def to_samples(network: Network, backend: Backend, dtype: str, x: Any, y: Any) -
             f"received {y.dtype} of shape {tuple(y.shape)}."
         )
     valid = network.loss_function.targets
-    least, most = (float(extreme(y)) for extreme in (namespace_of(y).min, namespace_of(y).max))
-    if least < valid.lowest or most > valid.highest:
-        raise InvalidParameterError(
-            f"y: expected numbers from {valid.lowest:g} to {valid.highest:g} for the loss {network.loss!r}; "
-            f"received {least:g} to {most:g}."
-        )
+    if not valid.may_be_scaled:
+        least, most = (float(extreme(y)) for extreme in (namespace_of(y).min, namespace_of(y).max))
+        if least < valid.lowest or most > valid.highest:
+            raise InvalidParameterError(
+                f"y: expected numbers from {valid.lowest:g} to {valid.highest:g} for the loss {network.loss!r}; "
+                f"received {least:g} to {most:g}."
+            )
     if valid.sum_to_one:
         sums = namespace_of(y).sum(y, axis=1)
         if not bool(namespace_of(y).all(abs(sums - 1) < _SUM_TOLERANCE)):

@@ -26,7 +26,7 @@ from xpnet.training.early_stopping import EarlyStopping, get_early_stopping
 from xpnet.training.loop import Evaluate, TrainingLoop
 from xpnet.training.rate_factors import rate_factors
 from xpnet.training.sample_weights import ClassWeight, add_sample_weights, class_weights
-from xpnet.training.samples import to_device, to_samples
+from xpnet.training.samples import Samples, to_device, to_samples
 from xpnet.training.schedules import Schedule, get_schedule
 from xpnet.training.state import Run, RunState, adopt
 from xpnet.training.streaming import StreamBatches
@@ -149,9 +149,9 @@ class Trainer:
 
         Parameters
         ----------
-        x : (n_samples, n_in) array of any library, SciPy sparse matrix, or Source
+        x : (n_samples, n_in) array of any library, SciPy sparse matrix, Source, or Samples
             A sparse matrix is made dense a few batches at a time. A source brings its own targets, and only its buffer
-            is held in memory.
+            is held in memory. `xpnet.training.samples.Samples` are checked data on the device, with targets.
         y : (n_samples,) integers or (n_samples, n_out)
             Class indices or targets; omitted for a source.
         sample_weight : (n_samples,), optional
@@ -285,7 +285,7 @@ class Trainer:
                 epochs=self.epochs, seed=self.seed, shuffle=bool(shuffle), drop_last=self.drop_last,
                 class_weights=weights,
             )  # fmt: skip
-        data = to_samples(self.network, backend, self.dtype, x, y)
+        data = x if isinstance(x, Samples) else to_samples(self.network, backend, self.dtype, x, y)
         data = add_sample_weights(self.network, backend, self.dtype, data, sample_weight, self.class_weight)
         order = shuffle if callable(shuffle) else lambda epoch, n: epoch_order(n, self.seed, epoch, shuffle=shuffle)
         return MemoryBatches(self.network, backend, data, self._batch_size(data.x.shape[0]), order, self.drop_last)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from functools import lru_cache
+from types import CodeType
 from typing import Any
 
 import numpy as np
@@ -40,9 +42,15 @@ _CALLS = {
 }
 
 
+@lru_cache(maxsize=64)
 def passes(program: Program) -> Program:
-    """Apply the passes for NumPy."""
+    """Apply the passes for NumPy. The result is kept for the next fit that has this program."""
     return fuse(memory_plan(simplify(program)), _kind)
+
+
+@lru_cache(maxsize=64)
+def _code(text: str) -> CodeType:
+    return compile(text, "<step>", "exec")
 
 
 def _kind(instruction: Instruction) -> Kind:
@@ -72,7 +80,7 @@ class NumpyProgram:
         self._count = itertools.count()
         self.texts = [(group, self._text(group)) for group in program.groups]
         body = "\n".join(text for _, text in self.texts).replace("\n", "\n    ")
-        exec(compile(f"def step():\n    {body}\n    return", "<step>", "exec"), self.names)
+        exec(_code(f"def step():\n    {body}\n    return"), self.names)
         self._step: Callable[[], None] = self.names["step"]
 
     def run(self, data: tuple[np.ndarray, ...], order: np.ndarray) -> np.ndarray:
