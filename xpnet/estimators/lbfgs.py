@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from xpnet.estimators.inputs import widest_float
 from xpnet.estimators.monitoring import VerboseCallback
 from xpnet.nn.backprop import objective_and_gradient, penalty
 from xpnet.nn.network import Network, Parameters
+from xpnet.training.auto_threads import AutoThreads
 from xpnet.training.callback_list import CallbackList
 from xpnet.training.callbacks import Interrupt, StopTraining
 from xpnet.training.evaluation import sample_chunks
@@ -45,6 +47,7 @@ def fit_lbfgs(fit: Fit) -> None:
         Interrupt() as interrupt,
         backend.scope(wide),
         CallbackList([*fit.callbacks, *verbose, interrupt]) as callbacks,
+        AutoThreads(network, backend, fit.training.x.shape[0], est.max_iter, wide) as threads,
     ):
         training = fit.training
         samples = to_samples(network, backend, wide, training.x, training.y)
@@ -55,7 +58,7 @@ def fit_lbfgs(fit: Fit) -> None:
             callbacks.on_start(1, fit.epochs)
             callbacks.on_state(Run(Parameters(state.params, network), state, "running", network))
             result = minimize(
-                objective(network, backend, wide, samples),
+                partial(threads.call, 1, objective(network, backend, wide, samples)),
                 backend.to_numpy(state.params).astype(np.float64),
                 method="L-BFGS-B",
                 jac=True,
