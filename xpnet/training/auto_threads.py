@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any, Self, TypeVar
 
@@ -13,8 +14,10 @@ import numpy as np
 from xpnet.backend import Array, Backend, RunSteps
 from xpnet.nn.network import Network
 from xpnet.thread_team import ThreadTeam
+from xpnet.training.loop import TrainingLoop
+from xpnet.training.state import Run, RunState
 
-__all__ = ["AutoThreads"]
+__all__ = ["AutoThreads", "run_loop"]
 
 T = TypeVar("T")
 
@@ -154,3 +157,12 @@ class AutoThreads:
             rounds += 1
         self._team.use(before)
         return seconds[self._most] / seconds[1]
+
+
+def run_loop(loop: TrainingLoop, state: RunState) -> Run:
+    """Return the result of a training loop whose steps run with `AutoThreads`."""
+    batches = loop.batches
+    n_steps = loop.epochs * batches.steps_per_epoch
+    with AutoThreads(loop.network, loop.backend, batches.batch_size, n_steps, loop.dtype) as threads:
+        run = replace(loop, run_steps=threads.steps(loop.run_steps)).run(state)
+    return run._replace(threads=threads.fewest)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from xpnet.errors import InvalidParameterError, OutOfMemoryError
 from xpnet.nn.network import Network
 from xpnet.nn.optimizers import Optimizer, get_optimizer
 from xpnet.nn.step import compile_steps, init_state, micro_batch_advice
-from xpnet.training.auto_threads import AutoThreads
+from xpnet.training.auto_threads import run_loop
 from xpnet.training.batch_source import BatchSource, MemoryBatches, Order, epoch_order
 from xpnet.training.callback_list import check_callbacks
 from xpnet.training.callbacks import Callback
@@ -180,13 +180,8 @@ class Trainer:
                 batches = self._batches(backend, x, y, sample_weight)
                 loop = self._loop(backend, batches, validation)
                 if state is None:
-                    state = self.initial_state(backend, params)
-                else:
-                    state = adopt(state, self.network, get_optimizer(self.optimizer), backend, self.dtype)
-                n_steps = self.epochs * batches.steps_per_epoch
-                with AutoThreads(self.network, backend, batches.batch_size, n_steps, self.dtype) as threads:
-                    run = replace(loop, run_steps=threads.steps(loop.run_steps)).run(state)
-                return run._replace(threads=threads.fewest)
+                    return run_loop(loop, self.initial_state(backend, params))
+                return run_loop(loop, adopt(state, self.network, get_optimizer(self.optimizer), backend, self.dtype))
         except OutOfMemoryError as exc:
             advice = "Stream the data (--memory-limit, or xpnet.open_source), or use a smaller network."
             if batches is not None:
