@@ -47,6 +47,7 @@ class ThreadTeam:
         _BLAS.want(self, 0)
         if self._executor is not None:
             self._executor.shutdown()
+            self._executor = None
 
     @property
     def is_alone(self) -> bool:
@@ -62,9 +63,7 @@ class ThreadTeam:
         """Do the work of `share`."""
         numbers = iter(range(len(shares[0])))
         own, *others = [map(blocks.__getitem__, numbers) for blocks in shares[: self.count]]
-        if others and self._executor is None:
-            self._executor = ThreadPoolExecutor(self.most - 1, "xpnet", initializer=_prepare_helper)
-        helpers = [self._executor.submit(work, blocks) for blocks in others] if self._executor else []
+        helpers = [self._helpers().submit(work, blocks) for blocks in others]
         try:
             work(own)
         finally:
@@ -73,6 +72,11 @@ class ThreadTeam:
             errors = [helper.exception() for helper in begun]
         for error in filter(None, errors):
             raise error
+
+    def _helpers(self) -> ThreadPoolExecutor:
+        if self._executor is None:
+            self._executor = ThreadPoolExecutor(self.most - 1, "xpnet", initializer=_prepare_helper)
+        return self._executor
 
 
 def _prepare_helper() -> None:
@@ -121,7 +125,7 @@ class _Libraries:
         """Return the largest number of threads of a library, as it was before the first run."""
         with self._lock:
             self._find()
-            return max((n for _, n in self._before.values()), default=1)
+            return max((n for _, n in self._before.values()), default=sys.maxsize)
 
     def want(self, team: ThreadTeam, count: int) -> None:
         """Set the number of threads that a run wants; 0 ends the run."""
