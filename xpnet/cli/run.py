@@ -86,6 +86,7 @@ def train(job: Job, options: TrainOptions, folder: RunFolder, checkpoints: Path 
         "samples_per_second": trained / seconds,
         "model": str(path),
         "stopped": run.stopped,
+        "threads": min((each.threads for each in runs if each.threads), default=None),
         **scores,
         "peak_memory": peak_bytes(),
     }

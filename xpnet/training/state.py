@@ -104,12 +104,16 @@ class Run(NamedTuple):
         Why training ended: ``"epochs"``, ``"early stopping"``, ``"interrupted"`` or ``"diverged"``. A callback sees
         ``"running"``.
     network : Network
+    threads : int or None
+        The fewest threads that a step used; None for a run that did not choose their number. See
+        `xpnet.training.auto_threads`.
     """
 
     params: Parameters
     state: RunState
     stopped: str
     network: Network
+    threads: int | None = None
 
     def __repr__(self) -> str:
         sizes = " -> ".join(map(str, self.network.layer_sizes))
