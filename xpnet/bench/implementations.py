@@ -49,12 +49,16 @@ class Implementation(NamedTuple):
         Takes the data on the host, copies data, weights and optimizer to the device, and returns the runner.
     backend : Backend or None
         The backend of xpnet, or None for a peer.
+    draws_order : bool
+        Whether the library draws the order of the samples itself, from the seed; of the given order only the number of
+        epochs counts.
     """
 
     name: str
     kind: str
     start: Callable[[TrainingData], Runner]
     backend: Backend | None = None
+    draws_order: bool = False
 
 
 class Unavailable(NamedTuple):
@@ -113,14 +117,15 @@ class _Peer(NamedTuple):
     name: str
     module: str
     library: str
+    draws_order: bool = False
 
 
 _EAGER = "eager"
 # Each module has a function `create_NAME(kind)`. Peers that use an array library are in `xpnet_backends`, the only
 # package that may import one.
 PEERS = (
-    _Peer("sklearn", "xpnet.bench.sklearn_peers", "sklearn"),
-    _Peer("estimator", "xpnet.bench.sklearn_peers", "sklearn"),
+    _Peer("sklearn", "xpnet.bench.sklearn_peers", "sklearn", draws_order=True),
+    _Peer("estimator", "xpnet.bench.sklearn_peers", "sklearn", draws_order=True),
     _Peer("torch", "xpnet_backends.peers.torch", "torch"),
     _Peer("torch-compile", "xpnet_backends.peers.torch", "torch"),
     _Peer("torch-graph", "xpnet_backends.peers.torch", "torch"),
@@ -175,7 +180,7 @@ def peer(name: str) -> Implementation:
             batch=workload.batch,
         )
 
-    return Implementation(f"peer {base}:{kind}", kind, start)
+    return Implementation(f"peer {base}:{kind}", kind, start, draws_order=entry.draws_order)
 
 
 def resolve(devices: Iterable[str], peers: Iterable[str]) -> list[Implementation | Unavailable]:
