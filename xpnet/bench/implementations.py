@@ -49,16 +49,16 @@ class Implementation(NamedTuple):
         Takes the data on the host, copies data, weights and optimizer to the device, and returns the runner.
     backend : Backend or None
         The backend of xpnet, or None for a peer.
-    draws_order : bool
-        Whether the library draws the order of the samples itself, from the seed; of the given order only the number of
-        epochs counts.
+    estimator : callable or None
+        For a peer that is an estimator of scikit-learn's kind, its class. It draws the order of the samples itself, from
+        the seed; of the order that its runner is given only the number of epochs counts.
     """
 
     name: str
     kind: str
     start: Callable[[TrainingData], Runner]
     backend: Backend | None = None
-    draws_order: bool = False
+    estimator: Callable[..., Any] | None = None
 
 
 class Unavailable(NamedTuple):
@@ -117,15 +117,14 @@ class _Peer(NamedTuple):
     name: str
     module: str
     library: str
-    draws_order: bool = False
 
 
 _EAGER = "eager"
 # Each module has a function `create_NAME(kind)`. Peers that use an array library are in `xpnet_backends`, the only
 # package that may import one.
 PEERS = (
-    _Peer("sklearn", "xpnet.bench.sklearn_peers", "sklearn", draws_order=True),
-    _Peer("estimator", "xpnet.bench.sklearn_peers", "sklearn", draws_order=True),
+    _Peer("sklearn", "xpnet.bench.sklearn_peers", "sklearn"),
+    _Peer("estimator", "xpnet.bench.sklearn_peers", "sklearn"),
     _Peer("torch", "xpnet_backends.peers.torch", "torch"),
     _Peer("torch-compile", "xpnet_backends.peers.torch", "torch"),
     _Peer("torch-graph", "xpnet_backends.peers.torch", "torch"),
@@ -180,7 +179,8 @@ def peer(name: str) -> Implementation:
             batch=workload.batch,
         )
 
-    return Implementation(f"peer {base}:{kind}", kind, start, draws_order=entry.draws_order)
+    make = getattr(module, f"make_{base}", None)
+    return Implementation(f"peer {base}:{kind}", kind, start, estimator=make and make(kind))
 
 
 def resolve(devices: Iterable[str], peers: Iterable[str]) -> list[Implementation | Unavailable]:

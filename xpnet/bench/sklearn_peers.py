@@ -4,35 +4,54 @@ Each timed call is one call of the public method `fit`, as users train them. The
 over the epochs of the call. With `partial_fit` each epoch would validate the data and binarize the labels again, a
 quarter of the time on small data. Only the loss of the first call is compared, because each `fit` starts with a new
 optimizer.
+
+``make_NAME(kind)`` returns the class of the estimator, with the device set.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from xpnet.errors import DeviceUnavailableError
 
-__all__ = ["create_estimator", "create_sklearn"]
+__all__ = ["create_estimator", "create_sklearn", "make_estimator", "make_sklearn", "parameters"]
 
 # The library's optimizers as scikit-learn's solver and momentum.
 _SOLVERS = {"sgd": ("sgd", 0.0), "momentum": ("sgd", 0.9), "adam": ("adam", 0.0)}
 Run = Callable[[np.ndarray, int], float]
 
 
-def create_sklearn(kind: str) -> Callable[..., Run]:
-    """Return a function that starts scikit-learn's MLPClassifier; see `xpnet_backends.peers`."""
-    from sklearn.exceptions import ConvergenceWarning
+def make_sklearn(kind: str) -> Callable[..., Any]:
+    """Return scikit-learn's `MLPClassifier`."""
     from sklearn.neural_network import MLPClassifier
 
     if kind != "cpu":
         raise DeviceUnavailableError("peer 'sklearn' runs on the CPU only: expected sklearn; received sklearn:gpu.")
+    make: Callable[..., Any] = MLPClassifier
+    return make
+
+
+def make_estimator(kind: str) -> Callable[..., Any]:
+    """Return xpnet's `MLPClassifier` on a device."""
+    from xpnet.backend import get_backend
+    from xpnet.estimators import MLPClassifier
+
+    return partial(MLPClassifier, device=get_backend(kind))
+
+
+def create_sklearn(kind: str) -> Callable[..., Run]:
+    """Return a function that starts scikit-learn's MLPClassifier; see `xpnet_backends.peers`."""
+    from sklearn.exceptions import ConvergenceWarning
+
+    make = make_sklearn(kind)
 
     def start(*, x: np.ndarray, y: np.ndarray, layers: list[tuple[np.ndarray, np.ndarray]], **settings: Any) -> Run:
-        model = MLPClassifier(**_parameters(layers, **settings))
+        model = make(**parameters([b.size for _, b in layers[:-1]], **settings))
         # It accepts no initial weights. A first step creates its arrays, and the weights are written into them.
         model.partial_fit(x[: settings["batch"]], y[: settings["batch"]], classes=np.arange(layers[-1][1].size))
         for i, (W, b) in enumerate(layers):
@@ -52,13 +71,10 @@ def create_sklearn(kind: str) -> Callable[..., Run]:
 
 def create_estimator(kind: str) -> Callable[..., Run]:
     """Return a function that starts xpnet's `MLPClassifier`; see `xpnet_backends.peers`."""
-    from xpnet.backend import get_backend
-    from xpnet.estimators import MLPClassifier
-
-    device = get_backend(kind)
+    make = make_estimator(kind)
 
     def start(*, x: np.ndarray, y: np.ndarray, layers: list[tuple[np.ndarray, np.ndarray]], **settings: Any) -> Run:
-        model = MLPClassifier(**_parameters(layers, **settings), device=device)
+        model = make(**parameters([b.size for _, b in layers[:-1]], **settings))
         # A first step draws the weights, as above, so that the first timed fit draws only the order of the samples.
         model.partial_fit(x[: settings["batch"]], y[: settings["batch"]], classes=np.arange(layers[-1][1].size))
         initial: dict[str, Any] = {"coefs_init": [W for W, _ in layers], "intercepts_init": [b for _, b in layers]}
@@ -76,14 +92,15 @@ def create_estimator(kind: str) -> Callable[..., Run]:
     return start
 
 
-def _parameters(
-    layers: list[tuple[np.ndarray, np.ndarray]], *, activation: str, optimizer: str, learning_rate: float, batch: int
+def parameters(
+    hidden_layer_sizes: Sequence[int], *, activation: str, optimizer: str, learning_rate: float, batch: int
 ) -> dict[str, Any]:
+    """Return the parameters of an estimator that trains as a workload does, and runs all of its epochs."""
     from xpnet.estimators.solvers import scikit_learns_name
 
     solver, momentum = _SOLVERS[optimizer]
     return {
-        "hidden_layer_sizes": tuple(b.size for _, b in layers[:-1]),
+        "hidden_layer_sizes": tuple(hidden_layer_sizes),
         "activation": scikit_learns_name(activation),
         "solver": solver,
         "momentum": momentum,
