@@ -19,11 +19,20 @@ import numpy as np
 
 from xpnet.errors import DeviceUnavailableError
 
-__all__ = ["create_estimator", "create_sklearn", "make_estimator", "make_sklearn", "parameters"]
+__all__ = [
+    "create_estimator",
+    "create_sklearn",
+    "make_estimator",
+    "make_sklearn",
+    "parameters",
+    "predict_estimator",
+    "predict_sklearn",
+]
 
 # The library's optimizers as scikit-learn's solver and momentum.
 _SOLVERS = {"sgd": ("sgd", 0.0), "momentum": ("sgd", 0.9), "adam": ("adam", 0.0)}
 Run = Callable[[np.ndarray, int], float]
+Predict = Callable[[np.ndarray], np.ndarray]
 
 
 def make_sklearn(kind: str) -> Callable[..., Any]:
@@ -52,10 +61,7 @@ def create_sklearn(kind: str) -> Callable[..., Run]:
 
     def start(*, x: np.ndarray, y: np.ndarray, layers: list[tuple[np.ndarray, np.ndarray]], **settings: Any) -> Run:
         model = make(**parameters([b.size for _, b in layers[:-1]], **settings))
-        # It accepts no initial weights. A first step creates its arrays, and the weights are written into them.
-        model.partial_fit(x[: settings["batch"]], y[: settings["batch"]], classes=np.arange(layers[-1][1].size))
-        for i, (W, b) in enumerate(layers):
-            model.coefs_[i][...], model.intercepts_[i][...] = W, b
+        _set_weights(model, layers)
 
         def run(order: np.ndarray, seed: int) -> float:
             model.set_params(max_iter=len(order), random_state=seed, warm_start=True)
@@ -90,6 +96,39 @@ def create_estimator(kind: str) -> Callable[..., Run]:
         return run
 
     return start
+
+
+def _set_weights(model: Any, layers: list[tuple[np.ndarray, np.ndarray]]) -> None:
+    """Give weights to an estimator that accepts none: a step creates its arrays, and the weights are written into them."""
+    n_classes = layers[-1][1].size
+    classes = np.arange(n_classes)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the batch is smaller than the batch size
+        model.partial_fit(np.zeros((n_classes, layers[0][0].shape[0]), np.float32), classes, classes=classes)
+    for i, (W, b) in enumerate(layers):
+        model.coefs_[i][...], model.intercepts_[i][...] = W, b
+
+
+def predict_sklearn(kind: str) -> Callable[..., Predict]:
+    """Return a function that makes scikit-learn's MLPClassifier for predictions; see `xpnet_backends.peers`."""
+    return partial(_start_predictions, make_sklearn(kind))
+
+
+def predict_estimator(kind: str) -> Callable[..., Predict]:
+    """Return a function that makes xpnet's MLPClassifier for predictions; see `xpnet_backends.peers`."""
+    return partial(_start_predictions, make_estimator(kind))
+
+
+def _start_predictions(
+    make: Callable[..., Any], *, layers: list[tuple[np.ndarray, np.ndarray]], activation: str
+) -> Predict:
+    from xpnet.estimators.solvers import scikit_learns_name
+
+    hidden = tuple(b.size for _, b in layers[:-1])
+    model = make(hidden_layer_sizes=hidden, activation=scikit_learns_name(activation))
+    _set_weights(model, layers)
+    predict: Predict = model.predict_proba
+    return predict
 
 
 def parameters(
