@@ -64,8 +64,8 @@ class Implementation(NamedTuple):
     backend : Backend or None
         The backend of xpnet, or None for a peer.
     estimator : callable or None
-        For a peer that is an estimator of scikit-learn's kind, its class. It draws the order of the samples itself, from
-        the seed; of the order that its runner is given only the number of epochs counts.
+        For a peer that is an estimator of scikit-learn's kind, its class. It draws the order of the samples from the
+        seed; of the order that its runner is given only the number of epochs counts.
     """
 
     name: str

@@ -11,16 +11,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from xpnet.errors import size_text
+from xpnet.bench.caches import cache_sizes
 from xpnet.threads import THREAD_VARIABLES, process_cpu_count
 
-__all__ = ["cache_sizes", "machine", "place"]
+__all__ = ["machine"]
 
 _PACKAGES = (
     "numpy", "scikit-learn", "scipy", "threadpoolctl", "array-api-compat", "numba",
     "torch", "jax", "jaxlib", "cupy-cuda12x", "cupy-cuda13x",
 )  # fmt: skip
-_CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 _VARIABLES = ("OPENBLAS_CORETYPE", *THREAD_VARIABLES, "XLA_FLAGS")
 
 
@@ -67,25 +66,3 @@ def _gpus() -> list[str]:
     query = [command, "--query-gpu=name,driver_version", "--format=csv,noheader"]
     done = subprocess.run(query, capture_output=True, text=True)
     return done.stdout.split("\n")[:-1] if done.returncode == 0 else []
-
-
-def cache_sizes() -> dict[str, int]:
-    """Return the bytes of each cache of a processor that holds data, from the smallest; empty if they are not known."""
-    sizes = {}
-    for folder in sorted(_CACHES.glob("index*")):
-        kind, level, size = ((folder / name).read_text().strip() for name in ("type", "level", "size"))
-        if kind != "Instruction":
-            sizes[f"L{level}"] = int(size.removesuffix("K")) * 2**10
-    return dict(sorted(sizes.items(), key=lambda item: item[1]))
-
-
-def place(n_bytes: int) -> str:
-    """Say how large some data are, and in which cache they fit, or that only the memory holds them."""
-    sizes = cache_sizes()
-    if not sizes:
-        return f"{size_text(n_bytes)}, on a processor of unknown caches"
-    fitting = next((name for name, size in sizes.items() if n_bytes <= size), None)
-    name, size = max(sizes.items(), key=lambda item: item[1])
-    if fitting is None:
-        return f"{size_text(n_bytes)}, in memory: the largest cache, {name}, has {size_text(size)}"
-    return f"{size_text(n_bytes)}, in the {fitting} cache of {size_text(sizes[fitting])}"

@@ -99,7 +99,7 @@ def create_estimator(kind: str) -> Callable[..., Run]:
 
 
 def _set_weights(model: Any, layers: list[tuple[np.ndarray, np.ndarray]]) -> None:
-    """Give weights to an estimator that accepts none: a step creates its arrays, and the weights are written into them."""
+    """Give weights to an estimator that accepts none: a step creates its arrays, which are overwritten."""
     n_classes = layers[-1][1].size
     classes = np.arange(n_classes)
     with warnings.catch_warnings():
