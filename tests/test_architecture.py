@@ -42,7 +42,17 @@ OLD_NAMES = {
     "xpnet.state_io": "xpnet.training.checkpoint_file",
 }
 
-ARRAY_LIBRARIES = {"cupy", "cupyx", "torch", "jax", "jaxlib", "array_api_strict", "numba", "xpnet_backends"}
+ARRAY_LIBRARIES = {
+    "cupy",
+    "cupyx",
+    "torch",
+    "jax",
+    "jaxlib",
+    "array_api_strict",
+    "numba",
+    "onnxruntime",
+    "xpnet_backends",
+}
 BACKEND_NAMES = set(BUILTIN)
 
 # Tables of names, by the module that holds them.
@@ -254,6 +264,8 @@ def test_no_name_of_a_table_is_compared_outside_of_it(name: str) -> None:
 
 # Collections with names of a table, by module, and why they are no second table.
 LISTING = {
+    "xpnet.bench.runs.fit": {"sgd", "adam"},  # scikit-learn's solvers
+    "xpnet.bench.runs.long": {"momentum", "adam", "rmsprop"},  # the optimizers of the run
     "xpnet.bench.sklearn_peers": {"sgd", "momentum", "adam"},  # scikit-learn's parameters
     "xpnet.cli.presets": {"sigmoid", "relu", "tanh"},  # options of each preset
     # scikit-learn's names, and what they are here.
