@@ -35,7 +35,7 @@ class NumbaProgram:
         source = NumbaSource(program)
         self._arrays = list(map(host_memory(program, state), source.arrays))
         self._dtype = program.loss.dtype
-        self._steps = _compile(source.text)
+        self._steps = _compile(source.text, "steps")
 
     def run(self, data: tuple[np.ndarray, ...], order: np.ndarray) -> np.ndarray:
         """Do a step for each row of `order`, (n_steps, batch), and return the losses, (n_steps,)."""
@@ -45,20 +45,24 @@ class NumbaProgram:
 
 
 @lru_cache(maxsize=64)
-def _compile(text: str) -> Callable[..., None]:
-    """Return the function ``steps`` of a module's text as machine code, from the disk or compiled at the first call."""
+def _compile(text: str, function: str) -> Callable[..., Any]:
+    """Return a function of a module's text as machine code, from the disk or compiled at the first call."""
     # Numba finds machine code by the file's name; it does not see changes of the functions that the code calls.
     parts = (text, Path(numba_math.__file__).read_text(), numba.__version__)
-    name = f"steps_{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}"
+    name = f"{function}_{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}"
     module, is_kept = load_module(name, text)
     sys.modules[name] = module  # Numba looks for it there
-    steps: Callable[..., None] = numba_math.compiled(module.steps)
-    return keep_code(steps) if is_kept else steps
+    compiled: Callable[..., Any] = numba_math.compiled(getattr(module, function))
+    return keep_code(compiled) if is_kept else compiled
 
 
-@numba_math.compiled
-def _dot(a: Any, b: Any) -> Any:
+_DOT = """
+import numpy as np
+
+
+def dot(a, b):
     return np.dot(a, b)
+"""
 
 
 def _matmul(a: Any, b: Any, /) -> Any:
@@ -68,7 +72,7 @@ def _matmul(a: Any, b: Any, /) -> Any:
     down: a step after a validation would take many times as long.
     """
     plain = type(a) is type(b) is np.ndarray and a.ndim == b.ndim == 2 and a.dtype == b.dtype and a.dtype.kind == "f"
-    return _dot(a, b) if plain and a.flags.forc and b.flags.forc else np.matmul(a, b)
+    return _compile(_DOT, "dot")(a, b) if plain and a.flags.forc and b.flags.forc else np.matmul(a, b)
 
 
 XP = SimpleNamespace(**{**vars(NUMPY), "matmul": _matmul})
