@@ -67,7 +67,7 @@ def test_training_on_a_table(environment: dict[str, str], table: Path, tmp_path:
     assert "pyarrow" in modules
     assert libraries(modules).isdisjoint(SLOW)
     assert not any(name.startswith("xpnet.bench") for name in modules)
-    assert len(modules) < 950
+    assert len(modules) < 650
 
 
 @pytest.mark.subprocess
@@ -75,7 +75,7 @@ def test_training_on_digits(environment: dict[str, str], tmp_path: Path) -> None
     options = ("--epochs", 1, "--quiet", "--device", "cpu", "--out", tmp_path / "out")
     modules = imported(environment, COMMAND, "train", "digits", *options)
     assert libraries(modules).isdisjoint({*SLOW, "pyarrow"})
-    assert len(modules) < 750
+    assert len(modules) < 600
 
 
 @pytest.mark.subprocess
@@ -86,15 +86,14 @@ def test_prediction_imports_no_trainer(environment: dict[str, str], table: Path,
     )
     assert libraries(modules).isdisjoint(SLOW)
     assert not {"xpnet.training.trainer", "xpnet.cli.options"} & modules
-    assert len(modules) < 850
+    assert len(modules) < 560
 
 
 @pytest.mark.subprocess
 def test_help_and_the_library_import_no_array_library(environment: dict[str, str]) -> None:
-    modules = imported(
-        environment, "from xpnet.cli import main\nmain()\nimport sys; print('modules', *sys.modules)", "--help"
-    )
+    modules = imported(environment, COMMAND, "--help")
     assert libraries(modules).isdisjoint((SLOW - {"rich"}) | {"numpy", "pyarrow"})
+    assert len(modules) < 400
     alone = imported(environment, "import sys, xpnet\nprint('modules', *sys.modules)")
     assert not [name for name in alone if name.startswith("xpnet.")]
     assert len(alone) < 100
