@@ -21,12 +21,13 @@ import xpnet
 from tests.command_line import train
 from tests.command_line import xpnet as command
 from xpnet import subnormals
-from xpnet.backend import flushes_subnormals, get_backend, to_host
+from xpnet.backend import Backend, flushes_subnormals, get_backend, to_host
 from xpnet.data.streams.iterables import IterableSource
 from xpnet.data.streams.source import Source
 from xpnet.estimators import MLPClassifier, MLPRegressor
 from xpnet.estimators.tabular import TabularClassifier
 from xpnet.subnormals import FlushSubnormals, UserState, can_flush, in_user_state
+from xpnet_backends.numpy import NumpyBackend
 
 HALF, LEAST = np.float64(0.5), np.finfo(np.float64).tiny
 
@@ -606,28 +607,37 @@ def test_estimators() -> None:
     assert seen == {"scorer": False}
 
 
-@flushing
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_all_products_of_a_fit_and_of_a_prediction_flush(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The runs are too short to be compiled, so each product is a call."""
+@pytest.fixture
+def products(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Note at each product whether subnormals are flushed. Nothing is compiled, so each product is a call."""
     seen: list[bool] = []
 
     def matmul(a: np.ndarray, b: np.ndarray, /) -> np.ndarray:
         seen.append(flushed())
         return np.matmul(a, b)
 
-    def check() -> None:
-        assert set(seen) == {True}
-        seen.clear()
+    monkeypatch.setattr(NumpyBackend.xp, "matmul", matmul)
+    monkeypatch.setattr(NumpyBackend, "compile", Backend.compile)
+    monkeypatch.setattr(NumpyBackend, "jit", lambda self, function, **options: function, raising=False)
+    return seen
 
-    monkeypatch.setattr("array_api_compat.numpy.matmul", matmul)
+
+@flushing
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_all_products_of_a_fit_and_of_a_prediction_flush(products: list[bool]) -> None:
+    def check() -> None:
+        assert set(products) == {True}
+        products.clear()
+
+    # A network of its own: compiled functions of others are kept.
     x, y = DATA
-    trainer = xpnet.Trainer(NETWORK, epochs=2)
+    network = xpnet.Network([8, 5, 3, 2])
+    trainer = xpnet.Trainer(network, epochs=2)
     trainer.fit(x, y, validation=(x, y))
     check()
     run = trainer.fit(IterableSource([(x, y)]), validation=IterableSource([(x, y)]))
     check()
-    model = xpnet.Model(NETWORK, to_host(run.params.vector), "classification")
+    model = xpnet.Model(network, to_host(run.params.vector), "classification")
     for use in (model.predict, model.outputs):
         use(x)
         check()
@@ -636,7 +646,7 @@ def test_all_products_of_a_fit_and_of_a_prediction_flush(monkeypatch: pytest.Mon
         check()
     for solver in ("sgd", "adam", "lbfgs"):
         stopping = solver != "lbfgs"
-        classifier = MLPClassifier((4,), solver=solver, max_iter=2, early_stopping=stopping).fit(x, y)
+        classifier = MLPClassifier((5, 3), solver=solver, max_iter=2, early_stopping=stopping).fit(x, y)
         check()
         classifier.predict_proba(x)
         check()
@@ -651,21 +661,14 @@ def test_all_products_of_a_fit_and_of_a_prediction_flush(monkeypatch: pytest.Mon
 
 @flushing
 @pytest.mark.usefixtures("folder")
-def test_the_command_line_computes_with_subnormals_flushed(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[bool] = []
-
-    def matmul(a: np.ndarray, b: np.ndarray, /) -> np.ndarray:
-        seen.append(flushed())
-        return np.matmul(a, b)
-
-    monkeypatch.setattr("array_api_compat.numpy.matmul", matmul)
-    train("--checkpoint-every", 1, "--out", "run")
-    assert set(seen) == {True}
+def test_the_command_line_computes_with_subnormals_flushed(products: list[bool]) -> None:
+    train("--checkpoint-every", 1, "--out", "run", "--hidden", "5,3")
+    assert set(products) == {True}
     assert xpnet.load_state(sorted(Path("run/checkpoints").iterdir())[-1])[1].flushes_subnormals
     for arguments in (("predict", "run/model.safetensors", "iris"), ("evaluate", "run/model.safetensors", "iris")):
-        seen.clear()
+        products.clear()
         assert command(*arguments).code == 0
-        assert set(seen) == {True}
+        assert set(products) == {True}
 
 
 def test_hooks_that_no_callback_overrides_are_not_called(monkeypatch: pytest.MonkeyPatch) -> None:
