@@ -24,7 +24,7 @@ BATCH = 256
 
 
 class Machine:
-    """A team of up to `most` threads, and a clock: a product or a step takes `costs[threads]` seconds."""
+    """BLAS with up to `most` threads, and a clock: a product or a step takes `costs[threads]` seconds."""
 
     def __init__(self, most: int, costs: dict[int, float]) -> None:
         self.most, self.count, self.costs = most, most, costs
@@ -51,7 +51,7 @@ class Machine:
 
 def machine(monkeypatch: pytest.MonkeyPatch, most: int, costs: dict[int, float]) -> Machine:
     made = Machine(most, costs)
-    monkeypatch.setattr(auto_threads, "ThreadTeam", lambda: made)
+    monkeypatch.setattr(auto_threads, "BlasThreads", lambda: made)
     monkeypatch.setattr(auto_threads.time, "perf_counter", lambda: made.now)
     return made
 
@@ -73,8 +73,9 @@ def run(threads: AutoThreads, made: Machine, n_steps: int) -> np.ndarray:
     [
         ((64, 15, 10), 10, 1),
         ((64, 100, 10), 200, 1),
-        ((784, 128, 64, 10), 64, 6),
-        ((784, 512, 512, 10), 256, 64),
+        ((784, 128, 64, 10), 64, 1),
+        ((784, 512, 512, 10), 256, 24),
+        ((1024, 4096, 4096, 1000), 1024, 64),
         ((784, 512, 512, 10), 1, 1),
     ],
 )
