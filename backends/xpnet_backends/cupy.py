@@ -53,9 +53,9 @@ class CupyBackend(Backend):
         products.set_compute_type(np.float32, products.COMPUTE_TYPE_TF32 if tf32 else products.COMPUTE_TYPE_DEFAULT)
         return stack
 
-    def compile(self, step: Step, n_steps: int = 1) -> RunSteps:
+    def compile(self, step: Step, n_steps: int | None = 1) -> RunSteps:
         """Return a run of captured steps, for one training run at a time."""
-        if n_steps < WORTH_COMPILING:
+        if (n_steps or 0) < WORTH_COMPILING:
             return super().compile(step, n_steps)
         return ProgramCache(step, self.xp, partial(captured, xp=self.xp, precision=self.precision))
 

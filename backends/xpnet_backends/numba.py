@@ -1,6 +1,9 @@
 """NumPy's arrays, with the training step compiled by Numba: a run of steps is one call.
 
 Machine code is kept in the user's cache folder, so that the next process need not compile it again.
+
+Numba imports SciPy's BLAS at the first product. The import starts worker threads, which take over the state for
+subnormal numbers for good, so this module imports it before: outside the scope of a run, the state is the user's.
 """
 
 from __future__ import annotations
@@ -13,12 +16,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import array_api_compat.numpy as compat
 import numba
 import numpy as np
+import scipy.linalg.cython_blas  # noqa: F401
 
-from xpnet.backend import Backend, RunSteps, Step, check_index
+from xpnet.backend import NUMPY, Backend, RunSteps, Step, check_index
 from xpnet_backends.compiler import numba_math
+from xpnet_backends.compiler.host_function import HostFunction
 from xpnet_backends.compiler.ir import Program
 from xpnet_backends.compiler.numba_cache import keep_code, load_module
 from xpnet_backends.compiler.numba_codegen import NumbaSource, passes
@@ -62,17 +66,28 @@ def _dot(a: Any, b: Any) -> Any:
     return np.dot(a, b)
 
 
-def _matmul(a: Any, b: Any, /) -> Any:
+@numba_math.compiled
+def _dot_into(a: Any, b: Any, out: Any) -> None:
+    np.dot(a, b, out)
+
+
+def _matmul(a: Any, b: Any, /, out: Any = None) -> Any:
     """Multiply matrices by SciPy's BLAS, as compiled steps do.
 
     NumPy has a BLAS of its own. The idle threads of one BLAS spin for a tenth of a second and slow those of the other
     down: a step after a validation would take many times as long.
     """
     plain = type(a) is type(b) is np.ndarray and a.ndim == b.ndim == 2 and a.dtype == b.dtype and a.dtype.kind == "f"
-    return _dot(a, b) if plain and a.flags.forc and b.flags.forc else np.matmul(a, b)
+    if not (plain and a.flags.forc and b.flags.forc):
+        return np.matmul(a, b, out=out)
+    if out is None:
+        return _dot(a, b)
+    if out.flags.c_contiguous:
+        return _dot_into(a, b, out)
+    return _dot_into(b.T, a.T, out.T) if out.flags.f_contiguous else np.matmul(a, b, out=out)
 
 
-XP = SimpleNamespace(**{**vars(compat), "matmul": _matmul})
+XP = SimpleNamespace(**{**vars(NUMPY), "matmul": _matmul})
 
 
 class NumbaBackend(NumpyBackend):
@@ -81,9 +96,13 @@ class NumbaBackend(NumpyBackend):
     name = "numba:cpu"
     xp: Any = XP
 
-    def compile(self, step: Step, n_steps: int = 1) -> RunSteps:
+    def compile(self, step: Step, n_steps: int | None = 1) -> RunSteps:
         """Return a run of compiled steps, for one training run at a time."""
         return ProgramCache(step, self.xp, on_host(NumbaProgram))
+
+    def jit(self, function: Callable[..., Any], *, repeated: bool = False) -> Callable[..., Any]:
+        """Return a function that is called often as a program of NumPy's calls and SciPy's products."""
+        return HostFunction(function, _matmul) if repeated else function
 
 
 def create(kind: str, index: int) -> Backend:

@@ -30,6 +30,12 @@ def arrays_in(tree: Any) -> list[Any]:
     >>> arrays_in((1, (2, 3)))
     [1, 2, 3]
     """
+    if not isinstance(tree, tuple):
+        return [tree]
     found: list[Any] = []
-    map_arrays(found.append, tree)
+    for part in tree:
+        if isinstance(part, tuple):
+            found += arrays_in(part)
+        else:
+            found.append(part)
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
@@ -51,20 +52,37 @@ class Backend(Protocol):
         """Return a host array as an array on the device, of the same dtype; it may share memory with `host`."""
         return self.xp.asarray(host, device=self.device)
 
+    def indices(self, host: np.ndarray) -> Array:
+        """Return indices of samples, (n_steps, batch), in the form in which a run of steps takes them soonest."""
+        return self.asarray(host)
+
     def to_numpy(self, array: Array) -> np.ndarray:
         """Return an array of the device as a NumPy array."""
         return np.asarray(array)
 
-    def compile(self, step: Step, n_steps: int = 1) -> RunSteps:
+    def compile(self, step: Step, n_steps: int | None = 1) -> RunSteps:
         """Return a function that runs one step after another; the only place where backends differ in control flow.
 
         Parameters
         ----------
         step : Step
-        n_steps : int
-            Number of steps that the whole training will take, from which an adapter tells whether compiling pays.
+        n_steps : int or None
+            Number of steps that the whole training will take, from which an adapter tells whether compiling pays; None
+            if it is unknown.
         """
         return partial(run_steps, self.xp, step)
+
+    def jit(self, function: Callable[..., Any], *, repeated: bool = False) -> Callable[..., Any]:
+        """Return a pure function of arrays and nested tuples of arrays, compiled if the adapter compiles functions.
+
+        Parameters
+        ----------
+        function : callable
+            It returns a tuple of arrays, or one array. One that is passed again is compiled again.
+        repeated : bool
+            Whether the function is called often enough for compiling to pay in any case.
+        """
+        return function
 
     def scope(self, dtype: str) -> AbstractContextManager[Any]:
         """Return the context that all work of this backend with `dtype` needs."""

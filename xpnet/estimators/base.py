@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import cache, lru_cache, partial
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -18,6 +19,7 @@ from xpnet.data.targets import Task
 from xpnet.errors import BackendNotInstalledError, DeviceIndexError, DeviceUnavailableError, InvalidParameterError
 from xpnet.estimators import conversion
 from xpnet.estimators.fitting import Fit, FitData, begin_history, check_continuation
+from xpnet.estimators.incremental import fit_incremental, is_plain
 from xpnet.estimators.inputs import (
     check_inputs,
     check_layers,
@@ -117,7 +119,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             data_backend=data_backend,
             backend=data_backend if self.device is None else train_device(self.device),
             dtype=dtype_name(x),
-            rng=check_random_state(self.random_state),
+            rng=cache(partial(check_random_state, self.random_state)),
             training=training,
             validation=None if eval_set is None else self._validation(eval_set),
             callbacks=xpnet_callbacks,
@@ -133,6 +135,9 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         self._set_network(fit.network)
 
         before = getattr(self, "_skl_callbacks", [])
+        if not (before or sklearn_callbacks or hasattr(self, "_parent_callback_ctx")):
+            self._solve(fit)
+            return self
         try:
             self.set_callbacks(*before, *sklearn_callbacks)
             fit_args = {"X": X, "y": y, "metadata": None if sample_weight is None else {"sample_weight": sample_weight}}
@@ -140,28 +145,36 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             context.call_on_fit_task_begin(estimator=self, **fit_args)
             if before or sklearn_callbacks:
                 xpnet_callbacks.append(SklearnCallbackAdapter(self, context, fit_args))
-            (fit_lbfgs if self.solver == "lbfgs" else fit_stochastic)(fit)
+            self._solve(fit)
             context.call_on_fit_task_end(estimator=self, **fit_args, reconstruction_attributes=dict)
         finally:
             self.set_callbacks(*before)
         return self
 
+    def _solve(self, fit: Fit) -> None:
+        if self.solver == "lbfgs":
+            fit_lbfgs(fit)
+        elif is_plain(fit):
+            fit_incremental(fit)
+        else:
+            fit_stochastic(fit)
+
     def _initialize(self, fit: Fit) -> None:
         """Draw the initial weights."""
-        network, rng = fit.network, fit.rng
+        network, rng = fit.network, fit.rng()
         if self.initializer is None:
             self._set_params(network.pack(draw_weights(rng, network.layer_sizes, network.activation, fit.dtype)))
         else:
             self._set_params(network.init(int(rng.randint(2**31 - 1)), dtype=fit.dtype))
 
     def _network(self, layer_sizes: Sequence[int]) -> Network:
-        given = self.activation
-        names = [ACTIVATIONS.get(name, name) for name in ([given] if isinstance(given, str) else given)]
-        return Network(
+        given, dropout = self.activation, self.dropout
+        names = tuple(ACTIVATIONS.get(name, name) for name in ([given] if isinstance(given, str) else given))
+        return _network_of(
             layer_sizes,
             activation=names[0] if isinstance(given, str) else names,
             initializer=self.initializer,
-            dropout=self.dropout,
+            dropout=tuple(dropout) if isinstance(dropout, Iterable) else dropout,
             l2=float(self.alpha),  # scikit-learn takes True
             l1=float(self.l1),
             penalty_reduction="mean",
@@ -243,7 +256,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
 
     def _output(self, X: Any, method: str) -> tuple[Array, Backend]:
         """Return the network's output, (n_samples, n_outputs), where `X` lies."""
-        check_is_fitted(self)
+        if not hasattr(self, "coefs_"):
+            check_is_fitted(self)
         check_same_place(self, X, method)
         x = check_inputs(self, X)
         data_backend = data_backend_of(x)
@@ -255,7 +269,10 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             warnings.warn(f"{exc} Predicting on {backend.name}; set_params(device=None) silences this.", stacklevel=3)
         dtype = dtype_name(self.coefs_[0])
         with backend.scope(dtype):
-            params = self._parameters().map(lambda array: to_device(backend, array, dtype))
+            params = self._parameters()
+            arrays = (*self.coefs_, *self.intercepts_)
+            if any(data_backend_of(array) is not backend or array.dtype != arrays[0].dtype for array in arrays):
+                params = params.map(lambda array: to_device(backend, array, dtype))
             placed = SparseRows(x, backend, dtype) if hasattr(x, "tocsr") else to_device(backend, x, dtype)
             output = outputs(self.network_, params, placed, backend)
             return (output if backend is data_backend else data_backend.asarray(backend.to_numpy(output))), data_backend
@@ -263,12 +280,14 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
     # Copies. Pickles hold arrays on the host, so that they can be read on a machine without the device.
 
     def __copy__(self) -> Self:
+        vars(self).pop("_session", None)  # else `partial_fit` of one would change the weights of the other
         twin = type(self).__new__(type(self))
         twin.__dict__.update(self.__dict__)
         return twin
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = {**self.__dict__}
+        state.pop("_session", None)
         for name in ("coefs_", "intercepts_", "_slopes", "_state"):
             if name in state:
                 state[name] = _to_host(state[name])
@@ -279,6 +298,10 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         tags.input_tags.sparse = True
         tags.array_api_support = True
         return tags
+
+
+# Checking a specification takes as long as a step on a sample.
+_network_of = lru_cache(maxsize=16, typed=True)(Network)
 
 
 def _to_host(value: Any) -> Any:

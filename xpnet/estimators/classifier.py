@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.metrics import accuracy_score
-from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
@@ -221,7 +220,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                 "class_weight 'balanced' is not supported for partial_fit, which does not see all data. Compute the "
                 "weights with sklearn.utils.compute_class_weight('balanced', ...) and give them as a dict."
             )
-        multilabel = type_of_target(host(y)).startswith("multilabel")
+        multilabel = not labels.is_vector(y) and type_of_target(host(y)).startswith("multilabel")
         if multilabel and classes is None and not hasattr(self, "classes_"):
             classes = np.arange(np.shape(y)[1])
         if _check_partial_fit_first_call(self, classes):
@@ -230,9 +229,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def _learn_targets(self, y: Any, *, incremental: bool) -> None:
         if not hasattr(self, "classes_") or not (self.warm_start or incremental):
-            binarizer = LabelBinarizer().fit(y)
-            self.classes_: np.ndarray = binarizer.classes_
-            self._multilabel = binarizer.y_type_ == "multilabel-indicator"
+            self.classes_: np.ndarray
+            self.classes_, self._multilabel = labels.learn(y)
         elif self.warm_start and set(unique_labels(y)) != set(self.classes_):
             raise ValueError(
                 "warm_start can only be used where `y` has the same classes as in the previous call to fit. "

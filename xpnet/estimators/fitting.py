@@ -14,6 +14,8 @@ from xpnet.errors import InvalidParameterError
 from xpnet.estimators.solvers import MEAN_OVER_OUTPUTS
 from xpnet.nn.network import Network
 from xpnet.training.callbacks import Callback
+from xpnet.training.sample_weights import add_sample_weights
+from xpnet.training.samples import Samples, to_samples
 
 __all__ = ["NOT_FINITE", "Fit", "FitData", "begin_history", "check_continuation"]
 
@@ -55,8 +57,9 @@ class Fit:
         Where the user's data lies, and where to train.
     dtype : str
         Type of the inputs.
-    rng : RandomState
-        Used in scikit-learn's order: weights, validation part, shuffles.
+    rng : callable
+        Return the random generator, which is made at the first call: that takes longer than a step on a sample. It is
+        used in scikit-learn's order: weights, validation part, shuffles.
     training : FitData
     validation : FitData or None
     callbacks : sequence of Callback
@@ -69,7 +72,7 @@ class Fit:
     data_backend: Backend
     backend: Backend
     dtype: str
-    rng: np.random.RandomState
+    rng: Callable[[], np.random.RandomState]
     training: FitData
     validation: FitData | None
     callbacks: Sequence[Callback]
@@ -85,11 +88,17 @@ class Fit:
         """Factor from the library's losses, which are sums over outputs, to scikit-learn's, which are means."""
         return 1 / self.network.layer_sizes[-1] if self.network.loss in MEAN_OVER_OUTPUTS else 1.0
 
+    def samples(self) -> Samples:
+        """Return the training part on the device, with its sample weights."""
+        x, y, _, sample_weight = self.training
+        samples = to_samples(self.network, self.backend, self.dtype, x, y, checked=True)
+        return add_sample_weights(self.network, self.backend, self.dtype, samples, sample_weight)
+
 
 # The attributes that describe the course of training.
 _HISTORY = (
     *("loss_", "loss_curve_", "history_", "best_loss_", "validation_scores_", "best_validation_score_"),
-    *("_no_improvement_count", "_state", "_optimizer"),
+    *("_no_improvement_count", "_state", "_optimizer", "_session"),
 )
 
 

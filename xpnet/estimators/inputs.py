@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, device, is_array_api_obj
+from array_api_compat import device, is_array_api_obj
 from sklearn import get_config
 from sklearn.utils.validation import _check_sample_weight, check_consistent_length, validate_data
 
-from xpnet.backend import Array, Backend, backend_of, get_backend, to_host
+from xpnet.backend import Array, Backend, backend_of, get_backend, namespace_of, to_host
 from xpnet.errors import InvalidParameterError
 from xpnet.nn.network import Network, Parameters
 from xpnet.training.samples import as_array
@@ -32,7 +33,7 @@ _SPARSE = ["csr", "csc"]
 
 def _is_foreign(x: Any) -> bool:
     """Return True for an array of a library other than NumPy. scikit-learn's validation would move it to the host."""
-    return is_array_api_obj(x) and not isinstance(x, np.ndarray | np.generic)
+    return not isinstance(x, np.ndarray | np.generic) and is_array_api_obj(x)
 
 
 def host(value: Any) -> Any:
@@ -42,7 +43,12 @@ def host(value: Any) -> Any:
 
 def data_backend_of(x: Any) -> Backend:
     """Return the backend of the device where data lies. Data that is not an array lies on the host."""
-    return backend_of(x) if _is_foreign(x) else get_backend("cpu")
+    return backend_of(x) if _is_foreign(x) else _host_backend()
+
+
+@cache
+def _host_backend() -> Backend:
+    return get_backend("cpu")
 
 
 def check_training(
@@ -61,6 +67,11 @@ def check_training(
         The data breaks a rule; the messages are those of scikit-learn.
     """
     y = host(y)
+    if _passes(estimator, x, dtype, reset=reset) and _targets_pass(y, x.shape[0], y_numeric=y_numeric):
+        if reset:
+            estimator.n_features_in_ = x.shape[1]
+            vars(estimator).pop("feature_names_in_", None)
+        return x, y
     options = {"multi_output": True, "y_numeric": y_numeric}
     if not _is_foreign(x):
         checked: tuple[Array, np.ndarray] = validate_data(
@@ -76,6 +87,8 @@ def check_training(
 
 def check_inputs(estimator: Any, x: Any) -> Array:
     """Check inputs of a fitted estimator by scikit-learn's rules. They stay on their device."""
+    if _passes(estimator, x, None, reset=False):
+        return x
     if not _is_foreign(x):
         checked: Any = validate_data(estimator, x, accept_sparse=_SPARSE, dtype=_float_types(None), reset=False)
         return checked
@@ -84,12 +97,45 @@ def check_inputs(estimator: Any, x: Any) -> Array:
     return x
 
 
+def _passes(estimator: Any, x: Any, dtype: str | None, *, reset: bool) -> bool:
+    """Return True for an ordinary array that scikit-learn's validation would return as it is.
+
+    To find that out takes scikit-learn longer than it takes a small network to predict a sample.
+    """
+    return (
+        type(x) is np.ndarray
+        and x.ndim == 2
+        and x.size > 0
+        and x.dtype in _float_types(dtype)
+        and (reset or (x.shape[1] == estimator.n_features_in_ and not hasattr(estimator, "feature_names_in_")))
+        and _is_finite(x)
+    )
+
+
+def _targets_pass(y: Any, n_samples: int, *, y_numeric: bool) -> bool:
+    """Return True for an ordinary array of targets that scikit-learn's validation would return as it is."""
+    return (
+        type(y) is np.ndarray
+        and y.ndim in (1, 2)
+        and y.size > 0
+        and len(y) == n_samples
+        and y.dtype.kind in ("biuf" if y_numeric else "biufU")
+        and (y.dtype.kind != "f" or _is_finite(y))
+    )
+
+
+def _is_finite(values: np.ndarray) -> bool:
+    """Return whether all values are finite; False also for finite values whose sum is not."""
+    with np.errstate(all="ignore"):
+        return bool(np.isfinite(np.add.reduce(values, axis=None)))
+
+
 def _float_types(dtype: str | None) -> list[Any]:
     return [np.float64, np.float32] if dtype is None else [np.dtype(dtype)]
 
 
 def _check_foreign(estimator: Any, x: Array, dtype: str | None) -> Array:
-    xp = array_namespace(x)
+    xp = namespace_of(x)
     name = type(estimator).__name__
     if x.ndim != 2:
         raise ValueError(
@@ -152,5 +198,5 @@ def check_same_place(estimator: Any, x: Any, method: str) -> None:
 def take_rows(x: Array, rows: np.ndarray) -> Array:
     """Return some samples of an array or a sparse matrix, on its device."""
     if _is_foreign(x):
-        return array_namespace(x).take(x, data_backend_of(x).asarray(rows), axis=0)
+        return namespace_of(x).take(x, data_backend_of(x).asarray(rows), axis=0)
     return x[rows]

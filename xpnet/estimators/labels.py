@@ -6,15 +6,37 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import column_or_1d, compute_class_weight, compute_sample_weight
 
 from xpnet.backend import Array, Backend
 from xpnet.constraints import real
 from xpnet.errors import DataError, InvalidParameterError
 
-__all__ = ["combine_weights", "decode", "encode", "normalised"]
+__all__ = ["combine_weights", "decode", "encode", "is_vector", "learn", "normalised"]
 
 _WEIGHT = real(0)
+
+
+def is_vector(y: Any) -> bool:
+    """Return True for an array of labels, one a sample, of a type that can be nothing else."""
+    return type(y) is np.ndarray and y.ndim == 1 and y.dtype.kind in "biu"
+
+
+def learn(y: Any) -> tuple[np.ndarray, bool]:
+    """Return the classes of targets, sorted, and whether they are a matrix of labels.
+
+    Raises
+    ------
+    ValueError
+        The targets are no classes.
+    """
+    if is_vector(y):
+        classes = np.unique(y)
+        if 2 * len(classes) <= len(y):  # else scikit-learn warns that they may be no classes
+            return classes, False
+    binarizer = LabelBinarizer().fit(y)
+    return binarizer.classes_, binarizer.y_type_ == "multilabel-indicator"
 
 
 def encode(y: Any, classes: np.ndarray, *, multilabel: bool) -> np.ndarray:
@@ -30,11 +52,13 @@ def encode(y: Any, classes: np.ndarray, *, multilabel: bool) -> np.ndarray:
         if matrix.shape[1:] != classes.shape:
             raise DataError(f"y: expected {classes.size} labels per sample; received the shape {matrix.shape}.")
         return matrix.astype(np.float64)
-    y = column_or_1d(y, warn=True)
-    if np.setdiff1d(y, classes).size:
+    if not is_vector(y):
+        y = column_or_1d(y, warn=True)
+    indices = np.searchsorted(classes, y)
+    if not np.all(classes.take(indices, mode="clip") == y):
         given = np.unique(y)
         raise ValueError(f"`y` has classes not in `self.classes_`. `self.classes_` has {classes}. 'y' has {given}.")
-    return np.searchsorted(classes, y).astype(np.int32)
+    return indices.astype(np.int32)
 
 
 def combine_weights(

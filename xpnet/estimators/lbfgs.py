@@ -6,17 +6,17 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
+import array_api_compat.numpy as host_xp
 import numpy as np
 from scipy.optimize import minimize
 from sklearn.utils.optimize import _check_optimize_result
 
-from xpnet.backend import Backend
+from xpnet.backend import Array, Backend, Namespace, Step
 from xpnet.errors import InvalidParameterError
 from xpnet.estimators.fitting import NOT_FINITE, Fit
-from xpnet.estimators.inputs import widest_float
 from xpnet.estimators.monitoring import VerboseCallback
 from xpnet.nn.backprop import objective_and_gradient, penalty
 from xpnet.nn.network import Network, Parameters
@@ -25,9 +25,10 @@ from xpnet.training.callback_list import CallbackList
 from xpnet.training.callbacks import Interrupt, StopTraining
 from xpnet.training.evaluation import sample_chunks
 from xpnet.training.history import EpochRecord
-from xpnet.training.sample_weights import add_sample_weights
-from xpnet.training.samples import Samples, to_samples
+from xpnet.training.samples import Samples
+from xpnet.training.sparse_rows import SparseRows
 from xpnet.training.state import Run, RunState
+from xpnet.training.step_chunks import step_chunks
 from xpnet.training.trainer import Trainer
 
 __all__ = ["fit_lbfgs", "objective"]
@@ -41,24 +42,21 @@ def fit_lbfgs(fit: Fit) -> None:
             raise InvalidParameterError(
                 f"{name} cannot be used with solver='lbfgs': expected none; received one. Choose another solver."
             )
-    wide = est.dtype or widest_float(backend.xp, backend.device)  # the line search needs the digits
     verbose = [VerboseCallback(est, None, fit.scale)] if est.verbose else []
     with (
         Interrupt() as interrupt,
-        backend.scope(wide),
+        backend.scope(fit.dtype),
         CallbackList([*fit.callbacks, *verbose, interrupt]) as callbacks,
-        AutoThreads(network, backend, fit.training.x.shape[0], est.max_iter, wide) as threads,
+        AutoThreads(network, backend, fit.training.x.shape[0], est.max_iter, fit.dtype) as threads,
     ):
-        training = fit.training
-        samples = to_samples(network, backend, wide, training.x, training.y)
-        samples = add_sample_weights(network, backend, wide, samples, training.sample_weight)
-        state = Trainer(network, dtype=wide).initial_state(backend, est._parameters())
-        iterations = _Iterations(fit, state, callbacks)
+        samples = fit.samples()
+        state = Trainer(network, dtype=fit.dtype).initial_state(backend, est._parameters())
+        iterations = _Iterations(fit, state, callbacks if fit.callbacks or verbose else None, interrupt)
         try:
             callbacks.on_start(1, fit.epochs)
             callbacks.on_state(Run(Parameters(state.params, network), state, "running", network))
             result = minimize(
-                partial(threads.call, 1, objective(network, backend, wide, samples)),
+                partial(threads.call, 1, objective(network, backend, fit.dtype, samples, est.max_iter)),
                 backend.to_numpy(state.params).astype(np.float64),
                 method="L-BFGS-B",
                 jac=True,
@@ -78,49 +76,87 @@ def fit_lbfgs(fit: Fit) -> None:
 
 
 class _Iterations:
-    """Report each iteration to the callbacks as an epoch of one step. The learning rate of a callback has no effect."""
+    """Report each iteration to the callbacks as an epoch of one step. The learning rate of a callback has no effect.
 
-    def __init__(self, fit: Fit, state: RunState, callbacks: CallbackList) -> None:
-        self._fit, self._state, self._callbacks = fit, state, callbacks
+    Parameters
+    ----------
+    fit : Fit
+    state : RunState
+    callbacks : CallbackList or None
+        None if there is none but the interrupt, which needs no report.
+    interrupt : Interrupt
+    """
+
+    def __init__(self, fit: Fit, state: RunState, callbacks: CallbackList | None, interrupt: Interrupt) -> None:
+        self._fit, self._state, self._callbacks, self._interrupt = fit, state, callbacks, interrupt
         self.stopped = False
 
     def __call__(self, intermediate_result: Any) -> None:  # SciPy demands this name
-        backend, network, callbacks, state = self._fit.backend, self._fit.network, self._callbacks, self._state
-        params = Parameters(backend.asarray(intermediate_result.x.astype(self._fit.dtype)), network)
-        epoch = state.epoch + 1
-        record = EpochRecord(epoch, float(intermediate_result.fun), None, math.nan, math.nan, math.nan)
-        done = Run(params, state._replace(params=params.vector, position=1), "running", network)
-        self._state = done.state._replace(epoch=epoch, position=0, history=(*state.history, record))
         try:
-            callbacks.learning_rate(epoch, 1.0)
-            callbacks.on_steps(done)
-            callbacks.on_epoch(record, done._replace(state=self._state))
+            if self._callbacks is None:
+                self._interrupt.on_steps(0, 1)
+            else:
+                self._report(self._callbacks, intermediate_result.x, float(intermediate_result.fun))
         except StopTraining:
             self.stopped = True
             raise StopIteration from None  # this stops SciPy
 
+    def _report(self, callbacks: CallbackList, vector: np.ndarray, loss: float) -> None:
+        backend, network, state = self._fit.backend, self._fit.network, self._state
+        params = Parameters(backend.asarray(vector.astype(self._fit.dtype)), network)
+        epoch = state.epoch + 1
+        record = EpochRecord(epoch, loss, None, math.nan, math.nan, math.nan)
+        done = Run(params, state._replace(params=params.vector, position=1), "running", network)
+        self._state = done.state._replace(epoch=epoch, position=0, history=(*state.history, record))
+        callbacks.learning_rate(epoch, 1.0)
+        callbacks.on_steps(done)
+        callbacks.on_epoch(record, done._replace(state=self._state))
+
 
 def objective(
-    network: Network, backend: Backend, dtype: str, samples: Samples
+    network: Network, backend: Backend, dtype: str, samples: Samples, n_calls: int = 1
 ) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
     """Return the function from a parameter vector to the objective and its gradient, on the host.
 
     It computes the samples in chunks, so that memory does not grow with their number.
+
+    Parameters
+    ----------
+    n_calls : int
+        How often the function will be called, at most; the backend tells from it whether compiling pays.
     """
-    xp = backend.xp
-    summed = replace(network, reduction="sum", l2=0.0, l1=0.0)
-    n_samples = samples.x.shape[0]
-    given = samples.sample_weight
-    total_weight = n_samples if given is None else float(backend.to_numpy(xp.sum(given)))
+    n_samples, given = samples.x.shape[0], samples.sample_weight
+    total_weight = n_samples if given is None else float(backend.to_numpy(backend.xp.sum(given)))
+    n_chunks = sum(1 for _ in sample_chunks(network, n_samples, backend))
+    order = np.arange(n_samples, dtype=np.int32)
+    chunks = partial(step_chunks, network, backend, samples, order, math.ceil(n_samples / n_chunks), 0)
+    kept = None if isinstance(samples.x, SparseRows) else list(chunks())
+    run_steps = backend.compile(_chunk_step(network, backend), n_calls * n_chunks)
 
     def evaluate(vector: np.ndarray) -> tuple[float, np.ndarray]:
-        params = backend.asarray(vector.astype(dtype))
-        value, gradient = penalty(network, xp, params)
-        for rows in sample_chunks(network, n_samples):
-            batch = (samples.x[rows, :], *(array[rows, ...] for array in samples.arrays[1:]))
-            more_value, more_gradient = objective_and_gradient(summed, xp, params, batch)
-            value, gradient = value + more_value, gradient + more_gradient
-        gradient = backend.to_numpy(gradient).astype(np.float64)
-        return float(backend.to_numpy(value)) / total_weight, gradient / total_weight
+        value, gradient = penalty(network, host_xp, vector)
+        params, total = (backend.asarray(array) for array in (vector.astype(dtype), np.zeros(vector.size, dtype)))
+        for data, rows in kept or chunks():
+            params, total, values = run_steps(params, total, data, rows)
+            value = value + backend.to_numpy(values).sum(dtype=np.float64)
+        return float(value) / total_weight, (gradient + backend.to_numpy(total)) / total_weight
 
     return evaluate
+
+
+@lru_cache(maxsize=16)
+def _chunk_step(network: Network, backend: Backend) -> Step:
+    """Return the step that adds a chunk's gradient, without penalties, to a sum. The same arguments give the same step.
+
+    Its state is the sum; the parameters stay as they are.
+    """
+    summed = replace(network, reduction="sum", l2=0.0, l1=0.0)
+
+    def step(
+        params: Array, total: Array, batch: tuple[Array, ...], xp: Namespace = backend.xp
+    ) -> tuple[Array, Array, Array]:
+        value, gradient = objective_and_gradient(summed, xp, params, batch)
+        total += gradient
+        return params, total, value
+
+    return step

@@ -20,6 +20,7 @@ __all__ = [
     "Plateau",
     "adaptive",
     "draw_weights",
+    "in_order",
     "inverse_scaling",
     "is_stochastic",
     "learning_rate_rule",
@@ -156,6 +157,11 @@ def draw_weights(
         weights = rng.uniform(-bound, bound, (fan_in, fan_out))
         layers.append((weights.astype(dtype), rng.uniform(-bound, bound, fan_out).astype(dtype)))
     return layers
+
+
+def in_order(epoch: int, n_samples: int) -> np.ndarray:
+    """Return the order of an epoch that is not shuffled."""
+    return np.arange(n_samples, dtype=np.int32)
 
 
 def shuffled(rng: np.random.RandomState) -> Callable[[int, int], np.ndarray]:

@@ -24,7 +24,7 @@ from xpnet.nn.parameters import Parameters
 if TYPE_CHECKING:
     from xpnet.nn.network import Network
 
-__all__ = ["dense", "dense_backward", "objective_and_gradient", "penalty"]
+__all__ = ["dense", "dense_backward", "forward", "objective_and_gradient", "penalty"]
 
 
 def dense(
@@ -52,6 +52,15 @@ def dense(
     z += b
     out = activation.function(xp, z, slope)
     return (out if activation.from_output else z), out
+
+
+def forward(network: Network, xp: Namespace, params: Parameters, x: Array) -> Array:
+    """Return the output of the last layer without its output function, (batch, n_out), for inputs (batch, n_in)."""
+    a = x
+    layers = zip(network.activations, params.scaled_layers(), params.slopes, network.gains, strict=True)
+    for activation, (W, b), slope, gain in layers:
+        _, a = dense(xp, activation, a, W, b, activation.slope if slope is None else slope, gain)
+    return a
 
 
 def dense_backward(
@@ -108,17 +117,24 @@ def objective_and_gradient(
         value, gradient = value + more_value, gradient + more_gradient
     if not (network.l2 or network.l1):
         return value, gradient
-    penalty_value, penalty_gradient = penalty(network, xp, vector)
-    if network.penalty_reduction == "mean":
-        penalty_value, penalty_gradient = penalty_value * scale, penalty_gradient * scale
+    penalty_value, penalty_gradient = penalty(network, xp, vector, scale if network.penalty_reduction == "mean" else 1.0)
     return value + penalty_value, gradient + penalty_gradient
 
 
-def penalty(network: Network, xp: Namespace, vector: Array) -> tuple[Array, Array]:
-    """Return ``l2/2 sum W^2 + l1 sum |W|`` over the weights, and its gradient over the parameter vector."""
+def penalty(network: Network, xp: Namespace, vector: Array, scale: Array | float = 1.0) -> tuple[Array, Array]:
+    """Return ``l2/2 sum W^2 + l1 sum |W|`` over the weights, and its gradient over the parameter vector.
+
+    Parameters
+    ----------
+    scale : scalar array or float
+        Factor on both.
+    """
     weights, rest = vector[: network.n_weights], vector[network.n_weights :]
-    value = 0.5 * network.l2 * xp.sum(weights * weights) + network.l1 * xp.sum(xp.abs(weights))
-    return value, xp.concat([network.l2 * weights + network.l1 * xp.sign(weights), xp.zeros_like(rest)])
+    l2, l1 = network.l2 * scale, network.l1 * scale
+    value, gradient = 0.5 * l2 * xp.sum(weights * weights), l2 * weights
+    if network.l1:  # rare, and it takes as long as the rest
+        value, gradient = value + l1 * xp.sum(xp.abs(weights)), gradient + l1 * xp.sign(weights)
+    return value, xp.concat([gradient, xp.zeros_like(rest)])
 
 
 def _backpropagate(

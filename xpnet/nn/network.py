@@ -13,7 +13,7 @@ from xpnet.backend import Array, Backend, Namespace, get_backend, namespace_of, 
 from xpnet.constraints import as_tuple, boolean, check_constraints, integer, one_of, optional, plain_value, real, text
 from xpnet.errors import InvalidParameterError
 from xpnet.nn.activations import Activation, get_activation
-from xpnet.nn.backprop import dense, objective_and_gradient
+from xpnet.nn.backprop import forward, objective_and_gradient
 from xpnet.nn.initializers import get_initializer
 from xpnet.nn.losses import OUTPUTS, Loss, check_output, get_loss, one_hot
 from xpnet.nn.parameters import PARAMETRIZATIONS, Parameters, Segment, draw, pack, segments
@@ -239,12 +239,7 @@ class Network:
     def forward(self, params: Sequence[tuple[Array, Array]], x: Array) -> Array:
         """Return the logits or, where the loss has no output function of its own, the output: (batch, n_out)."""
         params = self.pack(params)
-        xp = namespace_of(params[0][0])
-        a = x
-        layers = zip(self.activations, params.scaled_layers(), params.slopes, self.gains, strict=True)
-        for activation, (W, b), slope, gain in layers:
-            _, a = dense(xp, activation, a, W, b, activation.slope if slope is None else slope, gain)
-        return a
+        return forward(self, namespace_of(params[0][0]), params, x)
 
     def predict(self, params: Sequence[tuple[Array, Array]], x: Array, *, output: str | None = None) -> Array:
         """Return the output: probabilities, rates or values, (batch, n_out).

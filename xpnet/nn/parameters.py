@@ -69,14 +69,16 @@ class Parameters(Sequence[tuple[Array, Array]]):
     ----------
     vector : (n_parameters,)
         All weights, then all biases, then the learned slopes, then the input scale.
-    slopes : tuple of (n_out,) arrays or None
-        The learned slopes of each layer's activation; None where it has none.
-    input_scale : (n_in,) or None
-        The learned factor of each input; None if the network has none.
     """
 
     def __init__(self, vector: Array, network: Network) -> None:
         self.vector = vector
+        self._network = network
+
+    @cached_property
+    def _arrays(self) -> tuple[tuple[tuple[Array, Array], ...], tuple[Array | None, ...], Array | None]:
+        """The layers, the slopes and the input scale, as views of the vector that are made at the first use."""
+        network, vector = self._network, self.vector
         xp = namespace_of(vector)
         arrays: dict[str, dict[int, Array]] = {kind: {} for kind in KINDS}
         start = 0
@@ -86,9 +88,8 @@ class Parameters(Sequence[tuple[Array, Array]]):
             arrays[segment.kind][segment.layer] = xp.reshape(array, segment.shape) if len(segment.shape) > 1 else array
             start = stop
         weights, biases, slopes, scale = arrays.values()
-        self._layers = tuple(zip(weights.values(), biases.values(), strict=True))
-        self.slopes = tuple(slopes.get(i) for i in range(network.n_layers))
-        self.input_scale = scale.get(0)
+        layers = tuple(zip(weights.values(), biases.values(), strict=True))
+        return layers, tuple(slopes.get(i) for i in range(network.n_layers)), scale.get(0)
 
     @classmethod
     def of(
@@ -99,20 +100,30 @@ class Parameters(Sequence[tuple[Array, Array]]):
     ) -> Parameters:
         """Return the parameters made of these arrays; they are joined to a vector when `vector` is read."""
         parameters = cls.__new__(cls)
-        parameters._layers, parameters.slopes, parameters.input_scale = tuple(layers), tuple(slopes), input_scale
+        parameters._arrays = tuple(layers), tuple(slopes), input_scale
         return parameters
+
+    @property
+    def slopes(self) -> tuple[Array | None, ...]:
+        """The learned slopes of each layer's activation, (n_out,); None where it has none."""
+        return self._arrays[1]
+
+    @property
+    def input_scale(self) -> Array | None:
+        """The learned factor of each input, (n_in,); None if the network has none."""
+        return self._arrays[2]
 
     @cached_property
     def vector(self) -> Array:
         """All parameters, joined: (n_parameters,)."""
-        weights, biases = zip(*self._layers, strict=True)
+        weights, biases = zip(*self._arrays[0], strict=True)
         rest = [array for array in (*self.slopes, self.input_scale) if array is not None]
         xp = namespace_of(*weights, *biases, *rest)
         return xp.concat([*(xp.reshape(W, (-1,)) for W in weights), *biases, *rest])
 
     def scaled_layers(self) -> list[tuple[Array, Array]]:
         """Return one ``(W, b)`` a layer, with the input scale s in the first: ``(a s) W = a (s[:, None] W)``."""
-        (W, b), *rest = self._layers
+        (W, b), *rest = self._arrays[0]
         return [(W if self.input_scale is None else self.input_scale[:, None] * W, b), *rest]
 
     def map(self, function: Callable[[Array], Array]) -> Parameters:
@@ -122,13 +133,13 @@ class Parameters(Sequence[tuple[Array, Array]]):
         return Parameters.of(layers, slopes, None if self.input_scale is None else function(self.input_scale))
 
     def __len__(self) -> int:
-        return len(self._layers)
+        return len(self._arrays[0])
 
     def __getitem__(self, i: Any) -> Any:
-        return self._layers[i]
+        return self._arrays[0][i]
 
     def __iter__(self) -> Iterator[tuple[Array, Array]]:
-        return iter(self._layers)
+        return iter(self._arrays[0])
 
 
 def draw(network: Network, seed: int, dtype: str = "float64") -> np.ndarray:

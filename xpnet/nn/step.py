@@ -124,7 +124,7 @@ def compile_steps(
     optimizer: str | Optimizer,
     backend: Backend,
     clip_norm: float | None = None,
-    total_steps: int = 1,
+    total_steps: int | None = 1,
     micro_batch: int | None = None,
     rate_factor: RateFactor | None = None,
 ) -> RunSteps:
@@ -132,8 +132,9 @@ def compile_steps(
 
     Parameters
     ----------
-    total_steps : int
-        Number of steps that the whole training will take. A backend compiles only if there are enough of them.
+    total_steps : int or None
+        Number of steps that the whole training will take, None if it is unknown. A backend compiles only if there are
+        enough of them.
 
     Returns
     -------

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import TypeAlias
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from xpnet.backend import Array, Backend, Namespace, Rows, kind_of, namespace_of
 from xpnet.data.scaling import Moments
+from xpnet.nn.backprop import forward
 from xpnet.nn.network import Network, Parameters
 
 __all__ = [
@@ -48,27 +50,40 @@ def outputs(network: Network, params: Members, x: Rows, backend: Backend) -> Arr
     return _joined(backend.xp, results)
 
 
-def _logits(network: Network, params: Members, x: Array) -> Array:
+def _logits(network: Network, params: Members, x: Array, xp: Namespace | None = None) -> Array:
     """Return the result of `Network.forward`, (batch, n_out); for an ensemble the mean over its members."""
-    if isinstance(params, Parameters):
-        return network.forward(params, x)
-    first, *others = params
-    total = network.forward(first, x)
+    first, *others = (params,) if isinstance(params, Parameters) else params
+    xp = xp or namespace_of(first.vector)
+    total = forward(network, xp, first, x)
     for member in others:
-        total = total + network.forward(member, x)
-    return total / len(params)
+        total = total + forward(network, xp, member, x)
+    return total / len(params) if others else total
 
 
 def evaluate(
-    network: Network, params: Members, x: Rows, y: Array, backend: Backend, sample_weight: np.ndarray | None = None
+    network: Network,
+    params: Members,
+    x: Rows,
+    y: Array,
+    backend: Backend,
+    sample_weight: np.ndarray | None = None,
+    *,
+    repeated: bool = False,
 ) -> dict[str, float]:
     """Return the scores of `assess`."""
-    scores, _ = assess(network, params, x, y, backend, sample_weight)
+    scores, _ = assess(network, params, x, y, backend, sample_weight, repeated=repeated)
     return scores
 
 
 def assess(
-    network: Network, params: Members, x: Rows, y: Array, backend: Backend, sample_weight: np.ndarray | None = None
+    network: Network,
+    params: Members,
+    x: Rows,
+    y: Array,
+    backend: Backend,
+    sample_weight: np.ndarray | None = None,
+    *,
+    repeated: bool = False,
 ) -> tuple[dict[str, float], Array]:
     """Return the mean loss without penalties, the accuracy or R2, and the outputs.
 
@@ -79,6 +94,8 @@ def assess(
     y : (n_samples,) int32 or (n_samples, n_out)
         Class indices, or targets.
     sample_weight : (n_samples,) on the host, optional
+    repeated : bool
+        Whether the network is evaluated often, so that compiling the evaluation pays.
 
     Returns
     -------
@@ -88,7 +105,7 @@ def assess(
     output : (n_samples, n_out)
         As of `outputs`.
     """
-    losses, scored, output = _forward(network, params, x, y, backend)
+    losses, scored, output = _forward(network, params, x, y, backend, repeated=repeated)
     name = metric_name(network, y.ndim)
     if name == "accuracy":
         metric = float(np.average(scored[:, 0], weights=sample_weight))
@@ -119,32 +136,55 @@ def evaluate_chunks(
 
 
 def _forward(
-    network: Network, params: Members, x: Rows, y: Array, backend: Backend
+    network: Network, params: Members, x: Rows, y: Array, backend: Backend, *, repeated: bool = False
 ) -> tuple[np.ndarray, np.ndarray, Array]:
     """Return, on the host in float64, each sample's loss and what its score needs, and on the device its output.
 
     The score needs whether it is correct, or its output and its target.
     """
-    xp = backend.xp
-    loss = network.loss_function
+    vectors = tuple([each.vector for each in ((params,) if isinstance(params, Parameters) else params)])
+    losses, needed = _compiled(network, backend, repeated)
     chunks, results = [], []
     for rows in sample_chunks(network, x.shape[0], backend):
-        a = _logits(network, params, x[rows, :])
         true = y[rows, ...]
-        value, _ = loss.value_and_gradient(xp, a, network.targets(xp, true, a.dtype, smooth=False))
-        result = network.outputs(a)
+        value, result = losses(vectors, x[rows, :], true)
         results.append(result)
-        if metric_name(network, y.ndim) == "accuracy":
-            scored = [xp.astype(_is_correct(xp, result, true), a.dtype)[:, None]]
-        else:
-            scored = [result, xp.astype(xp.reshape(true, result.shape), a.dtype)]
-        chunks.append(xp.concat([value[:, None], *scored], axis=1))
+        chunks.append(needed(value, result, true))
     # One transfer to the host: each one waits for the device.
-    host = backend.to_numpy(_joined(xp, chunks)).astype(np.float64)
-    return host[:, 0], host[:, 1:], _joined(xp, results)
+    host = backend.to_numpy(_joined(backend.xp, chunks)).astype(np.float64)
+    return host[:, 0], host[:, 1:], _joined(backend.xp, results)
 
 
-def _joined(xp: Namespace, chunks: list[Array]) -> Array:
+@lru_cache(maxsize=16)
+def _compiled(network: Network, backend: Backend, repeated: bool) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    losses, needed = _functions(network, backend)
+    return backend.jit(losses, repeated=repeated), backend.jit(needed, repeated=repeated)
+
+
+@lru_cache(maxsize=16)
+def _functions(network: Network, backend: Backend) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Return a function for the losses and the outputs of a chunk of samples, and one for what their scores need."""
+    xp, loss = backend.xp, network.loss_function
+    # Only training rounds the factors of products.
+    products = xp if backend.precision == Backend.precision else None
+
+    def losses(vectors: tuple[Array, ...], x: Array, y: Array) -> tuple[Array, Array]:
+        members = tuple(Parameters(vector, network) for vector in vectors)
+        a = _logits(network, members, x, products)
+        value, _ = loss.value_and_gradient(xp, a, network.targets(xp, y, a.dtype, smooth=False))
+        return value, network.outputs(a)
+
+    def needed(value: Array, result: Array, y: Array) -> Array:
+        if metric_name(network, y.ndim) == "accuracy":
+            scored = [xp.astype(_is_correct(xp, result, y), result.dtype)[:, None]]
+        else:
+            scored = [result, xp.astype(xp.reshape(y, result.shape), result.dtype)]
+        return xp.concat([value[:, None], *scored], axis=1)
+
+    return losses, needed
+
+
+def _joined(xp: Namespace, chunks: Sequence[Array]) -> Array:
     return chunks[0] if len(chunks) == 1 else xp.concat(chunks)
 
 

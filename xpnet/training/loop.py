@@ -8,7 +8,8 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property, lru_cache, partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,7 +24,7 @@ from xpnet.training.callbacks import Callback, StopTraining
 from xpnet.training.early_stopping import EarlyStopping
 from xpnet.training.history import EpochRecord, Scores
 from xpnet.training.schedules import Schedule
-from xpnet.training.state import Rollback, Run, RunState
+from xpnet.training.state import Rollback, Run, RunState, all_finite
 
 __all__ = ["Evaluate", "TrainingLoop"]
 
@@ -87,19 +88,24 @@ class TrainingLoop:
                 callbacks.on_start(self.batches.steps_per_epoch, self.epochs)
                 run = self._result(state, "running")
                 callbacks.on_state(run)
+                rate_of_state = None  # the learning rate that the state has
                 while state.epoch < self.epochs and not self._is_over(state):
                     learning_rate = callbacks.learning_rate(state.epoch + 1, self._scheduled_learning_rate(state))
-                    state = self._set_learning_rate(state, learning_rate)
+                    if learning_rate != rate_of_state:
+                        state = self._set_learning_rate(state, learning_rate)
+                        rate_of_state = learning_rate
                     learning_rate *= self.schedule.middle_factor(state.epoch, self.epochs)
                     first_step, started = state.position, time.perf_counter()
                     for data, rows in self.batches.epoch(state.epoch, state.position):
                         state = self._advance(state, rows, *self.run_steps(state.params, state.step, data, rows))
                         callbacks.on_steps(run._replace(state=state))
+                    finite = self._all_finite(state)  # before the loop waits for the device
                     loss = float(self.backend.to_numpy(state.total)) / self.batches.n_samples
                     seconds = time.perf_counter() - started
 
-                    if not (math.isfinite(loss) and self._is_finite(state)):
+                    if not (math.isfinite(loss) and self.backend.to_numpy(finite)):
                         state = self._roll_back(state, loss, learning_rate)
+                        rate_of_state = None
                         callbacks.on_state(run._replace(state=state))
                         continue
                     # Free the previous copy before making the next one, to save memory.
@@ -137,6 +143,10 @@ class TrainingLoop:
             return state._replace(rollback=None)
         return state if state.rollback is not None else self._set_rollback(state)
 
+    @cached_property
+    def _zero(self) -> Array:
+        return self.backend.asarray(np.zeros((), self.dtype))
+
     def _is_over(self, state: RunState) -> bool:
         return self.stopping is not None and self.stopping.is_over(state.stopping)
 
@@ -160,8 +170,8 @@ class TrainingLoop:
     def _advance(self, state: RunState, rows: Array, params: Array, step: StepState, losses: Array) -> RunState:
         """Return the state after the steps of a chunk; `rows` is (n_steps, batch), `losses` is (n_steps,)."""
         n_steps, batch_size = rows.shape
-        total = state.total
-        total += self.backend.xp.sum(losses) * (batch_size if self.network.reduction == "mean" else 1)
+        weight = batch_size if self.network.reduction == "mean" else 1
+        total = _on_device(self.backend).add(state.total, losses, weight)
         return state._replace(params=params, step=step, total=total, position=state.position + n_steps)
 
     def _scores(self, params: Any) -> Scores | None:
@@ -185,7 +195,7 @@ class TrainingLoop:
         return state._replace(
             epoch=state.epoch + 1,
             position=0,
-            total=self.backend.xp.zeros_like(state.total),
+            total=self._zero,
             schedule=self.schedule.observe(state.schedule, record),
             stopping=stopping,
             best=best,
@@ -195,14 +205,14 @@ class TrainingLoop:
     def _result(self, state: RunState, stopped: str) -> Run:
         """Return the result with the parameters of the best epoch if there is one, else with the last finite ones."""
         params: Any = state.start
-        if stopped == "interrupted" and self._is_finite(state):
+        if stopped == "interrupted" and self.backend.to_numpy(self._all_finite(state)):
             params = self._copy(state.params)
         return Run(Parameters(params if state.best is None else state.best, self.network), state, stopped, self.network)
 
     # Divergence.
 
-    def _is_finite(self, state: RunState) -> bool:
-        return bool(self.backend.to_numpy(state.all_finite()))
+    def _all_finite(self, state: RunState) -> Array:
+        return _on_device(self.backend).all_finite((state.params, *state.step.optimizer.slots))
 
     def _set_rollback(self, state: RunState) -> RunState:
         return state._replace(rollback=Rollback(*self._copy((state.params, state.step))))
@@ -243,11 +253,32 @@ class TrainingLoop:
         return state._replace(
             params=params,
             step=step,
-            total=self.backend.xp.zeros_like(state.total),
+            total=self._zero,
             position=0,
             halvings=state.halvings + 1,
         )
 
     def _copy(self, arrays: Any) -> Any:
         """Copy an array, or all arrays in a tuple: the next steps overwrite the originals."""
-        return map_arrays(lambda array: self.backend.xp.asarray(array, copy=True), arrays)
+        return _on_device(self.backend).copy(arrays)
+
+
+class _OnDevice(NamedTuple):
+    """The work between two runs of steps, as functions that a backend may compile."""
+
+    add: Callable[[Array, Array, float], Array]  # (total, losses, weight)
+    all_finite: Callable[[tuple[Array, ...]], Array]
+    copy: Callable[[Any], Any]
+
+
+@lru_cache(maxsize=16)
+def _on_device(backend: Backend) -> _OnDevice:
+    xp = backend.xp
+
+    def add(total: Array, losses: Array, weight: float) -> Array:
+        return xp.asarray(total + xp.sum(losses) * weight)
+
+    def copy(arrays: Any) -> Any:
+        return map_arrays(lambda array: xp.asarray(array, copy=True), arrays)
+
+    return _OnDevice(backend.jit(add), backend.jit(partial(all_finite, xp)), backend.jit(copy))

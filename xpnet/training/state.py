@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import operator
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 
-from xpnet.backend import Array, Backend, namespace_of
+from xpnet.backend import Array, Backend, Namespace, flushes_subnormals, namespace_of
 from xpnet.errors import InvalidParameterError
 from xpnet.nn.network import Network
 from xpnet.nn.optimizers import Optimizer
@@ -17,7 +20,12 @@ from xpnet.training.history import EpochRecord
 from xpnet.training.samples import to_device
 from xpnet.training.schedules import ScheduleState
 
-__all__ = ["Rollback", "Run", "RunState", "adopt"]
+__all__ = ["Rollback", "Run", "RunState", "adopt", "all_finite"]
+
+
+def all_finite(xp: Namespace, arrays: Iterable[Array]) -> Array:
+    """Return whether all elements of all arrays are finite, as a scalar on the device."""
+    return functools.reduce(operator.and_, [xp.all(xp.isfinite(array)) for array in arrays])
 
 
 class Rollback(NamedTuple):
@@ -57,6 +65,8 @@ class RunState(NamedTuple):
         Copy of the parameters at the start of this epoch; None before the first step.
     rollback : Rollback or None
         Where to go back to after a divergence; None if a divergence ends the run.
+    flushes_subnormals : bool
+        Whether the device of the last steps flushed subnormal numbers to zero; see `xpnet.backend.flushes_subnormals`.
     """
 
     params: Array
@@ -71,6 +81,7 @@ class RunState(NamedTuple):
     halvings: int = 0
     start: Array | None = None
     rollback: Rollback | None = None
+    flushes_subnormals: bool = False
 
     def all_finite(self) -> Array:
         """Return whether parameters and optimizer slots are finite, as a scalar on the device.
@@ -78,8 +89,7 @@ class RunState(NamedTuple):
         An infinite second moment would freeze Adam unseen.
         """
         arrays = (self.params, *self.step.optimizer.slots)
-        xp = namespace_of(*arrays)
-        return xp.all(xp.stack([xp.all(xp.isfinite(array)) for array in arrays]))
+        return all_finite(namespace_of(*arrays), arrays)
 
 
 class Run(NamedTuple):
@@ -169,4 +179,5 @@ def adopt(state: RunState, network: Network, optimizer: Optimizer, backend: Back
         rollback=rollback and Rollback(move(rollback.params, n, "parameters"), move_step(rollback.step)),
         total=move(state.total, (), "a total"),
         best=None if state.best is None else move(state.best, n, "best parameters"),
+        flushes_subnormals=flushes_subnormals(backend),
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
@@ -42,11 +41,9 @@ def step_chunks(
         steps = min(steps, max(1, _DENSE_ELEMENTS // (batch_size * network.layer_sizes[0])))
     orders = []
     if position < full:
-        rows: Any = order[: full * batch_size].reshape(full, batch_size)
-        rows = rows if sparse else backend.asarray(rows)  # to the device once an epoch
-        orders = [rows[start : min(start + steps, full), :] for start in range(position, full, steps)]
+        whole = order[: full * batch_size].reshape(full, batch_size)
+        orders = [whole[start : start + steps] for start in range(position, full, steps)]
     if full * batch_size < n_samples and position <= full:
-        rest = order[None, full * batch_size :]
-        orders.append(rest if sparse else backend.asarray(rest))
+        orders.append(order[None, full * batch_size :])
     for rows in orders:
-        yield samples.dense(backend, rows) if sparse else (samples.arrays, rows)
+        yield samples.dense(backend, rows) if sparse else (samples.arrays, backend.indices(rows))

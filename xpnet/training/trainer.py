@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 from array_api_compat import is_array_api_obj
 
-from xpnet.backend import Backend, backend_of, get_backend
+from xpnet.backend import Backend, backend_of, flushes_subnormals, get_backend
 from xpnet.constraints import Constraint, boolean, check_constraints, instance_of, integer, one_of, optional, real
 from xpnet.data.streams import Source
 from xpnet.errors import InvalidParameterError, OutOfMemoryError
 from xpnet.nn.network import Network
 from xpnet.nn.optimizers import Optimizer, get_optimizer
 from xpnet.nn.step import compile_steps, init_state, micro_batch_advice
+from xpnet.subnormals import in_user_state
 from xpnet.training.auto_threads import run_loop
 from xpnet.training.batch_source import BatchSource, MemoryBatches, Order, epoch_order
 from xpnet.training.callback_list import check_callbacks
@@ -26,7 +27,7 @@ from xpnet.training.early_stopping import EarlyStopping, get_early_stopping
 from xpnet.training.loop import Evaluate, TrainingLoop
 from xpnet.training.rate_factors import rate_factors
 from xpnet.training.sample_weights import ClassWeight, add_sample_weights, class_weights
-from xpnet.training.samples import to_device, to_samples
+from xpnet.training.samples import Samples, to_device, to_samples
 from xpnet.training.schedules import Schedule, get_schedule
 from xpnet.training.state import Run, RunState, adopt
 from xpnet.training.streaming import StreamBatches
@@ -149,9 +150,9 @@ class Trainer:
 
         Parameters
         ----------
-        x : (n_samples, n_in) array of any library, SciPy sparse matrix, or Source
+        x : (n_samples, n_in) array of any library, SciPy sparse matrix, Source, or Samples
             A sparse matrix is made dense a few batches at a time. A source brings its own targets, and only its buffer
-            is held in memory.
+            is held in memory. `xpnet.training.samples.Samples` are checked data on the device, with targets.
         y : (n_samples,) integers or (n_samples, n_out)
             Class indices or targets; omitted for a source.
         sample_weight : (n_samples,), optional
@@ -236,13 +237,13 @@ class Trainer:
                 given = to_device(backend, self.network.pack(params).vector, self.dtype)
                 vector = backend.xp.asarray(given, copy=True)  # the steps overwrite it
             step = init_state(self.network, get_optimizer(self.optimizer), vector, self.seed, backend)
-            zero = np.zeros((), self.dtype)
-            return RunState(vector, step, backend.asarray(zero), schedule=get_schedule(self.schedule).initial)
+            total, schedule = backend.asarray(np.zeros((), self.dtype)), get_schedule(self.schedule).initial
+            return RunState(vector, step, total, schedule=schedule, flushes_subnormals=flushes_subnormals(backend))
 
     def _loop(
         self, backend: Backend, batches: BatchSource, validation: tuple[Any, Any] | Source | Evaluate | None
     ) -> TrainingLoop:
-        evaluation, stopping = prepare_validation(self.network, backend, self.dtype, validation, self.early_stopping)
+        held_out = prepare_validation(self.network, backend, self.dtype, validation, self.early_stopping, self.epochs)
         schedule = get_schedule(self.schedule)
         total_steps = self.epochs * batches.steps_per_epoch
         run_steps = compile_steps(
@@ -258,15 +259,15 @@ class Trainer:
             learning_rate=self.learning_rate or get_optimizer(self.optimizer).learning_rate,
             rate_factors=rate_factors(self.network, self.learning_rate_factors or {}),
             schedule=schedule,
-            evaluate=evaluation,
-            stopping=stopping,
+            evaluate=held_out[0],
+            stopping=held_out[1],
             max_halvings=_MAX_HALVINGS[self.on_divergence],
             callbacks=tuple(self.callbacks),
         )
 
     def _batches(self, backend: Backend, x: Any, y: Any, sample_weight: Any) -> BatchSource:
         """Return the batches of a source, or of samples that are brought to the device."""
-        shuffle = self.shuffle
+        shuffle = in_user_state(self.shuffle) if callable(self.shuffle) else self.shuffle
         if isinstance(x, Source):
             for refused, message in (
                 (y is not None, "y must be omitted when x is a Source (it brings its own targets); received an array."),
@@ -283,11 +284,10 @@ class Trainer:
                 epochs=self.epochs, seed=self.seed, shuffle=bool(shuffle), drop_last=self.drop_last,
                 class_weights=weights,
             )  # fmt: skip
-        samples = to_samples(self.network, backend, self.dtype, x, y)
-        samples = add_sample_weights(self.network, backend, self.dtype, samples, sample_weight, self.class_weight)
+        data = x if isinstance(x, Samples) else to_samples(self.network, backend, self.dtype, x, y)
+        data = add_sample_weights(self.network, backend, self.dtype, data, sample_weight, self.class_weight)
         order = shuffle if callable(shuffle) else lambda epoch, n: epoch_order(n, self.seed, epoch, shuffle=shuffle)
-        batch_size = self._batch_size(samples.x.shape[0])
-        return MemoryBatches(self.network, backend, samples, batch_size, order, self.drop_last)
+        return MemoryBatches(self.network, backend, data, self._batch_size(data.x.shape[0]), order, self.drop_last)
 
     def _batch_size(self, n_samples: int) -> int:
         sizes = {"auto": min(AUTO_BATCH_SIZE, n_samples), None: n_samples}

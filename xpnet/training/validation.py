@@ -10,6 +10,7 @@ from xpnet.backend import Backend
 from xpnet.data.streams import Source
 from xpnet.errors import InvalidParameterError
 from xpnet.nn.network import Network
+from xpnet.subnormals import in_user_state
 from xpnet.training.early_stopping import EarlyStopping, get_early_stopping
 from xpnet.training.evaluation import evaluate, metric_name
 from xpnet.training.loop import Evaluate
@@ -18,6 +19,8 @@ from xpnet.training.streaming import evaluate_source
 
 __all__ = ["prepare_validation"]
 
+_OFTEN = 32  # evaluations, from which on a compiled one pays
+
 
 def prepare_validation(
     network: Network,
@@ -25,6 +28,7 @@ def prepare_validation(
     dtype: str,
     validation: tuple[Any, Any] | Source | Evaluate | None,
     early_stopping: str | EarlyStopping | None,
+    epochs: int,
 ) -> tuple[Evaluate | None, EarlyStopping | None]:
     """Return the function that evaluates the validation part, and the early stopping, checked against its scores.
 
@@ -38,12 +42,13 @@ def prepare_validation(
         evaluation: Evaluate | None = partial(evaluate_source, network, source=validation, backend=backend, dtype=dtype)
         metrics += ["loss", "accuracy", "r2"]
     elif callable(validation) or validation is None:
-        evaluation = validation
+        evaluation = validation and in_user_state(validation)
     elif not isinstance(validation, Sequence) or len(validation) != 2:
         raise InvalidParameterError(f"validation: expected (x, y), a Source or a function; received {validation!r:.60}")
     else:
         held_out = to_samples(network, backend, dtype, *validation)
-        evaluation = partial(evaluate, network, x=held_out.x, y=held_out.y, backend=backend)
+        repeated = epochs >= _OFTEN
+        evaluation = partial(evaluate, network, x=held_out.x, y=held_out.y, backend=backend, repeated=repeated)
         metrics += ["loss", metric_name(network, held_out.y.ndim)]
     stopping = get_early_stopping(early_stopping) if early_stopping else None
     if stopping is not None and stopping.metric not in metrics and not callable(validation):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -25,8 +26,9 @@ from xpnet_backends.compiler.numba_math import *
 _INDENT = "    "
 
 
+@lru_cache(maxsize=64)
 def passes(program: Program) -> Program:
-    """Apply the passes for Numba."""
+    """Apply the passes for Numba. The result is kept for the next fit that has this program."""
     return fuse(memory_plan(simplify(program)), _kind)
 
 

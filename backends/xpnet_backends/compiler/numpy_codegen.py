@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from functools import lru_cache
+from types import CodeType
 from typing import Any
 
 import numpy as np
@@ -40,9 +42,15 @@ _CALLS = {
 }
 
 
+@lru_cache(maxsize=64)
 def passes(program: Program) -> Program:
-    """Apply the passes for NumPy."""
+    """Apply the passes for NumPy. The result is kept for the next fit that has this program."""
     return fuse(memory_plan(simplify(program)), _kind)
+
+
+@lru_cache(maxsize=64)
+def _code(text: str) -> CodeType:
+    return compile(text, "<step>", "exec")
 
 
 def _kind(instruction: Instruction) -> Kind:
@@ -62,17 +70,17 @@ class NumpyProgram:
         What the names in the texts stand for.
     """
 
-    def __init__(self, program: Program, state: list[np.ndarray]) -> None:
+    def __init__(self, program: Program, state: list[np.ndarray], matmul: Any = np.matmul) -> None:
         program = passes(program)
         self._array = host_memory(program, state)
         self._batch = [self._array(value) for value in program.batch]
         self._loss = self._array(program.loss)
-        self.names: dict[str, Any] = dict(_FUNCTIONS)
+        self.names: dict[str, Any] = {**_FUNCTIONS, "matmul": matmul}
         self._named: dict[Value, str] = {}
         self._count = itertools.count()
         self.texts = [(group, self._text(group)) for group in program.groups]
         body = "\n".join(text for _, text in self.texts).replace("\n", "\n    ")
-        exec(compile(f"def step():\n    {body}\n    return", "<step>", "exec"), self.names)
+        exec(_code(f"def step():\n    {body}\n    return"), self.names)
         self._step: Callable[[], None] = self.names["step"]
 
     def run(self, data: tuple[np.ndarray, ...], order: np.ndarray) -> np.ndarray:
@@ -87,6 +95,12 @@ class NumpyProgram:
             step()
             losses[i] = loss
         return losses
+
+    def call(self, arguments: list[np.ndarray]) -> None:
+        """Take these arrays as the batch and run the program once."""
+        for array, own in zip(arguments, self._batch, strict=True):
+            own[...] = array
+        self._step()
 
     def _text(self, group: Group) -> str:
         """Return the text of a group: a call on whole arrays, or a loop over blocks of rows."""

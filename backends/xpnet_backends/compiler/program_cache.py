@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
 
-from xpnet.backend import Step, arrays_in, run_steps
+from xpnet.backend import Step, arrays_in, map_arrays, run_steps
 from xpnet.errors import XpnetWarning
 from xpnet_backends.compiler.ir import Buffer, Program, Value
 from xpnet_backends.compiler.ops import UntraceableError
@@ -22,8 +23,6 @@ Array = Any  # the library's own, which has more than the standard
 
 # Runs of fewer steps are not compiled: that takes the time of some tens of steps.
 WORTH_COMPILING = 64
-# Arrays of at most this many elements are copied to those of the program: a learning rate, a counter, a random key.
-_SMALL = 2
 
 
 class BoundProgram(Protocol):
@@ -59,6 +58,8 @@ class ProgramCache:
         What of the data a program depends on, by default their shapes and dtypes.
     at_least : int
         Shorter runs are done uncompiled if there is no program for them.
+    patience : int
+        Steps on a shape of the batch that are done uncompiled before it is compiled.
     at_most : int, optional
         The number of programs that are worth compiling for the same parameters.
     """
@@ -68,6 +69,7 @@ class ProgramCache:
     compile: Compile
     key_of: Callable[[tuple[Array, ...]], tuple[Any, ...]] = _shapes
     at_least: int = 1
+    patience: int = 0
     at_most: int | None = None
 
     def __post_init__(self) -> None:
@@ -75,13 +77,16 @@ class ProgramCache:
         self._programs: dict[tuple[Any, ...], BoundProgram] = {}
         self._n_compiled = 0
         self._compiles = True
+        self._n_steps = Counter[tuple[Any, ...]]()  # of each shape without a program
 
     def __call__(self, params: Array, state: Any, data: tuple[Array, ...], order: Array) -> tuple[Array, Any, Array]:
         """Do a step for each row of `order`; see `run_steps`."""
         params, state = self._bind(params, state)
         key = (order.shape[1], *self.key_of(data))
         if key not in self._programs and self._compiles and order.shape[0] >= self.at_least:
-            self._add(key, params, state, data, order)
+            self._n_steps[key] += order.shape[0]
+            if self._n_steps[key] > self.patience:
+                self._add(key, params, state, data, order)
         if key not in self._programs:
             return run_steps(self.xp, self.step, params, state, data, order)
         return params, state, self._programs[key].run(data, order)
@@ -90,7 +95,7 @@ class ProgramCache:
         """Return these values in the arrays that programs are bound to."""
         given, bound = arrays_in((params, state)), arrays_in(self._bound)
         alike = len(given) == len(bound) and all(
-            a is b or math.prod(a.shape) <= _SMALL for a, b in zip(given, bound, strict=True)
+            a is b or (a.shape, a.dtype) == (b.shape, b.dtype) for a, b in zip(given, bound, strict=True)
         )
         if not alike:
             self._bound, self._programs, self._n_compiled = (params, state), {}, 0
@@ -125,10 +130,29 @@ def on_host(bind: Callable[[Program, list[np.ndarray]], BoundProgram]) -> Compil
     )
 
 
+@dataclass(frozen=True)
+class _Layout:
+    """Shape and dtype of an array: all that a trace depends on."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+
 def traced(step: Step, params: Array, state: Any, data: tuple[Array, ...], order: Array) -> Program:
-    """Return the program of a step on batches of the shape that `order`, (n_steps, batch), takes from the data."""
-    batch = [np.empty((order.shape[1], *array.shape[1:]), array.dtype) for array in data]
-    return trace(step, params, state, batch)
+    """Return the program of a step on batches of the shape that `order`, (n_steps, batch), takes from the data.
+
+    The same step on arrays of the same shapes and dtypes has the same program, which is kept: many fits are alike.
+    """
+    batch = tuple(_Layout((order.shape[1], *array.shape[1:]), array.dtype) for array in data)
+    return _traced(step, map_arrays(lambda array: _Layout(array.shape, array.dtype), (params, state)), batch)
+
+
+@lru_cache(maxsize=64)
+def _traced(step: Step, layout: Any, batch: tuple[_Layout, ...]) -> Program:
+    params, state, inputs = map_arrays(
+        lambda each: np.broadcast_to(np.empty((), each.dtype), each.shape), (*layout, batch)
+    )
+    return trace(step, params, state, inputs)
 
 
 def state_arrays(program: Program, state: list[Array]) -> dict[Buffer, Array]:

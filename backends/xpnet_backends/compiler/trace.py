@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from xpnet.backend import Array, Step, arrays_in, map_arrays
+from xpnet.backend import NUMPY, Array, Step, arrays_in, map_arrays
 from xpnet_backends.compiler.ir import Buffer, Instruction, Program, Role, Value, value_of
 from xpnet_backends.compiler.ops import Op, UntraceableError
 
-__all__ = ["UFUNCS", "Tracer", "trace"]
+__all__ = ["UFUNCS", "Tracer", "trace", "trace_function"]
 
 UFUNCS = {getattr(np, op.numpy): op for op in Op if isinstance(getattr(np, op.numpy, None), np.ufunc)}
 
@@ -63,13 +63,44 @@ def trace(step: Step, params: Array, state: Any, batch: Sequence[Array]) -> Prog
             if isinstance(value, Value) and value.buffer.role is Role.STATE:
                 raise UntraceableError("arrays of the state that change places")
             recorder.record(Op.CAST, (value,), old)
-    return Program(
-        tuple(recorder.instructions),
-        tuple(each.value for each in inputs),
-        tuple(each.value for each in arrays_in(before)),
-        loss.value,
-        {buffer: np.ascontiguousarray(array) for buffer, array in recorder.constants.values()},
-    )
+    return recorder.program(inputs, arrays_in(before), loss)
+
+
+def trace_function(function: Callable[..., tuple[Array, ...]], arguments: tuple[Any, ...]) -> Program:
+    """Return the program of a pure function that returns a tuple of arrays.
+
+    The batch of the program is the function's arguments, in order, and its state receives the results. It has no loss
+    of its own; the first result stands in its place.
+
+    Parameters
+    ----------
+    function : callable
+    arguments : tuple of arrays and nested tuples of arrays
+        Only shapes and dtypes are used.
+
+    Raises
+    ------
+    UntraceableError
+        The function does something that the compiler does not support.
+
+    Examples
+    --------
+    >>> print(trace_function(lambda x: (x * x,), (np.zeros(3),)))
+    batch %0: f64[3]
+    state %2: f64[3]
+    %1: f64[3] = multiply %0, %0
+    %2: f64[3] = cast %1
+    loss %2
+    """
+    recorder = _Recorder()
+    inputs = map_arrays(lambda array: recorder.array(array.shape, array.dtype, Role.BATCH), arguments)
+    results = []
+    for result in function(*inputs):
+        if not isinstance(result, Tracer):
+            raise UntraceableError("a result that does not depend on the arguments")
+        kept = recorder.array(result.shape, result.dtype, Role.STATE)
+        results.append(recorder.record(Op.CAST, (result.value,), kept))
+    return recorder.program(arrays_in(inputs), results, results[0])
 
 
 class _Recorder:
@@ -87,6 +118,16 @@ class _Recorder:
         buffer = Buffer(self._n_buffers, tuple(shape), np.dtype(dtype), role)
         self._n_buffers += 1
         return Tracer(self, buffer.whole)
+
+    def program(self, batch: list[Tracer], state: list[Tracer], loss: Tracer) -> Program:
+        """Return the program of the instructions so far."""
+        return Program(
+            tuple(self.instructions),
+            tuple(each.value for each in batch),
+            tuple(each.value for each in state),
+            loss.value,
+            {buffer: np.ascontiguousarray(array) for buffer, array in self.constants.values()},
+        )
 
     def operand(self, each: Any, dtype: np.dtype[Any]) -> Value | np.generic:
         """Return an operand as it stands in an instruction; a Python number gets a dtype."""
@@ -117,9 +158,7 @@ class Tracer(NDArrayOperatorsMixin):
     device = "cpu"
 
     def __array_namespace__(self, api_version: str | None = None) -> Any:
-        import array_api_compat.numpy as xp
-
-        return xp
+        return NUMPY
 
     def __getattr__(self, name: str) -> Any:
         raise UntraceableError(f"the attribute {name}")
@@ -128,6 +167,9 @@ class Tracer(NDArrayOperatorsMixin):
         raise UntraceableError("a decision on a value")
 
     __float__ = __int__ = __index__ = __len__ = __bool__
+
+    def __array__(self, *args: Any, **options: Any) -> Any:
+        raise UntraceableError("an array that is made from a value")
 
     def __getitem__(self, key: Any) -> Tracer:
         keys = list(key) if isinstance(key, tuple) else [key]

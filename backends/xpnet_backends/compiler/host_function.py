@@ -1,0 +1,62 @@
+"""Pure functions of NumPy arrays, compiled for each set of shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from xpnet.backend import arrays_in
+from xpnet_backends.compiler.numpy_codegen import NumpyProgram
+from xpnet_backends.compiler.ops import UntraceableError
+from xpnet_backends.compiler.trace import trace_function
+
+__all__ = ["HostFunction"]
+
+# With more elements in its arguments a function spends its time in NumPy anyway, and a program would copy them.
+_FEW = 1 << 19
+_PROGRAMS = 4  # kept for the shapes that came first
+
+_Program = tuple[NumpyProgram, list[np.ndarray]] | None
+
+
+@dataclass
+class HostFunction:
+    """A function that runs without Python between NumPy's calls if its arguments are small and it can be traced.
+
+    Attributes
+    ----------
+    function : callable
+        It takes arrays and nested tuples of arrays, and returns a tuple of arrays.
+    matmul : callable
+        The matrix product, ``matmul(a, b, out)``.
+    """
+
+    function: Callable[..., tuple[np.ndarray, ...]]
+    matmul: Callable[..., Any] = np.matmul
+    _programs: dict[Any, _Program] = field(default_factory=dict)
+
+    def __call__(self, *arguments: Any) -> tuple[np.ndarray, ...]:
+        """Return the results in new arrays."""
+        arrays = arrays_in(arguments)
+        key = tuple([(array.shape, array.dtype) for array in arrays])
+        if key not in self._programs:
+            if sum(array.size for array in arrays) > _FEW or len(self._programs) == _PROGRAMS:
+                return self.function(*arguments)
+            self._programs[key] = self._compiled(arguments)
+        found = self._programs[key]
+        if found is None:
+            return self.function(*arguments)
+        program, results = found
+        program.call(arrays)
+        return tuple([result.copy() for result in results])
+
+    def _compiled(self, arguments: tuple[Any, ...]) -> _Program:
+        try:
+            program = trace_function(self.function, arguments)
+        except UntraceableError:
+            return None
+        results = [np.empty(value.shape, value.dtype) for value in program.state]
+        return NumpyProgram(program, results, self.matmul), results
