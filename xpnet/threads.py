@@ -191,6 +191,8 @@ class _Libraries:
 
     def _find(self) -> None:
         """Find the libraries that are loaded, with their numbers of threads where no run has set them."""
+        if self._n_modules == len(sys.modules) and self._wanted:
+            return
         if self._n_modules != len(sys.modules):  # only an import loads one, and finding them takes a millisecond
             from threadpoolctl import ThreadpoolController
 

@@ -28,6 +28,7 @@ _PIECE = 1 << 28  # between two looks at the clock: some milliseconds
 _SLOWEST = 2e9  # a second, on a machine that is not busy
 
 _SLOWER = 1.25  # times that all threads may take longer than one
+_WINDOW = 0.25  # seconds of steps whose mean is compared with earlier ones
 _SUSPECT = 1.5  # times that steps may take longer than before, until the threads are compared
 _SOON, _LATER = 1.0, 5.0  # seconds from one comparison to the next, if steps are suspect and if not
 _BUDGET, _ROUNDS = 0.04, 2  # seconds of a comparison, and its rounds at least
@@ -79,6 +80,7 @@ class AutoThreads:
             now = time.perf_counter()
             self._earliest, self._next = now, now + _SOON
             self._usual, self._piece = self._step / _SLOWEST, 1
+            self._window = 0, 0.0  # steps, and their seconds
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -106,10 +108,9 @@ class AutoThreads:
         started = time.perf_counter()
         result = function(*arguments)
         now = time.perf_counter()
+        self._use(self._count)  # the first step may have loaded a library
         if self._most > 1:
-            self._observe((now - started) / n_steps, now)
-        else:
-            self._use(1)  # the first step may have loaded a library
+            self._observe(n_steps, now - started, now)
         return result
 
     def _piece_of(self, n_steps: int) -> int:
@@ -120,16 +121,22 @@ class AutoThreads:
         self._piece = min(2 * piece, max(1, _PIECE // self._step))
         return piece
 
-    def _observe(self, seconds: float, now: float) -> None:
-        """Compare the numbers of threads if it is time, or if a step took much longer than usual."""
-        suspect = self._count > 1 and seconds > _SUSPECT * self._usual and now >= self._earliest
-        self._usual = min(self._usual, seconds)
+    def _observe(self, n_steps: int, seconds: float, now: float) -> None:
+        """Compare the numbers of threads if it is time, or if steps took much longer than usual."""
+        n_steps, seconds = self._window[0] + n_steps, self._window[1] + seconds
+        suspect = False
+        if seconds >= _WINDOW:
+            mean = seconds / n_steps
+            suspect = self._count > 1 and mean > _SUSPECT * self._usual and now >= self._earliest
+            self._usual = min(self._usual, mean)
+            n_steps, seconds = 0, 0.0
+        self._window = n_steps, seconds
         if suspect or now >= self._next:
             self._use(self._choose())
             self.fewest = min(self.fewest or 1, self._count)
             now = time.perf_counter()
             self._earliest, self._next = now + _SOON, now + _LATER
-            self._usual, self._piece = math.inf, 1
+            self._usual, self._piece, self._window = math.inf, 1, (0, 0.0)
 
     def _use(self, count: int) -> None:
         self._blas.use(count)
