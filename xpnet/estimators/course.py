@@ -12,15 +12,7 @@ from xpnet.training.early_stopping import StoppingState
 from xpnet.training.schedules import Schedule, get_schedule
 from xpnet.training.state import Run, RunState
 
-__all__ = [
-    "batch_size_of",
-    "kept_state",
-    "optimizer_name",
-    "record_course",
-    "schedule_of",
-    "stopping_of",
-    "stopping_state",
-]
+__all__ = ["batch_size_of", "kept_state", "optimizer_name", "record_course", "schedule_of", "stopping_of", "stopping_state"]
 
 _AUTO_BATCH_SIZE = 200
 

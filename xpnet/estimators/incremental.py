@@ -122,7 +122,9 @@ def fit_incremental(fit: Fit) -> None:
     est._session = _Session(session.key, session.run_steps, params, est._state)
 
 
-def _session(fit: Fit, optimizer: str, rate_factor: RateFactor | None, kept: RunState | None, seed: int) -> _Session:
+def _session(
+    fit: Fit, optimizer: str, rate_factor: RateFactor | None, kept: RunState | None, seed: int
+) -> _Session:
     """Return the session of the last call, or a new one with copies of the estimator's arrays."""
     est, network, backend, dtype = fit.estimator, fit.network, fit.backend, fit.dtype
     key = network, optimizer, backend, dtype, est.clip_norm, rate_factor
