@@ -207,14 +207,14 @@ def counts(libraries: list[Library]) -> list[int]:
 
 
 def test_libraries_get_their_numbers_back(libraries: list[Library]) -> None:
-    with BlasThreads() as blas:
+    with BlasThreads(100) as blas:
         assert blas.most == 8
         blas.use(1)
         assert counts(libraries) == [1, 1]
         blas.use(7)
         assert counts(libraries) == [7, 6]  # never more than before
     assert counts(libraries) == [8, 6]
-    with pytest.raises(ZeroDivisionError), BlasThreads():
+    with pytest.raises(ZeroDivisionError), BlasThreads(100):
         raise ZeroDivisionError
     assert counts(libraries) == [8, 6]
 
@@ -222,19 +222,26 @@ def test_libraries_get_their_numbers_back(libraries: list[Library]) -> None:
 def test_a_limit_of_the_user_holds(libraries: list[Library], monkeypatch: pytest.MonkeyPatch) -> None:
     for library in libraries:
         library.set_num_threads(2)  # as `threadpool_limits(2)` does
-    with BlasThreads() as blas:
+    with BlasThreads(100) as blas:
         assert blas.most == 2
         blas.use(5)
         assert counts(libraries) == [2, 2]
     assert counts(libraries) == [2, 2]
     monkeypatch.setattr(threads, "most_threads", lambda: 1)
-    with BlasThreads() as blas:
+    with BlasThreads(100) as blas:
         assert blas.most == 1
         assert counts(libraries) == [1, 1]
 
 
+def test_a_run_gets_no_more_than_it_has_work_for(libraries: list[Library]) -> None:
+    for count in (1, 3):
+        with BlasThreads(count) as blas:
+            assert blas.most == count
+            assert counts(libraries) == [count, count]
+
+
 def test_a_library_that_is_loaded_later(libraries: list[Library], monkeypatch: pytest.MonkeyPatch) -> None:
-    with BlasThreads() as blas:
+    with BlasThreads(100) as blas:
         blas.use(2)
         libraries.append(Library("later", 4))
         monkeypatch.setitem(sys.modules, "a_module_that_loads_it", sys)
@@ -244,7 +251,7 @@ def test_a_library_that_is_loaded_later(libraries: list[Library], monkeypatch: p
 
 
 def test_runs_at_the_same_time_share_the_processors(libraries: list[Library]) -> None:
-    first, second = BlasThreads(), BlasThreads()
+    first, second = BlasThreads(100), BlasThreads(100)
     with first:
         assert first.is_alone
         with second:

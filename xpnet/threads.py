@@ -117,18 +117,24 @@ def limit_threads(n: int | None) -> Iterator[None]:
 class BlasThreads:
     """The number of threads of BLAS during a run; a context manager that restores it on exit.
 
+    Parameters
+    ----------
+    count : int
+        Number of threads that the run has work for.
+
     Attributes
     ----------
     most : int
-        Number of threads that the run may use: that of the processors, or a smaller limit that the user has set by an
-        environment variable or threadpoolctl. It is 1 before the context is entered.
+        Number of threads that it may use: `count`, the number of processors, or a smaller limit that the user has set
+        by an environment variable or threadpoolctl. It is known on entry.
     """
 
-    def __init__(self) -> None:
-        self.most = 1
+    def __init__(self, count: int) -> None:
+        self._count = count
 
     def __enter__(self) -> Self:
-        self.most = min(most_threads(), _BLAS.most())
+        # It takes as long to find the limits as to train a small network, which needs one thread.
+        self.most = 1 if self._count == 1 else min(self._count, most_threads(), _BLAS.most())
         self.use(self.most)
         return self
 

@@ -67,16 +67,14 @@ class AutoThreads:
         self._step = 3 * batch_size * network.n_weights  # forward, and backward to the weights and to the inputs
         self._backend, self._dtype = backend, dtype
         self._is_active = n_steps * self._step >= _SHORT_RUN and isinstance(backend.asarray(np.empty(0)), np.ndarray)
-        self._blas = BlasThreads()
+        self._blas = BlasThreads(max(1, math.prod(self._shape) // _PER_THREAD))
         self._most = self._count = 1
         self.fewest: int | None = None
 
     def __enter__(self) -> Self:
         if self._is_active:
             self._blas.__enter__()
-            self._most = min(self._blas.most, max(1, math.prod(self._shape) // _PER_THREAD))
-            self._use(self._most)
-            self.fewest = self._most
+            self.fewest = self._most = self._count = self._blas.most
             now = time.perf_counter()
             self._earliest, self._next = now, now + _SOON
             self._usual, self._piece = self._step / _SLOWEST, 1
