@@ -24,7 +24,7 @@ SOURCES = (ROOT, "xpnet"), (ROOT / "backends", "xpnet_backends")
 # Folders of the core, bottom to top: each imports only from those above its own line. Modules at the top level stand
 # in the first line, and the next lines need nothing of each other.
 ORDER = """
-    errors constraints specs seeds files memory threads tensors terminal json_text
+    errors constraints specs seeds files memory threads thread_team tensors terminal json_text markdown subnormals
     backend data
     nn
     training
@@ -42,7 +42,17 @@ OLD_NAMES = {
     "xpnet.state_io": "xpnet.training.checkpoint_file",
 }
 
-ARRAY_LIBRARIES = {"cupy", "cupyx", "torch", "jax", "jaxlib", "array_api_strict", "numba", "xpnet_backends"}
+ARRAY_LIBRARIES = {
+    "cupy",
+    "cupyx",
+    "torch",
+    "jax",
+    "jaxlib",
+    "array_api_strict",
+    "numba",
+    "onnxruntime",
+    "xpnet_backends",
+}
 BACKEND_NAMES = set(BUILTIN)
 
 # Tables of names, by the module that holds them.
@@ -139,9 +149,10 @@ def test_a_peer_is_written_without_xpnet(name: str) -> None:
 
 
 @adapter_modules
-def test_adapters_know_three_modules_of_the_core(name: str) -> None:
+def test_adapters_know_few_modules_of_the_core(name: str) -> None:
     known = {imported for imported in _imports(name) if imported.partition(".")[0] == "xpnet"}
-    assert known <= {"xpnet.errors", "xpnet.backend", "xpnet.memory"}
+    few = ("errors", "backend", "memory", "subnormals", "threads", "thread_team")
+    assert known <= {f"xpnet.{module}" for module in few}
 
 
 @pytest.mark.parametrize(
@@ -253,6 +264,8 @@ def test_no_name_of_a_table_is_compared_outside_of_it(name: str) -> None:
 
 # Collections with names of a table, by module, and why they are no second table.
 LISTING = {
+    "xpnet.bench.runs.fit": {"sgd", "adam"},  # scikit-learn's solvers
+    "xpnet.bench.runs.long": {"momentum", "adam", "rmsprop"},  # the optimizers of the run
     "xpnet.bench.sklearn_peers": {"sgd", "momentum", "adam"},  # scikit-learn's parameters
     "xpnet.cli.presets": {"sigmoid", "relu", "tanh"},  # options of each preset
     # scikit-learn's names, and what they are here.

@@ -11,9 +11,10 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from tests.command_line import refused, train, xpnet
+from xpnet import threads
 from xpnet.errors import InvalidParameterError
 from xpnet.model.model import Model
-from xpnet.threads import THREAD_VARIABLES, limit_threads, process_cpu_count
+from xpnet.threads import THREAD_VARIABLES, limit_threads, most_threads, process_cpu_count
 from xpnet.training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("folder")
@@ -88,3 +89,86 @@ def test_the_limit_ends_where_something_fails() -> None:
         limit_threads(process_cpu_count() + 1),
     ):
         pass
+
+
+@pytest.fixture
+def processors(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Pretend that there are 16 processors, no limits, and the control groups of a folder, which is returned."""
+    monkeypatch.setattr(threads, "_affinity", lambda: set(range(16)))
+    monkeypatch.setattr(threads, "_PROC", tmp_path)
+    monkeypatch.setattr(threads, "_CGROUPS", tmp_path / "groups")
+    for name in THREAD_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+def write(folder: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+
+
+V1 = "cpu.cfs_quota_us", "cpu.cfs_period_us"
+
+
+@pytest.mark.parametrize(
+    ("files", "count"),
+    [
+        ({}, 16),
+        ({"self/cgroup": "0::/a/b\n"}, 16),
+        ({"self/cgroup": "0::/\n", "groups/cpu.max": "max 100000\n"}, 16),
+        ({"self/cgroup": "0::/\n", "groups/cpu.max": "400000 100000\n"}, 4),
+        ({"self/cgroup": "0::/\n", "groups/cpu.max": "250000 100000\n"}, 3),
+        ({"self/cgroup": "0::/\n", "groups/cpu.max": "20000 100000\n"}, 1),
+        ({"self/cgroup": "0::/\n", "groups/cpu.max": "9900000 100000\n"}, 16),
+        ({"self/cgroup": "0::/\n", "groups/cpu.max": ""}, 16),
+        # The group lies in one with less.
+        ({"self/cgroup": "0::/a/b\n", "groups/a/b/cpu.max": "max 100000\n", "groups/a/cpu.max": "200000 100000\n"}, 2),
+        # Version 1: one line for each controller.
+        (
+            {
+                "self/cgroup": "5:memory:/x\n4:cpu,cpuacct:/a\n1:name=systemd:/\n",
+                f"groups/cpu,cpuacct/a/{V1[0]}": "150000\n",
+                f"groups/cpu,cpuacct/a/{V1[1]}": "50000\n",
+                f"groups/memory/x/{V1[0]}": "50000\n",
+                f"groups/memory/x/{V1[1]}": "50000\n",
+            },
+            3,
+        ),
+        ({"self/cgroup": "1:cpu:/a\n", f"groups/cpu/a/{V1[0]}": "-1\n", f"groups/cpu/a/{V1[1]}": "100000\n"}, 16),
+        # A container sees its own group as the root.
+        ({"self/cgroup": "1:cpu:/far/up\n", f"groups/cpu/{V1[0]}": "200000", f"groups/cpu/{V1[1]}": "100000"}, 2),
+        ({"self/cgroup": "1:cpu:/\n", f"groups/cpu/{V1[0]}": "200000", f"groups/cpu/{V1[1]}": "0"}, 16),
+    ],
+)
+def test_processors_of_a_control_group(processors: Path, files: dict[str, str], count: int) -> None:
+    write(processors, files)
+    assert process_cpu_count() == count
+
+
+def test_processors_that_the_process_is_bound_to(processors: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(processors, {"self/cgroup": "0::/\n", "groups/cpu.max": "400000 100000\n"})
+    monkeypatch.setattr(threads, "_affinity", lambda: {3, 7})
+    assert process_cpu_count() == 2
+    monkeypatch.setattr(threads, "_affinity", set)  # a system that does not tell
+    monkeypatch.setattr("os.cpu_count", lambda: 3)
+    assert process_cpu_count() == 3
+
+
+@pytest.mark.parametrize(
+    ("given", "most"),
+    [
+        ({}, 16),
+        ({"OMP_NUM_THREADS": "4"}, 4),
+        ({"OMP_NUM_THREADS": "4,2"}, 4),
+        ({"OMP_NUM_THREADS": "6", "OPENBLAS_NUM_THREADS": "3"}, 3),
+        ({"OMP_NUM_THREADS": "64"}, 16),
+        ({"OMP_NUM_THREADS": "many", "MKL_NUM_THREADS": "0", "OPENBLAS_NUM_THREADS": ""}, 16),
+    ],
+)
+def test_threads_of_the_environment(
+    processors: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, str], most: int
+) -> None:
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert most_threads() == most

@@ -19,27 +19,26 @@ True
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from xpnet.backend import Backend, get_backend, list_backends
-from xpnet.data.named import load_dataset
-from xpnet.data.streams import ArraySource, IterableSource, Source, open_source
-from xpnet.errors import XpnetError, XpnetWarning
-from xpnet.model.model import Model
-from xpnet.model.model_file import load_model, save_model
-from xpnet.nn.gradcheck import check_gradients
-from xpnet.nn.network import Network, Parameters
-from xpnet.training.callbacks import Callback, Interrupt, LearningRateSchedule, StopTraining, TimeLimit
-from xpnet.training.checkpoint import Checkpoint
-from xpnet.training.checkpoint_file import load_state, save_state
-from xpnet.training.history import EpochRecord
-from xpnet.training.metrics_file import MetricsFile
-from xpnet.training.progress import Progress
-from xpnet.training.trainer import Run, RunState, Trainer
-
 if TYPE_CHECKING:
+    from xpnet.backend import Backend, get_backend, list_backends
+    from xpnet.data.named import load_dataset
+    from xpnet.data.streams import ArraySource, IterableSource, Source, open_source
+    from xpnet.errors import XpnetError, XpnetWarning
     from xpnet.estimators.classifier import MLPClassifier
     from xpnet.estimators.regressor import MLPRegressor
     from xpnet.estimators.table_encoder import TableEncoder
     from xpnet.estimators.tabular import TabularClassifier, TabularRegressor
+    from xpnet.model.model import Model
+    from xpnet.model.model_file import load_model, save_model
+    from xpnet.nn.gradcheck import check_gradients
+    from xpnet.nn.network import Network, Parameters
+    from xpnet.training.callbacks import Callback, Interrupt, LearningRateSchedule, StopTraining, TimeLimit
+    from xpnet.training.checkpoint import Checkpoint
+    from xpnet.training.checkpoint_file import load_state, save_state
+    from xpnet.training.history import EpochRecord
+    from xpnet.training.metrics_file import MetricsFile
+    from xpnet.training.progress import Progress
+    from xpnet.training.trainer import Run, RunState, Trainer
 
 __all__ = [
     "ArraySource",
@@ -83,19 +82,41 @@ __all__ = [
 __version__ = "0.1.0"
 
 
-# Imported late: scikit-learn takes most of a second, and tables need pyarrow.
-_LATE = {
-    "MLPClassifier": "xpnet.estimators.classifier",
-    "MLPRegressor": "xpnet.estimators.regressor",
-    "TableEncoder": "xpnet.estimators.table_encoder",
-    "TabularClassifier": "xpnet.estimators.tabular",
-    "TabularRegressor": "xpnet.estimators.tabular",
+# Imported when a name is first asked for: a program waits only for what it uses.
+_MODULES = {
+    "xpnet.backend": ("Backend", "get_backend", "list_backends"),
+    "xpnet.data.named": ("load_dataset",),
+    "xpnet.data.streams": ("ArraySource", "IterableSource", "Source", "open_source"),
+    "xpnet.errors": ("XpnetError", "XpnetWarning"),
+    "xpnet.estimators.classifier": ("MLPClassifier",),
+    "xpnet.estimators.regressor": ("MLPRegressor",),
+    "xpnet.estimators.table_encoder": ("TableEncoder",),
+    "xpnet.estimators.tabular": ("TabularClassifier", "TabularRegressor"),
+    "xpnet.model.model": ("Model",),
+    "xpnet.model.model_file": ("load_model", "save_model"),
+    "xpnet.nn.gradcheck": ("check_gradients",),
+    "xpnet.nn.network": ("Network", "Parameters"),
+    "xpnet.training.callbacks": ("Callback", "Interrupt", "LearningRateSchedule", "StopTraining", "TimeLimit"),
+    "xpnet.training.checkpoint": ("Checkpoint",),
+    "xpnet.training.checkpoint_file": ("load_state", "save_state"),
+    "xpnet.training.history": ("EpochRecord",),
+    "xpnet.training.metrics_file": ("MetricsFile",),
+    "xpnet.training.progress": ("Progress",),
+    "xpnet.training.trainer": ("Run", "RunState", "Trainer"),
 }
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+_FOLDERS = ("backend", "data", "errors", "model", "nn", "training")
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LATE:
-        return getattr(import_module(_LATE[name]), name)
+    if name in _MODULE_OF:
+        value = globals()[name] = getattr(import_module(_MODULE_OF[name]), name)
+        return value
+    if name in _FOLDERS:  # `import xpnet` suffices for `xpnet.training.trainer`, as if all had been imported
+        for module in _MODULES:
+            if module.split(".")[1] in _FOLDERS:
+                import_module(module)
+        return globals()[name]
     raise AttributeError(f"module 'xpnet' has no attribute {name!r}")
 
 

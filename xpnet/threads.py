@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from math import ceil, inf
+from pathlib import Path
 
 from xpnet.constraints import integer
 from xpnet.errors import InvalidParameterError
 
-__all__ = ["THREAD_VARIABLES", "limit_threads", "process_cpu_count"]
+__all__ = ["THREAD_VARIABLES", "limit_threads", "most_threads", "process_cpu_count"]
 
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 """Environment variables that libraries read once, when they are loaded."""
+
+_PROC, _CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
 
 
 def _affinity() -> set[int]:
@@ -21,8 +25,45 @@ def _affinity() -> set[int]:
 
 
 def process_cpu_count() -> int:
-    """Return the number of processors that this process may use."""
-    return len(_affinity()) or os.cpu_count() or 1
+    """Return the number of processors that this process may use.
+
+    It is bound to some of them, or its control group has the time of some of them.
+    """
+    return ceil(min(len(_affinity()) or os.cpu_count() or 1, _quota()))
+
+
+def most_threads() -> int:
+    """Return the number of threads that a library should use at most, by processors and environment variables."""
+    values = [os.environ.get(name, "") for name in THREAD_VARIABLES]
+    # OpenMP allows a number for each level of nested loops.
+    firsts = [value.partition(",")[0].strip() for value in values]
+    return min([process_cpu_count(), *(int(first) for first in firsts if first.isdecimal() and int(first))])
+
+
+def _quota() -> float:
+    """Return how many processors' time the control groups of this process may take, on Linux.
+
+    A group is limited by those that it lies in. Version 2 of control groups has a file with quota and period, version 1
+    a file for each; both are in microseconds.
+    """
+    quotas = [inf]
+    with suppress(OSError):
+        for line in (_PROC / "self/cgroup").read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if controllers and "cpu" not in controllers.split(","):
+                continue
+            # A container may not see the upper part of the path: its own group is the root there.
+            root = _CGROUPS / controllers
+            folder = root / path.strip("/")
+            for each in (folder, *folder.parents):
+                if not each.is_relative_to(root):
+                    break
+                with suppress(OSError, ValueError, ZeroDivisionError):
+                    names = ("cpu.cfs_quota_us", "cpu.cfs_period_us") if controllers else ("cpu.max",)
+                    quota, period = map(int, " ".join((each / name).read_text() for name in names).split())
+                    if quota > 0:
+                        quotas.append(quota / period)
+    return min(quotas)
 
 
 @contextmanager

@@ -1,6 +1,9 @@
 """NumPy's arrays, with the training step compiled by Numba: a run of steps is one call.
 
 Machine code is kept in the user's cache folder, so that the next process need not compile it again.
+
+Numba imports SciPy's BLAS at the first product. The import starts worker threads, which take over the state for
+subnormal numbers for good, so this module imports it before: outside the scope of a run, the state is the user's.
 """
 
 from __future__ import annotations
@@ -13,11 +16,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import array_api_compat.numpy as compat
 import numba
 import numpy as np
+import scipy.linalg.cython_blas  # noqa: F401
 
-from xpnet.backend import Backend, RunSteps, Step, check_index
+from xpnet.backend import NUMPY, Backend, RunSteps, Step, check_index
 from xpnet_backends.compiler import numba_math
 from xpnet_backends.compiler.host_function import HostFunction
 from xpnet_backends.compiler.ir import Program
@@ -84,7 +87,7 @@ def _matmul(a: Any, b: Any, /, out: Any = None) -> Any:
     return _dot_into(b.T, a.T, out.T) if out.flags.f_contiguous else np.matmul(a, b, out=out)
 
 
-XP = SimpleNamespace(**{**vars(compat), "matmul": _matmul})
+XP = SimpleNamespace(**{**vars(NUMPY), "matmul": _matmul})
 
 
 class NumbaBackend(NumpyBackend):

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
-import array_api_compat.numpy as xp
 import numpy as np
 
-from xpnet.backend import Backend, RunSteps, Step, check_index
+from xpnet.backend import NUMPY, Backend, RunSteps, Step, check_index
+from xpnet.subnormals import FlushSubnormals
 from xpnet_backends.compiler.host_function import HostFunction
 from xpnet_backends.compiler.numpy_codegen import NumpyProgram
 from xpnet_backends.compiler.program_cache import ProgramCache, on_host
@@ -25,7 +25,7 @@ class NumpyBackend(Backend):
     """NumPy; longer runs are compiled to its calls without Python between them."""
 
     name = "numpy:cpu"
-    xp: Any = xp
+    xp: Any = NUMPY
     device = "cpu"
 
     def compile(self, step: Step, n_steps: int | None = 1) -> RunSteps:
@@ -33,17 +33,18 @@ class NumpyBackend(Backend):
         if n_steps is not None and n_steps < _WORTH_COMPILING:
             return super().compile(step, n_steps)
         patience = _WORTH_COMPILING if n_steps is None else 0
-        return ProgramCache(step, xp, on_host(NumpyProgram), patience=patience)
+        return ProgramCache(step, NUMPY, on_host(NumpyProgram), patience=patience)
 
     def jit(self, function: Callable[..., Any], *, repeated: bool = False) -> Callable[..., Any]:
         """Return a function that is called often as a program of NumPy's calls, if it can be traced."""
         return HostFunction(function) if repeated else function
 
     def scope(self, dtype: str) -> AbstractContextManager[Any]:
-        """Silence floating-point warnings: the trainer reports a run that diverges, once and with a remedy."""
+        """Flush subnormals, and silence floating-point warnings: the trainer reports a run that diverges, once."""
         stack = ExitStack()
         stack.enter_context(memory_errors(self.name))
         stack.enter_context(np.errstate(all="ignore"))
+        stack.enter_context(FlushSubnormals())
         return stack
 
 

@@ -5,13 +5,14 @@ Its devices are simulated: index 0 is its CPU, and the others refuse to be mixed
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 import array_api_strict as xp
 import numpy as np
 
 from xpnet.backend import Array, Backend, check_index
+from xpnet.subnormals import FlushSubnormals
 
 __all__ = ["create"]
 
@@ -26,8 +27,11 @@ class StrictBackend(Backend):
         self.device = device
 
     def scope(self, dtype: str) -> AbstractContextManager[Any]:
-        """Return a context without floating-point warnings, as for the NumPy backend."""
-        return np.errstate(all="ignore")
+        """Flush subnormals and silence floating-point warnings, as for the NumPy backend."""
+        stack = ExitStack()
+        stack.enter_context(np.errstate(all="ignore"))
+        stack.enter_context(FlushSubnormals())
+        return stack
 
     def to_numpy(self, array: Array) -> np.ndarray:
         """Copy an array to the host, by way of the CPU device."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import AbstractContextManager, ExitStack
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 
 from xpnet.backend import Backend, RunSteps, Step, check_index
 from xpnet.errors import DeviceUnavailableError
+from xpnet.subnormals import FlushSubnormals
 from xpnet_backends.compiler.program_cache import WORTH_COMPILING
 from xpnet_backends.cuda.torch_graph import captured_runs
 from xpnet_backends.memory_errors import memory_errors
@@ -47,6 +49,28 @@ XP = SimpleNamespace(
 XP_BF16 = SimpleNamespace(**{**vars(XP), "matmul": _bf16_matmul})
 
 
+_GRAIN = 1 << 15  # elements for each thread, below which PyTorch uses fewer threads
+
+
+class _Workers(threading.local):
+    """The worker threads that PyTorch has for a thread.
+
+    They take over the state of the thread for subnormal numbers when they are started, which its first large operation
+    does, and keep it for good. So they are started before the state changes, or the user's code would have it later.
+    """
+
+    started = 1
+
+    def start(self) -> None:
+        """Start the workers that are not yet started."""
+        if (count := torch.get_num_threads()) > self.started:
+            torch.ones(count * _GRAIN, dtype=torch.uint8)
+            self.started = count
+
+
+_workers = _Workers()
+
+
 class TorchBackend(Backend):
     """PyTorch's tensors without its autograd: xpnet computes gradients itself."""
 
@@ -76,7 +100,7 @@ class TorchBackend(Backend):
         return captured_runs(step, self.xp)
 
     def scope(self, dtype: str) -> AbstractContextManager[Any]:
-        """Switch autograd off, set the precision of products and select the GPU."""
+        """Switch autograd off, set the precision of products, and select the GPU or flush subnormals."""
         stack = ExitStack()
         if self.device.type == "cuda":
             stack.enter_context(memory_errors(self.name, self._free))
@@ -88,6 +112,9 @@ class TorchBackend(Backend):
         torch.set_float32_matmul_precision("high" if self.precision == "tf32" else "highest")
         if self.device.type == "cuda":
             stack.enter_context(torch.cuda.device(self.device))
+        else:
+            _workers.start()
+            stack.enter_context(FlushSubnormals())
         return stack
 
     def _free(self) -> int:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import subprocess
 import sys
 import types
 from collections.abc import Callable, Iterator
-from importlib.metadata import EntryPoint
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,7 @@ from xpnet_backends.compiler.ops import UntraceableError
 @pytest.fixture(autouse=True)
 def forgotten() -> Iterator[None]:
     """Backends are made once and kept; these tests change what there is."""
-    caches = (registry._registry, devices._create)
+    caches = (registry._registry, registry.has_driver, devices._create)
     for cache in caches:
         cache.cache_clear()
     yield
@@ -81,7 +81,23 @@ def _unusable(*names: str) -> Callable[[str], Callable[[str, int], Any]]:
 )
 def test_grammar(device: str, expected: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "load_factory", _unusable())
+    monkeypatch.setattr(devices, "has_driver", lambda name: True)
     assert get_backend(device) == expected
+
+
+@pytest.mark.parametrize("loads", [False, True])
+def test_auto_imports_the_library_of_gpus_only_with_their_driver(loads: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def load_factory(name: str) -> Any:
+        asked.append(name)
+        return lambda *device: (name, *device)
+
+    monkeypatch.setattr(devices, "load_factory", load_factory)
+    drivers = ("libnothing.so.1", np._core._multiarray_umath.__file__ if loads else "nothing.dll")
+    monkeypatch.setitem(registry.BUILTIN, "cupy", registry.BUILTIN["cupy"]._replace(drivers=drivers))
+    get_backend("auto")
+    assert asked == (["cupy"] if loads else ["numpy"])
 
 
 @pytest.mark.parametrize(
@@ -272,11 +288,11 @@ def test_the_built_in_names() -> None:
     [[("numpy", "other.package:create")], [("mine", "one.package:create"), ("mine", "other.package:create")]],
 )
 def test_a_duplicate_name(entries: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch) -> None:
-    def entry_points(group: str) -> list[EntryPoint]:
+    def entry_points(group: str) -> list[importlib.metadata.EntryPoint]:
         assert group == "xpnet.backends"
-        return [EntryPoint(name, value, group) for name, value in entries]
+        return [importlib.metadata.EntryPoint(name, value, group) for name, value in entries]
 
-    monkeypatch.setattr(registry, "entry_points", entry_points)
+    monkeypatch.setattr(importlib.metadata, "entry_points", entry_points)
     name = entries[0][0]
     message = f"duplicate backend {name!r}: expected each name once; received it again from 'other.package:create'"
     for ask in (list_backends, lambda: get_backend("cpu")):
@@ -424,6 +440,7 @@ def fake_cupy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         return host.copy()
 
     fake.asarray, fake.asnumpy = asarray, np.copy
+    monkeypatch.setattr(devices, "has_driver", lambda name: True)
     monkeypatch.setitem(sys.modules, "cupy", fake)
     monkeypatch.setitem(sys.modules, "array_api_compat.cupy", array_api_compat.numpy)
     products = types.SimpleNamespace(COMPUTE_TYPE_DEFAULT=0, COMPUTE_TYPE_TF32=1, type=0)

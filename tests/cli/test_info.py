@@ -14,6 +14,7 @@ from xpnet.data.named import DATASETS
 from xpnet.errors import DeviceUnavailableError
 from xpnet.nn import activations
 from xpnet.nn.losses import LOSSES
+from xpnet.subnormals import can_flush
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +66,7 @@ def test_devices():
     code, out, err = xpnet("devices")
     assert (code, err) == (0, "")
     table = rows(out)
-    assert table["numpy:cpu"] == ["yes"]
+    assert table["numpy:cpu"] == ["yes", "flushed" if can_flush() else "kept"]
     for name in list_backends():
         assert any(device.partition(":")[0] == name for device in table), out
     assert max(map(len, out.splitlines())) <= 80

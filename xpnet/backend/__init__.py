@@ -1,10 +1,11 @@
 """Backends: array libraries on devices, what the trainer asks of them, and how they are found."""
 
-from xpnet.backend.array import Array, Namespace, Rows, namespace_of
+from xpnet.backend.array import NUMPY, Array, Namespace, Rows, namespace_of
 from xpnet.backend.devices import (
     PRECISIONS,
     backend_of,
     dtype_name,
+    flushes_subnormals,
     get_backend,
     kind_of,
     probe_devices,
@@ -17,6 +18,7 @@ from xpnet.backend.registry import list_backends
 from xpnet.backend.steps import RunSteps, Step, run_steps
 
 __all__ = [
+    "NUMPY",
     "PRECISIONS",
     "Array",
     "Backend",
@@ -28,6 +30,7 @@ __all__ = [
     "backend_of",
     "check_index",
     "dtype_name",
+    "flushes_subnormals",
     "get_backend",
     "kind_of",
     "list_backends",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any, Protocol
 
+import numpy as np
 from array_api_compat import array_namespace
 
-__all__ = ["Array", "Namespace", "Rows", "namespace_of"]
+__all__ = ["NUMPY", "Array", "Namespace", "Rows", "namespace_of"]
 
 
 class Rows(Protocol):
@@ -108,6 +110,7 @@ class Namespace(Protocol):
     all: _Reduction
     any: _Reduction
     max: _Reduction
+    min: _Reduction
     sum: _Reduction
 
     def arange(self, start: int, /, stop: int = ..., *, dtype: Any = ..., device: Any = ...) -> Array: ...  # noqa: D102
@@ -127,8 +130,16 @@ class Namespace(Protocol):
     def __array_namespace_info__(self) -> Any: ...
 
 
+def _astype(x: Any, dtype: Any, /, *, copy: bool = True) -> Any:
+    return x.astype(dtype, copy=copy)  # also of a scalar, which `numpy.astype` refuses
+
+
+NUMPY: Any = SimpleNamespace(**{**vars(np), "astype": _astype})
+"""NumPy's namespace, which follows the standard. To import array_api_compat's takes long: it loads all of NumPy."""
+
+
 def namespace_of(*arrays: Any) -> Namespace:
-    """Return the namespace of arrays of one library; array-api-compat's function, with its type."""
-    namespace: Any = array_namespace(*arrays)
+    """Return the namespace of arrays of one library; array-api-compat's function, except for NumPy."""
+    namespace: Any = NUMPY if all(isinstance(each, np.ndarray) for each in arrays) else array_namespace(*arrays)
     found: Namespace = namespace
     return found

@@ -17,7 +17,7 @@ import numpy as np
 
 from xpnet.backend.array import Array
 from xpnet.backend.protocol import Backend
-from xpnet.backend.registry import BUILTIN, DEFAULTS, list_backends, load_factory
+from xpnet.backend.registry import BUILTIN, DEFAULTS, has_driver, list_backends, load_factory
 from xpnet.errors import (
     BackendNotInstalledError,
     DeviceIndexError,
@@ -31,6 +31,7 @@ __all__ = [
     "PRECISIONS",
     "backend_of",
     "dtype_name",
+    "flushes_subnormals",
     "get_backend",
     "kind_of",
     "probe_devices",
@@ -113,6 +114,8 @@ def get_backend(device: str | Backend = "auto") -> Backend:
     name, kind, index, precision = _parse(device)
     if kind != "auto":
         return _create(name or DEFAULTS[kind], kind, index, precision)
+    if name is None and index == 0 and not has_driver(DEFAULTS["gpu"]):  # do not import the library in vain
+        return _create(DEFAULTS["cpu"], "cpu", index, precision)
     try:
         return _create(name or DEFAULTS["gpu"], "gpu", index, precision)
     except (BackendNotInstalledError, DeviceUnavailableError, DeviceIndexError) as no_gpu:
@@ -128,6 +131,19 @@ def kind_of(backend: Backend) -> str:
     """Return the kind of a backend's device: ``"cpu"`` or ``"gpu"``."""
     parts = backend.name.partition("@")[0].split(":")
     return next((kind for kind in DEFAULTS if kind in parts), "cpu")
+
+
+@lru_cache(maxsize=64)
+def flushes_subnormals(backend: Backend) -> bool:
+    """Return whether a CPU backend flushes subnormal numbers to zero in its scope; the first call tries it.
+
+    False for GPUs, which compute with subnormal numbers at full speed.
+    """
+    if kind_of(backend) != "cpu":
+        return False
+    with backend.scope("float32"):
+        least = backend.asarray(np.finfo(np.float32).tiny.reshape(1))
+        return bool(backend.to_numpy(least * 0.5)[0] == 0)
 
 
 def probe_devices(name: str) -> Iterator[tuple[str, Backend | Exception]]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 from collections.abc import Callable
-from functools import lru_cache
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any, NamedTuple
+from contextlib import suppress
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from xpnet.errors import (
     BackendNotInstalledError,
@@ -15,7 +16,10 @@ from xpnet.errors import (
     UnknownBackendError,
 )
 
-__all__ = ["BUILTIN", "DEFAULTS", "list_backends", "load_factory"]
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+__all__ = ["BUILTIN", "DEFAULTS", "has_driver", "list_backends", "load_factory"]
 
 ENTRY_POINT_GROUP = "xpnet.backends"
 
@@ -36,18 +40,26 @@ class _Builtin(NamedTuple):
         The command that installs the library.
     array_modules : tuple of str
         Further packages that define the types of the library's arrays.
+    drivers : tuple of str
+        Names of the GPU driver's library, by system. Where none of them loads, the library finds no GPU.
     """
 
     library: str
     module: str
     install: str
     array_modules: tuple[str, ...] = ()
+    drivers: tuple[str, ...] = ()
 
 
 BUILTIN = {
     "numpy": _Builtin("numpy", "xpnet_backends.numpy", "pip install numpy"),
     "numba": _Builtin("numba", "xpnet_backends.numba", "pip install 'xpnet[fast]'"),
-    "cupy": _Builtin("cupy", "xpnet_backends.cupy", "pip install 'cupy-cuda13x[ctk]' (CUDA 12: 'cupy-cuda12x[ctk]')"),
+    "cupy": _Builtin(
+        "cupy",
+        "xpnet_backends.cupy",
+        "pip install 'cupy-cuda13x[ctk]' (CUDA 12: 'cupy-cuda12x[ctk]')",
+        drivers=("libcuda.so.1", "nvcuda.dll"),
+    ),
     "torch": _Builtin("torch", "xpnet_backends.torch", "pip install torch"),
     "jax": _Builtin("jax", "xpnet_backends.jax", "pip install jax", ("jaxlib",)),
     "strict": _Builtin("array_api_strict", "xpnet_backends.strict", "pip install array-api-strict"),
@@ -60,6 +72,8 @@ DEFAULTS = {"cpu": "numpy", "gpu": "cupy"}
 
 @lru_cache(maxsize=1)
 def _registry() -> dict[str, _Builtin | EntryPoint]:
+    from importlib.metadata import entry_points  # slow to import
+
     table: dict[str, _Builtin | EntryPoint] = dict(BUILTIN)
     for entry in entry_points(group=ENTRY_POINT_GROUP):
         if entry.name in table:
@@ -83,13 +97,24 @@ def list_backends() -> tuple[str, ...]:
     return tuple(_registry())
 
 
+@cache
+def has_driver(name: str) -> bool:
+    """Return whether the GPU driver of a built-in backend loads, if it is known to need one; its library stays out."""
+    drivers = BUILTIN[name].drivers
+    for driver in drivers:
+        with suppress(OSError):
+            ctypes.CDLL(driver)
+            return True
+    return not drivers
+
+
 def load_factory(name: str) -> Factory:
     """Import the adapter of a backend."""
     registry = _registry()
     if name not in registry:
         raise UnknownBackendError.among("backend", name, registry)
     entry = registry[name]
-    if isinstance(entry, EntryPoint):
+    if not isinstance(entry, _Builtin):
         factory: Factory = entry.load()
         return factory
     try:

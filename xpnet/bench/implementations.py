@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from types import ModuleType
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -19,7 +20,20 @@ from xpnet.errors import (
 from xpnet.nn.optimizers import get_optimizer
 from xpnet.nn.step import init_state, make_step
 
-__all__ = ["PEERS", "Implementation", "Runner", "Unavailable", "peer", "resolve", "xpnet_on"]
+__all__ = [
+    "PEERS",
+    "PREDICTING_PEERS",
+    "Implementation",
+    "Runner",
+    "Unavailable",
+    "load_peer",
+    "peer",
+    "resolve",
+    "resolve_each",
+    "xpnet_on",
+]
+
+T = TypeVar("T")
 
 
 class Runner(Protocol):
@@ -49,12 +63,16 @@ class Implementation(NamedTuple):
         Takes the data on the host, copies data, weights and optimizer to the device, and returns the runner.
     backend : Backend or None
         The backend of xpnet, or None for a peer.
+    estimator : callable or None
+        For a peer that is an estimator of scikit-learn's kind, its class. It draws the order of the samples from the
+        seed; of the order that its runner is given only the number of epochs counts.
     """
 
     name: str
     kind: str
     start: Callable[[TrainingData], Runner]
     backend: Backend | None = None
+    estimator: Callable[..., Any] | None = None
 
 
 class Unavailable(NamedTuple):
@@ -113,6 +131,11 @@ class _Peer(NamedTuple):
     name: str
     module: str
     library: str
+    requires: tuple[str, ...] = ()  # further packages that its module imports
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        return (self.library, *self.requires)
 
 
 _EAGER = "eager"
@@ -126,6 +149,14 @@ PEERS = (
     _Peer("torch-graph", "xpnet_backends.peers.torch", "torch"),
     _Peer("jax", "xpnet_backends.peers.jax", "jax"),
     _Peer("jax-jit", "xpnet_backends.peers.jax", "jax"),
+)
+# Each module has a function `predict_NAME(kind)`.
+PREDICTING_PEERS = (
+    _Peer("sklearn", "xpnet.bench.sklearn_peers", "sklearn"),
+    _Peer("estimator", "xpnet.bench.sklearn_peers", "sklearn"),
+    _Peer("torch", "xpnet_backends.peers.torch", "torch"),
+    _Peer("jax", "xpnet_backends.peers.jax", "jax"),
+    _Peer("onnxruntime", "xpnet_backends.peers.onnxruntime", "onnxruntime", ("onnx",)),
 )
 
 
@@ -143,24 +174,11 @@ def peer(name: str) -> Implementation:
     BackendNotInstalledError, DeviceUnavailableError
         Its package is missing, or has no such device.
     """
-    known = {each.name: each for each in PEERS}
     base, _, kind = name.partition(":")
-    kind = kind or "cpu"
     if base == _EAGER:
-        itself = xpnet_on(kind, 1)
+        itself = xpnet_on(kind or "cpu", 1)
         return itself._replace(name=f"peer {_EAGER}:{itself.name}", backend=None)
-    if base not in known or kind not in ("cpu", "gpu"):
-        raise UnknownNameError.among("peer", name, [_EAGER, *known])
-    entry = known[base]
-    try:
-        module = importlib.import_module(entry.module)
-    except (ImportError, OSError) as exc:
-        if isinstance(exc, ModuleNotFoundError) and (exc.name or "").partition(".")[0] != entry.library:
-            raise
-        raise BackendNotInstalledError(
-            f"peer {base!r} is not installed: expected the package {entry.library!r}; received {exc}. "
-            f"Run: pip install {entry.library}"
-        ) from exc
+    title, module, kind = load_peer(name, PEERS, also=(_EAGER,))
     create: Callable[..., Runner] = getattr(module, f"create_{base.replace('-', '_')}")(kind)
 
     def start(data: TrainingData) -> Runner:
@@ -175,7 +193,35 @@ def peer(name: str) -> Implementation:
             batch=workload.batch,
         )
 
-    return Implementation(f"peer {base}:{kind}", kind, start)
+    make = getattr(module, f"make_{base}", None)
+    return Implementation(title, kind, start, estimator=make and make(kind))
+
+
+def load_peer(name: str, peers: Sequence[_Peer], *, also: Sequence[str] = ()) -> tuple[str, ModuleType, str]:
+    """Return the title of a peer ``NAME`` or ``NAME:gpu``, its module and the kind of its device.
+
+    Raises
+    ------
+    UnknownNameError
+        It is not one of `peers`. The message lists these names and those in `also`.
+    BackendNotInstalledError
+    """
+    known = {each.name: each for each in peers}
+    base, _, kind = name.partition(":")
+    kind = kind or "cpu"
+    if base not in known or kind not in ("cpu", "gpu"):
+        raise UnknownNameError.among("peer", name, [*also, *known])
+    entry = known[base]
+    try:
+        module = importlib.import_module(entry.module)
+    except (ImportError, OSError) as exc:
+        if isinstance(exc, ModuleNotFoundError) and (exc.name or "").partition(".")[0] not in entry.packages:
+            raise
+        raise BackendNotInstalledError(
+            f"peer {base!r} is not installed: expected the package {entry.library!r}; received {exc}. "
+            f"Run: pip install {' '.join(entry.packages)}"
+        ) from exc
+    return f"peer {base}:{kind}", module, kind
 
 
 def resolve(devices: Iterable[str], peers: Iterable[str]) -> list[Implementation | Unavailable]:
@@ -186,9 +232,15 @@ def resolve(devices: Iterable[str], peers: Iterable[str]) -> list[Implementation
     UnknownNameError
         A name is not known.
     """
-    found: list[Implementation | Unavailable] = []
-    wanted: list[tuple[str, str, Callable[[str], Implementation]]] = [(name, name, xpnet_on) for name in devices]
-    wanted += [(f"peer {name}", name, peer) for name in peers]
+    return resolve_each(devices, xpnet_on, peers, peer)
+
+
+def resolve_each(
+    devices: Iterable[str], on_device: Callable[[str], T], peers: Iterable[str], find_peer: Callable[[str], T]
+) -> list[T | Unavailable]:
+    """Return what a function finds for each device, and another for each peer, or the reason why it finds nothing."""
+    wanted = [(name, name, on_device) for name in devices] + [(f"peer {name}", name, find_peer) for name in peers]
+    found: list[T | Unavailable] = []
     for title, name, find in wanted:
         try:
             found.append(find(name))

@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from xpnet.bench.caches import cache_sizes
 from xpnet.threads import THREAD_VARIABLES, process_cpu_count
 
 __all__ = ["machine"]
@@ -30,6 +31,7 @@ def machine() -> dict[str, Any]:
         "processor": _processor(),
         "cpus": os.cpu_count(),
         "usable cpus": process_cpu_count(),
+        "caches": cache_sizes(),
         "gpus": _gpus(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),

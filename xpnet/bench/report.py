@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from xpnet.bench.results import Row, WorkloadResults
+from xpnet.bench.runs.results import RunResults, RunRow, as_time
 from xpnet.bench.sweep import Sweep
 from xpnet.bench.timing import Spread, ratio
 from xpnet.bench.workloads import Workload
+from xpnet.markdown import TextTable, markdown_lines
 
 __all__ = [
     "COLUMN_MEANINGS",
@@ -19,6 +21,9 @@ __all__ = [
     "markdown",
     "markdown_lines",
     "memory_table",
+    "run_comparison_table",
+    "run_meanings",
+    "run_table",
     "sweep_table",
     "workload_table",
 ]
@@ -34,14 +39,6 @@ COLUMN_MEANINGS = (
     "- loss: mean loss of the second epoch; it must equal that of the first row that ran",
 )
 """What the columns of `workload_table` mean, as lines of Markdown."""
-
-
-class TextTable(NamedTuple):
-    """A table of text. A row with only one cell after its name has no values but a reason."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: list[tuple[str, ...]]
 
 
 def describe(workload: Workload) -> str:
@@ -85,6 +82,59 @@ def _cells(results: WorkloadResults, row: Row) -> tuple[str, ...]:
         "-" if row.peak is None else _mebibytes(row.peak),
         overhead,
         f"{row.loss:.5f}" + ("" if row.agrees else " DIFFERS"),
+    )
+
+
+def run_table(results: RunResults) -> TextTable:
+    """Return the table of a run."""
+    named = any(row.name for row in results.rows)  # else each case is run by one thing only
+    columns = (
+        results.case, *(("device",) if named else ()), results.timed, "quartiles",
+        *(column.title for column in results.columns),
+    )  # fmt: skip
+    return TextTable(f"{results.run}: {results.title}", columns, [_run_cells(results, row) for row in results.rows])
+
+
+def _run_cells(results: RunResults, row: RunRow) -> tuple[str, ...]:
+    names = tuple(filter(None, (row.case, row.name)))
+    if row.reason:
+        return (*names, row.reason)
+    values = ((column, row.figures.get(column.key)) for column in results.columns)
+    *cells, last = ("-" if value is None else column.show(value) for column, value in values)
+    quartiles = f"{as_time(row.time.low)} to {as_time(row.time.high)}"
+    return (*names, as_time(row.time.median), quartiles, *cells, last + ("" if row.agrees else " DIFFERS"))
+
+
+def run_meanings(results: RunResults) -> list[str]:
+    """Return the facts about a run, and what its columns mean, as lines of Markdown."""
+    columns = (f"- {column.title}: {column.meaning}" for column in results.columns)
+    return [*(f"- {remark}" for remark in results.remarks), *columns]
+
+
+def run_comparison_table(a: Sequence[RunResults], b: Sequence[RunResults]) -> TextTable:
+    """Return the ratios of the times of runs in `b` to those in `a`, for the rows that both have."""
+    before = {(each.run, row.case, row.name): (each, row) for each in a for row in each.rows}
+    rows: list[tuple[str, ...]] = []
+    for each in b:
+        for row in each.rows:
+            results, earlier = before.get((each.run, row.case, row.name), (None, None))
+            case = f"{each.run}: {row.case}"
+            if results is None or earlier is None:
+                reason = "only in B"
+            elif results.quick != each.quick:
+                reason = "only one of them was made with --quick"
+            else:
+                reason = row.reason or earlier.reason
+            if reason or earlier is None:
+                rows.append((case, row.name, reason))
+                continue
+            found = ratio(earlier.seconds, row.seconds)
+            times = (as_time(one.time.median) for one in (earlier, row))
+            rows.append((case, row.name, *times, f"{found.median:.3f}", _range(found), _verdict(found)))
+    return TextTable(
+        "time of B relative to A, over all pairs of rounds (below 1: B is faster)",
+        ("run", "device", "A", "B", "B / A", "quartiles", ""),
+        rows,
     )
 
 
@@ -170,14 +220,17 @@ def _mebibytes(n: int) -> str:
 
 def markdown(title: str, machine: dict[str, Any], tables: Sequence[TextTable], remarks: Sequence[str]) -> str:
     """Return a report as Markdown: the machine, the tables, and lines of remarks."""
-    blas = {f"{pool.get('internal_api')} {pool.get('version')} {pool.get('architecture', '')}".strip()
+    blas = {f"{pool.get('internal_api')} {pool.get('version')} {pool.get('architecture') or ''}".strip()
+            + f", {pool.get('num_threads')} threads"
             for pool in machine["threads"] if pool.get("user_api") == "blas"}  # fmt: skip
+    caches = ", ".join(f"{name} {size // 1024:,} KiB" for name, size in machine.get("caches", {}).items())
     lines = [
         f"# {title}",
         "",
         f"{machine['processor']}, {machine['usable cpus']} of {machine['cpus']} processors, "
+        f"caches: {caches or 'unknown'}, "
         f"GPU: {', '.join(machine['gpus']) or 'none'}. {machine['system']}, Python {machine['python']}.",
-        "BLAS: " + ", ".join(sorted(blas)) + ". "
+        "BLAS: " + "; ".join(sorted(blas)) + ". "
         + ", ".join(f"{name} {version}" for name, version in machine["versions"].items()) + ".",
         "Environment: "
         + (", ".join(f"{name}={value}" for name, value in machine["environment"].items() if value) or "nothing set")
@@ -189,13 +242,3 @@ def markdown(title: str, machine: dict[str, Any], tables: Sequence[TextTable], r
     if remarks:
         lines += ["", *remarks]
     return "\n".join(lines) + "\n"
-
-
-def markdown_lines(table: TextTable) -> list[str]:
-    """Return a table as lines of Markdown, with its title as a heading."""
-    lines = [f"## {table.title}", "", _line(table.columns), _line(["---"] * len(table.columns))]
-    return lines + [_line([*row, *[""] * (len(table.columns) - len(row))]) for row in table.rows]
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -18,9 +18,11 @@ from xpnet.bench.timing import Spread, spread
 from xpnet.bench.workloads import Workload
 from xpnet.errors import DataError
 
-__all__ = ["Row", "WorkloadResults", "agrees", "load", "measure", "to_json"]
+__all__ = ["VERSION", "Row", "WorkloadResults", "agrees", "load", "measure", "to_json"]
 
-_VERSION = 1
+VERSION = 1
+"""Version of the files of results."""
+
 # Attributes of a row that have other names in files of version 1.
 _KEYS = {
     "matmul_bound": "floor", "overhead": "outside", "time_to_first_step": "first", "bandwidth_bound": "copied"
@@ -154,7 +156,7 @@ def measure(workload: Workload, found: Sequence[Implementation | Unavailable], s
 def to_json(results: Sequence[WorkloadResults], settings: Settings) -> dict[str, Any]:
     """Return the content of the file: the measurements, and the derived metrics for other programs."""
     return {
-        "version": _VERSION,
+        "version": VERSION,
         "settings": {"rounds": settings.rounds, "least": settings.min_seconds},
         "rungs": [
             {
@@ -182,8 +184,8 @@ def load(path: Path) -> list[WorkloadResults]:
     """
     try:
         values = json.loads(path.read_bytes())
-        if values["version"] != _VERSION:
-            raise DataError(f"{path}: expected results of version {_VERSION}; received {values['version']!r}.")
+        if values["version"] != VERSION:
+            raise DataError(f"{path}: expected results of version {VERSION}; received {values['version']!r}.")
         return [
             WorkloadResults(_workload(each["rung"]), tuple(_row(row) for row in each["rows"]))
             for each in values["rungs"]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from functools import partial
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-__all__ = ["Spread", "interleave", "ratio", "seconds", "spread"]
+__all__ = ["Spread", "interleave", "ratio", "seconds", "spread", "take_turns"]
 
+T = TypeVar("T")
 
 # Seconds until the idle threads of a thread pool sleep. OpenBLAS's threads spin for 2^26 cycles; until then they would
 # take processor time from the next call, which may use another library.
@@ -42,8 +44,8 @@ def seconds(call: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def interleave(calls: Sequence[Callable[[int], object]], rounds: int) -> list[list[float]]:
-    """Make each call once in each round, and return the seconds of each call by round.
+def take_turns(calls: Sequence[Callable[[int], T]], rounds: int) -> list[list[T]]:
+    """Make each call once in each round, and return the results of each call by round.
 
     The order rotates from round to round, because a call that always follows the same one would always find the same
     data in the caches. There is a pause before each call.
@@ -54,12 +56,19 @@ def interleave(calls: Sequence[Callable[[int], object]], rounds: int) -> list[li
         Each takes the number of the round, from 0.
     rounds : int
     """
-    taken: list[list[float]] = [[] for _ in calls]
+    results: list[list[T]] = [[] for _ in calls]
     for turn in range(rounds):
         for position in range(len(calls)):
             i = (turn + position) % len(calls)
             time.sleep(_REST)
-            started = time.perf_counter()
-            calls[i](turn)
-            taken[i].append(time.perf_counter() - started)
-    return taken
+            results[i].append(calls[i](turn))
+    return results
+
+
+def interleave(calls: Sequence[Callable[[int], object]], rounds: int) -> list[list[float]]:
+    """Make each call once in each round as `take_turns` does, and return the seconds of each call by round."""
+    return take_turns([partial(_timed, call) for call in calls], rounds)
+
+
+def _timed(call: Callable[[int], object], turn: int) -> float:
+    return seconds(partial(call, turn))

@@ -13,6 +13,9 @@ from xpnet.nn.network import Network
 __all__ = ["NARROW_WORKLOADS", "WORKLOADS", "TrainingData", "Workload", "get_workloads", "make_data", "orders"]
 
 _QUICK_STEPS = 20
+# Samples of a whole epoch where a workload's own epoch is a short one: those of MNIST, and for `wide` more than the
+# caches of most processors hold.
+_FULL_SAMPLES = {"mnist-small": 60_000, "mnist-large": 60_000, "wide": 8_192}
 _FLOAT = 4  # bytes
 
 
@@ -85,12 +88,20 @@ class Workload(NamedTuple):
         """Return the bytes that training needs: parameters x (2 + slots) + activations of one batch + the data once."""
         n_parameters = self.network.n_parameters
         activations = self.batch * sum(self.sizes)  # including the batch, which is gathered into an array of its own
-        data = self.n_samples * (self.sizes[0] + 1)  # with one class index a sample
-        return _FLOAT * (n_parameters * (2 + slots) + activations + data)
+        return _FLOAT * (n_parameters * (2 + slots) + activations) + self.data_bytes
 
     def quick(self) -> Workload:
         """Return the workload with a short epoch."""
         return self._replace(steps=min(self.steps, _QUICK_STEPS))
+
+    def full(self) -> Workload:
+        """Return the workload with an epoch of a whole data set, without the samples of a last, smaller batch."""
+        return self._replace(steps=_FULL_SAMPLES.get(self.name, self.n_samples) // self.batch)
+
+    @property
+    def data_bytes(self) -> int:
+        """Bytes of the samples of an epoch, with one class index each."""
+        return _FLOAT * self.n_samples * (self.sizes[0] + 1)
 
 
 WORKLOADS: dict[str, Workload] = {

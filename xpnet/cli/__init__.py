@@ -7,53 +7,78 @@ import re
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TextIO
 
-from cyclopts import App, CycloptsError, Parameter
-from rich.console import Console
+from cyclopts import App, ArgumentCollection, CycloptsError, Parameter
 
 import xpnet
-from xpnet.cli.bench import app as bench_app
-from xpnet.cli.config import fill_options, name_option
 from xpnet.cli.console import say
-from xpnet.cli.info import datasets, devices, gradcheck
-from xpnet.cli.inspect import inspect
-from xpnet.cli.parity import parity
-from xpnet.cli.predict import evaluate, predict
+from xpnet.cli.process import own_process
 from xpnet.cli.tokens import join_hyphens, join_sizes
-from xpnet.cli.train import resume, train
 from xpnet.errors import DivergenceError, InvalidParameterError, XpnetError, XpnetWarning
 from xpnet.terminal import open_standard_streams
 
 __all__ = ["app", "main"]
+
+
+def _fill_options(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    if any(arguments.get(option, default=None) is not None for option in ("--config", "--preset")):
+        from xpnet.cli.config import fill_options  # which knows the options of training
+
+        fill_options(app, commands, arguments)
+
 
 app = App(
     name="xpnet",
     help="Train multilayer perceptrons on NumPy, CuPy, PyTorch and JAX from one array-API source.",
     help_epilogue="--debug with any command shows the traceback of an error.",
     version=xpnet.__version__,
-    config=fill_options,
+    config=_fill_options,
     default_parameter=Parameter(negative=()),
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )
-_COMMANDS: tuple[Callable[..., int], ...] = (
-    train,
-    resume,
-    predict,
-    evaluate,
-    inspect,
-    datasets,
-    devices,
-    gradcheck,
-    parity,
-)
-for position, command in enumerate(_COMMANDS):
-    app.command(command, sort_key=position)
-bench_app.sort_key = len(_COMMANDS)
-app.command(bench_app)
+# The module of each command, and the description of its docstring. A command is imported when it is called.
+_COMMANDS = {
+    "train": ("train:train", "Train a network, and write model, metrics, configuration and plots into a folder."),
+    "resume": (
+        "train:resume",
+        "Continue a run that was killed or interrupted from its newest checkpoint, as if it had never stopped.",
+    ),
+    "predict": (
+        "predict:predict",
+        "Predict with a trained model, and write a CSV file with one row for each sample.",
+    ),
+    "evaluate": (
+        "predict:evaluate",
+        "Evaluate a trained model on the test part that comes with the data, or else on all samples.",
+    ),
+    "inspect": (
+        "inspect:inspect",
+        "Show what the columns of a table are, what training will do with each, and why.",
+    ),
+    "datasets": ("info:datasets", "List the named data sets: size, source, licence."),
+    "devices": ("info:devices", "List each backend and device: usable, or exactly why not."),
+    "gradcheck": (
+        "info:gradcheck",
+        "Check the gradient of every activation with every loss against central differences in float64.",
+    ),
+    "parity": (
+        "parity:parity",
+        "Train the same run on each device, and show how much each result differs from the first device's.\n\n"
+        "The command trains one run of several epochs, and small runs that cover every activation, loss and "
+        "optimizer, and dropout. All of them are trained in float64 and in float32. The exit code is 1 if a "
+        "difference exceeds its tolerance.",
+    ),
+    "bench": (
+        "bench:app",
+        "Compare the speed of training on devices and with peers, which are other libraries.",
+    ),
+}
+for position, (name, (place, description)) in enumerate(_COMMANDS.items()):
+    app.command(f"xpnet.cli.{place}", name=name, help=description, sort_key=position)
 
 EXIT_BROKEN_PIPE, EXIT_BAD_INPUT, EXIT_DIVERGED = 1, 2, 3
 EXIT_INTERRUPTED = 128 + signal.SIGINT  # by the shells' convention
@@ -62,8 +87,16 @@ _LONGEST_MESSAGE = 1500
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code. An error is one line on stderr; ``--debug`` adds its traceback."""
+    """Run a command and return its exit code. An error is one line on stderr; ``--debug`` adds its traceback.
+
+    Parameters
+    ----------
+    arguments : sequence of str or None
+        None takes those of the process, which is then the command's own.
+    """
     open_standard_streams()
+    if arguments is None:
+        own_process()
     tokens = join_hyphens(join_sizes(sys.argv[1:] if arguments is None else arguments))
     debug = "--debug" in tokens
     tokens = [token for token in tokens if token != "--debug"]
@@ -81,6 +114,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_BROKEN_PIPE
     except (XpnetError, CycloptsError, OSError, MemoryError, UnicodeError, ImportError) as exc:
         if debug:
+            from rich.console import Console
+
             Console(stderr=True).print_exception()
         say(_one_line(exc))
         return EXIT_DIVERGED if isinstance(exc, DivergenceError) else EXIT_BAD_INPUT
@@ -116,6 +151,8 @@ def _one_line(exc: BaseException | str) -> str:
     """Return the message of an error as one printable line of limited length."""
     message = str(exc)
     if isinstance(exc, InvalidParameterError):
+        from xpnet.cli.config import name_option
+
         message = name_option(message)
     elif isinstance(exc, OSError):
         message = ": ".join(str(part) for part in (exc.filename, exc.strerror) if part) or message

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import sys
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
-from rich.console import Console
+if TYPE_CHECKING:
+    from rich.console import Console
 
 __all__ = ["make_console", "say"]
 
 _WIDE = 240  # columns of a file or a pipe, which have no width
 
 
-def make_console(kind: type[Console] = Console, *, wide: bool = False) -> Console:
+def make_console(kind: type[Console] | None = None, *, wide: bool = False) -> Console:
     """Return a console on stdout for plain text.
 
     Parameters
     ----------
-    kind : type
+    kind : type or None
+        A class of consoles, in place of rich's own.
     wide : bool
         Whether a file or a pipe gets lines as wide as needed.
     """
-    console = kind(highlight=False, markup=False)
+    from rich.console import Console  # a quiet run needs none
+
+    console = (kind or Console)(highlight=False, markup=False)
     if wide and not console.file.isatty():  # `is_terminal` depends on FORCE_COLOR
         console.width = _WIDE
     return console

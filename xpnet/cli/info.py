@@ -6,7 +6,7 @@ from rich import box
 from rich.table import Column, Table
 from rich.text import Text
 
-from xpnet.backend import list_backends, probe_devices
+from xpnet.backend import flushes_subnormals, kind_of, list_backends, probe_devices
 from xpnet.cli.console import make_console
 from xpnet.data.named import DATASETS
 from xpnet.nn.gradcheck import gradcheck_table
@@ -40,12 +40,15 @@ def gradcheck(*, seed: int = 0) -> int:
 
 
 def devices() -> int:
-    """List each backend and device: usable, or exactly why not."""
-    table = Table("device", "usable", "why not", box=box.SIMPLE_HEAD)
+    """List each backend and device: usable, or exactly why not; and what a CPU does with subnormal numbers."""
+    table = Table("device", "usable", "subnormals", "why not", box=box.SIMPLE_HEAD)
     for name in list_backends():
         for device, found in probe_devices(name):
-            reason = str(found) if isinstance(found, Exception) else ""
-            table.add_row(device, "no" if reason else "yes", Text(reason))  # no markup: 'xpnet[torch]' is not a style
+            if isinstance(found, Exception):
+                table.add_row(device, "no", "", Text(str(found)))  # no markup: 'xpnet[torch]' is not a style
+            else:
+                subnormals = "flushed" if flushes_subnormals(found) else "kept"
+                table.add_row(device, "yes", subnormals if kind_of(found) == "cpu" else "")
     make_console().print(table)
     return 0
 

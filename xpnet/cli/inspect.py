@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich import box
-from rich.table import Table
-from rich.text import Text
-
-from xpnet.bench.report import TextTable
 from xpnet.cli.console import make_console
-from xpnet.cli.table_data import column_choices, open_table
-from xpnet.cli.table_options import ColumnOptions
+from xpnet.cli.table_options import ColumnOptions, column_choices, open_table
 from xpnet.data.readers.common import naming
 from xpnet.json_text import json_text
+from xpnet.markdown import TextTable
 
 if TYPE_CHECKING:
     from xpnet.data.tables.columns import ColumnPlan
@@ -53,6 +48,10 @@ def inspect(data: str, *, options: ColumnOptions = _DEFAULTS, json: bool = False
         found = {"rows": survey.n_rows, "task": survey.target and survey.target.task, "columns": rows}
         print(json_text({**found, "notes": survey.notes}))
         return 0
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
     console = make_console(wide=True)
     console.print(Text(f"{file.path}: {survey.n_rows:,} rows, {len(file.schema.names):,} columns; {task}"))
     shown = Table(*table.columns, box=box.SIMPLE_HEAD)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from cyclopts import Group, Parameter, Token
 
 from xpnet.backend import list_backends
 from xpnet.cli.presets import PRESETS
-from xpnet.cli.table_options import DATA, TABLE, ColumnOptions, option
+from xpnet.cli.table_options import DATA, TABLE, ColumnOptions, option, parse_int
 from xpnet.nn.activations import ACTIVATIONS
 from xpnet.nn.initializers import INITIALIZERS
 from xpnet.nn.losses import LOSSES
@@ -29,14 +28,6 @@ _TRAINING = Group("Training", sort_key=5)
 _RUN = Group("Run", sort_key=6)
 
 _THREADS = "number of threads for BLAS and all other libraries [default: all processors]"
-
-
-def parse_int(_: Any, tokens: Sequence[Token]) -> int:
-    """Convert to an integer; cyclopts by itself would round 1.5 epochs to 2."""
-    text = tokens[0].value
-    if not re.fullmatch(r"[+-]?[0-9]{1,18}", text):
-        raise ValueError(f"expected a whole number; received {text!r}.")
-    return int(text)
 
 
 def _parse_int_or_all(hint: Any, tokens: Sequence[Token]) -> int | str:

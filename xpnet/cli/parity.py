@@ -11,7 +11,6 @@ from cyclopts import Parameter
 from xpnet.backend import Backend, get_backend
 from xpnet.bench.implementations import Unavailable, resolve
 from xpnet.bench.parity import TOLERANCES, Case, Comparison, compare, sweep_cases
-from xpnet.bench.report import TextTable
 from xpnet.cli import plots
 from xpnet.cli.job import prepare
 from xpnet.cli.options import TrainOptions, parse_int
@@ -19,6 +18,7 @@ from xpnet.cli.tables import open_results, say, show, write_results
 from xpnet.data.streams import Source
 from xpnet.errors import DataError, DeviceUnavailableError, InvalidParameterError
 from xpnet.json_text import json_text
+from xpnet.markdown import TextTable
 
 __all__ = ["parity"]
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xpnet.bench.parity import Comparison
-from xpnet.bench.results import WorkloadResults
-from xpnet.bench.sweep import Sweep
 from xpnet.training.history import EpochRecord
+
+if TYPE_CHECKING:
+    from xpnet.bench.parity import Comparison
+    from xpnet.bench.results import WorkloadResults
+    from xpnet.bench.sweep import Sweep
 
 __all__ = ["confusion_matrix_png", "curves_png", "is_available", "parity_png", "sweeps_png", "workloads_png"]
 
@@ -49,10 +51,9 @@ def curves_png(history: Sequence[EpochRecord], metric: str) -> bytes:
 
 
 def confusion_matrix_png(true: np.ndarray, predicted: np.ndarray, labels: np.ndarray, part: str) -> bytes:
-    """Draw the confusion matrix of class labels; rows are true classes, columns predicted ones."""
-    from sklearn.metrics import confusion_matrix
-
-    matrix = confusion_matrix(true, predicted, labels=labels)
+    """Draw the confusion matrix of sorted class labels; rows are true classes, columns predicted ones."""
+    matrix = np.zeros((len(labels), len(labels)), np.int64)
+    np.add.at(matrix, (np.searchsorted(labels, true), np.searchsorted(labels, predicted)), 1)
     size = 3 + 0.35 * min(len(labels), _MOST_CLASSES_WITH_NUMBERS)
     figure = _figure(size + 0.5, size)
     axes = figure.subplots()
@@ -136,14 +137,17 @@ def parity_png(by_dtype: Mapping[str, Sequence[Comparison]]) -> bytes:
 
 def _figure(width: float, height: float) -> Any:
     # Without pyplot there is no global state, no window, and no need for a display.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), dpi=120, layout="constrained")
+    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
 
 
 def _png(figure: Any) -> bytes:
     file = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # no font has the glyphs of this label
-        figure.savefig(file, format="png")
+        figure.canvas.print_png(file)  # `savefig` would lay out and draw the figure twice
     return file.getvalue()

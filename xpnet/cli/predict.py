@@ -12,9 +12,7 @@ from cyclopts import Parameter
 
 from xpnet.backend import get_backend
 from xpnet.cli.console import make_console
-from xpnet.cli.options import parse_int
-from xpnet.cli.table_data import open_table
-from xpnet.cli.table_options import ReadingOptions
+from xpnet.cli.table_options import ReadingOptions, open_table, parse_int
 from xpnet.data.named import DATASETS, load_dataset
 from xpnet.data.readers import read_features
 from xpnet.data.readers.common import join_names, naming

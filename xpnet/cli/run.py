@@ -18,7 +18,6 @@ from xpnet.cli import plots
 from xpnet.cli.console import say
 from xpnet.cli.folder import CHECKPOINTS, CONFUSION, CURVES, METRICS, MODEL, RunFolder
 from xpnet.cli.options import TrainOptions
-from xpnet.cli.summary import print_summary
 from xpnet.errors import DivergenceError
 from xpnet.files import write_atomically
 from xpnet.json_text import json_text
@@ -76,8 +75,6 @@ def train(job: Job, options: TrainOptions, folder: RunFolder, checkpoints: Path 
     if code and interrupt.received != signal.SIGINT:  # nobody waits for a summary
         return code
     scores, confusion = job.assess(model, finished[0])
-    # The plotting library may take more memory than the limit of a run that reads its data in pieces.
-    pictures = _draw(finished[0], model, confusion, folder.path) if job.is_in_memory else []
     epochs = sum(len(each.history) for each in runs)
     trained = job.data.n_samples * (epochs - folder.epochs_before)
     summary = {
@@ -89,10 +86,19 @@ def train(job: Job, options: TrainOptions, folder: RunFolder, checkpoints: Path 
         "samples_per_second": trained / seconds,
         "model": str(path),
         "stopped": run.stopped,
+        "threads": min((each.threads for each in runs if each.threads), default=None),
         **scores,
         "peak_memory": peak_bytes(),
     }
-    _report(job, options, summary, run, [path, *pictures])
+    try:
+        _report(job, options, summary, run)
+    finally:  # pictures take longer than a short run, so they come last; also if nobody reads the summary
+        # The plotting library may take more memory than the limit of a run that reads its data in pieces.
+        pictures = _draw(finished[0], model, confusion, folder.path) if job.is_in_memory else []
+    if not (options.json or options.quiet):
+        from xpnet.cli.summary import print_files
+
+        print_files([path, *pictures])
     return code
 
 
@@ -129,14 +135,16 @@ def _callbacks(job: Job, options: TrainOptions, folder: RunFolder, interrupt: In
     return callbacks
 
 
-def _report(job: Job, options: TrainOptions, summary: dict[str, Any], run: Run, files: list[Path]) -> None:
+def _report(job: Job, options: TrainOptions, summary: dict[str, Any], run: Run) -> None:
     if options.json:
-        print(json_text(summary))
+        print(json_text(summary), flush=True)
     elif not options.quiet:
+        from xpnet.cli.summary import print_summary  # rich is slow to import
+
         network = job.model.network
         sizes = "-".join(map(str, network.layer_sizes))
         title = f"{job.data.name}: {job.model.task}, {sizes}, {network.n_parameters:,} parameters"
-        print_summary(title, summary, run, files, options.memory_limit)
+        print_summary(title, summary, run, options.memory_limit)
 
 
 def _draw(run: Run, model: Model, confusion: Confusion | None, folder: Path) -> list[Path]:

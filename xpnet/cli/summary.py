@@ -17,7 +17,7 @@ from xpnet.memory import parse_size
 from xpnet.training.progress import METRIC_NAMES, figure
 from xpnet.training.trainer import Run
 
-__all__ = ["print_summary"]
+__all__ = ["print_files", "print_summary"]
 
 
 class _Console(Console):
@@ -26,10 +26,8 @@ class _Console(Console):
         raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 
-def print_summary(
-    title: str, summary: dict[str, Any], run: Run, files: list[Path], memory_limit: str | None = None
-) -> None:
-    """Print a table of the parts with their scores, the speed, and the paths of the files."""
+def print_summary(title: str, summary: dict[str, Any], run: Run, memory_limit: str | None = None) -> None:
+    """Print a table of the parts with their scores, and the speed."""
     console = make_console(_Console)
     parts = [name for name in ("train", "validation", "test") if summary[name]]
     metrics: list[str] = list(summary[parts[0]])
@@ -48,5 +46,10 @@ def print_summary(
         console.print(
             f"peak memory {size_text(summary['peak_memory'])} of {size_text(parse_size(memory_limit))} allowed"
         )
+
+
+def print_files(files: list[Path]) -> None:
+    """Print the paths of the files of a run."""
+    console = make_console(_Console)
     for path in files:
         console.print(f"  {path}", soft_wrap=True)

@@ -11,48 +11,25 @@ import numpy as np
 from xpnet.cli.job_data import PARTS, JobData, moments_of
 from xpnet.cli.memory_limit import MemoryLimit
 from xpnet.cli.options import TrainOptions
-from xpnet.cli.table_options import ColumnOptions, ReadingOptions
+from xpnet.cli.table_options import column_choices, open_table
 from xpnet.data.fingerprint import Fingerprint
 from xpnet.data.readers.common import join_names, naming
 from xpnet.data.scaling import Moments
 from xpnet.data.split import split_rows
 from xpnet.data.streams import split_source
-from xpnet.data.tables.files import TableFile, TableOptions
+from xpnet.data.tables.files import TableFile
 from xpnet.data.targets import encode_targets
 from xpnet.errors import DataError, InvalidParameterError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from xpnet.data.tables.survey import ColumnChoices, Survey
+    from xpnet.data.tables.survey import Survey
 
-__all__ = ["column_choices", "open_table", "read_table"]
+__all__ = ["read_table"]
 
 # Memory of a table and its parts, as a multiple of the table: the table, its parts, and the columns that are encoded.
 _COPIES = 3
-
-
-def open_table(data: str, options: ReadingOptions, names: frozenset[str] = frozenset()) -> TableFile:
-    """Open a table as the options say; `names` are columns that it should have."""
-    return TableFile(
-        data,
-        TableOptions(options.delimiter, options.decimal, options.encoding, options.header, options.missing, names),
-    )
-
-
-def column_choices(options: ColumnOptions, *other_uses: str | None) -> ColumnChoices:
-    """Return what the options decide about columns; columns of other uses are no features."""
-    from xpnet.data.tables.survey import ColumnChoices
-
-    return ColumnChoices(
-        options.target,
-        options.task,
-        options.categorical,
-        options.numeric,
-        options.date,
-        options.drop,
-        tuple(name for name in other_uses if name is not None),
-    )
 
 
 def read_table(data: str, options: TrainOptions, scale: str | None, limit: MemoryLimit | None) -> JobData:

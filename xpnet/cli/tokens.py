@@ -6,12 +6,11 @@ import itertools
 import re
 from collections.abc import Sequence
 
-from xpnet.data.tables.paths import STANDARD_INPUT
-
 __all__ = ["join_hyphens", "join_sizes"]
 
 _OPTION = "--hidden"
 _SIZES = re.compile(r"[0-9, ]+")
+_HYPHEN = "-"
 _MAY_BE_HYPHEN = ("--data", "--delimiter", "--missing")
 
 
@@ -45,7 +44,7 @@ def join_hyphens(tokens: Sequence[str]) -> list[str]:
     """
     joined: list[str] = []
     for token in tokens:
-        if token != STANDARD_INPUT:
+        if token != _HYPHEN:
             joined.append(token)
         elif joined and joined[-1] in _MAY_BE_HYPHEN:
             joined[-1] += f"={token}"

@@ -8,7 +8,6 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from xpnet.bench.report import markdown_lines
 from xpnet.cli import job as jobs
 from xpnet.cli.config import read_config, write_config
 from xpnet.cli.console import say
@@ -26,6 +25,7 @@ from xpnet.cli.options import ResumeOptions, TrainOptions
 from xpnet.cli.unchanged import check_unchanged, fingerprint_file
 from xpnet.data.named import DATASETS
 from xpnet.errors import DataError, InvalidParameterError
+from xpnet.markdown import markdown_lines
 from xpnet.threads import limit_threads
 
 __all__ = ["resume", "train"]

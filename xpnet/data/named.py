@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from xpnet.data.dataset import Dataset
 from xpnet.data.downloads import REMOTES, locate
 from xpnet.data.readers import SUFFIXES, read_dataset
+from xpnet.data.sklearn_files import load_with_sklearn, read_sklearn
 from xpnet.errors import InvalidParameterError, UnknownNameError
 
 __all__ = ["DATASETS", "DatasetInfo", "load_dataset"]
@@ -93,12 +94,12 @@ def load_dataset(name_or_path: str, *, data_dir: str | Path | None = None, targe
     return read_dataset(name_or_path, target=target)
 
 
-def _from_sklearn(name: str, loader: str, _: Path | None) -> Dataset:
-    from sklearn import datasets  # slow to import
+def _from_sklearn(name: str, _: Path | None) -> Dataset:
+    return read_sklearn(name)
 
-    bunch = getattr(datasets, loader)()
-    y = bunch.target.astype(np.int64) if bunch.target.dtype.kind == "i" else bunch.target
-    return Dataset(name, bunch.data.astype(np.float64), y, tuple(map(str, bunch.feature_names)), "target")
+
+def _diabetes(_: Path | None) -> Dataset:
+    return load_with_sklearn("diabetes", "load_diabetes")  # which scales the features
 
 
 def _circles(_: Path | None) -> Dataset:
@@ -136,23 +137,23 @@ DATASETS: dict[str, DatasetInfo] = {
     for info in (
         DatasetInfo(
             "digits", 1797, 64, 10, _SKLEARN, _UCI, "handwritten digits, 8 x 8 pixels of 0 to 16",
-            partial(_from_sklearn, "digits", "load_digits"),
+            partial(_from_sklearn, "digits"),
         ),
         DatasetInfo(
             "iris", 150, 4, 3, _SKLEARN, _UCI, "three species by the size of their sepals and petals",
-            partial(_from_sklearn, "iris", "load_iris"),
+            partial(_from_sklearn, "iris"),
         ),
         DatasetInfo(
             "wine", 178, 13, 3, _SKLEARN, _UCI, "three cultivars by chemical analysis",
-            partial(_from_sklearn, "wine", "load_wine"),
+            partial(_from_sklearn, "wine"),
         ),
         DatasetInfo(
             "breast-cancer", 569, 30, 2, _SKLEARN, _UCI, "malignant (0) or benign (1), by the shape of cell nuclei",
-            partial(_from_sklearn, "breast-cancer", "load_breast_cancer"),
+            partial(_from_sklearn, "breast-cancer"),
         ),
         DatasetInfo(
             "diabetes", 442, 10, 0, _SKLEARN, "not stated", "progression in a year, by age, body and blood measures",
-            partial(_from_sklearn, "diabetes", "load_diabetes"),
+            _diabetes,
         ),
         DatasetInfo("circles", 1000, 2, 2, "generated", _GENERATED, "one ring in another, with noise", _circles),
         DatasetInfo("moons", 1000, 2, 2, "generated", _GENERATED, "two interleaving half circles, with noise", _moons),

@@ -7,11 +7,11 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, device, is_array_api_obj
+from array_api_compat import device, is_array_api_obj
 from sklearn import get_config
 from sklearn.utils.validation import _check_sample_weight, check_consistent_length, validate_data
 
-from xpnet.backend import Array, Backend, backend_of, get_backend, map_arrays, to_host
+from xpnet.backend import Array, Backend, backend_of, get_backend, map_arrays, namespace_of, to_host
 from xpnet.errors import InvalidParameterError
 from xpnet.nn.network import Network, Parameters
 from xpnet.training.samples import as_array
@@ -143,7 +143,7 @@ def _float_types(dtype: str | None) -> list[Any]:
 
 
 def _check_foreign(estimator: Any, x: Array, dtype: str | None) -> Array:
-    xp = array_namespace(x)
+    xp = namespace_of(x)
     name = type(estimator).__name__
     if x.ndim != 2:
         raise ValueError(
@@ -206,5 +206,5 @@ def check_same_place(estimator: Any, x: Any, method: str) -> None:
 def take_rows(x: Array, rows: np.ndarray) -> Array:
     """Return some samples of an array or a sparse matrix, on its device."""
     if _is_foreign(x):
-        return array_namespace(x).take(x, data_backend_of(x).asarray(rows), axis=0)
+        return namespace_of(x).take(x, data_backend_of(x).asarray(rows), axis=0)
     return x[rows]

@@ -20,6 +20,7 @@ from xpnet.estimators.fitting import NOT_FINITE, Fit
 from xpnet.estimators.monitoring import VerboseCallback
 from xpnet.nn.backprop import objective_and_gradient, penalty
 from xpnet.nn.network import Network, Parameters
+from xpnet.training.auto_threads import AutoThreads
 from xpnet.training.callback_list import CallbackList
 from xpnet.training.callbacks import Interrupt, StopTraining
 from xpnet.training.evaluation import sample_chunks
@@ -41,11 +42,12 @@ def fit_lbfgs(fit: Fit) -> None:
             raise InvalidParameterError(
                 f"{name} cannot be used with solver='lbfgs': expected none; received one. Choose another solver."
             )
-        verbose = [VerboseCallback(est, None, fit.scale)] if est.verbose else []
+    verbose = [VerboseCallback(est, None, fit.scale)] if est.verbose else []
     with (
         Interrupt() as interrupt,
         backend.scope(fit.dtype),
         CallbackList([*fit.callbacks, *verbose, interrupt]) as callbacks,
+        AutoThreads(network, backend, fit.training.x.shape[0], est.max_iter, fit.dtype) as threads,
     ):
         samples = fit.samples()
         state = Trainer(network, dtype=fit.dtype).initial_state(backend, est._parameters())
@@ -54,7 +56,7 @@ def fit_lbfgs(fit: Fit) -> None:
             callbacks.on_start(1, fit.epochs)
             callbacks.on_state(Run(Parameters(state.params, network), state, "running", network))
             result = minimize(
-                objective(network, backend, fit.dtype, samples, est.max_iter),
+                partial(threads.call, 1, objective(network, backend, fit.dtype, samples, est.max_iter)),
                 backend.to_numpy(state.params).astype(np.float64),
                 method="L-BFGS-B",
                 jac=True,

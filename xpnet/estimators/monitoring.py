@@ -85,7 +85,9 @@ class EpochEvaluator:
         fit, scores = self._fit, Scores()
         if self._validation is not None and fit.validation is not None:
             x, y, _ = self._validation
-            scores = evaluate(fit.network, params, x, y, fit.backend, fit.validation.sample_weight, repeated=True)
+            with fit.backend.scope(fit.dtype):  # scorers run outside, in the user's state
+                weight = fit.validation.sample_weight
+                scores = evaluate(fit.network, params, x, y, fit.backend, weight, repeated=True)
         if self._scorers:
             estimator = fit.estimator._with_params(params, device=fit.backend)
             vars(estimator).pop("feature_names_in_", None)  # the data has no names any more

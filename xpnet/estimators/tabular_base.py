@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -23,8 +22,10 @@ from xpnet.estimators.parameters import SHARED_CONSTRAINTS, hidden_sizes, train_
 from xpnet.estimators.table_inputs import COLUMN_CONSTRAINTS, plan_features, read_features, table_tags
 from xpnet.model.model import Model
 from xpnet.nn.losses import fitting_losses
-from xpnet.nn.network import Network
+from xpnet.nn.network import Network, Parameters
 from xpnet.training.evaluation import evaluate
+from xpnet.training.history import Scores
+from xpnet.training.loop import Evaluate
 from xpnet.training.progress import Progress
 from xpnet.training.recipes import TABULAR
 from xpnet.training.samples import to_samples
@@ -120,14 +121,16 @@ class BaseTabular(BaseEstimator):
             return x, y[rows], None if sample_weight is None else sample_weight[rows]
 
         x, targets, weight = part(train)
-        evaluation = None
+        evaluation: Evaluate | None = None
         if len(validation):
             held_out = part(validation)
             with backend.scope(self.dtype):
                 samples = to_samples(network, backend, self.dtype, *held_out[:2])
-            evaluation = partial(
-                evaluate, network, x=samples.x, y=samples.y, backend=backend, sample_weight=held_out[2]
-            )
+
+            def evaluation(params: Parameters) -> Scores:
+                with backend.scope(self.dtype):
+                    return evaluate(network, params, samples.x, samples.y, backend, held_out[2])
+
         seeds = rng.randint(_LARGEST_SEED, size=self.n_ensemble).tolist()
         runs = [
             replace(trainer, seed=seed).fit(x, targets, sample_weight=weight, validation=evaluation) for seed in seeds

@@ -8,6 +8,7 @@ from typing import Any
 
 from xpnet.constraints import real
 from xpnet.errors import InvalidParameterError
+from xpnet.subnormals import UserState, in_user_state
 from xpnet.training.callbacks import Callback
 from xpnet.training.history import EpochRecord
 from xpnet.training.state import Run
@@ -33,7 +34,7 @@ class CallbackList(ExitStack):
     """Call each hook of several callbacks in their order.
 
     It is a context manager. On exit it calls `on_end` of every callback that was started, the last one first, even if
-    one of them raises.
+    one of them raises. Hooks run in the user's state for subnormal numbers.
 
     Parameters
     ----------
@@ -43,14 +44,21 @@ class CallbackList(ExitStack):
     def __init__(self, callbacks: Sequence[Callback]) -> None:
         super().__init__()
         self._callbacks = callbacks
-        self._started: list[Callback] = []
+        # A hook that no callback overrides costs nothing, not even the change to the user's state.
+        self._overriding: dict[str, list[Callback]] = {
+            hook: [each for each in callbacks if _overrides(each, hook)]
+            for hook in ("learning_rate", "on_steps", "on_epoch")
+        }
+        self._overriding["on_state"] = []  # of those that were started
 
     def on_start(self, n_steps: int, epochs: int) -> None:
         """Start each callback."""
         for callback in self._callbacks:
-            self._started.append(callback)
-            self.callback(callback.on_end)
-            callback.on_start(n_steps, epochs)
+            if _overrides(callback, "on_state"):
+                self._overriding["on_state"].append(callback)
+            self.callback(in_user_state(callback.on_end))
+            with UserState():
+                callback.on_start(n_steps, epochs)
 
     def learning_rate(self, epoch: int, rate: float) -> float:
         """Return the learning rate of an epoch: each callback may change that of the one before it.
@@ -60,8 +68,9 @@ class CallbackList(ExitStack):
         InvalidParameterError
             A callback returned something else than a finite number of at least 0.
         """
-        for callback in self._callbacks:
-            given = callback.learning_rate(epoch, rate)
+        for callback in self._overriding["learning_rate"]:
+            with UserState():
+                given = callback.learning_rate(epoch, rate)
             if not _AT_LEAST_0.holds(given):
                 raise InvalidParameterError(
                     f"learning_rate: expected {_AT_LEAST_0.expected} from {type(callback).__name__} for epoch {epoch}; "
@@ -72,18 +81,24 @@ class CallbackList(ExitStack):
 
     def on_steps(self, run: Run) -> None:
         """Report some steps of an epoch, then the new state."""
-        state = run.state
-        for callback in self._callbacks:
-            callback.on_steps(state.epoch + 1, state.position)
+        self._call("on_steps", run.state.epoch + 1, run.state.position)
         self.on_state(run)
 
     def on_epoch(self, record: EpochRecord, run: Run) -> None:
         """Report an epoch, then the new state."""
-        for callback in self._callbacks:
-            callback.on_epoch(record, run)
+        self._call("on_epoch", record, run)
         self.on_state(run)
 
     def on_state(self, run: Run) -> None:
         """Report a state."""
-        for callback in self._started:
-            callback.on_state(run)
+        self._call("on_state", run)
+
+    def _call(self, hook: str, *arguments: Any) -> None:
+        if callbacks := self._overriding[hook]:
+            with UserState():
+                for callback in callbacks:
+                    getattr(callback, hook)(*arguments)
+
+
+def _overrides(callback: Callback, hook: str) -> bool:
+    return getattr(getattr(callback, hook), "__func__", None) is not getattr(Callback, hook)

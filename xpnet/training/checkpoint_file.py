@@ -33,7 +33,13 @@ _SCORES = Constraint(
     "numbers by name, or None",
     lambda value: value is None or (isinstance(value, dict) and all(map(_NUMBER.holds, value.values()))),
 )
-_STATE = {"epoch": integer(0), "position": integer(0), "schedule": _NUMBER, "halvings": integer(0)}
+_STATE = {
+    "epoch": integer(0),
+    "position": integer(0),
+    "schedule": _NUMBER,
+    "halvings": integer(0),
+    "flushes_subnormals": boolean(),
+}
 _STOPPING = {"best": _NUMBER, "reference": _NUMBER, "stale": integer(0), "improved": boolean()}
 _RECORD = {
     "epoch": integer(1),
@@ -79,6 +85,7 @@ def _values(network: Network, state: RunState) -> dict[str, Any]:
         "stopping": state.stopping._asdict(),
         "history": [record._asdict() for record in state.history],
         "halvings": state.halvings,
+        "flushes_subnormals": state.flushes_subnormals,
         "versions": {"Python": platform.python_version(), "NumPy": np.__version__},
     }
 
@@ -137,6 +144,7 @@ def _build(values: dict[str, Any], tensors: dict[str, np.ndarray]) -> tuple[Netw
         values["halvings"],
         tensors.get("start"),
         rollback,
+        values.get("flushes_subnormals", False),  # not in the files of earlier versions
     )
     check_constraints(state, _STATE)
     check_constraints(state.stopping, _STOPPING)

@@ -13,13 +13,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpnet.backend import Array, Backend, kind_of, map_arrays
+from xpnet.backend import Array, Backend, map_arrays
 from xpnet.backend.steps import RunSteps
 from xpnet.errors import DivergenceError, InvalidParameterError, XpnetWarning
 from xpnet.nn.network import Network, Parameters
 from xpnet.nn.step import StepState
 from xpnet.training.batch_source import BatchSource
-from xpnet.training.blas_threads import BlasThreads
 from xpnet.training.callback_list import CallbackList
 from xpnet.training.callbacks import Callback, StopTraining
 from xpnet.training.early_stopping import EarlyStopping
@@ -84,9 +83,7 @@ class TrainingLoop:
             The loss or the parameters are no longer finite.
         """
         state = self._begin(state)
-        on_cpu = kind_of(self.backend) == "cpu"
-        own = [BlasThreads(self.network, self.batches.batch_size, self.dtype)] if on_cpu else []
-        with CallbackList([*self.callbacks, *own]) as callbacks:
+        with CallbackList(self.callbacks) as callbacks:
             try:
                 callbacks.on_start(self.batches.steps_per_epoch, self.epochs)
                 run = self._result(state, "running")

@@ -11,6 +11,7 @@ from array_api_compat import is_array_api_obj
 from xpnet.backend import Backend, to_host
 from xpnet.errors import InvalidParameterError
 from xpnet.nn.network import Network
+from xpnet.subnormals import UserState
 from xpnet.training.samples import Samples
 
 __all__ = ["ClassWeight", "add_sample_weights", "class_weights"]
@@ -74,13 +75,14 @@ def class_weights(
     n_classes = max(network.layer_sizes[-1], 2)
     if class_weight == "balanced":
         counts = np.zeros(n_classes, dtype=np.int64)
-        for y in targets():
-            if y.ndim > 1 or y.dtype.kind not in "iu" or y.min() < 0 or y.max() >= n_classes:
-                raise InvalidParameterError(
-                    f"class_weight: expected class indices from 0 to {n_classes - 1} as targets; received {y.dtype} of "
-                    f"shape {y.shape}."
-                )
-            counts += np.bincount(y, minlength=n_classes)
+        with UserState():  # the targets may come from an iterable of the user
+            for y in targets():
+                if y.ndim > 1 or y.dtype.kind not in "iu" or y.min() < 0 or y.max() >= n_classes:
+                    raise InvalidParameterError(
+                        f"class_weight: expected class indices from 0 to {n_classes - 1} as targets; received "
+                        f"{y.dtype} of shape {y.shape}."
+                    )
+                counts += np.bincount(y, minlength=n_classes)
         table = counts.sum() / (np.count_nonzero(counts) * np.maximum(counts, 1))
     elif isinstance(class_weight, Mapping) and set(class_weight) <= set(range(n_classes)):
         table = _numbers("class_weight", [class_weight.get(k, 1.0) for k in range(n_classes)])

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from array_api_compat import array_namespace, is_array_api_obj
+from array_api_compat import is_array_api_obj
 
-from xpnet.backend import Array, Backend, backend_of, to_host
+from xpnet.backend import Array, Backend, backend_of, namespace_of, to_host
 from xpnet.data.checks import check_data
 from xpnet.errors import DataError, InvalidParameterError
 from xpnet.nn.network import Network
@@ -71,8 +71,8 @@ def to_samples(network: Network, backend: Backend, dtype: str, x: Any, y: Any, *
     if not checked:
         _check(x, y)
     has_classes = n_out > 1 or network.loss_function.targets.are_binary
-    if y.ndim == 1 and has_classes and array_namespace(y).isdtype(y.dtype, "integral"):
-        low, high = (int(extreme(y)) for extreme in (array_namespace(y).min, array_namespace(y).max))
+    if y.ndim == 1 and has_classes and namespace_of(y).isdtype(y.dtype, "integral"):
+        low, high = (int(extreme(y)) for extreme in (namespace_of(y).min, namespace_of(y).max))
         if low < 0 or high >= max(n_out, 2):
             raise InvalidParameterError(
                 f"y: expected class indices from 0 to {max(n_out, 2) - 1}; received {low} to {high}."
@@ -85,15 +85,15 @@ def to_samples(network: Network, backend: Backend, dtype: str, x: Any, y: Any, *
         )
     valid = network.loss_function.targets
     if not valid.may_be_scaled:
-        least, most = (float(extreme(y)) for extreme in (array_namespace(y).min, array_namespace(y).max))
+        least, most = (float(extreme(y)) for extreme in (namespace_of(y).min, namespace_of(y).max))
         if least < valid.lowest or most > valid.highest:
             raise InvalidParameterError(
                 f"y: expected numbers from {valid.lowest:g} to {valid.highest:g} for the loss {network.loss!r}; "
                 f"received {least:g} to {most:g}."
             )
     if valid.sum_to_one:
-        sums = array_namespace(y).sum(y, axis=1)
-        if not bool(array_namespace(y).all(abs(sums - 1) < _SUM_TOLERANCE)):
+        sums = namespace_of(y).sum(y, axis=1)
+        if not bool(namespace_of(y).all(abs(sums - 1) < _SUM_TOLERANCE)):
             raise InvalidParameterError(
                 f"y: expected class indices, or rows that sum to 1, for the loss {network.loss!r}; received others."
             )
@@ -125,7 +125,7 @@ def _check(x: Any, y: Any) -> None:
     for name, array in (("x", x), ("y", y)):
         if isinstance(array, SparseRows):
             array = array.values
-        xp = array_namespace(array)
+        xp = namespace_of(array)
         if xp.isdtype(array.dtype, "real floating") and not bool(xp.all(xp.isfinite(array))):
             raise DataError(f"{name}: expected finite numbers; received NaN or infinity; remove or fill in such values")
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xpnet.backend import Array, Backend, Namespace, namespace_of
+from xpnet.backend import Array, Backend, Namespace, flushes_subnormals, namespace_of
 from xpnet.errors import InvalidParameterError
 from xpnet.nn.network import Network
 from xpnet.nn.optimizers import Optimizer
@@ -65,6 +65,8 @@ class RunState(NamedTuple):
         Copy of the parameters at the start of this epoch; None before the first step.
     rollback : Rollback or None
         Where to go back to after a divergence; None if a divergence ends the run.
+    flushes_subnormals : bool
+        Whether the device of the last steps flushed subnormal numbers to zero; see `xpnet.backend.flushes_subnormals`.
     """
 
     params: Array
@@ -79,6 +81,7 @@ class RunState(NamedTuple):
     halvings: int = 0
     start: Array | None = None
     rollback: Rollback | None = None
+    flushes_subnormals: bool = False
 
     def all_finite(self) -> Array:
         """Return whether parameters and optimizer slots are finite, as a scalar on the device.
@@ -101,12 +104,16 @@ class Run(NamedTuple):
         Why training ended: ``"epochs"``, ``"early stopping"``, ``"interrupted"`` or ``"diverged"``. A callback sees
         ``"running"``.
     network : Network
+    threads : int or None
+        The fewest threads that a step used; None for a run that did not choose their number. See
+        `xpnet.training.auto_threads`.
     """
 
     params: Parameters
     state: RunState
     stopped: str
     network: Network
+    threads: int | None = None
 
     def __repr__(self) -> str:
         sizes = " -> ".join(map(str, self.network.layer_sizes))
@@ -172,4 +179,5 @@ def adopt(state: RunState, network: Network, optimizer: Optimizer, backend: Back
         rollback=rollback and Rollback(move(rollback.params, n, "parameters"), move_step(rollback.step)),
         total=move(state.total, (), "a total"),
         best=None if state.best is None else move(state.best, n, "best parameters"),
+        flushes_subnormals=flushes_subnormals(backend),
     )

@@ -18,6 +18,7 @@ from xpnet.data.streams.source import Source
 from xpnet.errors import DataError, InvalidParameterError, XpnetError
 from xpnet.nn.network import Network
 from xpnet.seeds import Purpose, seed_sequence
+from xpnet.subnormals import UserState
 from xpnet.training.batch_source import BatchSource, samples_of_epoch
 from xpnet.training.evaluation import Members, evaluate_chunks
 from xpnet.training.history import Scores
@@ -142,7 +143,8 @@ class StreamBatches(BatchSource):
         """Read a window in a thread of its own."""
         worker = ThreadPoolExecutor(1, "xpnet-stream")
         try:
-            future = worker.submit(self._load, key)
+            with UserState():  # in which the thread starts, for it may run code of the user
+                future = worker.submit(self._load, key)
         except RuntimeError as exc:  # the limit of the user or of the container is reached
             raise XpnetError(
                 f"cannot start a thread to read the data in pieces: {exc}. Raise the limit of processes and threads."

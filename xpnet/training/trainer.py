@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 from array_api_compat import is_array_api_obj
 
-from xpnet.backend import Backend, backend_of, get_backend
+from xpnet.backend import Backend, backend_of, flushes_subnormals, get_backend
 from xpnet.constraints import Constraint, boolean, check_constraints, instance_of, integer, one_of, optional, real
 from xpnet.data.streams import Source
 from xpnet.errors import InvalidParameterError, OutOfMemoryError
 from xpnet.nn.network import Network
 from xpnet.nn.optimizers import Optimizer, get_optimizer
 from xpnet.nn.step import compile_steps, init_state, micro_batch_advice
+from xpnet.subnormals import in_user_state
+from xpnet.training.auto_threads import run_loop
 from xpnet.training.batch_source import BatchSource, MemoryBatches, Order, epoch_order
 from xpnet.training.callback_list import check_callbacks
 from xpnet.training.callbacks import Callback
@@ -179,10 +181,8 @@ class Trainer:
                 batches = self._batches(backend, x, y, sample_weight)
                 loop = self._loop(backend, batches, validation)
                 if state is None:
-                    state = self.initial_state(backend, params)
-                else:
-                    state = adopt(state, self.network, get_optimizer(self.optimizer), backend, self.dtype)
-                return loop.run(state)
+                    return run_loop(loop, self.initial_state(backend, params))
+                return run_loop(loop, adopt(state, self.network, get_optimizer(self.optimizer), backend, self.dtype))
         except OutOfMemoryError as exc:
             advice = "Stream the data (--memory-limit, or xpnet.open_source), or use a smaller network."
             if batches is not None:
@@ -237,8 +237,8 @@ class Trainer:
                 given = to_device(backend, self.network.pack(params).vector, self.dtype)
                 vector = backend.xp.asarray(given, copy=True)  # the steps overwrite it
             step = init_state(self.network, get_optimizer(self.optimizer), vector, self.seed, backend)
-            zero = np.zeros((), self.dtype)
-            return RunState(vector, step, backend.asarray(zero), schedule=get_schedule(self.schedule).initial)
+            total, schedule = backend.asarray(np.zeros((), self.dtype)), get_schedule(self.schedule).initial
+            return RunState(vector, step, total, schedule=schedule, flushes_subnormals=flushes_subnormals(backend))
 
     def _loop(
         self, backend: Backend, batches: BatchSource, validation: tuple[Any, Any] | Source | Evaluate | None
@@ -267,7 +267,7 @@ class Trainer:
 
     def _batches(self, backend: Backend, x: Any, y: Any, sample_weight: Any) -> BatchSource:
         """Return the batches of a source, or of samples that are brought to the device."""
-        shuffle = self.shuffle
+        shuffle = in_user_state(self.shuffle) if callable(self.shuffle) else self.shuffle
         if isinstance(x, Source):
             for refused, message in (
                 (y is not None, "y must be omitted when x is a Source (it brings its own targets); received an array."),
@@ -284,11 +284,10 @@ class Trainer:
                 epochs=self.epochs, seed=self.seed, shuffle=bool(shuffle), drop_last=self.drop_last,
                 class_weights=weights,
             )  # fmt: skip
-        samples = x if isinstance(x, Samples) else to_samples(self.network, backend, self.dtype, x, y)
-        samples = add_sample_weights(self.network, backend, self.dtype, samples, sample_weight, self.class_weight)
+        data = x if isinstance(x, Samples) else to_samples(self.network, backend, self.dtype, x, y)
+        data = add_sample_weights(self.network, backend, self.dtype, data, sample_weight, self.class_weight)
         order = shuffle if callable(shuffle) else lambda epoch, n: epoch_order(n, self.seed, epoch, shuffle=shuffle)
-        batch_size = self._batch_size(samples.x.shape[0])
-        return MemoryBatches(self.network, backend, samples, batch_size, order, self.drop_last)
+        return MemoryBatches(self.network, backend, data, self._batch_size(data.x.shape[0]), order, self.drop_last)
 
     def _batch_size(self, n_samples: int) -> int:
         sizes = {"auto": min(AUTO_BATCH_SIZE, n_samples), None: n_samples}

@@ -10,6 +10,7 @@ from xpnet.backend import Backend
 from xpnet.data.streams import Source
 from xpnet.errors import InvalidParameterError
 from xpnet.nn.network import Network
+from xpnet.subnormals import in_user_state
 from xpnet.training.early_stopping import EarlyStopping, get_early_stopping
 from xpnet.training.evaluation import evaluate, metric_name
 from xpnet.training.loop import Evaluate
@@ -41,7 +42,7 @@ def prepare_validation(
         evaluation: Evaluate | None = partial(evaluate_source, network, source=validation, backend=backend, dtype=dtype)
         metrics += ["loss", "accuracy", "r2"]
     elif callable(validation) or validation is None:
-        evaluation = validation
+        evaluation = validation and in_user_state(validation)
     elif not isinstance(validation, Sequence) or len(validation) != 2:
         raise InvalidParameterError(f"validation: expected (x, y), a Source or a function; received {validation!r:.60}")
     else:

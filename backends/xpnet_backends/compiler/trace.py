@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from xpnet.backend import Array, Step, arrays_in, map_arrays
+from xpnet.backend import NUMPY, Array, Step, arrays_in, map_arrays
 from xpnet_backends.compiler.ir import Buffer, Instruction, Program, Role, Value, value_of
 from xpnet_backends.compiler.ops import Op, UntraceableError
 
@@ -158,9 +158,7 @@ class Tracer(NDArrayOperatorsMixin):
     device = "cpu"
 
     def __array_namespace__(self, api_version: str | None = None) -> Any:
-        import array_api_compat.numpy as xp
-
-        return xp
+        return NUMPY
 
     def __getattr__(self, name: str) -> Any:
         raise UntraceableError(f"the attribute {name}")

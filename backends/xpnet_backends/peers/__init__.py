@@ -4,4 +4,7 @@
 learning_rate, batch)``. That returns a function ``run(order, seed)``, which trains the epochs of `order`, an array of
 shape (epochs, steps, batch), waits for the device, and returns the mean loss of the last epoch. Each call of `run`
 continues where the last one ended.
+
+``predict_NAME(kind)`` returns a function ``start(layers, activation)``. That returns a function ``predict(x)``, from
+features on the host to the probabilities of the classes on the host.
 """

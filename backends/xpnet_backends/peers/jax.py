@@ -12,7 +12,7 @@ import numpy as np
 
 from xpnet.errors import DeviceUnavailableError
 
-__all__ = ["create_jax", "create_jax_jit"]
+__all__ = ["create_jax", "create_jax_jit", "predict_jax"]
 
 _ACTIVATIONS = {"relu": jax.nn.relu, "sigmoid": jax.nn.sigmoid}
 _MOMENTUM, _BETA_1, _BETA_2, _EPSILON = 0.9, 0.9, 0.999, 1e-8
@@ -32,14 +32,42 @@ def create_jax_jit(kind: str) -> Start:
     return _create(kind, scanned=False)
 
 
-def _create(kind: str, scanned: bool) -> Start:
+def predict_jax(kind: str) -> Callable[..., Callable[[np.ndarray], np.ndarray]]:
+    """Return a function that makes a compiled function for predictions; see `xpnet_backends.peers`."""
+    device = _device(kind)
+
+    def start(*, layers: list[tuple[np.ndarray, np.ndarray]], activation: str) -> Callable[[np.ndarray], np.ndarray]:
+        params = jax.device_put(layers, device)
+        compiled = jax.jit(lambda params, x: jax.nn.softmax(_logits(_ACTIVATIONS[activation], params, x)))
+
+        def predict(x: np.ndarray) -> np.ndarray:
+            with jax.default_matmul_precision("highest"):  # on GPUs the default is TF32
+                return np.asarray(compiled(params, x))
+
+        return predict
+
+    return start
+
+
+def _device(kind: str) -> Any:
     try:
-        device = jax.devices(kind)[0]
+        return jax.devices(kind)[0]
     except RuntimeError as exc:
         raise DeviceUnavailableError(
             f"JAX finds no {kind}: expected at least one; received: {exc}. "
             "Install a CUDA build: pip install 'jax[cuda13]'."
         ) from exc
+
+
+def _logits(f: Any, params: Any, x: Any) -> Any:
+    for W, b in params[:-1]:
+        x = f(x @ W + b)
+    W, b = params[-1]
+    return x @ W + b
+
+
+def _create(kind: str, scanned: bool) -> Start:
+    device = _device(kind)
 
     def start(
         *,
@@ -55,10 +83,7 @@ def _create(kind: str, scanned: bool) -> Start:
         f = _ACTIVATIONS[activation]
 
         def loss_of(params: Any, x: Any, y: Any) -> Any:
-            for W, b in params[:-1]:
-                x = f(x @ W + b)
-            W, b = params[-1]
-            log_p = jax.nn.log_softmax(x @ W + b)
+            log_p = jax.nn.log_softmax(_logits(f, params, x))
             return -jnp.mean(jnp.take_along_axis(log_p, y[:, None], axis=1))
 
         def step(data: Any, carry: Any, row: Any) -> Any:

@@ -14,7 +14,7 @@ from torch import nn
 
 from xpnet.errors import DeviceUnavailableError
 
-__all__ = ["create_torch", "create_torch_compile", "create_torch_graph"]
+__all__ = ["create_torch", "create_torch_compile", "create_torch_graph", "predict_torch"]
 
 _ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid}
 _OPTIMIZERS: dict[str, tuple[Any, dict[str, float]]] = {
@@ -60,14 +60,7 @@ def _set_up(
     batch: int,
     capturable: bool = False,
 ) -> _Setup:
-    modules: list[Any] = []
-    for W, b in layers:
-        linear: Any = nn.utils.skip_init(nn.Linear, *W.shape, device=device)
-        with torch.no_grad():
-            linear.weight.copy_(torch.from_numpy(W.T))
-            linear.bias.copy_(torch.from_numpy(b))
-        modules += [linear, _ACTIVATIONS[activation]()]
-    model = nn.Sequential(*modules[:-1])
+    model = _model(device, layers, activation)
     rule, settings = _OPTIMIZERS[optimizer]
     if capturable and optimizer == "adam":
         settings = {**settings, "capturable": True}
@@ -76,6 +69,18 @@ def _set_up(
     inputs = torch.from_numpy(x).to(device)
     targets = torch.from_numpy(y).to(device, torch.int64)
     return _Setup(model, update, inputs, targets, device)
+
+
+def _model(device: Any, layers: list[tuple[np.ndarray, np.ndarray]], activation: str) -> Any:
+    """Return the network, whose outputs are logits."""
+    modules: list[Any] = []
+    for W, b in layers:
+        linear: Any = nn.utils.skip_init(nn.Linear, *W.shape, device=device)
+        with torch.no_grad():
+            linear.weight.copy_(torch.from_numpy(W.T))
+            linear.bias.copy_(torch.from_numpy(b))
+        modules += [linear, _ACTIVATIONS[activation]()]
+    return nn.Sequential(*modules[:-1])
 
 
 def _device(kind: str) -> Any:
@@ -94,6 +99,23 @@ def create_torch(kind: str) -> Start:
     def start(**work: Any) -> Callable[[np.ndarray, int], float]:
         setup = _set_up(device, **work)
         return _loop(setup, setup.loss)
+
+    return start
+
+
+def predict_torch(kind: str) -> Callable[..., Callable[[np.ndarray], np.ndarray]]:
+    """Return a function that makes an eager network for predictions; see `xpnet_backends.peers`."""
+    device = _device(kind)
+
+    def start(*, layers: list[tuple[np.ndarray, np.ndarray]], activation: str) -> Callable[[np.ndarray], np.ndarray]:
+        model = _model(device, layers, activation).eval()
+
+        def predict(x: np.ndarray) -> np.ndarray:
+            with torch.inference_mode():
+                probabilities: np.ndarray = torch.softmax(model(torch.from_numpy(x).to(device)), dim=1).cpu().numpy()
+            return probabilities
+
+        return predict
 
     return start
 

@@ -1,0 +1,33 @@
+"""What the command line decides for its whole process; a program that calls `main` with arguments is left alone."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+__all__ = ["own_process"]
+
+_ON_PYARROW = ("xpnet", "pyarrow")
+
+
+class _PyarrowWithoutPandas:
+    """Hide pandas from pyarrow, and from nobody else; an entry of `sys.meta_path`.
+
+    pyarrow imports pandas when it makes its first array, because data frames may come. Commands read files, and the
+    import takes a fifth of a second. pyarrow's compiled code has no frame of its own, so that its imports seem to come
+    from the code that calls it.
+    """
+
+    def find_spec(self, name: str, *_: Any) -> None:
+        if name != "pandas":
+            return
+        frame = sys._getframe(1)
+        while frame.f_back is not None and frame.f_globals["__name__"].startswith("importlib."):
+            frame = frame.f_back
+        if frame.f_globals["__name__"].partition(".")[0] in _ON_PYARROW:
+            raise ModuleNotFoundError("commands need no data frames", name=name)
+
+
+def own_process() -> None:
+    """Prepare a process that does nothing but run a command."""
+    sys.meta_path.insert(0, _PyarrowWithoutPandas())
