@@ -77,9 +77,7 @@ def test_the_step_of_a_fit_is_timed_after_its_first_epoch(monkeypatch):
 
     monkeypatch.setattr(whole, "time", clock)
     monkeypatch.setattr(whole, "Trainer", Trainer)
-    turn = whole.whole_run(xpnet_on("cpu"), make_data(SMALL)).turn(2, 0)
-    assert turn.step == (2 * 4.0 + 1.0) / 2 / SMALL.steps
-    assert turn.start == 10.0 - 4.5
+    assert whole.whole_run(xpnet_on("cpu"), make_data(SMALL)).step(2, 0) == (2 * 4.0 + 1.0) / 2 / SMALL.steps
 
 
 def test_a_peer_shuffles_in_each_epoch_and_reads_the_loss():
@@ -90,13 +88,13 @@ def test_a_peer_shuffles_in_each_epoch_and_reads_the_loss():
 
     data = make_data(SMALL)
     run = whole.whole_run(Implementation("peer", "cpu", start), data)
-    run.turn(3, 0)
-    run.turn(1, 1)
+    run.step(3, 0)
+    run.step(1, 1)
     assert [order.shape for order in given] == [(1, SMALL.steps, SMALL.batch)] * 4
     assert all(sorted(order.ravel()) == list(range(SMALL.n_samples)) for order in given)
     assert len({tuple(order.ravel()) for order in given}) == 4
     given.clear()
-    whole.whole_run(Implementation("peer", "cpu", start, estimator=object), data).turn(3, 0)
+    whole.whole_run(Implementation("peer", "cpu", start, estimator=object), data).step(3, 0)
     assert [order.shape for order in given] == [(3, SMALL.steps, SMALL.batch)]  # one fit, which draws the orders
 
 
@@ -265,7 +263,7 @@ def test_busy(monkeypatch):
 
     monkeypatch.setattr(busy, "_CONDITIONS", {name: condition(name) for name in busy._CONDITIONS})
     steps = {"busy": 6.0, "quiet": 2.0, "single": 3.0}
-    monkeypatch.setattr(whole._Fit, "turn", lambda *_: whole.Turn(steps[entered[-1]] if entered else 1.0, 0.0))
+    monkeypatch.setattr(whole._Fit, "step", lambda *_: steps[entered[-1]] if entered else 1.0)
     monkeypatch.setattr(busy, "short_steps", lambda *_, quick: [1.5])
     results = busy.measure(quick([xpnet_on("cpu"), GONE], "tiny", rounds=2))
     row, gone = results.rows

@@ -130,4 +130,4 @@ def _rows(workload: Workload, request: Request[Implementation]) -> Iterator[RunR
 
 def _step(enter: Callable[[], AbstractContextManager[object]], run: WholeRun, epochs: int, turn: int) -> float:
     with enter():
-        return run.turn(epochs, 1 + turn).step
+        return run.step(epochs, 1 + turn)

@@ -13,7 +13,7 @@ from xpnet.bench.matmul_bound import numpy_products
 from xpnet.bench.results import agrees
 from xpnet.bench.runs.request import Request
 from xpnet.bench.runs.results import Column, RunResults, RunRow, as_loss, as_ratio, as_time
-from xpnet.bench.runs.whole import Turn, WholeRun, epochs_for, short_steps, whole_run
+from xpnet.bench.runs.whole import WholeRun, epochs_for, short_steps, whole_run
 from xpnet.bench.timing import seconds, take_turns
 from xpnet.bench.workloads import Workload, get_workloads, make_data, orders
 
@@ -27,7 +27,7 @@ COLUMNS = (
     ),
     Column("to_products", "x products", as_ratio, "time of a step relative to its matrix products alone, with NumPy"),
     Column("to_short", "x short", as_ratio, "time of a step relative to that in the short runs of `xpnet bench`"),
-    Column("start", "start", as_time, "time before the first epoch: data, weights and compilation"),
+    Column("start", "start", as_time, "seconds of the first epoch in the process beyond those of a later one: imports, data, compilation"),
     Column("loss", "loss", as_loss, "mean loss of an epoch in the same order for all; it must be equal"),
 )  # fmt: skip
 _TURN = 0.25  # seconds, at least, that each implementation trains in a round
@@ -55,38 +55,41 @@ def _rows(workload: Workload, request: Request[Implementation]) -> Iterator[RunR
     if not found:
         return
     data, order = make_data(workload), orders(workload, 0, 1)
-    runs = [whole_run(each, data) for each in found]
-    losses = [run.loss(order, 0) for run in runs]
+    runs: list[WholeRun] = []
+    losses: list[float] = []
+
+    def train_first(implementation: Implementation) -> None:
+        runs.append(whole_run(implementation, data))
+        losses.append(runs[-1].loss(order, 0))
+
+    firsts = [seconds(partial(train_first, each)) for each in found]
     least = 0.0 if request.quick else _TURN
     products = numpy_products(workload)
-    calls: list[Callable[[int], Turn]] = [partial(_turn, run, epochs_for(run, workload, least)) for run in runs]
-    calls.append(lambda turn: Turn(seconds(partial(products, workload.steps)) / workload.steps, 0.0))
+    calls: list[Callable[[int], float]] = [partial(_step, run, epochs_for(run, workload, least)) for run in runs]
+    calls.append(lambda turn: seconds(partial(products, workload.steps)) / workload.steps)
     *taken, multiplied = take_turns(calls, request.rounds)
     short = short_steps(get_workloads((workload.name,))[0], found, quick=request.quick)
 
-    steps = [float(np.median([each.step for each in turns])) for turns in taken]
+    steps = [float(np.median(own)) for own in taken]
     first = next((step for each, step in zip(found, steps, strict=True) if each.backend), steps[0])
     on_numpy = [step for each, step in zip(found, steps, strict=True) if _is_on_numpy(each)]
-    alone = float(np.median([each.step for each in multiplied]))
-    for each, turns, step, own_short, loss in zip(found, taken, steps, short, losses, strict=True):
+    alone = float(np.median(multiplied))
+    for i, each in enumerate(found):
         figures = {
-            "to_first": step / first,
-            "of_numpy": min(on_numpy) / step if on_numpy else None,
-            "to_products": step / alone if each.kind == "cpu" else None,
-            "to_short": step / own_short,
-            "start": float(np.median([turn.start for turn in turns])),
-            "loss": loss,
+            "to_first": steps[i] / first,
+            "of_numpy": min(on_numpy) / steps[i] if on_numpy else None,
+            "to_products": steps[i] / alone if each.kind == "cpu" else None,
+            "to_short": steps[i] / short[i],
+            "start": max(firsts[i] - steps[i] * workload.steps, 0.0),
+            "loss": losses[i],
         }
         precision = each.backend.precision if each.backend else "float32"
-        yield RunRow(
-            workload.name, each.name, tuple(turn.step for turn in turns), figures,
-            agrees(loss, losses[0], precision),
-        )  # fmt: skip
-    yield RunRow(workload.name, "products alone", tuple(each.step for each in multiplied))
+        yield RunRow(workload.name, each.name, tuple(taken[i]), figures, agrees(losses[i], losses[0], precision))
+    yield RunRow(workload.name, "products alone", tuple(multiplied))
 
 
-def _turn(run: WholeRun, epochs: int, turn: int) -> Turn:
-    return run.turn(epochs, 1 + turn)
+def _step(run: WholeRun, epochs: int, turn: int) -> float:
+    return run.step(epochs, 1 + turn)
 
 
 def _is_on_numpy(implementation: Implementation) -> bool:

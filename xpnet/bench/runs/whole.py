@@ -11,32 +11,16 @@ import numpy as np
 from xpnet.backend import Backend
 from xpnet.bench.implementations import Implementation
 from xpnet.bench.step_times import Settings, measure_step_times
-from xpnet.bench.timing import seconds
 from xpnet.bench.workloads import TrainingData, Workload
 from xpnet.training.callbacks import Callback
 from xpnet.training.history import EpochRecord
 from xpnet.training.state import Run
 from xpnet.training.trainer import Trainer
 
-__all__ = ["EpochClock", "Turn", "WholeRun", "epochs_for", "short_steps", "whole_run"]
+__all__ = ["EpochClock", "WholeRun", "epochs_for", "short_steps", "whole_run"]
 
 _MOST_EPOCHS = 100
 _SHORT_ROUNDS = 3
-
-
-class Turn(NamedTuple):
-    """A timed part of a run.
-
-    Attributes
-    ----------
-    step : float
-        Seconds per step, with everything that happens between steps and between epochs.
-    start : float
-        Seconds from the call until the first epoch is done, less those of a later epoch.
-    """
-
-    step: float
-    start: float
 
 
 class WholeRun(Protocol):
@@ -53,8 +37,11 @@ class WholeRun(Protocol):
         """
         ...
 
-    def turn(self, epochs: int, seed: int) -> Turn:
-        """Train some epochs, each in an order that is drawn for it."""
+    def step(self, epochs: int, seed: int) -> float:
+        """Train some epochs, each in an order that is drawn for it.
+
+        Return the seconds per step, with everything that happens between steps and between epochs.
+        """
         ...
 
 
@@ -89,13 +76,11 @@ class _Fit(NamedTuple):
         trainer = self._trainer(len(order), shuffle=lambda epoch, n_samples: order[epoch].ravel())
         return trainer.fit(self.data.x, self.data.y, params=self.data.layers()).history[-1].loss
 
-    def turn(self, epochs: int, seed: int) -> Turn:
+    def step(self, epochs: int, seed: int) -> float:
         clock = EpochClock()
         trainer = self._trainer(1 + epochs, seed=seed, callbacks=[clock])
-        began = time.perf_counter()
         trainer.fit(self.data.x, self.data.y)
-        epoch = (time.perf_counter() - clock.times[0]) / epochs
-        return Turn(epoch / self.data.workload.steps, max(clock.times[0] - began - epoch, 0.0))
+        return (time.perf_counter() - clock.times[0]) / (epochs * self.data.workload.steps)
 
 
 class _Peer:
@@ -103,33 +88,22 @@ class _Peer:
 
     def __init__(self, implementation: Implementation, data: TrainingData) -> None:
         self._draws_order = implementation.estimator is not None
-        self._workload = data.workload
-        self._before = 0.0  # seconds until the loss of the first epochs was known
-        self._first_epochs = 0
-
-        def start() -> None:
-            self._run = implementation.start(data)
-
-        self._before += seconds(start)
+        self._shape = (data.workload.steps, data.workload.batch)
+        self._run = implementation.start(data)
 
     def loss(self, order: np.ndarray, seed: int) -> float:
-        began = time.perf_counter()
-        loss = self._run(order, seed)
-        self._before += time.perf_counter() - began
-        self._first_epochs = len(order)
-        return loss
+        return self._run(order, seed)
 
-    def turn(self, epochs: int, seed: int) -> Turn:
-        shape = (self._workload.steps, self._workload.batch)
+    def step(self, epochs: int, seed: int) -> float:
         rng = np.random.default_rng(seed)
         began = time.perf_counter()
         if self._draws_order:
-            self._run(np.broadcast_to(np.int32(0), (epochs, *shape)), seed)  # only the number of epochs counts
+            self._run(np.broadcast_to(np.int32(0), (epochs, *self._shape)), seed)  # only the number of epochs counts
         else:
             for _ in range(epochs):
-                self._run(rng.permutation(math.prod(shape)).astype(np.int32).reshape(1, *shape), seed)
-        epoch = (time.perf_counter() - began) / epochs
-        return Turn(epoch / shape[0], max(self._before - self._first_epochs * epoch, 0.0))
+                order = rng.permutation(math.prod(self._shape)).astype(np.int32)
+                self._run(order.reshape(1, *self._shape), seed)
+        return (time.perf_counter() - began) / (epochs * self._shape[0])
 
 
 def whole_run(implementation: Implementation, data: TrainingData) -> WholeRun:
@@ -141,7 +115,7 @@ def whole_run(implementation: Implementation, data: TrainingData) -> WholeRun:
 
 def epochs_for(run: WholeRun, workload: Workload, min_seconds: float) -> int:
     """Return how many epochs a run does in `min_seconds`, at least one."""
-    return min(max(1, math.ceil(min_seconds / (run.turn(1, 0).step * workload.steps))), _MOST_EPOCHS)
+    return min(max(1, math.ceil(min_seconds / (run.step(1, 0) * workload.steps))), _MOST_EPOCHS)
 
 
 def short_steps(workload: Workload, implementations: list[Implementation], *, quick: bool) -> list[float]:
