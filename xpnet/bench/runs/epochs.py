@@ -27,7 +27,10 @@ COLUMNS = (
     ),
     Column("to_products", "x products", as_ratio, "time of a step relative to its matrix products alone, with NumPy"),
     Column("to_short", "x short", as_ratio, "time of a step relative to that in the short runs of `xpnet bench`"),
-    Column("start", "start", as_time, "seconds of the first epoch in the process beyond those of a later one: imports, data, compilation"),
+    Column(
+        "start", "start", as_time,
+        "seconds of the first epoch in the process beyond those of a later one: imports, data, compilation",
+    ),
     Column("loss", "loss", as_loss, "mean loss of an epoch in the same order for all; it must be equal"),
 )  # fmt: skip
 _TURN = 0.25  # seconds, at least, that each implementation trains in a round
