@@ -110,6 +110,7 @@ class Namespace(Protocol):
     all: _Reduction
     any: _Reduction
     max: _Reduction
+    min: _Reduction
     sum: _Reduction
 
     def arange(self, start: int, /, stop: int = ..., *, dtype: Any = ..., device: Any = ...) -> Array: ...  # noqa: D102
