@@ -130,6 +130,8 @@ class _Libraries:
     def want(self, team: ThreadTeam, count: int) -> None:
         """Set the number of threads that a run wants; 0 ends the run."""
         with self._lock:
+            if self._wanted.get(team) == count and self._n_modules == len(sys.modules):
+                return  # nothing has changed since the last call, and libraries take long to tell their numbers
             self._find()
             self._wanted[team] = count
             if not count:
