@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from tests.command_line import refused, train, xpnet
 from xpnet import threads
 from xpnet.errors import InvalidParameterError
 from xpnet.model.model import Model
-from xpnet.threads import THREAD_VARIABLES, limit_threads, most_threads, process_cpu_count
+from xpnet.threads import THREAD_VARIABLES, BlasThreads, limit_threads, most_threads, process_cpu_count
 from xpnet.training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("folder")
@@ -172,3 +173,100 @@ def test_threads_of_the_environment(
     for name, value in given.items():
         monkeypatch.setenv(name, value)
     assert most_threads() == most
+
+
+class Library:
+    """A library as threadpoolctl shows it."""
+
+    def __init__(self, filepath: str, num_threads: int) -> None:
+        self.filepath, self.num_threads = filepath, num_threads
+
+    def set_num_threads(self, count: int) -> None:
+        self.num_threads = count
+
+
+@pytest.fixture
+def libraries(monkeypatch: pytest.MonkeyPatch) -> list[Library]:
+    """Pretend that these are loaded; the test may load more."""
+    loaded = [Library("numpy", 8), Library("scipy", 6)]
+
+    class Controller:
+        lib_controllers = loaded
+
+        def select(self, **_: Any) -> Controller:
+            return self
+
+    monkeypatch.setattr("threadpoolctl.ThreadpoolController", Controller)
+    monkeypatch.setattr(threads, "_BLAS", threads._Libraries())
+    monkeypatch.setattr(threads, "most_threads", lambda: 16)
+    return loaded
+
+
+def counts(libraries: list[Library]) -> list[int]:
+    return [each.num_threads for each in libraries]
+
+
+def test_libraries_get_their_numbers_back(libraries: list[Library]) -> None:
+    with BlasThreads(100) as blas:
+        assert blas.most == 8
+        blas.use(1)
+        assert counts(libraries) == [1, 1]
+        blas.use(7)
+        assert counts(libraries) == [7, 6]  # never more than before
+    assert counts(libraries) == [8, 6]
+    with pytest.raises(ZeroDivisionError), BlasThreads(100):
+        raise ZeroDivisionError
+    assert counts(libraries) == [8, 6]
+
+
+def test_a_limit_of_the_user_holds(libraries: list[Library], monkeypatch: pytest.MonkeyPatch) -> None:
+    for library in libraries:
+        library.set_num_threads(2)  # as `threadpool_limits(2)` does
+    with BlasThreads(100) as blas:
+        assert blas.most == 2
+        blas.use(5)
+        assert counts(libraries) == [2, 2]
+    assert counts(libraries) == [2, 2]
+    monkeypatch.setattr(threads, "most_threads", lambda: 1)
+    with BlasThreads(100) as blas:
+        assert blas.most == 1
+        assert counts(libraries) == [1, 1]
+
+
+def test_a_run_gets_no_more_than_it_has_work_for(libraries: list[Library]) -> None:
+    for count in (1, 3):
+        with BlasThreads(count) as blas:
+            assert blas.most == count
+            assert counts(libraries) == [count, count]
+
+
+def test_a_library_that_is_loaded_later(libraries: list[Library], monkeypatch: pytest.MonkeyPatch) -> None:
+    with BlasThreads(100) as blas:
+        blas.use(2)
+        libraries.append(Library("later", 4))
+        monkeypatch.setitem(sys.modules, "a_module_that_loads_it", sys)
+        blas.use(2)
+        assert counts(libraries) == [2, 2, 2]
+    assert counts(libraries) == [8, 6, 4]
+
+
+def test_runs_at_the_same_time_share_the_processors(libraries: list[Library]) -> None:
+    first, second = BlasThreads(100), BlasThreads(100)
+    with first:
+        assert first.is_alone
+        with second:
+            assert second.most == 8  # not what the first run has set
+            assert not first.is_alone
+            assert counts(libraries) == [4, 4]
+            second.use(2)
+            assert counts(libraries) == [1, 1]
+        assert first.is_alone
+        assert counts(libraries) == [8, 6]
+    # The one that began first ends first.
+    first.__enter__()
+    second.__enter__()
+    first.__exit__()
+    assert counts(libraries) == [8, 6]
+    second.use(3)
+    second.__exit__()
+    assert counts(libraries) == [8, 6]

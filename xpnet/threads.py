@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from math import ceil, inf
 from pathlib import Path
+from typing import Any, Self
 
 from xpnet.constraints import integer
 from xpnet.errors import InvalidParameterError
 
-__all__ = ["THREAD_VARIABLES", "limit_threads", "most_threads", "process_cpu_count"]
+__all__ = ["THREAD_VARIABLES", "BlasThreads", "limit_threads", "most_threads", "process_cpu_count"]
 
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 """Environment variables that libraries read once, when they are loaded."""
@@ -109,3 +112,102 @@ def limit_threads(n: int | None) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+class BlasThreads:
+    """The number of threads of BLAS during a run; a context manager that restores it on exit.
+
+    Parameters
+    ----------
+    count : int
+        Number of threads that the run has work for.
+
+    Attributes
+    ----------
+    most : int
+        Number of threads that it may use: `count`, the number of processors, or a smaller limit that the user has set
+        by an environment variable or threadpoolctl. It is known on entry.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __enter__(self) -> Self:
+        # It takes as long to find the limits as to train a small network, which needs one thread.
+        self.most = 1 if self._count == 1 else min(self._count, most_threads(), _BLAS.most())
+        self.use(self.most)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _BLAS.forget(self)
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether no other run of the process is under way."""
+        return _BLAS.n_runs == 1
+
+    def use(self, count: int) -> None:
+        """Set the number of threads, also in libraries that have been loaded since the last call."""
+        _BLAS.want(self, count)
+
+
+class _Libraries:
+    """The BLAS libraries of the process, whose numbers of threads all runs share.
+
+    With several runs at a time a library has the smallest number that one of them wants, divided by the number of runs.
+    After the last run it has the number that it had before the first.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loaded, self._n_modules = list[Any](), 0
+        self._before: dict[str, tuple[Any, int]] = {}  # by path
+        self._wanted: dict[BlasThreads, int] = {}
+
+    @property
+    def n_runs(self) -> int:
+        """Number of runs that are under way."""
+        return len(self._wanted)
+
+    def most(self) -> int:
+        """Return the largest number of threads of a library, as it was before the first run."""
+        with self._lock:
+            self._find()
+            return max((count for _, count in self._before.values()), default=1)
+
+    def want(self, run: BlasThreads, count: int) -> None:
+        """Set the number of threads that a run wants."""
+        with self._lock:
+            if self._wanted.get(run) == count and self._n_modules == len(sys.modules):
+                return  # nothing has changed, and libraries take long to tell their numbers
+            self._find()
+            self._wanted[run] = count
+            self._apply()
+
+    def forget(self, run: BlasThreads) -> None:
+        """End a run."""
+        with self._lock:
+            self._wanted.pop(run, None)
+            self._apply()
+
+    def _apply(self) -> None:
+        limit = max(1, min(self._wanted.values()) // len(self._wanted)) if self._wanted else sys.maxsize
+        for library, before in self._before.values():
+            count = min(limit, before)
+            if library.num_threads != count:
+                library.set_num_threads(count)
+
+    def _find(self) -> None:
+        """Find the libraries that are loaded, with their numbers of threads where no run has set them."""
+        if self._n_modules == len(sys.modules) and self._wanted:
+            return
+        if self._n_modules != len(sys.modules):  # only an import loads one, and finding them takes a millisecond
+            from threadpoolctl import ThreadpoolController
+
+            self._loaded = ThreadpoolController().select(user_api="blas").lib_controllers
+            self._n_modules = len(sys.modules)
+        known = self._before if self._wanted else {}
+        self._before = {each.filepath: (each, each.num_threads) for each in self._loaded} | known
+
+
+_BLAS = _Libraries()

@@ -19,6 +19,7 @@ from typing import Any
 import numba
 import numpy as np
 import scipy.linalg.cython_blas  # noqa: F401
+from scipy.linalg.blas import dgemm, sgemm
 
 from xpnet.backend import NUMPY, Backend, RunSteps, Step, check_index
 from xpnet_backends.compiler import numba_math
@@ -61,14 +62,7 @@ def _compile(text: str) -> Callable[..., None]:
     return keep_code(steps) if is_kept else steps
 
 
-@numba_math.compiled
-def _dot(a: Any, b: Any) -> Any:
-    return np.dot(a, b)
-
-
-@numba_math.compiled
-def _dot_into(a: Any, b: Any, out: Any) -> None:
-    np.dot(a, b, out)
+_GEMM = {np.dtype(np.float32): sgemm, np.dtype(np.float64): dgemm}
 
 
 def _matmul(a: Any, b: Any, /, out: Any = None) -> Any:
@@ -77,14 +71,19 @@ def _matmul(a: Any, b: Any, /, out: Any = None) -> Any:
     NumPy has a BLAS of its own. The idle threads of one BLAS spin for a tenth of a second and slow those of the other
     down: a step after a validation would take many times as long.
     """
-    plain = type(a) is type(b) is np.ndarray and a.ndim == b.ndim == 2 and a.dtype == b.dtype and a.dtype.kind == "f"
-    if not (plain and a.flags.forc and b.flags.forc):
+    arrays = (a, b) if out is None else (a, b, out)
+    plain = all(
+        type(x) is np.ndarray and x.ndim == 2 and x.size and x.flags.forc and x.dtype == a.dtype for x in arrays
+    )
+    if not plain or a.dtype not in _GEMM or a.shape[1] != b.shape[0]:
         return np.matmul(a, b, out=out)
-    if out is None:
-        return _dot(a, b)
-    if out.flags.c_contiguous:
-        return _dot_into(a, b, out)
-    return _dot_into(b.T, a.T, out.T) if out.flags.f_contiguous else np.matmul(a, b, out=out)
+    if out is not None and not out.flags.c_contiguous:
+        return _matmul(b.T, a.T, out.T).T
+    # Fortran's matrices lie column by column: this is the transposed product of transposed factors.
+    into = {} if out is None else {"c": out.T, "overwrite_c": True}
+    flips = [not x.flags.c_contiguous for x in (b, a)]
+    factors = [x if flip else x.T for x, flip in zip((b, a), flips, strict=True)]
+    return _GEMM[a.dtype](1.0, *factors, trans_a=flips[0], trans_b=flips[1], **into).T
 
 
 XP = SimpleNamespace(**{**vars(NUMPY), "matmul": _matmul})

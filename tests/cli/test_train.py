@@ -196,7 +196,7 @@ def test_json_is_one_object(run):
     assert outcome.out.count("\n") == 1
     summary = json.loads(outcome.out)
     assert summary.keys() == {
-        "task", "device", "precision", "epochs", "seconds", "samples_per_second", "model", "stopped", "train",
+        "task", "device", "precision", "epochs", "seconds", "samples_per_second", "model", "stopped", "threads", "train",
         "validation", "test", "peak_memory",
     }  # fmt: skip
     assert summary["task"] == "classification"

@@ -106,6 +106,7 @@ from numba.core.event import install_recorder
 x, y = np.eye(20), np.arange(20) % 2
 with install_recorder("numba:compile") as compilations:
     run = xpnet.Trainer(xpnet.Network([20, 3, 2]), epochs=2, batch_size=5, device="numba").fit(x, y)
+    xpnet.get_backend("numba").xp.matmul(np.ones((2, 3), np.float32), np.ones((3, 2), np.float32))
 print(len(compilations.buffer) > 0, repr(run.params.vector.sum()))
 """
 
@@ -179,3 +180,25 @@ def test_functions_are_the_same_uncompiled(dtype: str) -> None:
         assert function.py_func(vector) == pytest.approx(function(vector))
     for function in (numba_math.maximum, numba_math.minimum):
         assert function.py_func(vector[0], vector[1]) == function(vector[0], vector[1])
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 5), (1, 4, 5), (3, 1, 5), (3, 4, 1), (0, 3, 2), (3, 0, 2), (20, 30, 40)])
+@pytest.mark.parametrize("orders", ["CC", "CF", "FC", "FF"])
+@pytest.mark.parametrize("result", [None, "C", "F", "strided"])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
+def test_products_outside_of_steps(shape: tuple[int, int, int], orders: str, result: str | None, dtype: str) -> None:
+    m, k, n = shape
+    rng = np.random.default_rng(0)
+    a, b = (
+        np.asarray(rng.integers(-9, 9, size), dtype, order=order)  # type: ignore[call-overload]
+        for size, order in zip(((m, k), (k, n)), orders, strict=True)
+    )
+    out: Any = None
+    if result is not None:
+        out = np.ones((m, 2 * n), dtype)[:, ::2] if result == "strided" else np.ones((m, n), dtype, order=result)
+    xp = get_backend("numba:cpu").xp
+    product = xp.matmul(a, b) if out is None else xp.matmul(a, b, out=out)
+    np.testing.assert_array_equal(product, np.matmul(a, b))  # whole numbers, so exact
+    assert product.dtype == dtype
+    if out is not None:
+        np.testing.assert_array_equal(out, np.matmul(a, b))

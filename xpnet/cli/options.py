@@ -27,7 +27,13 @@ _NETWORK = Group("Network", sort_key=4)
 _TRAINING = Group("Training", sort_key=5)
 _RUN = Group("Run", sort_key=6)
 
-_THREADS = "number of threads for BLAS and all other libraries [default: all processors]"
+_THREADS = (
+    "most threads of BLAS and all other libraries, or auto [default: auto, by the work and the load of the machine]"
+)
+
+
+def _parse_threads(hint: Any, tokens: Sequence[Token]) -> int | None:
+    return None if tokens[0].value == "auto" else parse_int(hint, tokens)
 
 
 def _parse_int_or_all(hint: Any, tokens: Sequence[Token]) -> int | str:
@@ -68,7 +74,7 @@ class TrainOptions(ColumnOptions):
     seed: Annotated[
         int, option(_WHERE, "random seed for weights, splits, shuffling and dropout", converter=parse_int)
     ] = 0
-    threads: Annotated[int | None, option(_WHERE, _THREADS, converter=parse_int)] = None
+    threads: Annotated[int | None, option(_WHERE, _THREADS, converter=_parse_threads)] = None
 
     data_dir: Annotated[Path | None, option(DATA, "folder with the IDX files of mnist or fashion-mnist")] = None
     scale: Annotated[
@@ -238,7 +244,7 @@ class ResumeOptions:
     data: Annotated[str | None, option(DATA, "where the data are now, if they have moved")] = None
     data_dir: Annotated[Path | None, option(DATA, "folder with the IDX files of mnist or fashion-mnist")] = None
     epochs: Annotated[int | None, option(_TRAINING, "another number of epochs", converter=parse_int)] = None
-    threads: Annotated[int | None, option(_WHERE, _THREADS, converter=parse_int)] = None
+    threads: Annotated[int | None, option(_WHERE, _THREADS, converter=_parse_threads)] = None
     quiet: Annotated[bool, option(_RUN, "no progress, no summary", show_default=False)] = False
     json: Annotated[bool, option(_RUN, "one JSON object on stdout", show_default=False)] = False
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from xpnet.backend import Array, Backend, RunSteps
 from xpnet.nn.network import Network
-from xpnet.thread_team import ThreadTeam
+from xpnet.threads import BlasThreads
 from xpnet.training.loop import TrainingLoop
 from xpnet.training.state import Run, RunState
 
@@ -22,12 +22,13 @@ __all__ = ["AutoThreads", "run_loop"]
 T = TypeVar("T")
 
 # Counted in multiplications of matrix products.
-_PER_THREAD = 1 << 20  # of the largest product: with fewer, calling a thread takes as long as what it saves
+_PER_THREAD = 1 << 22  # of the largest product: with fewer, waiting for a thread takes the time that it saves
 _SHORT_RUN = 1 << 24  # of the run: it ends before the libraries are found
 _PIECE = 1 << 28  # between two looks at the clock: some milliseconds
 _SLOWEST = 2e9  # a second, on a machine that is not busy
 
 _SLOWER = 1.25  # times that all threads may take longer than one
+_WINDOW = 0.25  # seconds of steps whose mean is compared with earlier ones
 _SUSPECT = 1.5  # times that steps may take longer than before, until the threads are compared
 _SOON, _LATER = 1.0, 5.0  # seconds from one comparison to the next, if steps are suspect and if not
 _BUDGET, _ROUNDS = 0.04, 2  # seconds of a comparison, and its rounds at least
@@ -37,12 +38,12 @@ _COMPARED = 512  # rows and columns of the factors in a comparison, at most
 class AutoThreads:
     """Run steps with the number of threads that suits their work; a context manager.
 
-    Networks with small products use one thread. The others use as many as their largest product has work for, of
+    A network with small products uses one thread of BLAS. Others use as many as their largest product has work for, of
     those that the process may use. Where other processes need the processors, the threads of a product wait for each
     other, and it may take 100 times as long: then the run uses one thread until all are faster again.
 
-    So the number of threads is always the same on a machine that is not busy, and so are the results, bit for bit:
-    BLAS adds the terms of a long sum in another order with another number of threads.
+    With another number of threads BLAS cuts a long sum at other places, and the last bits differ. So the number changes
+    on a busy machine only; otherwise two runs with the same seed are the same, bit for bit.
 
     Parameters
     ----------
@@ -66,23 +67,23 @@ class AutoThreads:
         self._step = 3 * batch_size * network.n_weights  # forward, and backward to the weights and to the inputs
         self._backend, self._dtype = backend, dtype
         self._is_active = n_steps * self._step >= _SHORT_RUN and isinstance(backend.asarray(np.empty(0)), np.ndarray)
-        self._team = ThreadTeam()
-        self._most = 1
+        self._blas = BlasThreads(max(1, math.prod(self._shape) // _PER_THREAD))
+        self._most = self._count = 1
         self.fewest: int | None = None
 
     def __enter__(self) -> Self:
         if self._is_active:
-            self._team.__enter__()
-            self._most = min(self._team.most, max(1, math.prod(self._shape) // _PER_THREAD))
-            self._use(self._most)
+            self._blas.__enter__()
+            self.fewest = self._most = self._count = self._blas.most
             now = time.perf_counter()
             self._earliest, self._next = now, now + _SOON
             self._usual, self._piece = self._step / _SLOWEST, 1
+            self._window = 0, 0.0  # steps, and their seconds
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._is_active:
-            self._team.__exit__()
+            self._blas.__exit__()
 
     def steps(self, run_steps: RunSteps) -> RunSteps:
         """Return a function that runs the same steps in pieces, and adapts the number of threads between them."""
@@ -105,39 +106,45 @@ class AutoThreads:
         started = time.perf_counter()
         result = function(*arguments)
         now = time.perf_counter()
+        self._use(self._count)  # the first step may have loaded a library
         if self._most > 1:
-            self._observe((now - started) / n_steps, now)
-        else:
-            self._team.use(1)  # the first step may have loaded a library
+            self._observe(n_steps, now - started, now)
         return result
 
     def _piece_of(self, n_steps: int) -> int:
         """Return the number of steps until the next look at the clock: few at first, because a step may be slow."""
-        if self._team.count == 1:
+        if self._count == 1:
             return n_steps
         piece = self._piece
         self._piece = min(2 * piece, max(1, _PIECE // self._step))
         return piece
 
-    def _observe(self, seconds: float, now: float) -> None:
-        """Compare the numbers of threads if it is time, or if a step took much longer than usual."""
-        suspect = self._team.count > 1 and seconds > _SUSPECT * self._usual and now >= self._earliest
-        self._usual = min(self._usual, seconds)
+    def _observe(self, n_steps: int, seconds: float, now: float) -> None:
+        """Compare the numbers of threads if it is time, or if steps took much longer than usual."""
+        n_steps, seconds = self._window[0] + n_steps, self._window[1] + seconds
+        suspect = False
+        if seconds >= _WINDOW:
+            mean = seconds / n_steps
+            suspect = self._count > 1 and mean > _SUSPECT * self._usual and now >= self._earliest
+            self._usual = min(self._usual, mean)
+            n_steps, seconds = 0, 0.0
+        self._window = n_steps, seconds
         if suspect or now >= self._next:
             self._use(self._choose())
+            self.fewest = min(self.fewest or 1, self._count)
             now = time.perf_counter()
             self._earliest, self._next = now + _SOON, now + _LATER
-            self._usual, self._piece = math.inf, 1
+            self._usual, self._piece, self._window = math.inf, 1, (0, 0.0)
 
     def _use(self, count: int) -> None:
-        self._team.use(count)
-        self.fewest = min(count, self.fewest or count)
+        self._blas.use(count)
+        self._count = count
 
     def _choose(self) -> int:
         """Return the number of threads to use from now on."""
-        if not self._team.is_alone:  # the runs would measure each other
-            return self._team.count
-        if self._team.count == 1:
+        if not self._blas.is_alone:  # the runs would measure each other
+            return self._count
+        if self._count == 1:
             return self._most if self._ratio() < 1 else 1
         # A second time, because the first may have met a moment's work of another process.
         return 1 if self._ratio() > _SLOWER and self._ratio() > _SLOWER else self._most
@@ -147,15 +154,15 @@ class AutoThreads:
         m, k, n = (min(size, _COMPARED) for size in self._shape)
         a, b = (self._backend.asarray(np.ones(shape, self._dtype)) for shape in ((m, k), (k, n)))
         seconds = {1: 0.0, self._most: 0.0}
-        before, rounds, started = self._team.count, 0, time.perf_counter()
+        before, rounds, started = self._count, 0, time.perf_counter()
         while rounds < _ROUNDS or time.perf_counter() - started < _BUDGET:
             for count in seconds:
-                self._team.use(count)
+                self._use(count)
                 begun = time.perf_counter()
                 self._backend.xp.matmul(a, b)
                 seconds[count] += time.perf_counter() - begun
             rounds += 1
-        self._team.use(before)
+        self._use(before)
         return seconds[self._most] / seconds[1]
 
 

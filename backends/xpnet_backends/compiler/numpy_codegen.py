@@ -1,7 +1,6 @@
 """Emit a program as calls of NumPy on arrays that are allocated once.
 
-Chains of elementwise calls on large arrays are done block by block, so that a block stays in the cache. The threads of
-a run share the blocks of a long chain.
+Chains of elementwise calls on large arrays are done block by block, so that a block stays in the cache.
 """
 
 from __future__ import annotations
@@ -14,8 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.thread_team import MOST_SHARES, share
-from xpnet.threads import most_threads
 from xpnet_backends.compiler.fuse import fuse
 from xpnet_backends.compiler.ir import Group, Instruction, Kind, Program, Value
 from xpnet_backends.compiler.memory_plan import memory_plan
@@ -28,11 +25,9 @@ __all__ = ["NumpyProgram", "passes"]
 
 # Bytes of a block: few enough for the operands of a chain to stay in the cache, enough to hide the cost of a call.
 _BLOCK = 1 << 17
-_SHARED = 4  # blocks of a chain from which threads share it; fewer take less time than to call a thread
 
 _FUNCTIONS: dict[str, Any] = {
     "copyto": np.copyto,
-    "share": share,
     "max_of": np.maximum.reduce,
     "sum_of": np.add.reduce,
     **{op.numpy: ufunc for ufunc, op in UFUNCS.items()},
@@ -116,22 +111,16 @@ class NumpyProgram:
         # A result that is not read after the loop needs no more memory than a block.
         within = {each.out for each in instructions} - set(stored) if in_blocks else set[Value]()
         n_rows = max(1, _BLOCK * shape[0] // (out.size * out.dtype.itemsize)) if in_blocks else 0
-        starts = range(0, shape[0], n_rows) if in_blocks else range(0)
-        n_threads = min(most_threads(), MOST_SHARES) if len(starts) >= _SHARED else 1
-        blocks: dict[str, list[list[np.ndarray]]] = {}  # by name and by thread
+        blocks: dict[str, list[np.ndarray]] = {}
 
-        def name(*own: Any) -> str:
-            """Name an array or a number, or one for each thread."""
+        def name(each: Any) -> str:
             name = f"v{next(self._count)}"
-            if in_blocks and own[0].ndim == len(shape):
-                blocks[name] = [parts(each) for each in own] * (n_threads // len(own))
+            if in_blocks and each.ndim == len(shape):
+                whole, starts = len(each) == shape[0], range(0, shape[0], n_rows)
+                blocks[name] = [each[s : s + n_rows] if whole else each[: shape[0] - s] for s in starts]
             else:
-                (self.names[name],) = own
+                self.names[name] = each
             return name
-
-        def parts(each: np.ndarray) -> list[np.ndarray]:
-            whole = len(each) == shape[0]
-            return [each[s : s + n_rows] if whole else each[: shape[0] - s] for s in starts]
 
         def room(value: Value) -> np.ndarray:
             return np.empty((n_rows, *shape[1:]), value.dtype) if in_blocks else self._array(value)
@@ -150,16 +139,11 @@ class NumpyProgram:
                 for each in inputs
             ]
             if out in within and out not in named:
-                named[out] = name(*(room(out) for _ in range(n_threads)))
+                named[out] = name(room(out))
             call = _CALLS.get(op, f"{op.numpy}({', '.join(texts)}, {{out}})")
             calls.append(call.format(*texts, out=operand(out), axis=axis))
         if not in_blocks:
             return calls[0]
-        by_thread = [list(zip(*own, strict=True)) for own in zip(*blocks.values(), strict=True)]
         cuts = f"v{next(self._count)}"
-        self.names[cuts] = by_thread if n_threads > 1 else by_thread[0]
-        head = f"for {', '.join(blocks)}, in"
-        if n_threads == 1:
-            return "\n    ".join([f"{head} {cuts}:", *calls])
-        loop = "\n        ".join([f"    {head} blocks:", *calls])
-        return f"def chain(blocks):\n{loop}\nshare(chain, {cuts})"
+        self.names[cuts] = list(zip(*blocks.values(), strict=True))
+        return "\n    ".join([f"for {', '.join(blocks)}, in {cuts}:", *calls])
