@@ -178,8 +178,6 @@ class _Libraries:
     def want(self, run: BlasThreads, count: int) -> None:
         """Set the number of threads that a run wants."""
         with self._lock:
-            if self._wanted.get(run) == count and self._n_modules == len(sys.modules):
-                return  # nothing has changed, and libraries take long to tell their numbers
             self._find()
             self._wanted[run] = count
             self._apply()
