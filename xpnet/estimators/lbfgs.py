@@ -34,6 +34,8 @@ from xpnet.training.trainer import Trainer
 
 __all__ = ["fit_lbfgs", "objective"]
 
+_CALLS_AN_ITERATION = 3  # of the objective, at most on average
+
 
 def fit_lbfgs(fit: Fit) -> None:
     """Minimize over all samples at once: Byrd, Lu, Nocedal, Zhu (1995), SIAM J. Sci. Comput. 16, 1190-1208."""
@@ -44,11 +46,12 @@ def fit_lbfgs(fit: Fit) -> None:
                 f"{name} cannot be used with solver='lbfgs': expected none; received one. Choose another solver."
             )
     verbose = [VerboseCallback(est, None, fit.scale)] if est.verbose else []
+    n_calls = min(est.max_fun, _CALLS_AN_ITERATION * est.max_iter)
     with (
         Interrupt() as interrupt,
         backend.scope(fit.dtype),
         CallbackList([*fit.callbacks, *verbose, interrupt]) as callbacks,
-        AutoThreads(network, backend, _chunk_size(network, backend, n_samples), est.max_fun, fit.dtype) as threads,
+        AutoThreads(network, backend, _chunk_size(network, backend, n_samples), n_calls, fit.dtype) as threads,
     ):
         samples = fit.samples()
         state = Trainer(network, dtype=fit.dtype).initial_state(backend, est._parameters())
@@ -57,7 +60,7 @@ def fit_lbfgs(fit: Fit) -> None:
             callbacks.on_start(1, fit.epochs)
             callbacks.on_state(Run(Parameters(state.params, network), state, "running", network))
             result = minimize(
-                partial(threads.call, 1, objective(network, backend, fit.dtype, samples, est.max_iter)),
+                partial(threads.call, 1, objective(network, backend, fit.dtype, samples, n_calls)),
                 backend.to_numpy(state.params).astype(np.float64),
                 method="L-BFGS-B",
                 jac=True,
