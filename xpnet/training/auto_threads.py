@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any, Self, TypeVar
 
@@ -14,16 +13,14 @@ import numpy as np
 from xpnet.backend import Array, Backend, RunSteps
 from xpnet.nn.network import Network
 from xpnet.threads import BlasThreads
-from xpnet.training.loop import TrainingLoop
-from xpnet.training.state import Run, RunState
 
-__all__ = ["AutoThreads", "run_loop"]
+__all__ = ["AutoThreads"]
 
 T = TypeVar("T")
 
 # Counted in multiplications of matrix products.
 _PER_THREAD = 1 << 22  # of the largest product: with fewer, waiting for a thread takes the time that it saves
-_SHORT_RUN = 1 << 24  # of the run: it ends before the libraries are found
+_SHORT_RUN = 1 << 26  # of the run: it ends before the libraries are found
 _PIECE = 1 << 28  # between two looks at the clock: some milliseconds
 _SLOWEST = 2e9  # a second, on a machine that is not busy
 
@@ -93,7 +90,9 @@ class AutoThreads:
             while start < order.shape[0]:
                 rows = order[start : start + self._piece_of(order.shape[0]), :]
                 start += rows.shape[0]
-                params, state, loss = self.call(rows.shape[0], run_steps, params, state, data, rows)
+                started = time.perf_counter()
+                params, state, loss = run_steps(params, state, data, rows)
+                self._adapt(rows.shape[0], started)
                 losses.append(loss)
             return params, state, losses[0] if len(losses) == 1 else self._backend.xp.concat(losses)
 
@@ -105,11 +104,15 @@ class AutoThreads:
             return function(*arguments)
         started = time.perf_counter()
         result = function(*arguments)
+        self._adapt(n_steps, started)
+        return result
+
+    def _adapt(self, n_steps: int, started: float) -> None:
+        """Adapt the number of threads after some steps."""
         now = time.perf_counter()
         self._use(self._count)  # the first step may have loaded a library
         if self._most > 1:
             self._observe(n_steps, now - started, now)
-        return result
 
     def _piece_of(self, n_steps: int) -> int:
         """Return the number of steps until the next look at the clock: few at first, because a step may be slow."""
@@ -164,12 +167,3 @@ class AutoThreads:
             rounds += 1
         self._use(before)
         return seconds[self._most] / seconds[1]
-
-
-def run_loop(loop: TrainingLoop, state: RunState) -> Run:
-    """Return the result of a training loop whose steps run with `AutoThreads`."""
-    batches = loop.batches
-    n_steps = loop.epochs * batches.steps_per_epoch
-    with AutoThreads(loop.network, loop.backend, batches.batch_size, n_steps, loop.dtype) as threads:
-        run = replace(loop, run_steps=threads.steps(loop.run_steps)).run(state)
-    return run._replace(threads=threads.fewest)
