@@ -145,7 +145,7 @@ def test_a_short_run_is_not_worth_it() -> None:
     calls = []
     network = Network(**CASES["classes"])
     step = make_step(network, get_optimizer("sgd"), BACKEND)
-    run = BACKEND.compile(lambda *arguments: calls.append(1) or step(*arguments), 20)
+    run = BACKEND.compile(lambda *arguments: calls.append(1) or step(*arguments), 10)
     trained(run, network, "sgd", "float32", weighted=False)
     assert len(calls) == 21
 
