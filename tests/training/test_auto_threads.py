@@ -57,7 +57,7 @@ class Machine:
 def machine(monkeypatch: pytest.MonkeyPatch, most: int, costs: dict[int, float]) -> Machine:
     made = Machine(most, costs)
     monkeypatch.setattr(auto_threads, "BlasThreads", made.for_count)
-    monkeypatch.setattr(auto_threads.time, "perf_counter", lambda: made.now)
+    monkeypatch.setattr("xpnet.training.auto_threads.time.perf_counter", lambda: made.now)
     return made
 
 
@@ -144,12 +144,23 @@ def test_a_machine_that_is_busy_from_the_start(monkeypatch: pytest.MonkeyPatch) 
     assert made.count == 0
 
 
+def test_a_library_that_a_step_loads(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = machine(monkeypatch, 4, {1: 2e-3, 4: 1e-3})
+    for network, count in ((LARGE, 4), (Network([64, 15, 10]), 1)):
+        with threads_of(made, network) as threads:
+            threads.call(1, made.use, 99)
+            assert made.count == count
+
+
 def test_the_time_between_looks_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     made = machine(monkeypatch, 2, {1: 2e-3, 2: 1e-3})
-    wide = Network([1024, 4096, 1000])
-    with threads_of(made, wide, 1024) as threads:
+    with threads_of(made, Network([1024, 4096, 1000]), 1024) as threads:
         run(threads, made, 5)
     assert made.steps == [1] * 5
+    made.steps.clear()
+    with threads_of(made, Network([200, 200, 10])) as threads:
+        run(threads, made, 30)
+    assert made.steps == [1, 2, 4, 8, 8, 7]
 
 
 def test_runs_at_the_same_time_do_not_measure(monkeypatch: pytest.MonkeyPatch) -> None:

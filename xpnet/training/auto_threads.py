@@ -154,7 +154,7 @@ class AutoThreads:
         m, k, n = (min(size, _COMPARED) for size in self._shape)
         a, b = (self._backend.asarray(np.ones(shape, self._dtype)) for shape in ((m, k), (k, n)))
         seconds = {1: 0.0, self._most: 0.0}
-        before, rounds, started = self._count, 0, time.perf_counter()
+        rounds, started = 0, time.perf_counter()
         while rounds < _ROUNDS or time.perf_counter() - started < _BUDGET:
             for count in seconds:
                 self._use(count)
@@ -162,7 +162,6 @@ class AutoThreads:
                 self._backend.xp.matmul(a, b)
                 seconds[count] += time.perf_counter() - begun
             rounds += 1
-        self._use(before)
         return seconds[self._most] / seconds[1]
 
 
