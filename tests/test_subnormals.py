@@ -18,13 +18,16 @@ import numpy as np
 import pytest
 
 import xpnet
+from tests.command_line import train
 from tests.command_line import xpnet as command
 from xpnet import subnormals
-from xpnet.backend import flushes_subnormals, get_backend, to_host
+from xpnet.backend import Backend, flushes_subnormals, get_backend, to_host
 from xpnet.data.streams.iterables import IterableSource
 from xpnet.data.streams.source import Source
 from xpnet.estimators import MLPClassifier, MLPRegressor
+from xpnet.estimators.tabular import TabularClassifier
 from xpnet.subnormals import FlushSubnormals, UserState, can_flush, in_user_state
+from xpnet_backends.numpy import NumpyBackend
 
 HALF, LEAST = np.float64(0.5), np.finfo(np.float64).tiny
 
@@ -604,36 +607,68 @@ def test_estimators() -> None:
     assert seen == {"scorer": False}
 
 
+@pytest.fixture
+def products(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Note at each product whether subnormals are flushed. Nothing is compiled, so each product is a call."""
+    seen: list[bool] = []
+
+    def matmul(a: np.ndarray, b: np.ndarray, /) -> np.ndarray:
+        seen.append(flushed())
+        return np.matmul(a, b)
+
+    monkeypatch.setattr(NumpyBackend.xp, "matmul", matmul)
+    monkeypatch.setattr(NumpyBackend, "compile", Backend.compile)
+    monkeypatch.setattr(NumpyBackend, "jit", lambda self, function, **options: function, raising=False)
+    return seen
+
+
 @flushing
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
-def test_estimators_compute_with_subnormals_flushed(monkeypatch: pytest.MonkeyPatch, solver: str) -> None:
-    seen: list[bool] = []
-    real = xpnet.Network.forward
+def test_all_products_of_a_fit_and_of_a_prediction_flush(products: list[bool]) -> None:
+    def check() -> None:
+        assert set(products) == {True}
+        products.clear()
 
-    def forward(self: xpnet.Network, *arguments: Any) -> Any:
-        seen.append(flushed())
-        return real(self, *arguments)
-
-    from xpnet.nn import backprop
-
-    real_gradient = backprop.objective_and_gradient
-
-    def gradient(*arguments: Any, **options: Any) -> Any:
-        seen.append(flushed())
-        return real_gradient(*arguments, **options)
-
-    monkeypatch.setattr(xpnet.Network, "forward", forward)
-    monkeypatch.setattr("xpnet.estimators.lbfgs.objective_and_gradient", gradient)
+    # A network of its own: compiled functions of others are kept.
     x, y = DATA
-    model = MLPClassifier((4,), solver=solver, max_iter=3, early_stopping=solver == "adam").fit(x, y)
-    assert seen == [True] * len(seen) != []
-    seen.clear()
-    model.predict_proba(x)
-    assert seen == [True]
-    seen.clear()
-    model.to_model().predict(x)
-    assert seen == [True]
+    network = xpnet.Network([8, 5, 3, 2])
+    trainer = xpnet.Trainer(network, epochs=2)
+    trainer.fit(x, y, validation=(x, y))
+    check()
+    run = trainer.fit(IterableSource([(x, y)]), validation=IterableSource([(x, y)]))
+    check()
+    model = xpnet.Model(network, to_host(run.params.vector), "classification")
+    for use in (model.predict, model.outputs):
+        use(x)
+        check()
+    for data in ((x, y), (IterableSource([(x, y)]),)):
+        model.evaluate(*data)
+        check()
+    for solver in ("sgd", "adam", "lbfgs"):
+        stopping = solver != "lbfgs"
+        classifier = MLPClassifier((5, 3), solver=solver, max_iter=2, early_stopping=stopping).fit(x, y)
+        check()
+        classifier.predict_proba(x)
+        check()
+        if stopping:
+            classifier.set_params(early_stopping=False).partial_fit(x, y)
+            check()
+    table = TabularClassifier(max_iter=2, n_ensemble=1).fit(x, y)
+    check()
+    table.predict(x)
+    check()
+
+
+@flushing
+@pytest.mark.usefixtures("folder")
+def test_the_command_line_computes_with_subnormals_flushed(products: list[bool]) -> None:
+    train("--checkpoint-every", 1, "--out", "run", "--hidden", "5,3")
+    assert set(products) == {True}
+    assert xpnet.load_state(sorted(Path("run/checkpoints").iterdir())[-1])[1].flushes_subnormals
+    for arguments in (("predict", "run/model.safetensors", "iris"), ("evaluate", "run/model.safetensors", "iris")):
+        products.clear()
+        assert command(*arguments).code == 0
+        assert set(products) == {True}
 
 
 def test_hooks_that_no_callback_overrides_are_not_called(monkeypatch: pytest.MonkeyPatch) -> None:

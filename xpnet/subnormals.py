@@ -1,9 +1,14 @@
 """Subnormal numbers: flushed to zero where xpnet computes, and as the user has it where the user's code runs.
 
-Processors compute with subnormal numbers (in float32 those below 1.2e-38) up to 100 times as slowly as with others, and
-training makes them: a velocity or a moment of an input that is always zero decays until it is subnormal, and stays so.
-A bit in the control register of a thread flushes them to zero, as operands and as results. Python has no call for it.
-C's ``fegetenv`` and ``fesetenv`` copy the register to memory and back, and Windows has ``_controlfp_s``.
+Subnormal numbers are those closer to zero than the smallest number of full precision: in float32 below 1.2e-38. Many
+processors compute with them many times as slowly as with others. Training makes them: a velocity or a moment of an
+input that is always zero decays until it is subnormal, and stays so. A bit in the control register of each thread
+flushes them to zero, as operands and as results. Python has no call for it, so this module uses those of C:
+``fegetenv`` and ``fesetenv`` copy the register to memory and back, and Windows has ``_controlfp_s``.
+
+Worker threads of BLAS have registers of their own, and keep them: other code of the process uses them too, and it would
+gain nothing. If the thread that calls BLAS flushes, 2 billion operands of products in training held no subnormal
+number, and of 1 billion results 154 were one.
 """
 
 from __future__ import annotations

@@ -59,13 +59,13 @@ class _Workers(threading.local):
     does, and keep it for good. So they are started before the state changes, or the user's code would have it later.
     """
 
-    started = 1
+    count = 1
 
     def start(self) -> None:
-        """Start the workers that are not yet started."""
-        if (count := torch.get_num_threads()) > self.started:
+        """Start them, as many as PyTorch is set to use now."""
+        if (count := torch.get_num_threads()) != self.count:
             torch.ones(count * _GRAIN, dtype=torch.uint8)
-            self.started = count
+            self.count = count
 
 
 _workers = _Workers()

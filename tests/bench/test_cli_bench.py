@@ -8,6 +8,8 @@ import pytest
 
 from tests.command_line import refused, xpnet
 from xpnet.bench import results, sweep
+from xpnet.bench.runs import RUNS
+from xpnet.bench.runs.results import Column, RunResults, RunRow, as_ratio
 from xpnet.cli import bench
 
 pytestmark = pytest.mark.usefixtures("folder")
@@ -138,12 +140,107 @@ def test_nothing_that_is_there_is_overwritten(folder):
     assert "--out" in refused("bench", "tiny", "--out", "old")
 
 
+def fake_run(monkeypatch, name, *, agrees=True):
+    """Let a run return one row, and return the requests that it gets."""
+    requests = []
+
+    def measure(request):
+        requests.append(request)
+        row = RunRow("tiny", "numpy:cpu", (1.0, 2.0), {"growth": 1.5}, agrees)
+        return RunResults(
+            name, "a title", "workload", "per step", (Column("growth", "x", as_ratio, "m"),), (row,), ("r",)
+        )
+
+    monkeypatch.setitem(RUNS, name, RUNS[name]._replace(measure=measure))
+    return requests
+
+
+def test_runs_by_name(monkeypatch, folder):
+    long, busy = fake_run(monkeypatch, "long"), fake_run(monkeypatch, "busy")
+    out = run(
+        "long", "mnist-small", "busy", "--device", "cpu", "--device", "strict:cpu", "--peers", "sklearn", "--out", "o"
+    ).out
+    assert "long: a title" in out
+    assert "busy: a title" in out
+    assert "DIFFERS" not in out
+    for (request,), rounds in ((long, 1), (busy, 5)):
+        assert request.cases == ("mnist-small",)
+        assert [each.name for each in request.found] == ["numpy:cpu", "strict:cpu", "peer sklearn:cpu"]
+        assert (request.rounds, request.quick, request.data_dir) == (rounds, False, None)
+    values = json.loads((folder / "o" / "bench.json").read_text())
+    assert [each["run"] for each in values["runs"]] == ["long", "busy"]
+    assert values["runs"][0]["rows"][0]["figures"] == {"growth": 1.5}
+    assert values["machine"]["caches"] is not None
+    text = (folder / "o" / "bench.md").read_text()
+    assert "| tiny | numpy:cpu | 1.50 s | 1.25 s to 1.75 s | 1.50 |" in text
+    assert "- x: m" in text
+    compared = run("compare", "o/bench.json", "o/bench.json").out
+    assert "busy: tiny" in compared
+    assert "no clear difference" in compared
+    assert "relative to A" in compared
+
+
+def test_options_of_runs(monkeypatch):
+    requests = fake_run(monkeypatch, "long")
+    run("long", "--quick", "--data-dir", "images")
+    run("long", "--rounds", 7)
+    assert [(each.rounds, each.quick, each.cases) for each in requests] == [(1, True, ()), (7, False, ())]
+    assert requests[0].data_dir.name == "images"
+    assert [each.name for each in requests[0].found] == ["numpy:cpu"]
+    fake_run(monkeypatch, "start")
+    run("start")
+
+
+def test_a_run_that_disagrees_exits_with_1(monkeypatch):
+    fake_run(monkeypatch, "epochs", agrees=False)
+    code, out, _ = xpnet("bench", "epochs")
+    assert code == 1
+    assert "DIFFERS" in out
+
+
+def test_threads_hold_while_a_run_is_made(monkeypatch):
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    seen = []
+    entry = RUNS["epochs"]._replace(
+        resolve=lambda *_: threadpool_limits(2) and [],
+        measure=lambda request: (
+            seen.append({pool["num_threads"] for pool in threadpool_info()}) or RunResults("epochs", "", "", "", (), ())
+        ),
+    )
+    monkeypatch.setitem(RUNS, "epochs", entry)
+    run("epochs", "--threads", 1)
+    assert seen == [{1}]
+
+
+def test_the_help_lists_the_runs():
+    shown = " ".join(run("--help").out.split())
+    assert all(f"{name}: {entry.summary}" in shown for name, entry in RUNS.items())
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (("lon",), "Did you mean 'long'"),
+        (("iris",), "iris"),
+        (("small", "tiny"), "small: expected one of digits, iris; received 'tiny'"),
+        (("fit", "digits"), "fit: expected no workload"),
+        (("start", "--device", "cpu"), "--device: must be omitted with start"),
+        (("start", "--peers", "jax"), "--peers: must be omitted with start"),
+        (("small", "--peers", "jax"), "--peers: expected one of sklearn, estimator with small"),
+        (("epochs", "--peers", "onnxruntime"), "onnxruntime"),
+        (("predict", "--peers", "torch-compile"), "onnxruntime"),
+        (("long", "--memory"), "--memory"),
+        (("long", "--sweep", "width"), "--sweep"),
+        (("busy", "--data-dir", "x"), "--data-dir: expected the run long"),
+        (("--data-dir", "x"), "--data-dir"),
+        (("long", "--data-dir", "x"), "x"),
+        (("epochs", "--rounds", "0"), "--rounds"),
+        (("epochs", "--device", "gpuu"), "gpuu"),
         (("tinny",), "Did you mean 'tiny'"),
         (("tiny", "--device", "gpuu"), "gpuu"),
         (("tiny", "--peers", "keras"), "keras"),
+        (("tiny", "--peers", "onnxruntime"), "onnxruntime"),
         (("tiny", "--sweep", "depth"), "depth"),
         (("tiny", "--rounds", "0"), "--rounds"),
         (("tiny", "--rounds", "1.5"), "--rounds"),

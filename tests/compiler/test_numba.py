@@ -106,6 +106,7 @@ from numba.core.event import install_recorder
 x, y = np.eye(20), np.arange(20) % 2
 with install_recorder("numba:compile") as compilations:
     run = xpnet.Trainer(xpnet.Network([20, 3, 2]), epochs=2, batch_size=5, device="numba").fit(x, y)
+    xpnet.get_backend("numba").xp.matmul(np.ones((2, 3), np.float32), np.ones((3, 2), np.float32))
 print(len(compilations.buffer) > 0, repr(run.params.vector.sum()))
 """
 

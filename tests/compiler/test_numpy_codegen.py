@@ -52,7 +52,7 @@ def written_out(program: Program, state: list[np.ndarray]) -> Any:
     """The loops as a compiler would be given them, but run as they are: their text is all that can be wrong."""
     numba = pytest.importorskip("xpnet_backends.numba")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(numba, "_compile", lambda text: numba.load_module("steps_as_text", text)[0].steps)
+        patch.setattr(numba, "_compile", lambda text, name: getattr(numba.load_module("as_text", text)[0], name))
         return numba.NumbaProgram(program, state)
 
 

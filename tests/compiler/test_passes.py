@@ -363,6 +363,52 @@ def test_a_cache_compiles_at_most_so_many_programs() -> None:
     np.testing.assert_array_equal(params, X[0] * (1 + 2 + 1 + 4 + 6 + 2))
 
 
+def test_a_cache_compiles_a_shape_after_so_many_steps() -> None:
+    compiled: list[int] = []
+
+    def compile_step(step: Any, params: Any, state: Any, data: Any, order: Any) -> Any:
+        compiled.append(order.shape[1])
+        return on_host(NumpyProgram)(step, params, state, data, order)
+
+    run = ProgramCache(step_of(lambda params, x: np.sum(x, axis=0)), np, compile_step, patience=3)
+    params: Any = np.zeros(3)
+    for n_steps, batch, done in ((2, 1, []), (3, 2, []), (2, 1, [1]), (9, 1, [1]), (4, 3, [1, 3]), (1, 2, [1, 3, 2])):
+        params, _, _ = run(params, (), (X,), np.zeros((n_steps, batch), int))
+        assert compiled == done
+    np.testing.assert_allclose(params, X[0] * (2 + 6 + 2 + 9 + 12 + 2))
+
+
+def test_other_arrays_of_the_same_shapes_are_copied_to_those_of_the_programs() -> None:
+    run = ProgramCache(step_of(lambda params, x: np.sum(x, axis=0)), np, on_host(NumpyProgram))
+    order = np.zeros((2, 1), int)
+    first, _, _ = run(np.zeros(3), (), (X,), order)
+    other = np.ones(3)
+    again, _, _ = run(other, (), (X,), order)
+    assert again is first
+    np.testing.assert_allclose(again, 1 + 2 * X[0])
+    np.testing.assert_array_equal(other, 1)
+    wide, _, _ = run(np.zeros(3, np.float32), (), (X,), order)  # another dtype is another program
+    assert wide.dtype == np.float32
+
+
+def test_steps_alike_are_traced_once() -> None:
+    traces: list[int] = []
+    plain = step_of(lambda params, x: np.sum(x, axis=0))
+
+    def step(*arguments: Any) -> Any:
+        traces.append(1)
+        return plain(*arguments)
+
+    order, results = np.zeros((2, 1), int), []
+    for start in (0.0, 1.0):  # each a run with arrays of its own
+        params, _, _ = ProgramCache(step, np, on_host(NumpyProgram))(np.full(3, start), (), (X,), order)
+        results.append(params)
+    assert len(traces) == 1
+    np.testing.assert_allclose(results, [2 * X[0], 1 + 2 * X[0]])
+    ProgramCache(step, np, on_host(NumpyProgram))(np.zeros(3), (), (X,), np.zeros((2, 2), int))
+    assert len(traces) == 2
+
+
 def test_a_step_that_cannot_be_compiled_is_tried_once() -> None:
     run = ProgramCache(step_of(lambda params, x: np.cbrt(x[0])), np, on_host(NumpyProgram))
     with pytest.warns(XpnetWarning, match=r"uncompiled.*received cbrt\.__call__"):

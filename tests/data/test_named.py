@@ -18,7 +18,7 @@ from sklearn.linear_model import LogisticRegression
 
 from tests.command_line import idx
 from tests.runs import fashion_mnist_folder
-from xpnet.data import downloads
+from xpnet.data import downloads, sklearn_files
 from xpnet.data.checks import check_data
 from xpnet.data.named import DATASETS, load_dataset
 from xpnet.data.readers.idx import IDX_NAMES
@@ -43,6 +43,17 @@ def test_small_data_sets_are_as_the_table_says(name):
     assert len(dataset.feature_names) == info.features
     assert np.array_equal(load_dataset(name).x, dataset.x)
     assert all((info.origin, info.licence, info.description))
+
+
+@pytest.mark.parametrize("name", list(sklearn_files._FILES))
+def test_files_of_sklearn_are_read_as_it_reads_them(name, monkeypatch):
+    ours = load_dataset(name)
+    monkeypatch.setattr(sklearn_files, "find_spec", lambda package: None)  # the files are not where they were
+    theirs = load_dataset(name)
+    assert np.array_equal(ours.x, theirs.x)
+    assert np.array_equal(ours.y, theirs.y)
+    assert (ours.x.dtype, ours.y.dtype, ours.x.flags.c_contiguous) == (theirs.x.dtype, theirs.y.dtype, True)
+    assert (ours.name, ours.feature_names, ours.target_name) == (theirs.name, theirs.feature_names, theirs.target_name)
 
 
 def test_digits_are_raw():

@@ -191,9 +191,9 @@ def to_host(array: Any) -> np.ndarray:
 
 def dtype_name(array: Array) -> str:
     """Return the standard's name of an array's dtype, of whatever library: ``"float32"``."""
-    return _name_of(array.dtype)
+    return _numpy_name(array.dtype) if isinstance(array, np.ndarray) else str(array.dtype).rpartition(".")[2]
 
 
 @lru_cache(maxsize=64)
-def _name_of(dtype: Any) -> str:
-    return str(dtype).rpartition(".")[2]
+def _numpy_name(dtype: np.dtype[Any]) -> str:  # NumPy takes as long to make it as for a product of small matrices
+    return str(dtype)

@@ -14,20 +14,20 @@ from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from xpnet.backend import Array, Backend, dtype_name, get_backend, map_arrays, to_host
+from xpnet.backend import Array, Backend, dtype_name, get_backend, to_host
 from xpnet.data.targets import Task
 from xpnet.errors import BackendNotInstalledError, DeviceIndexError, DeviceUnavailableError, InvalidParameterError
 from xpnet.estimators import conversion
 from xpnet.estimators.fitting import Fit, FitData, begin_history, check_continuation
 from xpnet.estimators.incremental import fit_incremental, is_plain
 from xpnet.estimators.inputs import (
+    all_on_host,
     check_inputs,
     check_layers,
     check_same_place,
     check_training,
     check_weights,
     data_backend_of,
-    host,
 )
 from xpnet.estimators.lbfgs import fit_lbfgs
 from xpnet.estimators.monitoring import SklearnCallbackAdapter, split_callbacks
@@ -134,9 +134,10 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             self._set_params(check_layers(fit.network, coefs_init, intercepts_init))
         self._set_network(fit.network)
 
+        solve = fit_lbfgs if self.solver == "lbfgs" else fit_incremental if is_plain(fit) else fit_stochastic
         before = getattr(self, "_skl_callbacks", [])
         if not (before or sklearn_callbacks or hasattr(self, "_parent_callback_ctx")):
-            self._solve(fit)
+            solve(fit)
             return self
         try:
             self.set_callbacks(*before, *sklearn_callbacks)
@@ -145,19 +146,11 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             context.call_on_fit_task_begin(estimator=self, **fit_args)
             if before or sklearn_callbacks:
                 xpnet_callbacks.append(SklearnCallbackAdapter(self, context, fit_args))
-            self._solve(fit)
+            solve(fit)
             context.call_on_fit_task_end(estimator=self, **fit_args, reconstruction_attributes=dict)
         finally:
             self.set_callbacks(*before)
         return self
-
-    def _solve(self, fit: Fit) -> None:
-        if self.solver == "lbfgs":
-            fit_lbfgs(fit)
-        elif is_plain(fit):
-            fit_incremental(fit)
-        else:
-            fit_stochastic(fit)
 
     def _initialize(self, fit: Fit) -> None:
         """Draw the initial weights."""
@@ -280,7 +273,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
     # Copies. Pickles hold arrays on the host, so that they can be read on a machine without the device.
 
     def __copy__(self) -> Self:
-        vars(self).pop("_session", None)  # else `partial_fit` of one would change the weights of the other
+        self.__dict__.pop("_session", None)  # else `partial_fit` of one would change the weights of the other
         twin = type(self).__new__(type(self))
         twin.__dict__.update(self.__dict__)
         return twin
@@ -290,7 +283,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         state.pop("_session", None)
         for name in ("coefs_", "intercepts_", "_slopes", "_state"):
             if name in state:
-                state[name] = _to_host(state[name])
+                state[name] = all_on_host(state[name])
         return state
 
     def __sklearn_tags__(self) -> Any:
@@ -302,10 +295,3 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
 
 # Checking a specification takes as long as a step on a sample.
 _network_of = lru_cache(maxsize=16, typed=True)(Network)
-
-
-def _to_host(value: Any) -> Any:
-    """Bring the arrays in lists and nested tuples to the host."""
-    if isinstance(value, list):
-        return [_to_host(each) for each in value]
-    return map_arrays(host, value)

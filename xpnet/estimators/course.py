@@ -4,28 +4,86 @@ from __future__ import annotations
 
 import math
 import warnings
+from typing import NamedTuple
 
 from xpnet.estimators.fitting import Fit
 from xpnet.estimators.monitoring import training_curves
-from xpnet.estimators.solvers import AdaptivePlateau, Plateau, adaptive, inverse_scaling, learning_rate_rule
+from xpnet.estimators.solvers import (
+    AdaptivePlateau,
+    Plateau,
+    adaptive,
+    inverse_scaling,
+    learning_rate_rule,
+    optimizer_name,
+    optimizer_spec,
+)
 from xpnet.training.early_stopping import StoppingState
-from xpnet.training.schedules import Schedule, get_schedule
+from xpnet.training.schedules import Schedule, ScheduleState, get_schedule
 from xpnet.training.state import Run, RunState
 
-__all__ = ["batch_size_of", "kept_state", "optimizer_name", "record_course", "schedule_of", "stopping_of", "stopping_state"]
+__all__ = ["Course", "batch_size_of", "course_of", "record_course"]
 
 _AUTO_BATCH_SIZE = 200
 
 
-def kept_state(fit: Fit, optimizer: str) -> RunState | None:
-    """Return the state that `partial_fit` goes on with; the moments of one optimizer mean nothing to another."""
+class Course(NamedTuple):
+    """The rules of a fit, and what it continues.
+
+    Attributes
+    ----------
+    optimizer : str
+        Spec of the optimizer.
+    stopping : Plateau
+    schedule : Schedule
+    kept : RunState or None
+        State of the earlier fit that `partial_fit` goes on with, if that had the same optimizer: the moments of one
+        optimizer mean nothing to another.
+    before : StoppingState
+        State of the stopping rule that an earlier fit left; a warm start continues with it too.
+    """
+
+    optimizer: str
+    stopping: Plateau
+    schedule: Schedule
+    kept: RunState | None
+    before: StoppingState
+
+    @property
+    def schedule_state(self) -> ScheduleState:
+        """The state of the schedule to begin with."""
+        initial = self.schedule.initial
+        # With another length `learning_rate` is another rule now.
+        return self.kept.schedule if self.kept is not None and len(self.kept.schedule) == len(initial) else initial
+
+
+def course_of(fit: Fit, metric: str) -> Course:
+    """Return the course of a fit.
+
+    Parameters
+    ----------
+    fit : Fit
+    metric : str
+        Score that early stopping watches; without early stopping it is the training loss.
+    """
     est = fit.estimator
-    return est._state if fit.incremental and getattr(est, "_optimizer", None) == optimizer_name(optimizer) else None
+    optimizer, rate_rule = optimizer_spec(vars(est)), learning_rate_rule(vars(est))
+    known = fit.incremental and getattr(est, "_optimizer", None) == optimizer_name(optimizer)
+    kept = est._state if known else None
 
+    rule = AdaptivePlateau if rate_rule == "adaptive" else Plateau
+    patience = est.n_iter_no_change + 1  # scikit-learn stops after more than `n_iter_no_change` epochs
+    if est.early_stopping:
+        stopping, best = rule(metric, patience, est.tol), est.best_validation_score_
+    else:
+        stopping, best = rule("training_loss", patience, est.tol / fit.scale), -est.best_loss_ / fit.scale
+    # Below the patience, because otherwise the run would end before it begins.
+    before = StoppingState(best, best, min(est._no_improvement_count, patience - 1))
 
-def optimizer_name(optimizer: str) -> str:
-    """Return the name of an optimizer without its options."""
-    return optimizer.partition(":")[0]
+    if rate_rule == "invscaling":
+        schedule = inverse_scaling(est.power_t, est.t_, fit.training.x.shape[0], fresh=kept is None)
+    else:
+        schedule = adaptive(stopping, before) if rate_rule == "adaptive" else get_schedule(rate_rule)
+    return Course(optimizer, stopping, schedule, kept, before)
 
 
 def batch_size_of(batch_size: int | str, n_samples: int) -> int:
@@ -37,33 +95,6 @@ def batch_size_of(batch_size: int | str, n_samples: int) -> int:
             "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=6
         )
     return min(int(batch_size), n_samples)
-
-
-def stopping_of(fit: Fit, metric: str) -> Plateau:
-    """Return scikit-learn's stopping rule, on a metric with early stopping and else on the training loss."""
-    est = fit.estimator
-    rule = AdaptivePlateau if learning_rate_rule(vars(est)) == "adaptive" else Plateau
-    patience = est.n_iter_no_change + 1  # scikit-learn stops after more than `n_iter_no_change` epochs
-    if est.early_stopping:
-        return rule(metric, patience, est.tol)
-    return rule("training_loss", patience, est.tol / fit.scale)
-
-
-def stopping_state(fit: Fit, stopping: Plateau) -> StoppingState:
-    """Return the state that an earlier fit left; a warm start continues with it."""
-    est = fit.estimator
-    best = est.best_validation_score_ if est.early_stopping else -est.best_loss_ / fit.scale
-    # Below the patience, because otherwise the run would end before it begins.
-    return StoppingState(best, best, min(est._no_improvement_count, stopping.patience - 1))
-
-
-def schedule_of(fit: Fit, stopping: Plateau, state: StoppingState, *, fresh: bool) -> Schedule:
-    """Return the schedule: scikit-learn's ``"invscaling"`` and ``"adaptive"``, or one of this library."""
-    est = fit.estimator
-    name = learning_rate_rule(vars(est))
-    if name == "invscaling":
-        return inverse_scaling(est.power_t, est.t_, fit.training.x.shape[0], fresh=fresh)
-    return adaptive(stopping, state) if name == "adaptive" else get_schedule(name)
 
 
 def record_course(fit: Fit, run: Run, metric: str) -> None:

@@ -88,6 +88,13 @@ class Fit:
         """Factor from the library's losses, which are sums over outputs, to scikit-learn's, which are means."""
         return 1 / self.network.layer_sizes[-1] if self.network.loss in MEAN_OVER_OUTPUTS else 1.0
 
+    def seed(self) -> int:
+        """Draw the seed of the network's own random numbers.
+
+        Where it draws none, no seed is drawn: the generator would be ahead of scikit-learn's.
+        """
+        return int(self.rng().randint(2**31 - 1)) if self.network.is_random else 0
+
     def samples(self) -> Samples:
         """Return the training part on the device, with its sample weights."""
         x, y, _, sample_weight = self.training

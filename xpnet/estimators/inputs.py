@@ -11,12 +11,13 @@ from array_api_compat import device, is_array_api_obj
 from sklearn import get_config
 from sklearn.utils.validation import _check_sample_weight, check_consistent_length, validate_data
 
-from xpnet.backend import Array, Backend, backend_of, get_backend, namespace_of, to_host
+from xpnet.backend import Array, Backend, backend_of, get_backend, map_arrays, namespace_of, to_host
 from xpnet.errors import InvalidParameterError
 from xpnet.nn.network import Network, Parameters
 from xpnet.training.samples import as_array
 
 __all__ = [
+    "all_on_host",
     "check_inputs",
     "check_layers",
     "check_same_place",
@@ -39,6 +40,13 @@ def _is_foreign(x: Any) -> bool:
 def host(value: Any) -> Any:
     """Move an array of another library to the host; return anything else unchanged."""
     return to_host(value) if _is_foreign(value) else value
+
+
+def all_on_host(value: Any) -> Any:
+    """Move the arrays in lists and nested tuples to the host."""
+    if isinstance(value, list):
+        return [all_on_host(each) for each in value]
+    return map_arrays(host, value)
 
 
 def data_backend_of(x: Any) -> Backend:

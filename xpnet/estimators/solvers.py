@@ -24,6 +24,7 @@ __all__ = [
     "inverse_scaling",
     "is_stochastic",
     "learning_rate_rule",
+    "optimizer_name",
     "optimizer_spec",
     "scikit_learns_name",
     "shuffled",
@@ -65,6 +66,11 @@ def optimizer_spec(params: Mapping[str, Any]) -> str:
     """Return the spec of the optimizer that an estimator's parameters describe; any other solver is a spec already."""
     solver: str = params["solver"]
     return _SOLVERS[solver](params) if solver in _SOLVERS else solver
+
+
+def optimizer_name(optimizer: str) -> str:
+    """Return the name of an optimizer without its options."""
+    return optimizer.partition(":")[0]
 
 
 def is_stochastic(estimator: Any) -> bool:

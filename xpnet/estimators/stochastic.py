@@ -9,19 +9,11 @@ from sklearn.exceptions import ConvergenceWarning
 
 from xpnet.data.split import draw_rows
 from xpnet.errors import DivergenceError
-from xpnet.estimators.course import (
-    batch_size_of,
-    kept_state,
-    optimizer_name,
-    record_course,
-    schedule_of,
-    stopping_of,
-    stopping_state,
-)
+from xpnet.estimators.course import batch_size_of, course_of, record_course
 from xpnet.estimators.fitting import NOT_FINITE, Fit, FitData
 from xpnet.estimators.inputs import take_rows
 from xpnet.estimators.monitoring import EpochEvaluator, VerboseCallback, named_scorers
-from xpnet.estimators.solvers import optimizer_spec, shuffled
+from xpnet.estimators.solvers import optimizer_name, shuffled
 from xpnet.training.callbacks import Interrupt
 from xpnet.training.evaluation import metric_name
 from xpnet.training.trainer import Trainer
@@ -39,24 +31,19 @@ def fit_stochastic(fit: Fit) -> None:
     n_samples = fit.training.x.shape[0]
     scorers = named_scorers(est.scoring)
     metric = next(iter(scorers), metric_name(fit.network, fit.training.y.ndim))
-    stopping = stopping_of(fit, metric)
-    optimizer = optimizer_spec(vars(est))
-    kept = kept_state(fit, optimizer)
-    before = stopping_state(fit, stopping)
-    # Draw a seed only if it is needed: otherwise the generator would be ahead of scikit-learn's.
-    seed = int(fit.rng().randint(2**31 - 1)) if fit.network.is_random else 0
+    course, seed = course_of(fit, metric), fit.seed()
     with Interrupt() as interrupt:
         watched = metric if est.early_stopping else None
-        verbose = [VerboseCallback(est, watched, fit.scale, stopping)] if est.verbose else []
+        verbose = [VerboseCallback(est, watched, fit.scale, course.stopping)] if est.verbose else []
         trainer = Trainer(
             fit.network,
-            optimizer=optimizer,
+            optimizer=course.optimizer,
             learning_rate=float(est.learning_rate_init),
-            schedule=schedule_of(fit, stopping, before, fresh=kept is None),
+            schedule=course.schedule,
             clip_norm=est.clip_norm,
             batch_size=batch_size_of(est.batch_size, n_samples),
             epochs=fit.epochs,
-            early_stopping=stopping,
+            early_stopping=course.stopping,
             shuffle=shuffled(fit.rng()) if est.shuffle else False,
             seed=seed,
             dtype=fit.dtype,
@@ -64,10 +51,9 @@ def fit_stochastic(fit: Fit) -> None:
             callbacks=[*fit.callbacks, *verbose, interrupt],
         )
         state = trainer.initial_state(fit.backend, est._parameters())
-        state = state._replace(stopping=before)
-        if kept is not None:
-            same = len(kept.schedule) == len(state.schedule)  # else `learning_rate` is another rule now
-            state = state._replace(step=kept.step, schedule=kept.schedule if same else state.schedule)
+        state = state._replace(stopping=course.before, schedule=course.schedule_state)
+        if course.kept is not None:
+            state = state._replace(step=course.kept.step)
         if est.early_stopping:
             with fit.backend.scope(fit.dtype):
                 state = state._replace(best=fit.backend.xp.asarray(state.params, copy=True))
@@ -92,7 +78,7 @@ def fit_stochastic(fit: Fit) -> None:
             stacklevel=5,
         )
     est._store_fitted(run.params, fit.backend, fit.data_backend)
-    est._optimizer = optimizer_name(optimizer)
+    est._optimizer = optimizer_name(course.optimizer)
     # A later epoch needs the rest of the state only.
     est._state = run.state._replace(params=None, best=None, history=(), start=None, rollback=None)  # type: ignore[arg-type]
 

@@ -127,7 +127,8 @@ class Model:
                 f"features: expected the shape (n_samples, {n_in}), as in training; received the shape {x.shape}. "
                 "Give the columns that the model was trained on."
             )
-        return x.astype(self.vector.dtype, copy=False) if self.scaler is None else self.scaler.transform(x, self.vector.dtype)
+        dtype = self.vector.dtype
+        return x.astype(dtype, copy=False) if self.scaler is None else self.scaler.transform(x, dtype)
 
     def targets(self, y: np.ndarray) -> np.ndarray:
         """Return raw targets as the loss takes them: class indices (n_samples,), or scaled values (n_samples, n_out).

@@ -117,7 +117,8 @@ def objective_and_gradient(
         value, gradient = value + more_value, gradient + more_gradient
     if not (network.l2 or network.l1):
         return value, gradient
-    penalty_value, penalty_gradient = penalty(network, xp, vector, scale if network.penalty_reduction == "mean" else 1.0)
+    penalty_scale = scale if network.penalty_reduction == "mean" else 1.0
+    penalty_value, penalty_gradient = penalty(network, xp, vector, penalty_scale)
     return value + penalty_value, gradient + penalty_gradient
 
 

@@ -53,7 +53,7 @@ def outputs(network: Network, params: Members, x: Rows, backend: Backend) -> Arr
 def _logits(network: Network, params: Members, x: Array, xp: Namespace | None = None) -> Array:
     """Return the result of `Network.forward`, (batch, n_out); for an ensemble the mean over its members."""
     first, *others = (params,) if isinstance(params, Parameters) else params
-    xp = xp or namespace_of(first.vector)
+    xp = xp or namespace_of(first[0][0])  # parameters of an estimator have no vector yet
     total = forward(network, xp, first, x)
     for member in others:
         total = total + forward(network, xp, member, x)

@@ -1,0 +1,152 @@
+"""What a command imports before its result is there: each library costs a part of a second."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import xpnet as library
+from tests.command_line import train, write_csv
+from xpnet.cli import _COMMANDS, plots, run
+from xpnet.cli.process import _PyarrowWithoutPandas
+
+SLOW = {
+    "sklearn", "scipy", "pandas", "torch", "jax", "cupy", "numba", "matplotlib", "rich", "pooch", "array_api_strict",
+}  # fmt: skip
+
+# Runs the command as its installed script does. The modules are those at the end of the command, or before it draws.
+COMMAND = """
+import sys
+
+def show(*_):
+    print("modules", *sys.modules)
+    return []
+
+from xpnet.cli import main
+
+if "train" in sys.argv:
+    import xpnet.cli.run
+
+    xpnet.cli.run._draw = show
+main()
+if "train" not in sys.argv:
+    show()
+"""
+
+
+def imported(environment: dict[str, str], code: str, *arguments: object) -> set[str]:
+    """Return the modules that a process has imported when it shows them."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    (line,) = (line for line in done.stdout.splitlines() if line.startswith("modules "))
+    return set(line.split()[1:])
+
+
+def libraries(modules: set[str]) -> set[str]:
+    return {name.partition(".")[0] for name in modules}
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    rows = (f"{i % 7},{'abc'[i % 3]},{i % 11 > 4}" for i in range(200))
+    return write_csv(tmp_path / "table.csv", "size,kind,target", *rows)
+
+
+@pytest.mark.subprocess
+def test_training_on_a_table(environment: dict[str, str], table: Path, tmp_path: Path) -> None:
+    options = ("--target", "target", "--epochs", 1, "--quiet", "--device", "cpu", "--out", tmp_path / "out")
+    modules = imported(environment, COMMAND, "train", table, *options)
+    assert "pyarrow" in modules
+    assert libraries(modules).isdisjoint(SLOW)
+    assert not any(name.startswith("xpnet.bench") for name in modules)
+    assert len(modules) < 650
+
+
+@pytest.mark.subprocess
+def test_training_on_digits(environment: dict[str, str], tmp_path: Path) -> None:
+    options = ("--epochs", 1, "--quiet", "--device", "cpu", "--out", tmp_path / "out")
+    modules = imported(environment, COMMAND, "train", "digits", *options)
+    assert libraries(modules).isdisjoint({*SLOW, "pyarrow"})
+    assert len(modules) < 600
+
+
+@pytest.mark.subprocess
+def test_prediction_imports_no_trainer(environment: dict[str, str], table: Path, tmp_path: Path) -> None:
+    train(table, "--target", "target", "--epochs", 1, "--preset", "tabular", "--out", tmp_path / "out")
+    modules = imported(
+        environment, COMMAND, "predict", tmp_path / "out" / "model.safetensors", table, "--out", tmp_path / "p.csv"
+    )
+    assert libraries(modules).isdisjoint(SLOW)
+    assert not {"xpnet.training.trainer", "xpnet.cli.options"} & modules
+    assert len(modules) < 560
+
+
+@pytest.mark.subprocess
+def test_help_and_the_library_import_no_array_library(environment: dict[str, str]) -> None:
+    modules = imported(environment, COMMAND, "--help")
+    assert libraries(modules).isdisjoint((SLOW - {"rich"}) | {"numpy", "pyarrow"})
+    assert len(modules) < 400
+    alone = imported(environment, "import sys, xpnet\nprint('modules', *sys.modules)")
+    assert not [name for name in alone if name.startswith("xpnet.")]
+    assert len(alone) < 100
+
+
+@pytest.mark.parametrize("name", _COMMANDS)
+def test_help_says_what_the_docstring_says(name: str) -> None:
+    place, description = _COMMANDS[name]
+    module, _, attribute = place.partition(":")
+    command = getattr(import_module(f"xpnet.cli.{module}"), attribute)
+    text = command.help if name == "bench" else inspect.getdoc(command).partition("\n\nParameters\n")[0]
+    assert " ".join(description.split()) == " ".join(text.split())
+
+
+def test_each_name_of_the_library_is_found() -> None:
+    listed = {name for names in library._MODULES.values() for name in names}
+    assert listed == {*library.__all__} - {"__version__"}
+    assert all(getattr(library, name) is not None for name in library.__all__)
+    assert library.training.trainer.Trainer is library.Trainer
+    with pytest.raises(AttributeError, match="'Trainr'"):
+        _ = library.Trainr
+
+
+def test_the_summary_comes_before_the_pictures(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def draw(*_: object) -> list[Path]:
+        print("DRAWS")
+        return [tmp_path / "picture.png"]
+
+    monkeypatch.setattr(run, "_draw", draw)
+    out = train("iris", "--out", tmp_path / "out").out
+    assert out.index("samples/s") < out.index("DRAWS") < out.index("model.safetensors") < out.index("picture.png")
+
+
+def test_the_confusion_is_counted_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sklearn.metrics import confusion_matrix
+
+    rng = np.random.default_rng(0)
+    labels = np.asarray(["a", "c", "e", "g"])  # of which the last is neither true nor predicted
+    true, predicted = rng.choice(labels[:3], (2, 50))
+    drawn: list[np.ndarray] = []
+    monkeypatch.setattr(plots, "_png", lambda figure: drawn.append(figure.axes[0].images[0].get_array()))
+    plots.confusion_matrix_png(true, predicted, labels, "test")
+    expected = confusion_matrix(true, predicted, labels=labels)
+    np.testing.assert_allclose(drawn[0], expected / np.maximum(expected.sum(axis=1, keepdims=True), 1))
+
+
+def test_pandas_is_hidden_from_pyarrow_only() -> None:
+    finder = _PyarrowWithoutPandas()
+    assert finder.find_spec("pandas") is None
+    assert finder.find_spec("numpy") is None
+    for importer in ("xpnet.data.tables.parse", "pyarrow.compute"):
+        with pytest.raises(ModuleNotFoundError):
+            eval("find('pandas')", {"__name__": importer, "find": finder.find_spec})
+    eval("find('numpy')", {"__name__": "pyarrow.compute", "find": finder.find_spec})
