@@ -11,6 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from xpnet.backend import get_backend
+from xpnet.errors import DivergenceError, XpnetWarning
 from xpnet.estimators import MLPClassifier
 from xpnet.nn.network import Network
 from xpnet.threads import THREAD_VARIABLES
@@ -226,3 +227,11 @@ def test_the_same_results_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
         results.append(trainer.fit(x, y))
     assert results[0].history[-1].loss == results[1].history[-1].loss
     np.testing.assert_array_equal(results[0].params.vector, results[1].params.vector)
+
+
+def test_a_warning_of_the_loop_points_to_the_user_s_line() -> None:
+    x = np.random.default_rng(0).normal(size=(100, 5)) * 1e15
+    trainer = Trainer(Network([5, 20, 2]), "sgd", learning_rate=1e20, epochs=2, on_divergence="halve")
+    with pytest.warns(XpnetWarning, match="half the learning rate") as caught, pytest.raises(DivergenceError):
+        trainer.fit(x, (x[:, 0] > 0).astype(int))
+    assert {each.filename for each in caught} == {__file__}
