@@ -30,8 +30,9 @@ _SLOWEST = 2e9  # a second, on a machine that is not busy
 _SLOWER = 1.25  # times that all threads may take longer than one
 _WINDOW = 0.25  # seconds of steps whose mean is compared with earlier ones
 _SUSPECT = 1.5  # times that steps may take longer than before, until the threads are compared
-_SOON, _LATER = 1.0, 5.0  # seconds from one comparison to the next, if steps are suspect and if not
-_BUDGET, _ROUNDS = 0.04, 2  # seconds of a comparison, and its rounds at least
+# Seconds from one comparison to the next: each time twice as many, because one may miss what another process does.
+_SOON, _LATER = 1.0, 5.0
+_BUDGET, _ROUNDS = 0.06, 2  # seconds of a comparison, and its rounds at least
 _COMPARED = 512  # rows and columns of the factors in a comparison, at most
 
 
@@ -76,7 +77,7 @@ class AutoThreads:
             self._blas.__enter__()
             self.fewest = self._most = self._count = self._blas.most
             now = time.perf_counter()
-            self._earliest, self._next = now, now + _SOON
+            self._earliest, self._next, self._interval = now, now + _SOON, _SOON
             self._usual, self._piece = self._step / _SLOWEST, 1
             self._window = 0, 0.0  # steps, and their seconds
         return self
@@ -130,10 +131,12 @@ class AutoThreads:
             n_steps, seconds = 0, 0.0
         self._window = n_steps, seconds
         if suspect or now >= self._next:
-            self._use(self._choose())
-            self.fewest = min(self.fewest or 1, self._count)
+            before, chosen = self._count, self._choose()
+            self._use(chosen)
+            self.fewest = min(self.fewest or 1, chosen)
+            self._interval = min(2 * self._interval, _LATER) if chosen == before else _SOON
             now = time.perf_counter()
-            self._earliest, self._next = now + _SOON, now + _LATER
+            self._earliest, self._next = now + _SOON, now + self._interval
             self._usual, self._piece, self._window = math.inf, 1, (0, 0.0)
 
     def _use(self, count: int) -> None:
