@@ -193,10 +193,14 @@ def test_products_outside_of_steps(shape: tuple[int, int, int], orders: str, res
         np.asarray(rng.integers(-9, 9, size), dtype, order=order)  # type: ignore[call-overload]
         for size, order in zip(((m, k), (k, n)), orders, strict=True)
     )
-    out: Any = None
-    if result is not None:
-        out = np.ones((m, 2 * n), dtype)[:, ::2] if result == "strided" else np.ones((m, n), dtype, order=result)
-    xp = get_backend("numba:cpu").xp
+    outs: dict[str | None, Any] = {
+        None: None,
+        "C": np.ones((m, n), dtype),
+        "F": np.ones((n, m), dtype).T,
+        "strided": np.ones((m, 2 * n), dtype)[:, ::2],
+    }
+    out = outs[result]
+    xp: Any = get_backend("numba:cpu").xp
     product = xp.matmul(a, b) if out is None else xp.matmul(a, b, out=out)
     np.testing.assert_array_equal(product, np.matmul(a, b))  # whole numbers, so exact
     assert product.dtype == dtype

@@ -20,15 +20,18 @@ T = TypeVar("T")
 
 # Counted in multiplications of matrix products.
 _PER_THREAD = 1 << 22  # of the largest product: with fewer, waiting for a thread takes the time that it saves
-_SHORT_RUN = 1 << 26  # of the run: it ends before the libraries are found
+_SHORT_RUN = 1 << 24  # of the run: it ends before the libraries are found
 _PIECE = 1 << 28  # between two looks at the clock: some milliseconds
 _SLOWEST = 2e9  # a second, on a machine that is not busy
 
 _SLOWER = 1.25  # times that all threads may take longer than one
-_WINDOW = 0.25  # seconds of steps whose mean is compared with earlier ones
-_SUSPECT = 1.5  # times that steps may take longer than before, until the threads are compared
-_SOON, _LATER = 1.0, 5.0  # seconds from one comparison to the next, if steps are suspect and if not
-_BUDGET, _ROUNDS = 0.04, 2  # seconds of a comparison, and its rounds at least
+_WINDOW = 0.25  # seconds of steps that are judged together
+_SUSPECT = 1.5  # times that steps may take longer than before
+_MISSING = 0.4  # processors that the threads may get fewer than their number: idle threads of BLAS keep theirs
+_SOON, _LATER = 0.5, 8.0  # seconds from one comparison to the next, which double as long as it changes nothing
+_RETURN = 5.0  # seconds on one thread
+_BUDGET = 0.08  # seconds of each side of a comparison
+_SETTLE = 0.12  # seconds until idle threads sleep
 _COMPARED = 512  # rows and columns of the factors in a comparison, at most
 
 
@@ -73,9 +76,9 @@ class AutoThreads:
             self._blas.__enter__()
             self.fewest = self._most = self._count = self._blas.most
             now = time.perf_counter()
-            self._earliest, self._next = now, now + _SOON
+            self._next, self._interval = now, _SOON
             self._usual, self._piece = self._step / _SLOWEST, 1
-            self._window = 0, 0.0  # steps, and their seconds
+            self._window = 0, 0.0, 0.0  # steps, their seconds and their processor time
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -90,9 +93,9 @@ class AutoThreads:
             while start < order.shape[0]:
                 rows = order[start : start + self._piece_of(order.shape[0]), :]
                 start += rows.shape[0]
-                started = time.perf_counter()
+                begun = _clocks()
                 params, state, loss = run_steps(params, state, data, rows)
-                self._adapt(rows.shape[0], started)
+                self._adapt(rows.shape[0], begun)
                 losses.append(loss)
             return params, state, losses[0] if len(losses) == 1 else self._backend.xp.concat(losses)
 
@@ -102,17 +105,17 @@ class AutoThreads:
         """Call a function that does some steps, and adapt the number of threads to the time that it takes."""
         if not self._is_active:
             return function(*arguments)
-        started = time.perf_counter()
+        begun = _clocks()
         result = function(*arguments)
-        self._adapt(n_steps, started)
+        self._adapt(n_steps, begun)
         return result
 
-    def _adapt(self, n_steps: int, started: float) -> None:
-        """Adapt the number of threads after some steps."""
-        now = time.perf_counter()
+    def _adapt(self, n_steps: int, begun: tuple[float, float]) -> None:
+        """Adapt the number of threads to the time that some steps took."""
+        now, cpu = _clocks()
         self._use(self._count)  # the first step may have loaded a library
         if self._most > 1:
-            self._observe(n_steps, now - started, now)
+            self._observe(n_steps, now - begun[0], cpu - begun[1], now)
 
     def _piece_of(self, n_steps: int) -> int:
         """Return the number of steps until the next look at the clock: few at first, because a step may be slow."""
@@ -122,48 +125,60 @@ class AutoThreads:
         self._piece = min(2 * piece, max(1, _PIECE // self._step))
         return piece
 
-    def _observe(self, n_steps: int, seconds: float, now: float) -> None:
-        """Compare the numbers of threads if it is time, or if steps took much longer than usual."""
-        n_steps, seconds = self._window[0] + n_steps, self._window[1] + seconds
-        suspect = False
-        if seconds >= _WINDOW:
-            mean = seconds / n_steps
-            suspect = self._count > 1 and mean > _SUSPECT * self._usual and now >= self._earliest
-            self._usual = min(self._usual, mean)
-            n_steps, seconds = 0, 0.0
-        self._window = n_steps, seconds
-        if suspect or now >= self._next:
-            self._use(self._choose())
-            self.fewest = min(self.fewest or 1, self._count)
-            now = time.perf_counter()
-            self._earliest, self._next = now + _SOON, now + _LATER
-            self._usual, self._piece, self._window = math.inf, 1, (0, 0.0)
+    def _observe(self, n_steps: int, seconds: float, cpu: float, now: float) -> None:
+        """Compare the numbers of threads if steps are slower than before or do not get their processors.
+
+        On one thread nothing tells that the others are free, so time does.
+        """
+        if self._count == 1:
+            if now >= self._next:
+                self._choose()
+            return
+        steps, all_seconds, all_cpu = self._window
+        self._window = n_steps, seconds, cpu = steps + n_steps, all_seconds + seconds, all_cpu + cpu
+        if seconds < _WINDOW:
+            return
+        slower = seconds / n_steps > _SUSPECT * self._usual
+        self._usual, self._window = min(self._usual, seconds / n_steps), (0, 0.0, 0.0)
+        if now >= self._next and (slower or cpu / seconds < self._count - _MISSING):
+            self._choose()
+
+    def _choose(self) -> None:
+        """Choose the number of threads to use from now on."""
+        before, chosen = self._count, self._count
+        if self._blas.is_alone:  # else the runs would measure each other
+            one, every = self._seconds()
+            chosen = 1 if every > (_SLOWER if before > 1 else 1) * one else self._most
+        self._use(chosen)
+        self.fewest = min(self.fewest or 1, chosen)
+        self._interval = _SOON if chosen != before else min(2 * self._interval, _LATER)
+        self._next = time.perf_counter() + (_RETURN if chosen == 1 else self._interval)
+        self._usual, self._piece, self._window = math.inf, 1, (0, 0.0, 0.0)
 
     def _use(self, count: int) -> None:
         self._blas.use(count)
         self._count = count
 
-    def _choose(self) -> int:
-        """Return the number of threads to use from now on."""
-        if not self._blas.is_alone:  # the runs would measure each other
-            return self._count
-        if self._count == 1:
-            return self._most if self._ratio() < 1 else 1
-        # A second time, because the first may have met a moment's work of another process.
-        return 1 if self._ratio() > _SLOWER and self._ratio() > _SLOWER else self._most
-
-    def _ratio(self) -> float:
-        """Return the seconds of a product with all threads, divided by those with one."""
+    def _seconds(self) -> tuple[float, float]:
+        """Return the seconds of a product with one thread and with all."""
         m, k, n = (min(size, _COMPARED) for size in self._shape)
         a, b = (self._backend.asarray(np.ones(shape, self._dtype)) for shape in ((m, k), (k, n)))
-        seconds = {1: 0.0, self._most: 0.0}
-        before, rounds, started = self._count, 0, time.perf_counter()
-        while rounds < _ROUNDS or time.perf_counter() - started < _BUDGET:
-            for count in seconds:
-                self._use(count)
-                begun = time.perf_counter()
+
+        def mean(count: int, seconds: float) -> float:
+            self._use(count)
+            n_products, started = 0, time.perf_counter()
+            while (passed := time.perf_counter() - started) < seconds:
                 self._backend.xp.matmul(a, b)
-                seconds[count] += time.perf_counter() - begun
-            rounds += 1
-        self._use(before)
-        return seconds[self._most] / seconds[1]
+                n_products += 1
+            return passed / n_products
+
+        if self._count == 1:
+            return mean(1, _BUDGET), mean(self._most, _BUDGET)
+        every = mean(self._most, _BUDGET)
+        mean(1, _SETTLE)  # an idle thread that does not sleep yet takes time from this one
+        return mean(1, _BUDGET), every
+
+
+def _clocks() -> tuple[float, float]:
+    """Return the time, and the processor time of the process, in seconds."""
+    return time.perf_counter(), time.process_time()
