@@ -45,7 +45,7 @@ CASES: dict[str, dict[str, Any]] = {
 def fit(
     case: str, epochs: int = 5, device: Any = "cpu", dtype: str = "float64", state: Any = None, **options: Any
 ) -> Run:
-    settings = {"learning_rate": 0.02, "batch_size": 5, "seed": 5, **CASES[case], **options}
+    settings = {"learning_rate": 0.02, "batch_size": 3, "seed": 5, **CASES[case], **options}
     trainer = Trainer(NETWORK, epochs=epochs, device=device, dtype=dtype, **settings)
     return trainer.fit(X, Y, validation=HELD_OUT, state=state)
 

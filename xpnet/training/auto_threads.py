@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 # Counted in multiplications of matrix products.
 _PER_THREAD = 1 << 22  # of the largest product: with fewer, waiting for a thread takes the time that it saves
-_SHORT_RUN = 1 << 24  # of the run: it ends before the libraries are found
+_SHORT_RUN = 1 << 26  # of the run: it ends before the libraries are found
 _PIECE = 1 << 28  # between two looks at the clock: some milliseconds
 _SLOWEST = 2e9  # a second, on a machine that is not busy
 
