@@ -19,7 +19,7 @@ from xpnet.bench import caches, predictors
 from xpnet.bench.implementations import Implementation, Unavailable, peer, resolve, xpnet_on
 from xpnet.bench.predictors import Predictor, resolve_predictors
 from xpnet.bench.report import run_comparison_table, run_meanings, run_table
-from xpnet.bench.runs import RUNS, busy, epochs, fit, long, predict, small, start, whole
+from xpnet.bench.runs import RUNS, busy, epochs, fit, images, long, predict, small, start, whole
 from xpnet.bench.runs.images import N_CLASSES, zero_rich_images
 from xpnet.bench.runs.request import Request
 from xpnet.bench.runs.results import Column, RunResults, RunRow, as_ratio, as_time, load_runs
@@ -152,6 +152,19 @@ def test_images_are_mostly_zero():
     assert set(y) == set(range(N_CLASSES))
     for again, first in zip(zero_rich_images(3000), (x, y), strict=True):
         np.testing.assert_array_equal(again, first)
+
+
+def test_images_of_a_folder(monkeypatch):
+    class Images:
+        x, y = np.asarray([[0, 255, 51]], np.uint8), np.asarray([3])
+
+    monkeypatch.setattr(images, "load_dataset", lambda name, data_dir: Images if (name, data_dir) == given else None)
+    given = ("fashion-mnist", Path("folder"))
+    x, y = images.fashion_images(Path("folder"))
+    assert (x.dtype, y.dtype) == ("float32", "int32")
+    np.testing.assert_allclose(x, [[0, 1, 0.2]])
+    x, _ = long._images(quick([])._replace(data_dir=Path("folder")))
+    assert x.shape == (1, 3)
 
 
 def test_tenths():

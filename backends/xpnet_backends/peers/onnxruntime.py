@@ -38,12 +38,9 @@ def predict_onnxruntime(kind: str) -> Callable[..., Callable[[np.ndarray], np.nd
             last = i == len(layers) - 1
             name = "y" if last else f"a{i}"
             nodes.append(helper.make_node("Softmax" if last else _ACTIVATIONS[activation], [f"z{i}"], [name]))
-        n_in, n_out = layers[0][0].shape[0], layers[-1][1].size
-        ends = [
-            [helper.make_tensor_value_info(end, TensorProto.FLOAT, [None, size])]
-            for end, size in (("x", n_in), ("y", n_out))
-        ]
-        graph = helper.make_graph(nodes, "network", *ends, weights)
+        x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, layers[0][0].shape[0]])
+        y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [None, layers[-1][1].size])
+        graph = helper.make_graph(nodes, "network", [x], [y], weights)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR)
         onnx.checker.check_model(model)
         session = onnxruntime.InferenceSession(model.SerializeToString(), providers=[provider])
