@@ -163,7 +163,7 @@ def test_the_time_between_looks_is_limited(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_runs_at_the_same_time_do_not_measure(monkeypatch: pytest.MonkeyPatch) -> None:
     made = machine(monkeypatch, 2, {1: 1e-3, 2: 1e-2})
-    made.is_alone = False
+    made.is_alone, made.busy = False, 0.5
     with threads_of(made) as threads:
         run(threads, made, 2000)
     assert made.products == 0
