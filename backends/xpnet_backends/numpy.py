@@ -17,8 +17,8 @@ from xpnet_backends.memory_errors import memory_errors
 
 __all__ = ["NumpyBackend", "create"]
 
-# Compiling takes about 3 ms, and saves more than 0.1 ms a step.
-_WORTH_COMPILING = 24
+# Compiling takes about 3 ms, or 0.5 ms if a run has been like this one, and saves more than 0.1 ms a step.
+_WORTH_COMPILING = 12
 
 
 class NumpyBackend(Backend):

@@ -52,7 +52,7 @@ def written_out(program: Program, state: list[np.ndarray]) -> Any:
     """The loops as a compiler would be given them, but run as they are: their text is all that can be wrong."""
     numba = pytest.importorskip("xpnet_backends.numba")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(numba, "_compile", lambda text, name: getattr(numba.load_module("as_text", text)[0], name))
+        patch.setattr(numba, "_compile", lambda text: numba.load_module("as_text", text)[0].steps)
         return numba.NumbaProgram(program, state)
 
 
@@ -145,7 +145,7 @@ def test_a_short_run_is_not_worth_it() -> None:
     calls = []
     network = Network(**CASES["classes"])
     step = make_step(network, get_optimizer("sgd"), BACKEND)
-    run = BACKEND.compile(lambda *arguments: calls.append(1) or step(*arguments), 20)
+    run = BACKEND.compile(lambda *arguments: calls.append(1) or step(*arguments), 10)
     trained(run, network, "sgd", "float32", weighted=False)
     assert len(calls) == 21
 

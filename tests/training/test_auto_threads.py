@@ -207,7 +207,7 @@ def test_a_run_leaves_the_threads_as_they_were(device: str, monkeypatch: pytest.
         assert run.threads == 1
         assert counts() == before
         with pytest.warns(ConvergenceWarning):
-            MLPClassifier((100,), solver="lbfgs", max_iter=10, callbacks=[seen]).fit(x[:200], x[:200, 0] > 0)
+            MLPClassifier((100,), solver="lbfgs", max_iter=30, callbacks=[seen]).fit(x[:200], x[:200, 0] > 0)
         assert set(seen.counts) == {1}
         assert counts() == before
 

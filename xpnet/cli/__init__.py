@@ -60,7 +60,7 @@ _COMMANDS = {
         "Show what the columns of a table are, what training will do with each, and why.",
     ),
     "datasets": ("info:datasets", "List the named data sets: size, source, licence."),
-    "devices": ("info:devices", "List each backend and device: usable, or exactly why not."),
+    "devices": ("info:devices", "List each backend and device: usable, or exactly why not; and what a CPU does with subnormal numbers."),
     "gradcheck": (
         "info:gradcheck",
         "Check the gradient of every activation with every loss against central differences in float64.",

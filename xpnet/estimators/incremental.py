@@ -17,6 +17,7 @@ from xpnet.estimators.solvers import in_order, optimizer_name, shuffled
 from xpnet.nn.network import Parameters
 from xpnet.nn.optimizers import get_optimizer
 from xpnet.nn.step import StepState, compile_steps, init_state
+from xpnet.training.auto_threads import AutoThreads
 from xpnet.training.batch_source import MemoryBatches
 from xpnet.training.callbacks import Interrupt
 from xpnet.training.history import EpochRecord
@@ -73,11 +74,13 @@ def fit_incremental(fit: Fit) -> None:
         before, step, loss = session.params.vector, _set_rate(fit, session.step, rate, batches, course.schedule), 0.0
         vector, copy = before, backend.xp.asarray(before, copy=True)
         started = time.perf_counter()
-        for data, rows in batches.epoch(0, 0):
-            vector, step, losses = session.run_steps(vector, step, data, rows)
-            loss += float(backend.to_numpy(losses).sum(dtype=np.float64)) * rows.shape[1] / n_samples
-            if interrupt.requested:
-                break
+        with AutoThreads(network, backend, batch_size, batches.steps_per_epoch, fit.dtype) as threads:
+            run_steps = threads.steps(session.run_steps)
+            for data, rows in batches.epoch(0, 0):
+                vector, step, losses = run_steps(vector, step, data, rows)
+                loss += float(backend.to_numpy(losses).sum(dtype=np.float64)) * rows.shape[1] / n_samples
+                if interrupt.requested:
+                    break
         seconds = time.perf_counter() - started
         finite = all_finite(backend.xp, (vector, *step.optimizer.slots))
         if not (np.isfinite(loss) and bool(backend.to_numpy(finite))):

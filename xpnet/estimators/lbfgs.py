@@ -18,9 +18,11 @@ from xpnet.backend import Array, Backend, Namespace, Step
 from xpnet.errors import InvalidParameterError
 from xpnet.estimators.fitting import NOT_FINITE, Fit
 from xpnet.estimators.monitoring import VerboseCallback
+from xpnet.estimators.solvers import in_order
 from xpnet.nn.backprop import objective_and_gradient, penalty
 from xpnet.nn.network import Network, Parameters
 from xpnet.training.auto_threads import AutoThreads
+from xpnet.training.batch_source import MemoryBatches
 from xpnet.training.callback_list import CallbackList
 from xpnet.training.callbacks import Interrupt, StopTraining
 from xpnet.training.evaluation import sample_chunks
@@ -28,26 +30,28 @@ from xpnet.training.history import EpochRecord
 from xpnet.training.samples import Samples
 from xpnet.training.sparse_rows import SparseRows
 from xpnet.training.state import Run, RunState
-from xpnet.training.step_chunks import step_chunks
 from xpnet.training.trainer import Trainer
 
 __all__ = ["fit_lbfgs", "objective"]
 
+_CALLS_AN_ITERATION = 3  # of the objective, at most on average
+
 
 def fit_lbfgs(fit: Fit) -> None:
     """Minimize over all samples at once: Byrd, Lu, Nocedal, Zhu (1995), SIAM J. Sci. Comput. 16, 1190-1208."""
-    est, network, backend = fit.estimator, fit.network, fit.backend
+    est, network, backend, n_samples = fit.estimator, fit.network, fit.backend, fit.training.x.shape[0]
     for name, given in (("dropout", network.is_random), ("eval_set", fit.validation), ("scoring", est.scoring)):
         if given:
             raise InvalidParameterError(
                 f"{name} cannot be used with solver='lbfgs': expected none; received one. Choose another solver."
             )
     verbose = [VerboseCallback(est, None, fit.scale)] if est.verbose else []
+    n_calls = min(est.max_fun, _CALLS_AN_ITERATION * est.max_iter)
     with (
         Interrupt() as interrupt,
         backend.scope(fit.dtype),
         CallbackList([*fit.callbacks, *verbose, interrupt]) as callbacks,
-        AutoThreads(network, backend, fit.training.x.shape[0], est.max_iter, fit.dtype) as threads,
+        AutoThreads(network, backend, _chunk_size(network, backend, n_samples), n_calls, fit.dtype) as threads,
     ):
         samples = fit.samples()
         state = Trainer(network, dtype=fit.dtype).initial_state(backend, est._parameters())
@@ -56,7 +60,7 @@ def fit_lbfgs(fit: Fit) -> None:
             callbacks.on_start(1, fit.epochs)
             callbacks.on_state(Run(Parameters(state.params, network), state, "running", network))
             result = minimize(
-                partial(threads.call, 1, objective(network, backend, fit.dtype, samples, est.max_iter)),
+                partial(threads.call, 1, objective(network, backend, fit.dtype, samples, n_calls)),
                 backend.to_numpy(state.params).astype(np.float64),
                 method="L-BFGS-B",
                 jac=True,
@@ -127,21 +131,25 @@ def objective(
     """
     n_samples, given = samples.x.shape[0], samples.sample_weight
     total_weight = n_samples if given is None else float(backend.to_numpy(backend.xp.sum(given)))
-    n_chunks = sum(1 for _ in sample_chunks(network, n_samples, backend))
-    order = np.arange(n_samples, dtype=np.int32)
-    chunks = partial(step_chunks, network, backend, samples, order, math.ceil(n_samples / n_chunks), 0)
-    kept = None if isinstance(samples.x, SparseRows) else list(chunks())
-    run_steps = backend.compile(_chunk_step(network, backend), n_calls * n_chunks)
+    size = _chunk_size(network, backend, n_samples)
+    chunks = MemoryBatches(network, backend, samples, size, in_order)
+    kept = None if isinstance(samples.x, SparseRows) else list(chunks.epoch(0, 0))
+    run_steps = backend.compile(_chunk_step(network, backend), n_calls * chunks.steps_per_epoch)
 
     def evaluate(vector: np.ndarray) -> tuple[float, np.ndarray]:
         value, gradient = penalty(network, host_xp, vector)
         params, total = (backend.asarray(array) for array in (vector.astype(dtype), np.zeros(vector.size, dtype)))
-        for data, rows in kept or chunks():
+        for data, rows in kept or chunks.epoch(0, 0):
             params, total, values = run_steps(params, total, data, rows)
             value = value + backend.to_numpy(values).sum(dtype=np.float64)
         return float(value) / total_weight, (gradient + backend.to_numpy(total)) / total_weight
 
     return evaluate
+
+
+def _chunk_size(network: Network, backend: Backend, n_samples: int) -> int:
+    """Return the samples of a chunk; the last may have fewer."""
+    return math.ceil(n_samples / sum(1 for _ in sample_chunks(network, n_samples, backend)))
 
 
 @lru_cache(maxsize=16)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any, Self, TypeVar
 
@@ -14,10 +13,8 @@ import numpy as np
 from xpnet.backend import Array, Backend, RunSteps
 from xpnet.nn.network import Network
 from xpnet.threads import BlasThreads
-from xpnet.training.loop import TrainingLoop
-from xpnet.training.state import Run, RunState
 
-__all__ = ["AutoThreads", "run_loop"]
+__all__ = ["AutoThreads"]
 
 T = TypeVar("T")
 
@@ -96,7 +93,9 @@ class AutoThreads:
             while start < order.shape[0]:
                 rows = order[start : start + self._piece_of(order.shape[0]), :]
                 start += rows.shape[0]
-                params, state, loss = self.call(rows.shape[0], run_steps, params, state, data, rows)
+                begun = _clocks()
+                params, state, loss = run_steps(params, state, data, rows)
+                self._adapt(rows.shape[0], begun)
                 losses.append(loss)
             return params, state, losses[0] if len(losses) == 1 else self._backend.xp.concat(losses)
 
@@ -106,13 +105,17 @@ class AutoThreads:
         """Call a function that does some steps, and adapt the number of threads to the time that it takes."""
         if not self._is_active:
             return function(*arguments)
-        started, cpu = time.perf_counter(), time.process_time()
+        begun = _clocks()
         result = function(*arguments)
-        now, cpu = time.perf_counter(), time.process_time() - cpu
+        self._adapt(n_steps, begun)
+        return result
+
+    def _adapt(self, n_steps: int, begun: tuple[float, float]) -> None:
+        """Adapt the number of threads to the time that some steps took."""
+        now, cpu = _clocks()
         self._use(self._count)  # the first step may have loaded a library
         if self._most > 1:
-            self._observe(n_steps, now - started, cpu, now)
-        return result
+            self._observe(n_steps, now - begun[0], cpu - begun[1], now)
 
     def _piece_of(self, n_steps: int) -> int:
         """Return the number of steps until the next look at the clock: few at first, because a step may be slow."""
@@ -176,10 +179,6 @@ class AutoThreads:
         return mean(1, _BUDGET), every
 
 
-def run_loop(loop: TrainingLoop, state: RunState) -> Run:
-    """Return the result of a training loop whose steps run with `AutoThreads`."""
-    batches = loop.batches
-    n_steps = loop.epochs * batches.steps_per_epoch
-    with AutoThreads(loop.network, loop.backend, batches.batch_size, n_steps, loop.dtype) as threads:
-        run = replace(loop, run_steps=threads.steps(loop.run_steps)).run(state)
-    return run._replace(threads=threads.fewest)
+def _clocks() -> tuple[float, float]:
+    """Return the time, and the processor time of the process, in seconds."""
+    return time.perf_counter(), time.process_time()

@@ -18,6 +18,7 @@ from xpnet.backend.steps import RunSteps
 from xpnet.errors import DivergenceError, InvalidParameterError, XpnetWarning
 from xpnet.nn.network import Network, Parameters
 from xpnet.nn.step import StepState
+from xpnet.training.auto_threads import AutoThreads
 from xpnet.training.batch_source import BatchSource
 from xpnet.training.callback_list import CallbackList
 from xpnet.training.callbacks import Callback, StopTraining
@@ -83,7 +84,8 @@ class TrainingLoop:
             The loss or the parameters are no longer finite.
         """
         state = self._begin(state)
-        with CallbackList(self.callbacks) as callbacks:
+        with self._threads() as threads, CallbackList(self.callbacks) as callbacks:
+            run_steps = threads.steps(self.run_steps)
             try:
                 callbacks.on_start(self.batches.steps_per_epoch, self.epochs)
                 run = self._result(state, "running")
@@ -97,7 +99,7 @@ class TrainingLoop:
                     learning_rate *= self.schedule.middle_factor(state.epoch, self.epochs)
                     first_step, started = state.position, time.perf_counter()
                     for data, rows in self.batches.epoch(state.epoch, state.position):
-                        state = self._advance(state, rows, *self.run_steps(state.params, state.step, data, rows))
+                        state = self._advance(state, rows, *run_steps(state.params, state.step, data, rows))
                         callbacks.on_steps(run._replace(state=state))
                     finite = self._all_finite(state)  # before the loop waits for the device
                     loss = float(self.backend.to_numpy(state.total)) / self.batches.n_samples
@@ -122,10 +124,14 @@ class TrainingLoop:
                 stopped = "early stopping" if self._is_over(state) else "epochs"
             except StopTraining:
                 stopped = "interrupted"
-            run = self._result(state, stopped)
+            run = self._result(state, stopped)._replace(threads=threads.fewest)
             with suppress(StopTraining):  # training has stopped
                 callbacks.on_state(run)
             return run
+
+    def _threads(self) -> AutoThreads:
+        n_steps = self.epochs * self.batches.steps_per_epoch
+        return AutoThreads(self.network, self.backend, self.batches.batch_size, n_steps, self.dtype)
 
     def _begin(self, state: RunState) -> RunState:
         """Check the position, and make the copies that a run needs before its first step."""

@@ -18,7 +18,6 @@ from xpnet.nn.network import Network
 from xpnet.nn.optimizers import Optimizer, get_optimizer
 from xpnet.nn.step import compile_steps, init_state, micro_batch_advice
 from xpnet.subnormals import in_user_state
-from xpnet.training.auto_threads import run_loop
 from xpnet.training.batch_source import BatchSource, MemoryBatches, Order, epoch_order
 from xpnet.training.callback_list import check_callbacks
 from xpnet.training.callbacks import Callback
@@ -181,8 +180,8 @@ class Trainer:
                 batches = self._batches(backend, x, y, sample_weight)
                 loop = self._loop(backend, batches, validation)
                 if state is None:
-                    return run_loop(loop, self.initial_state(backend, params))
-                return run_loop(loop, adopt(state, self.network, get_optimizer(self.optimizer), backend, self.dtype))
+                    return loop.run(self.initial_state(backend, params))
+                return loop.run(adopt(state, self.network, get_optimizer(self.optimizer), backend, self.dtype))
         except OutOfMemoryError as exc:
             advice = "Stream the data (--memory-limit, or xpnet.open_source), or use a smaller network."
             if batches is not None:
