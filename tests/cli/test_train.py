@@ -196,8 +196,8 @@ def test_json_is_one_object(run):
     assert outcome.out.count("\n") == 1
     summary = json.loads(outcome.out)
     assert summary.keys() == {
-        "task", "device", "precision", "epochs", "seconds", "samples_per_second", "model", "stopped", "threads", "train",
-        "validation", "test", "peak_memory",
+        "task", "device", "precision", "epochs", "seconds", "samples_per_second", "model", "stopped", "threads",
+        "train", "validation", "test", "peak_memory",
     }  # fmt: skip
     assert summary["task"] == "classification"
     assert summary["device"].endswith(("cpu", "gpu"))

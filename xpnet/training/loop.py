@@ -253,7 +253,7 @@ class TrainingLoop:
             f"{problem} Going on from the parameters after epoch {good} with half the learning rate "
             f"({state.halvings + 1} of {self.max_halvings} times).",
             XpnetWarning,
-            stacklevel=5,
+            stacklevel=4,
         )
         params, step = self._copy(state.rollback)
         return state._replace(
