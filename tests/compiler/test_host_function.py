@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -54,9 +55,31 @@ def test_each_shape_has_its_program() -> None:
     assert traced.calls == 2
 
 
-@pytest.mark.parametrize(("name", "limit"), [("_FEW", 1), ("_PROGRAMS", 0)])
-def test_limits(name: str, limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host_function, name, limit)
+def test_the_programs_of_the_last_shapes_are_kept() -> None:
+    traced = Counted()
+    compiled = HostFunction(traced)
+    for n in (5, 4, 3, 2, 1, 1, 2, 3, 4):
+        compiled((W,), X[:n])
+    assert (len(compiled._programs), traced.calls) == (host_function._PROGRAMS, 5)
+    compiled((W,), X)
+    assert traced.calls == 6
+
+
+def test_several_threads_call_the_same_function() -> None:
+    x = RNG.normal(size=(400, 300))
+    weights = RNG.normal(size=(300, 20))
+    compiled, plain = HostFunction(Counted()), Counted()
+    expected = [plain((k * weights,), x)[0] for k in (1.0, 2.0)]
+
+    def work(k: int) -> bool:
+        return all(np.allclose(compiled(((k + 1.0) * weights,), x)[0], expected[k], rtol=1e-12) for _ in range(200))
+
+    with ThreadPoolExecutor(2) as executor:
+        assert all(executor.map(work, range(2)))
+
+
+def test_large_arguments_run_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host_function, "_FEW", 1)
     plain = Counted()
     compiled = HostFunction(plain)
     np.testing.assert_array_equal(compiled((W,), X)[0], np.max(X @ W, axis=1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ __all__ = ["HostFunction"]
 
 # With more elements in its arguments a function spends its time in NumPy anyway, and a program would copy them.
 _FEW = 1 << 19
-_PROGRAMS = 4  # kept for the shapes that came first
+_PROGRAMS = 4  # kept for the shapes that came last
 
 _Program = tuple[NumpyProgram, list[np.ndarray]] | None
 
@@ -37,21 +38,25 @@ class HostFunction:
     function: Callable[..., tuple[np.ndarray, ...]]
     matmul: Callable[..., Any] = np.matmul
     _programs: dict[Any, _Program] = field(default_factory=dict)
+    _lock: Any = field(default_factory=Lock)
 
     def __call__(self, *arguments: Any) -> tuple[np.ndarray, ...]:
         """Return the results in new arrays."""
         arrays = arrays_in(arguments)
-        key = tuple([(array.shape, array.dtype) for array in arrays])
-        if key not in self._programs:
-            if sum(array.size for array in arrays) > _FEW or len(self._programs) == _PROGRAMS:
-                return self.function(*arguments)
-            self._programs[key] = self._compiled(arguments)
-        found = self._programs[key]
-        if found is None:
+        if sum([array.size for array in arrays]) > _FEW:
             return self.function(*arguments)
-        program, results = found
-        program.call(arrays)
-        return tuple([result.copy() for result in results])
+        key = tuple([(array.shape, array.dtype) for array in arrays])
+        with self._lock:  # several threads may train the same network, and a program has one set of arrays
+            if key not in self._programs:
+                if len(self._programs) == _PROGRAMS:
+                    del self._programs[next(iter(self._programs))]
+                self._programs[key] = self._compiled(arguments)
+            found = self._programs[key]
+            if found is not None:
+                program, results = found
+                program.call(arrays)
+                return tuple([result.copy() for result in results])
+        return self.function(*arguments)
 
     def _compiled(self, arguments: tuple[Any, ...]) -> _Program:
         try:
