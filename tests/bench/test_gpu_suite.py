@@ -66,7 +66,7 @@ def test_it_runs_through(tmp_path: Path, environment: dict[str, str]) -> None:
 
     # A failed section is recorded, and the others run.
     assert sections["bench-unknown"]["exit_code"] == 2
-    assert "unknown workload" in "".join(sections["bench-unknown"]["output"])
+    assert "unknown run or workload" in "".join(sections["bench-unknown"]["output"])
     assert "| bench-unknown | exit code 2 |" in text
     assert "| bench-tiny | well |" in text
 
