@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from math import ceil, inf
 from pathlib import Path
 from typing import Any, Self
+from weakref import WeakKeyDictionary
 
 from xpnet.constraints import integer
 from xpnet.errors import InvalidParameterError
@@ -133,7 +134,7 @@ class BlasThreads:
         self._count = count
 
     def __enter__(self) -> Self:
-        # It takes as long to find the limits as to train a small network, which needs one thread.
+        # A small network, which needs one thread, does not pay for reading the environment and the control groups.
         self.most = 1 if self._count == 1 else min(self._count, most_threads(), _BLAS.most())
         self.use(self.most)
         return self
@@ -146,9 +147,12 @@ class BlasThreads:
         """Whether no other run of the process is under way."""
         return _BLAS.n_runs == 1
 
-    def use(self, count: int) -> None:
-        """Set the number of threads, also in libraries that have been loaded since the last call."""
-        _BLAS.want(self, count)
+    def use(self, count: int) -> int:
+        """Set the number of threads, also in libraries that have been loaded since the last call.
+
+        Return the number that the run has, which is smaller while other runs are under way.
+        """
+        return _BLAS.want(self, count)
 
 
 class _Libraries:
@@ -162,7 +166,7 @@ class _Libraries:
         self._lock = threading.Lock()
         self._loaded, self._n_modules = list[Any](), 0
         self._before: dict[str, tuple[Any, int]] = {}  # by path
-        self._wanted: dict[BlasThreads, int] = {}
+        self._wanted = WeakKeyDictionary[BlasThreads, int]()  # an interrupt may keep a run from saying that it ends
 
     @property
     def n_runs(self) -> int:
@@ -175,12 +179,14 @@ class _Libraries:
             self._find()
             return max((count for _, count in self._before.values()), default=1)
 
-    def want(self, run: BlasThreads, count: int) -> None:
-        """Set the number of threads that a run wants."""
+    def want(self, run: BlasThreads, count: int) -> int:
+        """Set the number of threads that a run wants, and return the number that all have."""
         with self._lock:
-            self._find()
-            self._wanted[run] = count
-            self._apply()
+            if self._wanted.get(run) != count or self._n_modules != len(sys.modules):
+                self._find()
+                self._wanted[run] = count
+                self._apply()
+            return self._limit()
 
     def forget(self, run: BlasThreads) -> None:
         """End a run."""
@@ -188,12 +194,19 @@ class _Libraries:
             self._wanted.pop(run, None)
             self._apply()
 
+    def _limit(self) -> int:
+        wanted = [*self._wanted.values()]
+        return max(1, min(wanted) // len(wanted)) if wanted else sys.maxsize
+
     def _apply(self) -> None:
-        limit = max(1, min(self._wanted.values()) // len(self._wanted)) if self._wanted else sys.maxsize
         for library, before in self._before.values():
-            count = min(limit, before)
+            count = min(self._limit(), before)
             if library.num_threads != count:
+                # threadpoolctl lets one thread of the process set some libraries, and ignores the others.
+                free = getattr(library, "clear_controlling_thread", lambda **_: None)
+                free(force=True)
                 library.set_num_threads(count)
+                free(force=True)
 
     def _find(self) -> None:
         """Find the libraries that are loaded, with their numbers of threads where no run has set them."""

@@ -135,11 +135,13 @@ def _astype(x: Any, dtype: Any, /, *, copy: bool = True) -> Any:
 
 
 NUMPY: Any = SimpleNamespace(**{**vars(np), "astype": _astype})
-"""NumPy's namespace, which follows the standard. To import array_api_compat's takes long: it loads all of NumPy."""
+"""NumPy's namespace, which follows the standard in all that xpnet uses; array_api_compat's imports all of NumPy."""
 
 
 def namespace_of(*arrays: Any) -> Namespace:
     """Return the namespace of arrays of one library; array-api-compat's function, except for NumPy."""
-    namespace: Any = NUMPY if all(isinstance(each, np.ndarray) for each in arrays) else array_namespace(*arrays)
+    namespace: Any = (
+        NUMPY if arrays and all(isinstance(each, np.ndarray) for each in arrays) else array_namespace(*arrays)
+    )
     found: Namespace = namespace
     return found

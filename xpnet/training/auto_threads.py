@@ -113,7 +113,8 @@ class AutoThreads:
     def _adapt(self, n_steps: int, begun: tuple[float, float]) -> None:
         """Adapt the number of threads to the time that some steps took."""
         now, cpu = _clocks()
-        self._use(self._count)  # the first step may have loaded a library
+        used = self._use(self._count)  # the first step may have loaded a library
+        self.fewest = min(self.fewest or used, used)
         if self._most > 1:
             self._observe(n_steps, now - begun[0], cpu - begun[1], now)
 
@@ -150,14 +151,14 @@ class AutoThreads:
             one, every = self._seconds()
             chosen = 1 if every > (_SLOWER if before > 1 else 1) * one else self._most
         self._use(chosen)
-        self.fewest = min(self.fewest or 1, chosen)
         self._interval = _SOON if chosen != before else min(2 * self._interval, _LATER)
         self._next = time.perf_counter() + (_RETURN if chosen == 1 else self._interval)
         self._usual, self._piece, self._window = math.inf, 1, (0, 0.0, 0.0)
 
-    def _use(self, count: int) -> None:
-        self._blas.use(count)
+    def _use(self, count: int) -> int:
+        """Set the number of threads, and return the number that the run has."""
         self._count = count
+        return self._blas.use(count)
 
     def _seconds(self) -> tuple[float, float]:
         """Return the seconds of a product with one thread and with all."""

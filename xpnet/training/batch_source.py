@@ -16,7 +16,7 @@ from xpnet.seeds import Purpose, seed_sequence
 from xpnet.training.samples import Samples
 from xpnet.training.step_chunks import StepChunk, step_chunks
 
-__all__ = ["BatchSource", "MemoryBatches", "Order", "epoch_order", "samples_of_epoch"]
+__all__ = ["BatchSource", "MemoryBatches", "Order", "checked_order", "epoch_order", "samples_of_epoch"]
 
 # (epoch, n_samples) -> indices of samples, (n_samples,)
 Order = Callable[[int, int], np.ndarray]
@@ -81,13 +81,13 @@ class MemoryBatches(BatchSource):
     def epoch(self, number: int, position: int) -> Iterator[StepChunk]:
         """Yield the batches of an epoch, counted from 0, starting with step `position`."""
         n: int = self.samples.x.shape[0]
-        order = _checked_order(self.order(number, n), n)[: self.n_samples]
+        order = self.order(number, n)[: self.n_samples]
         return step_chunks(self.network, self.backend, self.samples, order, self.batch_size, position)
 
 
-def _checked_order(order: np.ndarray, n_samples: int) -> np.ndarray:
-    """Check that `order` holds valid indices: some libraries silently take other samples for an index out of range."""
-    order = np.asarray(order)
+def checked_order(function: Order, epoch: int, n_samples: int) -> np.ndarray:
+    """Return the order of a user's function, checked: some libraries silently take other samples for a wrong index."""
+    order = np.asarray(function(epoch, n_samples))
     if order.shape != (n_samples,) or order.dtype.kind not in "iu" or order.min() < 0 or order.max() >= n_samples:
         what = f"{order.dtype} of shape {order.shape}"
         if order.size and order.dtype.kind in "iu":

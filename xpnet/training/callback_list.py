@@ -16,6 +16,7 @@ from xpnet.training.state import Run
 __all__ = ["CallbackList", "check_callbacks"]
 
 _AT_LEAST_0 = real(0)
+_HOOKS = ("learning_rate", "on_steps", "on_epoch", "on_state")
 
 
 def check_callbacks(callbacks: Any) -> None:
@@ -44,21 +45,21 @@ class CallbackList(ExitStack):
     def __init__(self, callbacks: Sequence[Callback]) -> None:
         super().__init__()
         self._callbacks = callbacks
-        # A hook that no callback overrides costs nothing, not even the change to the user's state.
-        self._overriding: dict[str, list[Callback]] = {
-            hook: [each for each in callbacks if _overrides(each, hook)]
-            for hook in ("learning_rate", "on_steps", "on_epoch")
-        }
-        self._overriding["on_state"] = []  # of those that were started
+        # The callbacks that were started and override a hook: one that none overrides costs nothing.
+        self._overriding: dict[str, list[Callback]] = {hook: [] for hook in _HOOKS}
 
     def on_start(self, n_steps: int, epochs: int) -> None:
         """Start each callback."""
-        for callback in self._callbacks:
-            if _overrides(callback, "on_state"):
-                self._overriding["on_state"].append(callback)
-            self.callback(in_user_state(callback.on_end))
-            with UserState():
-                callback.on_start(n_steps, epochs)
+        started: list[Callback] = []
+        try:
+            for callback in self._callbacks:
+                started.append(callback)
+                self.callback(in_user_state(callback.on_end))
+                with UserState():
+                    callback.on_start(n_steps, epochs)
+        finally:  # afterwards, because a callback may get its hooks when it starts
+            for hook, callbacks in self._overriding.items():
+                callbacks += [each for each in started if _overrides(each, hook)]
 
     def learning_rate(self, epoch: int, rate: float) -> float:
         """Return the learning rate of an epoch: each callback may change that of the one before it.

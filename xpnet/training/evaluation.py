@@ -165,7 +165,7 @@ def _compiled(network: Network, backend: Backend, repeated: bool) -> tuple[Calla
 def _functions(network: Network, backend: Backend) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """Return a function for the losses and the outputs of a chunk of samples, and one for what their scores need."""
     xp, loss = backend.xp, network.loss_function
-    # Only training rounds the factors of products.
+    # A reduced precision (TF32, bf16) rounds the factors of products, and evaluation does not.
     products = xp if backend.precision == Backend.precision else None
 
     def losses(vectors: tuple[Array, ...], x: Array, y: Array) -> tuple[Array, Array]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from xpnet.nn.network import Network
 from xpnet.nn.optimizers import Optimizer, get_optimizer
 from xpnet.nn.step import compile_steps, init_state, micro_batch_advice
 from xpnet.subnormals import in_user_state
-from xpnet.training.batch_source import BatchSource, MemoryBatches, Order, epoch_order
+from xpnet.training.batch_source import BatchSource, MemoryBatches, Order, checked_order, epoch_order
 from xpnet.training.callback_list import check_callbacks
 from xpnet.training.callbacks import Callback
 from xpnet.training.checkpoint import load_newest
@@ -285,7 +286,9 @@ class Trainer:
             )  # fmt: skip
         data = x if isinstance(x, Samples) else to_samples(self.network, backend, self.dtype, x, y)
         data = add_sample_weights(self.network, backend, self.dtype, data, sample_weight, self.class_weight)
-        order = shuffle if callable(shuffle) else lambda epoch, n: epoch_order(n, self.seed, epoch, shuffle=shuffle)
+        order: Order = lambda epoch, n: epoch_order(n, self.seed, epoch, shuffle=bool(shuffle))
+        if callable(shuffle):
+            order = partial(checked_order, shuffle)
         return MemoryBatches(self.network, backend, data, self._batch_size(data.x.shape[0]), order, self.drop_last)
 
     def _batch_size(self, n_samples: int) -> int:

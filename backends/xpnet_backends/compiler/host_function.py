@@ -16,7 +16,8 @@ from xpnet_backends.compiler.trace import trace_function
 
 __all__ = ["HostFunction"]
 
-# With more elements in its arguments a function spends its time in NumPy anyway, and a program would copy them.
+# With more elements in its arguments a function spends its time in NumPy anyway, and a program would copy them and keep
+# all its values.
 _FEW = 1 << 19
 _PROGRAMS = 4  # kept for the shapes that came last
 
@@ -62,6 +63,8 @@ class HostFunction:
         try:
             program = trace_function(self.function, arguments)
         except UntraceableError:
+            return None
+        if sum(instruction.out.size for instruction in program.instructions) > _FEW:
             return None
         results = [np.empty(value.shape, value.dtype) for value in program.state]
         return NumpyProgram(program, results, self.matmul), results

@@ -93,6 +93,8 @@ class ProgramCache:
 
     def _bind(self, params: Array, state: Any) -> tuple[Array, Any]:
         """Return these values in the arrays that programs are bound to."""
+        if not self._programs:
+            return params, state
         given, bound = arrays_in((params, state)), arrays_in(self._bound)
         alike = len(given) == len(bound) and all(
             a is b or (a.shape, a.dtype) == (b.shape, b.dtype) for a, b in zip(given, bound, strict=True)
@@ -112,6 +114,8 @@ class ProgramCache:
             self._programs.clear()  # their data do not come again, and they hold them
             return
         self._n_compiled += 1
+        if not self._programs:
+            self._bound = (params, state)
         try:
             self._programs[key] = self.compile(self.step, params, state, data, order)
         except UntraceableError as exc:
