@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
@@ -15,6 +18,7 @@ from tests.command_line import refused, train, xpnet
 from xpnet import threads
 from xpnet.errors import InvalidParameterError
 from xpnet.model.model import Model
+from xpnet.nn.network import Network
 from xpnet.threads import THREAD_VARIABLES, BlasThreads, limit_threads, most_threads, process_cpu_count
 from xpnet.training.trainer import Trainer
 
@@ -270,3 +274,33 @@ def test_runs_at_the_same_time_share_the_processors(libraries: list[Library]) ->
     second.use(3)
     second.__exit__()
     assert counts(libraries) == [8, 6]
+
+
+def test_any_thread_may_set_the_number_after_a_run() -> None:
+    # threadpoolctl leaves OpenBLAS to the first thread that sets its number.
+    x = np.random.default_rng(0).normal(size=(2048, 64))
+    Trainer(Network([64, 50, 2]), epochs=5, batch_size=128).fit(x, (x[:, 0] > 0).astype(int))
+
+    def limited() -> set[int]:
+        with threadpool_limits(1, user_api="blas"):
+            return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+    with ThreadPoolExecutor(1) as executor:
+        assert executor.submit(limited).result() == {1}
+
+
+def test_a_run_that_was_never_ended_is_forgotten() -> None:
+    run = BlasThreads(1)
+    run.__enter__()
+    assert threads._BLAS.n_runs == 1
+    del run
+    gc.collect()
+    assert threads._BLAS.n_runs == 0
+    with BlasThreads(1) as other:  # restores the numbers of before
+        assert other.is_alone
+
+
+def test_the_number_that_a_run_has_among_others() -> None:
+    with BlasThreads(1) as first, BlasThreads(1) as second:
+        assert (first.use(4), second.use(6)) == (1, 2)
+        assert first.use(6) == 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import importlib
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -417,6 +418,22 @@ def test_a_step_that_cannot_be_compiled_is_tried_once() -> None:
     params, _, losses = run(np.zeros(3), (), (X,), np.zeros((2, 1), int))
     assert losses.shape == (2,)
     np.testing.assert_allclose(params, 2 * np.cbrt(X[0]))
+
+
+def test_arrays_that_change_places_in_a_step_that_cannot_be_compiled() -> None:
+    def step(params: Any, state: Any, batch: Any, xp: Any = np) -> Any:
+        (before,) = state
+        return params + batch[0][0] + 0.5 * (params - before), (params,), np.sum(batch[0])
+
+    order = np.zeros((1, 1), int)
+    run = ProgramCache(step, np, on_host(NumpyProgram))
+    params, state = np.ones(3), (np.zeros(3),)
+    plain, plain_state = np.ones(3), (np.zeros(3),)
+    for i in range(4):
+        with pytest.warns(XpnetWarning, match="change places") if i == 0 else nullcontext():
+            params, state, _ = run(params, state, (X,), order)
+        plain, plain_state, _ = step(plain, plain_state, (X[:1],))
+        np.testing.assert_array_equal(params, plain)
 
 
 def test_simplify_applies_every_rewrite() -> None:

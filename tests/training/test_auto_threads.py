@@ -46,8 +46,9 @@ class Machine:
     def __exit__(self, *_: object) -> None:
         self.count = 0
 
-    def use(self, count: int) -> None:
+    def use(self, count: int) -> int:
         self.count = count
+        return count
 
     def matmul(self, *_: Any) -> None:
         self.products += 1

@@ -23,7 +23,7 @@ Y = np.asarray([0, 1, 2, 2, 2, 1, 2])
 
 def orders(n: int, batch_size: int, seed: int = 0, epoch: int = 0, position: int = 0) -> list[np.ndarray]:
     samples = Samples(np.zeros((n, 4)), np.zeros(n, dtype=np.int32))
-    order = epoch_order(n, seed, epoch)
+    order = epoch_order(seed, True, epoch, n)
     return [chunk for _, chunk in step_chunks(NETWORK, get_backend("cpu"), samples, order, batch_size, position)]
 
 
@@ -57,7 +57,7 @@ def test_the_order_is_the_documented_one() -> None:
 
 
 def test_without_shuffling_the_order_is_the_samples_own() -> None:
-    np.testing.assert_array_equal(epoch_order(5, 3, 1, shuffle=False), np.arange(5, dtype=np.int32), strict=True)
+    np.testing.assert_array_equal(epoch_order(3, False, 1, 5), np.arange(5, dtype=np.int32), strict=True)
 
 
 @pytest.mark.parametrize("n", [23, 20])
@@ -81,7 +81,7 @@ def test_chunks_of_sparse_inputs_are_those_of_dense_ones(
     monkeypatch.setattr(xpnet.training.step_chunks, "_DENSE_ELEMENTS", elements)
     held = to_samples(NETWORK, backend, dtype, sparse.csr_matrix(X), Y)
     held = add_sample_weights(NETWORK, backend, dtype, held, sample_weight=range(7))
-    order = epoch_order(7, 0, 0)
+    order = epoch_order(0, True, 0, 7)
     for position in range(4):  # of three full steps and a short one
         taken = []
         for data, rows in step_chunks(NETWORK, backend, held, order, 2, position):

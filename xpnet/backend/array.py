@@ -140,8 +140,6 @@ NUMPY: Any = SimpleNamespace(**{**vars(np), "astype": _astype})
 
 def namespace_of(*arrays: Any) -> Namespace:
     """Return the namespace of arrays of one library; array-api-compat's function, except for NumPy."""
-    namespace: Any = (
-        NUMPY if arrays and all(isinstance(each, np.ndarray) for each in arrays) else array_namespace(*arrays)
-    )
+    namespace: Any = NUMPY if arrays and all(isinstance(x, np.ndarray) for x in arrays) else array_namespace(*arrays)
     found: Namespace = namespace
     return found

@@ -22,7 +22,7 @@ __all__ = ["BatchSource", "MemoryBatches", "Order", "checked_order", "epoch_orde
 Order = Callable[[int, int], np.ndarray]
 
 
-def epoch_order(n_samples: int, seed: int, epoch: int, *, shuffle: bool = True) -> np.ndarray:
+def epoch_order(seed: int, shuffle: bool, epoch: int, n_samples: int) -> np.ndarray:
     """Return the order of the samples in an epoch, (n_samples,) int32 indices. It depends on seed and epoch alone."""
     if not shuffle:
         return np.arange(n_samples, dtype=np.int32)

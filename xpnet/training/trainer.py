@@ -286,9 +286,7 @@ class Trainer:
             )  # fmt: skip
         data = x if isinstance(x, Samples) else to_samples(self.network, backend, self.dtype, x, y)
         data = add_sample_weights(self.network, backend, self.dtype, data, sample_weight, self.class_weight)
-        order: Order = lambda epoch, n: epoch_order(n, self.seed, epoch, shuffle=bool(shuffle))
-        if callable(shuffle):
-            order = partial(checked_order, shuffle)
+        order = partial(checked_order, shuffle) if callable(shuffle) else partial(epoch_order, self.seed, shuffle)
         return MemoryBatches(self.network, backend, data, self._batch_size(data.x.shape[0]), order, self.drop_last)
 
     def _batch_size(self, n_samples: int) -> int:
