@@ -105,19 +105,15 @@ _MODULES = {
     "xpnet.training.trainer": ("Run", "RunState", "Trainer"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
-_FOLDERS = ("backend", "data", "errors", "model", "nn", "training")
 
 
 def __getattr__(name: str) -> Any:
     if name in _MODULE_OF:
         value = globals()[name] = getattr(import_module(_MODULE_OF[name]), name)
         return value
-    if name in _FOLDERS:  # `import xpnet` suffices for `xpnet.training.trainer`, as if all had been imported
-        for module in _MODULES:
-            if module.split(".")[1] in _FOLDERS:
-                import_module(module)
-        return globals()[name]
-    raise AttributeError(f"module 'xpnet' has no attribute {name!r}")
+    from xpnet.submodules import submodules_of  # `import xpnet` alone imports no module
+
+    return submodules_of("xpnet")(name)
 
 
 def __dir__() -> list[str]:

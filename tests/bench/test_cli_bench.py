@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import pytest
+from rich.console import Console
 
 from tests.command_line import refused, xpnet
 from xpnet.bench import results, sweep
+from xpnet.bench.report import run_table
 from xpnet.bench.runs import RUNS
-from xpnet.bench.runs.results import Column, RunResults, RunRow, as_ratio
-from xpnet.cli import bench
+from xpnet.bench.runs.results import Column, RunResults, RunRow, as_loss, as_ratio
+from xpnet.cli import bench, tables
 
 pytestmark = pytest.mark.usefixtures("folder")
 
@@ -216,6 +219,53 @@ def test_threads_hold_while_a_run_is_made(monkeypatch):
 def test_the_help_lists_the_runs():
     shown = " ".join(run("--help").out.split())
     assert all(f"{name}: {entry.summary}" in shown for name, entry in RUNS.items())
+    compare = " ".join(run("compare", "--help").out.split())
+    assert not any(entry.summary in compare for entry in RUNS.values())
+    assert all("--debug with any command shows the traceback" in text for text in (shown, compare))
+
+
+def test_what_is_named_twice_is_run_once(monkeypatch):
+    requests = fake_run(monkeypatch, "epochs")
+    run("epochs", "tiny", "digits", "epochs", "tiny")
+    (request,) = requests
+    assert request.cases == ("tiny", "digits")
+
+
+def test_an_interrupt_leaves_the_runs_before(monkeypatch, folder):
+    def interrupt(request):
+        raise KeyboardInterrupt
+
+    fake_run(monkeypatch, "long")
+    monkeypatch.setitem(RUNS, "busy", RUNS["busy"]._replace(measure=interrupt))
+    code, out, _ = xpnet("bench", "long", "busy", "--out", "o")
+    assert code == 130
+    assert "long: a title" in out
+    values = json.loads((folder / "o" / "bench.json").read_text())
+    assert [each["run"] for each in values["runs"]] == ["long"]
+    assert "busy" not in (folder / "o" / "bench.md").read_text()
+
+
+def test_a_narrow_terminal_gets_whole_devices_and_losses(monkeypatch):
+    columns = tuple(Column(key, f"a long title {key}", as_ratio, "m") for key in "abcd")
+    columns = (*columns, Column("loss", "loss", as_loss, "m"))
+    rows = tuple(
+        RunRow("mnist-large", name, (1.0, 2.0), dict.fromkeys("abcd", 1.25) | {"loss": 2.30259}, agrees)
+        for name, agrees in (("peer eager:numpy:cpu", True), ("numpy:cpu", False))
+    )
+    table = run_table(RunResults("epochs", "a title", "workload", "per step", columns, rows))
+    shown = {}
+    for width in (80, 240):
+        console = Console(width=width, file=io.StringIO())
+        monkeypatch.setattr(tables, "make_console", lambda console=console, **_: console)
+        tables.show(table)
+        shown[width] = console.file.getvalue()
+        assert max(map(len, shown[width].splitlines())) <= width
+        assert "…" not in shown[width]
+        assert all(text in shown[width] for text in ("peer eager:numpy:cpu", "2.30259", "2.30259 DIFFERS"))
+    assert "quartiles" in shown[240]
+    assert "1.25 s to 1.75 s" in shown[240]
+    assert "quartiles" not in shown[80]
+    assert "1.75" not in shown[80]
 
 
 @pytest.mark.parametrize(
@@ -223,6 +273,7 @@ def test_the_help_lists_the_runs():
     [
         (("lon",), "Did you mean 'long'"),
         (("iris",), "iris"),
+        (("epochs", "iris"), "xpnet: the run epochs: expected one of tiny"),
         (("small", "tiny"), "small: expected one of digits, iris; received 'tiny'"),
         (("fit", "digits"), "fit: expected no workload"),
         (("start", "--device", "cpu"), "--device: must be omitted with start"),

@@ -105,6 +105,23 @@ def test_full_workloads():
     assert SMALL.full() == SMALL
 
 
+def test_quick_workloads():
+    quick = {name: workload.quick() for name, workload in WORKLOADS.items()}
+    assert {name: workload.steps for name, workload in quick.items()} == {
+        "tiny": 20, "digits": 9, "mnist-small": 20, "mnist-large": 20, "wide": 2
+    }  # fmt: skip
+    assert all(workload.sizes == WORKLOADS[name].sizes for name, workload in quick.items() if name != "wide")
+    assert quick["wide"].sizes == (1024, 512, 512, 1000)
+    assert max(workload.flops * workload.steps for workload in quick.values()) < 2e10
+
+
+def test_the_short_runs_of_quick_epochs_are_quick(monkeypatch):
+    seen = []
+    monkeypatch.setattr(epochs, "short_steps", lambda workload, found, *, quick: seen.append(workload) or [1.0])
+    epochs.measure(quick(resolve(["cpu"], []), "tiny"))
+    assert seen == [WORKLOADS["tiny"].quick()]
+
+
 # Epochs
 
 
@@ -427,6 +444,25 @@ def test_a_command_that_fails_is_no_result(monkeypatch):
         start.measure(Request((), (), 1))
 
 
+@pytest.mark.subprocess
+def test_an_interrupt_ends_the_command_that_is_timed(monkeypatch):
+    processes = []
+
+    def interrupt(process):
+        processes.append(process)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(start, "COMMANDS", {"sleep": ("-c", "import os, time; os.close(2); time.sleep(60)")})
+    monkeypatch.setattr(start, "_wait", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        start.measure(Request((), (), 1))
+    (process,) = processes
+    try:
+        assert process.wait(10)
+    finally:
+        process.kill()
+
+
 def test_the_commands_of_the_start_are_those_that_are_promised():
     assert {"xpnet --help", "import xpnet", "xpnet train digits --epochs 1 --quiet"} <= start.COMMANDS.keys()
     assert set(start._QUICK) <= start.COMMANDS.keys()
@@ -529,6 +565,9 @@ def test_where_data_fit(monkeypatch, tmp_path):
     assert caches.place(2**20 + 1) == "1 MB, in the L3 cache of 34 MB"
     assert caches.place(10**9) == "1.0 GB, in memory: the largest cache, L3, has 34 MB"
     assert caches.samples_place(SMALL) == "small: 12 samples, 0 kB, in the L1 cache of 33 kB"
+    (tmp_path / "index2" / "size").unlink()
+    (tmp_path / "index3" / "size").write_text("unknown\n")
+    assert caches.cache_sizes() == {"L1": 2**15}
     monkeypatch.setattr(caches, "_CACHES", tmp_path / "none")
     assert "unknown" in caches.place(1)
 

@@ -266,3 +266,7 @@ def test_label_smoothing_is_for_classes(folder):
 def test_outputs_that_are_no_probabilities_are_not_called_so(folder):
     train("iris", "--loss", "squared_error", "--out", "run")
     assert "--probabilities: expected" in refused("predict", "run/model.safetensors", "iris", "--probabilities")
+
+
+def test_the_help_says_that_threads_may_be_auto(help_text):
+    assert "--threads INT INT or auto:" in " ".join(help_text.replace("│", " ").split())

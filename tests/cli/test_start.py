@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 import xpnet as library
 from tests.command_line import train, write_csv
 from xpnet.cli import _COMMANDS, plots, run
-from xpnet.cli.process import _PyarrowWithoutPandas
+from xpnet.cli.process import _PyarrowWithoutPandas, own_process
 
 SLOW = {
     "sklearn", "scipy", "pandas", "torch", "jax", "cupy", "numba", "matplotlib", "rich", "pooch", "array_api_strict",
@@ -109,12 +110,43 @@ def test_help_says_what_the_docstring_says(name: str) -> None:
 
 
 def test_each_name_of_the_library_is_found() -> None:
-    listed = {name for names in library._MODULES.values() for name in names}
-    assert listed == {*library.__all__} - {"__version__"}
+    listed = {name: module for module, names in library._MODULES.items() for name in names}
+    assert listed.keys() == {*library.__all__} - {"__version__"}
+    tree = ast.parse(Path(library.__file__).read_text(encoding="utf-8"))
+    (for_checkers,) = (node for node in tree.body if isinstance(node, ast.If))
+    imports = [node for node in for_checkers.body if isinstance(node, ast.ImportFrom)]
+    assert {name.name: node.module for node in imports for name in node.names} == listed
     assert all(getattr(library, name) is not None for name in library.__all__)
-    assert library.training.trainer.Trainer is library.Trainer
     with pytest.raises(AttributeError, match="'Trainr'"):
         _ = library.Trainr
+
+
+@pytest.mark.subprocess
+@pytest.mark.parametrize(
+    ("name", "module"),
+    [
+        ("Network", "nn.gradcheck"),
+        ("load_dataset", "data.streams"),
+        ("load_dataset", "data.tables.paths"),
+        ("Callback", "training.trainer"),
+        ("Model", "model.model_file"),
+        ("errors", "errors"),
+        ("get_backend", "backend.registry"),
+    ],
+)
+def test_import_of_the_library_suffices_for_its_modules(environment: dict[str, str], name: str, module: str) -> None:
+    code = f"import xpnet\nxpnet.{name}\nassert xpnet.{module}.__name__ == 'xpnet.{module}'"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_module_that_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(AttributeError, match=r"'xpnet\.nn' has no attribute 'gradchek'"):
+        _ = library.nn.gradchek
+    (tmp_path / "lacking.py").write_text("import no_such_library")
+    monkeypatch.setattr(library.nn, "__path__", [*library.nn.__path__, str(tmp_path)])
+    with pytest.raises(ModuleNotFoundError, match="no_such_library"):
+        _ = library.nn.lacking
 
 
 def test_the_summary_comes_before_the_pictures(
@@ -150,3 +182,11 @@ def test_pandas_is_hidden_from_pyarrow_only() -> None:
         with pytest.raises(ModuleNotFoundError):
             eval("find('pandas')", {"__name__": importer, "find": finder.find_spec})
     eval("find('numpy')", {"__name__": "pyarrow.compute", "find": finder.find_spec})
+    exec("find('pandas')", {"find": finder.find_spec})  # code without a module
+
+
+def test_pandas_is_hidden_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path])
+    own_process()
+    own_process()
+    assert sum(isinstance(finder, _PyarrowWithoutPandas) for finder in sys.meta_path) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from xpnet.bench.workloads import Workload
@@ -16,9 +17,10 @@ def cache_sizes() -> dict[str, int]:
     """Return the bytes of each cache of a processor that holds data, from the smallest; empty if they are not known."""
     sizes = {}
     for folder in sorted(_CACHES.glob("index*")):
-        kind, level, size = ((folder / name).read_text().strip() for name in ("type", "level", "size"))
-        if kind != "Instruction":
-            sizes[f"L{level}"] = int(size.removesuffix("K")) * 2**10
+        with suppress(OSError, ValueError):  # some processors, often virtual ones, do not say all of it
+            kind, level, size = ((folder / name).read_text().strip() for name in ("type", "level", "size"))
+            if kind != "Instruction":
+                sizes[f"L{level}"] = int(size.removesuffix("K")) * 2**10
     return dict(sorted(sizes.items(), key=lambda item: item[1]))
 
 

@@ -12,7 +12,7 @@ from xpnet.nn.network import Network
 
 __all__ = ["NARROW_WORKLOADS", "WORKLOADS", "TrainingData", "Workload", "get_workloads", "make_data", "orders"]
 
-_QUICK_STEPS = 20
+_QUICK_STEPS, _QUICK_WIDTH = 20, 512
 # Samples of a whole epoch where a workload's own epoch is a short one: those of MNIST, and for `wide` more than the
 # caches of most processors hold.
 _FULL_SAMPLES = {"mnist-small": 60_000, "mnist-large": 60_000, "wide": 8_192}
@@ -91,8 +91,10 @@ class Workload(NamedTuple):
         return _FLOAT * (n_parameters * (2 + slots) + activations) + self.data_bytes
 
     def quick(self) -> Workload:
-        """Return the workload with a short epoch."""
-        return self._replace(steps=min(self.steps, _QUICK_STEPS))
+        """Return the workload with a short epoch and narrow hidden layers."""
+        n_in, *hidden, n_out = self.sizes
+        sizes = (n_in, *(min(n_hidden, _QUICK_WIDTH) for n_hidden in hidden), n_out)
+        return self._replace(sizes=sizes, steps=min(self.steps, _QUICK_STEPS))
 
     def full(self) -> Workload:
         """Return the workload with an epoch of a whole data set, without the samples of a last, smaller batch."""

@@ -14,7 +14,7 @@ from typing import TextIO
 from cyclopts import App, ArgumentCollection, CycloptsError, Parameter
 
 import xpnet
-from xpnet.cli.console import say
+from xpnet.cli.console import HELP_EPILOGUE, say
 from xpnet.cli.process import own_process
 from xpnet.cli.tokens import join_hyphens, join_sizes
 from xpnet.errors import DivergenceError, InvalidParameterError, XpnetError, XpnetWarning
@@ -33,7 +33,7 @@ def _fill_options(app: App, commands: tuple[str, ...], arguments: ArgumentCollec
 app = App(
     name="xpnet",
     help="Train multilayer perceptrons on NumPy, CuPy, PyTorch and JAX from one array-API source.",
-    help_epilogue="--debug with any command shows the traceback of an error.",
+    help_epilogue=HELP_EPILOGUE,
     version=xpnet.__version__,
     config=_fill_options,
     default_parameter=Parameter(negative=()),

@@ -27,6 +27,7 @@ from xpnet.bench.sweep import Sweep, sweep
 from xpnet.bench.workloads import Workload, get_workloads
 from xpnet.cli import plots
 from xpnet.cli.bench_runs import choose, measure_runs, resolve_runs
+from xpnet.cli.console import HELP_EPILOGUE
 from xpnet.cli.options import parse_int
 from xpnet.cli.tables import open_results, say, show, write_results
 from xpnet.constraints import integer
@@ -38,7 +39,9 @@ __all__ = ["app"]
 app = App(
     name="bench",
     help="Compare the speed of training on devices and with peers, which are other libraries.",
-    help_epilogue="Runs as users have them:\n\n" + "\n\n".join(f"{name}: {run.summary}" for name, run in RUNS.items()),
+    help_epilogue="\n\n".join(
+        ("Runs as users have them:", *(f"{name}: {run.summary}" for name, run in RUNS.items()), HELP_EPILOGUE)
+    ),
 )
 
 _QUICK = Settings(rounds=3, min_seconds=0.005)
@@ -85,7 +88,7 @@ def bench(
     rounds : int
         Number of interleaved rounds of timing [default: 9; for a run as users have them 1 to 9; with --quick 3 or 1]
     quick : bool
-        Use short epochs and few rounds: for a test, not for results.
+        Use short epochs, narrow hidden layers and few rounds: for a test, not for results.
     data_dir : Path
         Folder of Fashion-MNIST, for the run long instead of generated images
     out : Path
@@ -202,4 +205,4 @@ def compare(a: Path, b: Path) -> int:
     return 0
 
 
-app.command(compare)
+app.command(compare, help_epilogue=HELP_EPILOGUE)

@@ -51,14 +51,14 @@ def choose(names: Sequence[str]) -> Chosen:
             raise UnknownNameError.among("run or workload", name, [*RUNS, *sorted(cases)])
     chosen = Chosen(
         {name: RUNS[name] for name in names if name in RUNS},
-        tuple(name for name in names if name not in RUNS),
+        tuple(dict.fromkeys(name for name in names if name not in RUNS)),
     )
     for name, run in chosen.runs.items():
         for case in chosen.cases:
             if case not in run.cases:
                 expected = f"one of {', '.join(run.cases)}" if run.cases else "no workload"
                 raise InvalidParameterError(
-                    f"{name}: expected {expected}; received {case!r}. Run it in a call of its own."
+                    f"the run {name}: expected {expected}; received {case!r}. Run it in a call of its own."
                 )
     return chosen
 
@@ -92,7 +92,10 @@ def measure_runs(
     data_dir: Path | None,
     out: Path | None,
 ) -> bool:
-    """Make each run, print its table, and write all of them. Return whether all results agree."""
+    """Make the runs, and return whether all results agree.
+
+    The table of a run is printed, and the files are written, before the next one begins, which may be interrupted.
+    """
     results, remarks = [], []
     tables: list[TextTable] = []
     for name, run in chosen.runs.items():
@@ -102,6 +105,6 @@ def measure_runs(
         show(tables[-1])
         say(results[-1].remarks)
         remarks += [f"{name}:", "", *run_meanings(results[-1]), ""]
-    values = {"version": VERSION, "rungs": [], "runs": [each.as_json() for each in results]}
-    write_results(out, "bench", values, tables, remarks[:-1], None)
+        values = {"version": VERSION, "rungs": [], "runs": [each.as_json() for each in results]}
+        write_results(out, "bench", values, tables, remarks[:-1], None)
     return all(each.agrees for each in results)

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["make_console", "say"]
+__all__ = ["HELP_EPILOGUE", "make_console", "say"]
+
+HELP_EPILOGUE = "--debug with any command shows the traceback of an error."
+"""The end of each help text."""
 
 _WIDE = 240  # columns of a file or a pipe, which have no width
 

@@ -28,7 +28,7 @@ _TRAINING = Group("Training", sort_key=5)
 _RUN = Group("Run", sort_key=6)
 
 _THREADS = (
-    "most threads of BLAS and all other libraries, or auto [default: auto, by the work and the load of the machine]"
+    "INT or auto: most threads of BLAS and all other libraries [default: auto, by the work and the load of the machine]"
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from types import FrameType
 from typing import Any
 
 __all__ = ["own_process"]
@@ -22,12 +23,18 @@ class _PyarrowWithoutPandas:
         if name != "pandas":
             return
         frame = sys._getframe(1)
-        while frame.f_back is not None and frame.f_globals["__name__"].startswith("importlib."):
+        while frame.f_back is not None and _module_of(frame).startswith("importlib."):
             frame = frame.f_back
-        if frame.f_globals["__name__"].partition(".")[0] in _ON_PYARROW:
+        if _module_of(frame).partition(".")[0] in _ON_PYARROW:
             raise ModuleNotFoundError("commands need no data frames", name=name)
+
+
+def _module_of(frame: FrameType) -> str:
+    """Return the name of the module whose code runs in a frame; code of `exec` may have none."""
+    return str(frame.f_globals.get("__name__", ""))
 
 
 def own_process() -> None:
     """Prepare a process that does nothing but run a command."""
-    sys.meta_path.insert(0, _PyarrowWithoutPandas())
+    if not any(isinstance(finder, _PyarrowWithoutPandas) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _PyarrowWithoutPandas())

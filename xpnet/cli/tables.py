@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rich import box
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -22,20 +23,46 @@ from xpnet.json_text import json_text
 __all__ = ["open_results", "say", "show", "write_results"]
 
 
+# A terminal too narrow for a table is not shown the first of these columns, which the files keep. The others are never
+# cut, because they say what the row is and whether it is right.
+_SPARED, _WHOLE = "quartiles", ("device", "loss")
+_ANY_WIDTH = 10_000
+
+
 def show(text: TextTable) -> None:
     """Print a table; without a terminal it is plain and as wide as needed."""
     console = make_console(wide=True)
-    table = Table(*text.columns, box=box.SIMPLE_HEAD)
+    table = _table(text)
+    if Measurement.get(console, console.options.update(max_width=_ANY_WIDTH), table).maximum > console.width:
+        table = _narrow_table(text)
+    console.print(Text(text.title))
+    console.print(table, crop=False)
+    for row in text.rows:  # a long reason in a column would make the table too wide
+        if len(row) < len(text.columns):
+            console.print(Text("  " + ": ".join(row)), soft_wrap=True)
+
+
+def _table(text: TextTable, padding: int = 1) -> Table:
+    """Return the rows of a table that were measured."""
+    table = Table(*text.columns, box=box.SIMPLE_HEAD, padding=(0, padding))
     for column in table.columns[1:]:
         column.justify = "right"
     for row in text.rows:
         if len(row) == len(text.columns):
             table.add_row(*map(Text, row))
-    console.print(Text(text.title))
-    console.print(table)
-    for row in text.rows:  # a long reason in a column would make the table too wide
-        if len(row) < len(text.columns):
-            console.print(Text("  " + ": ".join(row)), soft_wrap=True)
+    return table
+
+
+def _narrow_table(text: TextTable) -> Table:
+    kept = [i for i, title in enumerate(text.columns) if title != _SPARED]
+    rows = [tuple(row[i] for i in kept) if len(row) == len(text.columns) else row for row in text.rows]
+    table = _table(TextTable(text.title, tuple(text.columns[i] for i in kept), rows), padding=0)
+    for column in table.columns:
+        column.overflow = "fold"
+        if column.header in _WHOLE:
+            column.no_wrap = True
+            column.min_width = max((cell.cell_len for cell in column.cells if isinstance(cell, Text)), default=0)
+    return table
 
 
 def say(lines: Sequence[str]) -> None:

@@ -106,11 +106,15 @@ def _run(name: str, command: tuple[str, ...], folder: Path, turn: int) -> _Secon
     lines = []
     with process:
         assert process.stderr is not None
-        for line in process.stderr:
-            lines.append(line)
-            if first is None and line.startswith("epoch 1/"):
-                first = time.perf_counter() - began
-        cpu = _wait(process)
+        try:
+            for line in process.stderr:
+                lines.append(line)
+                if first is None and line.startswith("epoch 1/"):
+                    first = time.perf_counter() - began
+            cpu = _wait(process)
+        except BaseException:  # an interrupt may reach this process only
+            process.kill()
+            raise
     wall = time.perf_counter() - began
     if process.returncode:
         last = lines[-1].strip() if lines else f"exit code {process.returncode}"
