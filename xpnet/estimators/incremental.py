@@ -118,9 +118,8 @@ def _record(fit: Fit, course: Course, session: _Session, record: EpochRecord, in
         warnings.warn("Training interrupted by user.", stacklevel=6)
         records, stopping = [], course.before
     schedule = course.schedule.observe(course.schedule_state, record)
-    state = session.state._replace(schedule=schedule, stopping=stopping)
-    run = Run(session.params, state._replace(history=tuple(records)), "epochs", fit.network)
-    record_course(fit, run, "training_loss")
+    state = session.state._replace(history=tuple(records), schedule=schedule, stopping=stopping)
+    record_course(fit, Run(session.params, state, "epochs", fit.network), "training_loss")
     fit.estimator._set_params(session.params)
     keep_state(fit, course, state)
     fit.estimator._session = session
