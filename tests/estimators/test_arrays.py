@@ -310,6 +310,25 @@ def test_lbfgs_on_any_backend(backend: Any, dtype: str, make: Any) -> None:
     assert here.loss_ < 0.4
 
 
+@pytest.mark.parametrize(("factor", "shift"), [(1e18, 0.0), (1e4, 1e6), (1.0, 0.0)])
+def test_lbfgs_computes_float32_data_in_float64(factor: float, shift: float) -> None:
+    x, y = X.astype("float32"), (shift + factor * X[:, 0]).astype("float32")
+    rng, shapes = np.random.default_rng(0), ((4, 10), (10, 1))
+    start = {
+        "coefs_init": [rng.normal(size=shape).astype("float32") for shape in shapes],
+        "intercepts_init": [np.zeros(shape[1], "float32") for shape in shapes],
+    }
+    params: dict[str, Any] = {"solver": "lbfgs", "hidden_layer_sizes": (10,), "max_iter": 10}
+    narrow, wide = (regressor(**params).fit(given, y, **start) for given in (x, x.astype("float64")))
+    assert narrow.coefs_[0].dtype == "float32"
+    assert narrow.loss_ == pytest.approx(wide.loss_, rel=1e-9)
+
+
+def test_lbfgs_takes_the_largest_float32_numbers() -> None:
+    clf = classifier(solver="lbfgs", max_iter=5).fit(np.full((60, 5), 3e38, "float32"), BINARY)
+    assert np.isfinite(clf.loss_)
+
+
 @pytest.mark.parametrize("wrap", [np.asarray, sparse.csr_array], ids=["dense", "sparse"])
 def test_lbfgs_over_chunks(monkeypatch: pytest.MonkeyPatch, wrap: Any) -> None:
     params: dict[str, Any] = {"solver": "lbfgs", "alpha": 0.1, "l1": 0.01, "max_iter": 15}

@@ -7,10 +7,12 @@ import pickle
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn import neural_network
 
 from xpnet import Callback, MLPClassifier, MLPRegressor
+from xpnet.errors import InvalidParameterError
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -145,7 +147,9 @@ def test_weights_that_overflow_are_refused_and_those_before_kept() -> None:
     before = [W.copy() for W in reg.coefs_]
     reg.set_params(learning_rate_init=1e200)
     for _ in range(2):
-        with pytest.raises(ValueError, match=r"Solver produced non-finite parameter weights.*smaller learning rate"):
+        with pytest.raises(
+            ValueError, match=r"Solver produced non-finite.*received a loss of .* at learning rate 1e\+200.*smaller"
+        ):
             reg.partial_fit(X * 1e100, VALUES)
         for W, b in zip(reg.coefs_, before, strict=True):
             np.testing.assert_array_equal(W, b)
@@ -181,3 +185,76 @@ def test_ordinary_arrays_are_looked_through_once(
     for other in (X.tolist(), X[:, :3], np.where(X > 2, np.nan, X), X.astype(np.float16)):
         with pytest.raises(AssertionError):
             est.partial_fit(other, y)
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ({"learning_rate_init": -1}, r"learning_rate: expected a finite number above 0.*received -1"),
+        ({"learning_rate_init": 0}, r"learning_rate: expected a finite number above 0.*received 0"),
+        ({"clip_norm": -1}, r"clip_norm: expected a finite number above 0.*received -1"),
+        ({"clip_norm": "x"}, r"clip_norm: expected a finite number above 0.*received 'x'"),
+        ({"batch_size": -3}, r"batch_size: expected an integer of at least 1.*received -3"),
+        ({"batch_size": 0}, r"batch_size: expected an integer of at least 1.*received 0"),
+        ({"dtype": "int8"}, r"dtype: expected one of 'float32', 'float64'; received 'int8'"),
+        ({"dropout": "abc"}, r"dropout: expected a finite number.*received 'abc'"),
+        ({"dropout": [[0.1]]}, r"dropout: expected a finite number.*received \[0.1\]"),
+        ({"initializer": ["x"]}, r"initializer: expected one value, or one for each of the 2 layers.*\['x'\]"),
+        ({"loss": ["a"]}, r"loss: expected one of.*received \['a'\]"),
+    ],
+    ids=lambda value: str(value) if isinstance(value, dict) else "",
+)
+def test_a_parameter_that_became_invalid_is_refused(cls: Any, y: np.ndarray, params: dict[str, Any], said: str) -> None:
+    est = first_call(make(cls), y, slice(0, 90)).partial_fit(X, y)
+    valid, twin = est.get_params(), copy.deepcopy(est)
+    for _ in range(2):
+        with pytest.raises(InvalidParameterError, match=said):
+            est.set_params(**params).partial_fit(X, y)
+    same(est.set_params(**valid).partial_fit(X, y), twin.partial_fit(X, y))
+
+
+def test_a_learning_rate_for_each_call() -> None:
+    """As in a schedule that the user's own loop follows."""
+    plain, watched = (make(MLPRegressor, callbacks=callbacks) for callbacks in (None, [Callback()]))
+    for est in (plain, watched):
+        for rate in (0.02, 0.01, 0.005, 0.005):
+            est.set_params(learning_rate_init=rate).partial_fit(X, VALUES)
+    same(plain, watched)
+
+
+@pytest.mark.parametrize(
+    ("classes", "y"),
+    [
+        ([0, 1, 2], np.asarray(["a", "b"] * 45, dtype=object)),
+        ([0, 1, 2], np.asarray(["a", "b"] * 45)),
+        ([0, 1, 2], pd.Series(["a", "b"] * 45)),
+        ([0, 1, 2], pd.Categorical(["a", "b"] * 45)),
+        ([0, 1, 2], np.asarray(["2020-01-01", "2020-02-02"] * 45, dtype="M8[D]")),
+        ([0, 1, 2], pd.Series(pd.date_range("2020-01-01", periods=90))),
+        ([0, 1, 2], np.asarray([0.0, 0.5] * 45)),
+        (["a", "b"], np.asarray([0, 1] * 45)),
+        (np.asarray(["a", "b"], dtype=object), np.asarray([0, 1] * 45)),
+    ],
+    ids=[
+        "objects",
+        "texts",
+        "series",
+        "categorical",
+        "dates",
+        "series of dates",
+        "halves",
+        "texts known",
+        "objects known",
+    ],
+)
+def test_labels_of_another_type_are_refused(classes: Any, y: Any) -> None:
+    with pytest.raises(ValueError, match=r"`y` has classes not in `self.classes_`"):
+        make(MLPClassifier).partial_fit(X, y, classes=classes)
+
+
+@pytest.mark.parametrize("y", [CLASSES.astype(float), CLASSES.astype(str), CLASSES.astype(str).astype(object)])
+def test_labels_of_any_type_are_learned(y: np.ndarray) -> None:
+    numbered = make(MLPClassifier).partial_fit(X, CLASSES, classes=[0, 1, 2])
+    for given in (y, pd.Series(y)):
+        same(make(MLPClassifier).partial_fit(X, given, classes=np.unique(y)), numbered)

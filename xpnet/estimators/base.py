@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Iterable, Sequence
-from functools import cache, lru_cache, partial
+from functools import cache, partial
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -18,7 +18,7 @@ from xpnet.backend import Array, Backend, dtype_name, get_backend, to_host
 from xpnet.data.targets import Task
 from xpnet.errors import BackendNotInstalledError, DeviceIndexError, DeviceUnavailableError, InvalidParameterError
 from xpnet.estimators import conversion
-from xpnet.estimators.fitting import Fit, FitData, begin_history, check_continuation
+from xpnet.estimators.fitting import Fit, FitData, begin_history, check_continuation, network_of
 from xpnet.estimators.incremental import fit_incremental, is_plain
 from xpnet.estimators.inputs import (
     all_on_host,
@@ -163,11 +163,11 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
     def _network(self, layer_sizes: Sequence[int]) -> Network:
         given, dropout = self.activation, self.dropout
         names = tuple(ACTIVATIONS.get(name, name) for name in ([given] if isinstance(given, str) else given))
-        return _network_of(
+        return network_of(
             layer_sizes,
             activation=names[0] if isinstance(given, str) else names,
             initializer=self.initializer,
-            dropout=tuple(dropout) if isinstance(dropout, Iterable) else dropout,
+            dropout=tuple(dropout) if isinstance(dropout, Iterable) and not isinstance(dropout, str) else dropout,
             l2=float(self.alpha),  # scikit-learn takes True
             l1=float(self.l1),
             penalty_reduction="mean",
@@ -291,7 +291,3 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         tags.input_tags.sparse = True
         tags.array_api_support = True
         return tags
-
-
-# Checking a specification takes as long as a step on a sample.
-_network_of = lru_cache(maxsize=16, typed=True)(Network)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from xpnet.estimators.fitting import Fit
@@ -16,12 +17,15 @@ from xpnet.estimators.solvers import (
     learning_rate_rule,
     optimizer_name,
     optimizer_spec,
+    shuffled,
 )
+from xpnet.training.callbacks import Callback
 from xpnet.training.early_stopping import StoppingState
 from xpnet.training.schedules import Schedule, ScheduleState, get_schedule
 from xpnet.training.state import Run, RunState
+from xpnet.training.trainer import Trainer
 
-__all__ = ["Course", "batch_size_of", "course_of", "record_course"]
+__all__ = ["Course", "batch_size_of", "course_of", "keep_state", "record_course", "trainer_of"]
 
 _AUTO_BATCH_SIZE = 200
 
@@ -97,6 +101,32 @@ def batch_size_of(batch_size: int | str, n_samples: int) -> int:
     return min(int(batch_size), n_samples)
 
 
+def trainer_of(fit: Fit, course: Course, *, batch_size: int, seed: int, callbacks: Sequence[Callback] = ()) -> Trainer:
+    """Return the trainer of a fit.
+
+    Raises
+    ------
+    InvalidParameterError
+        A parameter that was set after the first call of `partial_fit` has an invalid value.
+    """
+    est = fit.estimator
+    return Trainer(
+        fit.network,
+        optimizer=course.optimizer,
+        learning_rate=float(est.learning_rate_init),
+        schedule=course.schedule,
+        clip_norm=est.clip_norm,
+        batch_size=batch_size,
+        epochs=fit.epochs,
+        early_stopping=course.stopping,
+        shuffle=shuffled(fit.rng()) if est.shuffle else False,
+        seed=seed,
+        dtype=fit.dtype,
+        device=fit.backend,
+        callbacks=callbacks,
+    )
+
+
 def record_course(fit: Fit, run: Run, metric: str) -> None:
     """Set the attributes that describe the course of training."""
     est, records = fit.estimator, run.history
@@ -117,3 +147,9 @@ def record_course(fit: Fit, run: Run, metric: str) -> None:
         est.best_validation_score_ = run.state.stopping.best
     else:
         est.best_loss_ = -run.state.stopping.best * fit.scale
+
+
+def keep_state(fit: Fit, course: Course, state: RunState) -> None:
+    """Keep in the estimator what a later epoch needs of the state: all but the parameters and the history."""
+    fit.estimator._optimizer = optimizer_name(course.optimizer)
+    fit.estimator._state = state._replace(params=None, best=None, history=(), start=None, rollback=None)  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from xpnet.training.callbacks import Callback
 from xpnet.training.sample_weights import add_sample_weights
 from xpnet.training.samples import Samples, to_samples
 
-__all__ = ["NOT_FINITE", "Fit", "FitData", "begin_history", "check_continuation"]
+__all__ = ["NOT_FINITE", "Fit", "FitData", "begin_history", "check_continuation", "network_of"]
 
 NOT_FINITE = (
     "Solver produced non-finite parameter weights. The input data may contain large values and need to be preprocessed."
@@ -95,11 +96,11 @@ class Fit:
         """
         return int(self.rng().randint(2**31 - 1)) if self.network.is_random else 0
 
-    def samples(self) -> Samples:
-        """Return the training part on the device, with its sample weights."""
+    def samples(self, dtype: str) -> Samples:
+        """Return the training part on the device, with its sample weights, in a type."""
         x, y, _, sample_weight = self.training
-        samples = to_samples(self.network, self.backend, self.dtype, x, y, checked=True)
-        return add_sample_weights(self.network, self.backend, self.dtype, samples, sample_weight)
+        samples = to_samples(self.network, self.backend, dtype, x, y, checked=True)
+        return add_sample_weights(self.network, self.backend, dtype, samples, sample_weight)
 
 
 # The attributes that describe the course of training.
@@ -130,6 +131,17 @@ def begin_history(estimator: Any, *, anew: bool) -> None:
         estimator.best_loss_ = None if early_stopping else math.inf
         estimator.validation_scores_ = [] if early_stopping else None
         estimator.best_validation_score_ = -math.inf if early_stopping else None
+
+
+def network_of(layer_sizes: Sequence[int], **specification: Any) -> Network:
+    """Return the network of a specification. The last ones are kept: to check one takes as long as a small step."""
+    try:
+        return _kept_network(layer_sizes, **specification)
+    except TypeError:  # a value that cannot be hashed: the network says what is wrong with it
+        return Network(layer_sizes, **specification)
+
+
+_kept_network = lru_cache(maxsize=16, typed=True)(Network)
 
 
 def check_continuation(estimator: Any, network: Network) -> None:

@@ -52,10 +52,14 @@ def encode(y: Any, classes: np.ndarray, *, multilabel: bool) -> np.ndarray:
         if matrix.shape[1:] != classes.shape:
             raise DataError(f"y: expected {classes.size} labels per sample; received the shape {matrix.shape}.")
         return matrix.astype(np.float64)
-    if not is_vector(y):
+    if is_vector(y) and is_vector(classes):
+        indices = np.searchsorted(classes, y)
+        known = np.array_equal(classes.take(indices, mode="clip"), y)
+    else:  # there may be no order among labels of different types
         y = column_or_1d(y, warn=True)
-    indices = np.searchsorted(classes, y)
-    if not np.all(classes.take(indices, mode="clip") == y):
+        known = not np.setdiff1d(y, classes).size
+        indices = np.searchsorted(classes, y) if known else np.empty(0)
+    if not known:
         given = np.unique(y)
         raise ValueError(f"`y` has classes not in `self.classes_`. `self.classes_` has {classes}. 'y' has {given}.")
     return indices.astype(np.int32)

@@ -17,6 +17,7 @@ from sklearn.utils.optimize import _check_optimize_result
 from xpnet.backend import Array, Backend, Namespace, Step
 from xpnet.errors import InvalidParameterError
 from xpnet.estimators.fitting import NOT_FINITE, Fit
+from xpnet.estimators.inputs import widest_float
 from xpnet.estimators.monitoring import VerboseCallback
 from xpnet.estimators.solvers import in_order
 from xpnet.nn.backprop import objective_and_gradient, penalty
@@ -45,22 +46,23 @@ def fit_lbfgs(fit: Fit) -> None:
             raise InvalidParameterError(
                 f"{name} cannot be used with solver='lbfgs': expected none; received one. Choose another solver."
             )
+    wide = est.dtype or widest_float(backend.xp, backend.device)  # the line search needs the digits
     verbose = [VerboseCallback(est, None, fit.scale)] if est.verbose else []
     n_calls = min(est.max_fun, _CALLS_AN_ITERATION * est.max_iter)
     with (
         Interrupt() as interrupt,
-        backend.scope(fit.dtype),
+        backend.scope(wide),
         CallbackList([*fit.callbacks, *verbose, interrupt]) as callbacks,
-        AutoThreads(network, backend, _chunk_size(network, backend, n_samples), n_calls, fit.dtype) as threads,
+        AutoThreads(network, backend, _chunk_size(network, backend, n_samples), n_calls, wide) as threads,
     ):
-        samples = fit.samples()
-        state = Trainer(network, dtype=fit.dtype).initial_state(backend, est._parameters())
+        samples = fit.samples(wide)
+        state = Trainer(network, dtype=wide).initial_state(backend, est._parameters())
         iterations = _Iterations(fit, state, callbacks if fit.callbacks or verbose else None, interrupt)
         try:
             callbacks.on_start(1, fit.epochs)
             callbacks.on_state(Run(Parameters(state.params, network), state, "running", network))
             result = minimize(
-                partial(threads.call, 1, objective(network, backend, fit.dtype, samples, n_calls)),
+                partial(threads.call, 1, objective(network, backend, wide, samples, n_calls)),
                 backend.to_numpy(state.params).astype(np.float64),
                 method="L-BFGS-B",
                 jac=True,

@@ -9,14 +9,12 @@ from sklearn.exceptions import ConvergenceWarning
 
 from xpnet.data.split import draw_rows
 from xpnet.errors import DivergenceError
-from xpnet.estimators.course import batch_size_of, course_of, record_course
+from xpnet.estimators.course import batch_size_of, course_of, keep_state, record_course, trainer_of
 from xpnet.estimators.fitting import NOT_FINITE, Fit, FitData
 from xpnet.estimators.inputs import take_rows
 from xpnet.estimators.monitoring import EpochEvaluator, VerboseCallback, named_scorers
-from xpnet.estimators.solvers import optimizer_name, shuffled
 from xpnet.training.callbacks import Interrupt
 from xpnet.training.evaluation import metric_name
-from xpnet.training.trainer import Trainer
 
 __all__ = ["fit_stochastic"]
 
@@ -35,21 +33,8 @@ def fit_stochastic(fit: Fit) -> None:
     with Interrupt() as interrupt:
         watched = metric if est.early_stopping else None
         verbose = [VerboseCallback(est, watched, fit.scale, course.stopping)] if est.verbose else []
-        trainer = Trainer(
-            fit.network,
-            optimizer=course.optimizer,
-            learning_rate=float(est.learning_rate_init),
-            schedule=course.schedule,
-            clip_norm=est.clip_norm,
-            batch_size=batch_size_of(est.batch_size, n_samples),
-            epochs=fit.epochs,
-            early_stopping=course.stopping,
-            shuffle=shuffled(fit.rng()) if est.shuffle else False,
-            seed=seed,
-            dtype=fit.dtype,
-            device=fit.backend,
-            callbacks=[*fit.callbacks, *verbose, interrupt],
-        )
+        batch_size, callbacks = batch_size_of(est.batch_size, n_samples), [*fit.callbacks, *verbose, interrupt]
+        trainer = trainer_of(fit, course, batch_size=batch_size, seed=seed, callbacks=callbacks)
         state = trainer.initial_state(fit.backend, est._parameters())
         state = state._replace(stopping=course.before, schedule=course.schedule_state)
         if course.kept is not None:
@@ -62,7 +47,7 @@ def fit_stochastic(fit: Fit) -> None:
             evaluator = EpochEvaluator(fit, scorers)
         diverged = None
         try:
-            run = trainer.fit(fit.samples(), validation=evaluator, state=state)
+            run = trainer.fit(fit.samples(fit.dtype), validation=evaluator, state=state)
         except DivergenceError as exc:
             run, diverged = exc.run, exc
     record_course(fit, run, metric)
@@ -78,9 +63,7 @@ def fit_stochastic(fit: Fit) -> None:
             stacklevel=5,
         )
     est._store_fitted(run.params, fit.backend, fit.data_backend)
-    est._optimizer = optimizer_name(course.optimizer)
-    # A later epoch needs the rest of the state only.
-    est._state = run.state._replace(params=None, best=None, history=(), start=None, rollback=None)  # type: ignore[arg-type]
+    keep_state(fit, course, run.state)
 
 
 def _split(fit: Fit) -> Fit:
