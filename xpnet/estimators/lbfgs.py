@@ -9,12 +9,11 @@ from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
 
-import array_api_compat.numpy as host_xp
 import numpy as np
 from scipy.optimize import minimize
 from sklearn.utils.optimize import _check_optimize_result
 
-from xpnet.backend import Array, Backend, Namespace, Step
+from xpnet.backend import NUMPY, Array, Backend, Namespace, Step
 from xpnet.errors import InvalidParameterError
 from xpnet.estimators.fitting import NOT_FINITE, Fit
 from xpnet.estimators.inputs import widest_float
@@ -139,7 +138,7 @@ def objective(
     run_steps = backend.compile(_chunk_step(network, backend), n_calls * chunks.steps_per_epoch)
 
     def evaluate(vector: np.ndarray) -> tuple[float, np.ndarray]:
-        value, gradient = penalty(network, host_xp, vector)
+        value, gradient = penalty(network, NUMPY, vector)
         params, total = (backend.asarray(array) for array in (vector.astype(dtype), np.zeros(vector.size, dtype)))
         for data, rows in kept or chunks.epoch(0, 0):
             params, total, values = run_steps(params, total, data, rows)

@@ -127,10 +127,11 @@ class BaseTabular(BaseEstimator):
             with backend.scope(self.dtype):
                 samples = to_samples(network, backend, self.dtype, *held_out[:2])
 
-            def evaluation(params: Parameters) -> Scores:
+            def evaluate_part(params: Parameters) -> Scores:
                 with backend.scope(self.dtype):
                     return evaluate(network, params, samples.x, samples.y, backend, held_out[2])
 
+            evaluation = evaluate_part
         seeds = rng.randint(_LARGEST_SEED, size=self.n_ensemble).tolist()
         runs = [
             replace(trainer, seed=seed).fit(x, targets, sample_weight=weight, validation=evaluation) for seed in seeds

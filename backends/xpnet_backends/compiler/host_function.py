@@ -36,7 +36,7 @@ class HostFunction:
         The matrix product, ``matmul(a, b, out)``.
     """
 
-    function: Callable[..., tuple[np.ndarray, ...]]
+    function: Callable[..., tuple[Any, ...]]
     matmul: Callable[..., Any] = np.matmul
     _programs: dict[Any, _Program] = field(default_factory=dict)
     _lock: Any = field(default_factory=Lock)
