@@ -48,8 +48,7 @@ def _peer(name: str) -> Predictor:
     create: Callable[..., Predict] = getattr(module, f"predict_{name.partition(':')[0]}")(kind)
 
     def start(workload: Workload) -> Predict:
-        layers = [(np.asarray(W), np.asarray(b)) for W, b in workload.network.init(0, "cpu", "float32")]
-        return create(layers=layers, activation=workload.activation)
+        return create(layers=workload.layers(), activation=workload.activation)
 
     return Predictor(title, start)
 

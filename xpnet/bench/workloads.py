@@ -90,6 +90,10 @@ class Workload(NamedTuple):
         activations = self.batch * sum(self.sizes)  # including the batch, which is gathered into an array of its own
         return _FLOAT * (n_parameters * (2 + slots) + activations) + self.data_bytes
 
+    def layers(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Return new arrays with the initial weights, one (W, b) for each layer; they are the same in each call."""
+        return [(np.asarray(W), np.asarray(b)) for W, b in self.network.init(0, "cpu", "float32")]
+
     def quick(self) -> Workload:
         """Return the workload with a short epoch and narrow hidden layers."""
         n_in, *hidden, n_out = self.sizes
@@ -144,8 +148,8 @@ class TrainingData(NamedTuple):
     y: np.ndarray
 
     def layers(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Return new arrays with the initial weights, one (W, b) for each layer; they are the same in each call."""
-        return [(np.asarray(W), np.asarray(b)) for W, b in self.workload.network.init(0, "cpu", "float32")]
+        """Return new arrays with the initial weights of the workload."""
+        return self.workload.layers()
 
 
 def make_data(workload: Workload) -> TrainingData:

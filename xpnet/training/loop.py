@@ -218,7 +218,7 @@ class TrainingLoop:
     # Divergence.
 
     def _all_finite(self, state: RunState) -> Array:
-        return _on_device(self.backend).all_finite((state.params, *state.step.optimizer.slots))
+        return _on_device(self.backend).all_finite(state.vectors)
 
     def _set_rollback(self, state: RunState) -> RunState:
         return state._replace(rollback=Rollback(*self._copy((state.params, state.step))))

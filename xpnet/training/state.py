@@ -83,13 +83,14 @@ class RunState(NamedTuple):
     rollback: Rollback | None = None
     flushes_subnormals: bool = False
 
-    def all_finite(self) -> Array:
-        """Return whether parameters and optimizer slots are finite, as a scalar on the device.
+    @property
+    def vectors(self) -> tuple[Array, ...]:
+        """Parameters and optimizer slots. All must be finite: an infinite second moment would freeze Adam unseen."""
+        return (self.params, *self.step.optimizer.slots)
 
-        An infinite second moment would freeze Adam unseen.
-        """
-        arrays = (self.params, *self.step.optimizer.slots)
-        return all_finite(namespace_of(*arrays), arrays)
+    def all_finite(self) -> Array:
+        """Return whether parameters and optimizer slots are finite, as a scalar on the device."""
+        return all_finite(namespace_of(*self.vectors), self.vectors)
 
 
 class Run(NamedTuple):
