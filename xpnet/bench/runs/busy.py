@@ -88,15 +88,14 @@ def measure(request: Request[Implementation]) -> RunResults:
     workloads = [each.quick() if request.quick else each for each in get_workloads(request.cases)]
     rows = [row for workload in workloads for row in _rows(workload, request)]
     remarks = tuple(samples_place(each) for each in workloads)
-    return RunResults(
+    return request.results(
         run="busy",
         title="another process occupies one core",
         case="workload",
         timed="per step, busy",
         columns=COLUMNS,
-        rows=(*rows, *request.missing),
+        rows=rows,
         remarks=remarks,
-        quick=request.quick,
     )
 
 

@@ -41,15 +41,14 @@ def measure(request: Request[Implementation]) -> RunResults:
     workloads = [each.quick() if request.quick else each.full() for each in get_workloads(request.cases)]
     rows = [row for workload in workloads for row in _rows(workload, request)]
     remarks = tuple(samples_place(each) for each in workloads)
-    return RunResults(
+    return request.results(
         run="epochs",
         title="whole epochs of full data, through Trainer.fit",
         case="workload",
         timed="per step",
         columns=COLUMNS,
-        rows=(*rows, *request.missing),
+        rows=rows,
         remarks=remarks,
-        quick=request.quick,
     )
 
 

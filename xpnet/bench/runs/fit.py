@@ -85,15 +85,14 @@ def measure(request: Request[Implementation]) -> RunResults:
     rows += _rows(f"{_ROWS}, a row at a time", request, partial(_partial_fit, x, y, _ROWS, n), n)
     largest = max(SHAPES, key=lambda shape: shape.n_samples * shape.n_features)
     remarks = (f"data in float32; the largest: {place(4 * largest.n_samples * largest.n_features)}",)
-    return RunResults(
+    return request.results(
         run="fit",
         title="estimators beside scikit-learn's",
         case="data and network",
         timed="per fit",
         columns=COLUMNS,
-        rows=(*rows, *request.missing),
+        rows=rows,
         remarks=remarks,
-        quick=request.quick,
     )
 
 

@@ -74,15 +74,14 @@ def measure(request: Request[Implementation]) -> RunResults:
         for rule in rules:
             rows += _rows(workload, rule, x, y, request)
     zeros = f"{np.mean(x == 0):.0%} of the pixels are zero, {np.mean(~x.any(axis=0)):.0%} are zero in all samples"
-    return RunResults(
+    return request.results(
         run="long",
         title=f"{_n_steps(request):,} steps on images",
         case="workload",
         timed="per step, last tenth",
         columns=COLUMNS,
-        rows=(*rows, *request.missing),
+        rows=rows,
         remarks=(f"{len(x):,} samples: {zeros}; {place(x.nbytes + y.nbytes)}",),
-        quick=request.quick,
     )
 
 

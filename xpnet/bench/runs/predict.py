@@ -40,15 +40,14 @@ def measure(request: Request[Predictor]) -> RunResults:
         predictors = [each.start(workload) for each in request.available]
         for batch in batches:
             rows += _rows(workload, x[:batch], predictors, request)
-    return RunResults(
+    return request.results(
         run="predict",
         title="predictions, from features to probabilities on the host",
         case="network and batch",
         timed="per call",
         columns=COLUMNS,
-        rows=(*rows, *request.missing),
+        rows=rows,
         remarks=tuple(remarks),
-        quick=request.quick,
     )
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
 from xpnet.bench.implementations import Unavailable
-from xpnet.bench.runs.results import RunRow
+from xpnet.bench.runs.results import Column, RunResults, RunRow
 
 __all__ = ["Request"]
 
@@ -47,3 +47,16 @@ class Request(NamedTuple, Generic[T]):
         for each in self.found:
             if isinstance(each, Unavailable):
                 yield RunRow("", each.name, reason=each.reason)
+
+    def results(
+        self,
+        run: str,
+        title: str,
+        case: str,
+        timed: str,
+        columns: tuple[Column, ...],
+        rows: Iterable[RunRow],
+        remarks: tuple[str, ...] = (),
+    ) -> RunResults:
+        """Return the table of a run: its rows, then a row for each one that cannot run; see `RunResults`."""
+        return RunResults(run, title, case, timed, columns, (*rows, *self.missing), remarks, self.quick)

@@ -72,15 +72,14 @@ def measure(request: Request[Implementation]) -> RunResults:
         f"{len(data.validation[0])} validation samples"
         for data in all_data
     )
-    return RunResults(
+    return request.results(
         run="small",
         title=f"{_epochs(request)} epochs on small data, with validation and early stopping",
         case="data",
         timed="per fit",
         columns=COLUMNS,
-        rows=(*rows, *request.missing),
+        rows=rows,
         remarks=remarks,
-        quick=request.quick,
     )
 
 

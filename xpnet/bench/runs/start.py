@@ -64,15 +64,14 @@ def measure(request: Request[Any]) -> RunResults:
         for name, own in zip(commands, taken, strict=True)
     ]  # fmt: skip
     remarks = (f"the table has {_TABLE_ROWS} rows of 9 columns; files and bytecode are in the cache of the system",)
-    return RunResults(
+    return request.results(
         run="start",
         title="from the shell to the end of a command",
         case="command",
         timed="wall",
         columns=COLUMNS,
-        rows=tuple(rows),
+        rows=rows,
         remarks=remarks,
-        quick=request.quick,
     )
 
 
