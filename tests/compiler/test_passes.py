@@ -42,7 +42,7 @@ def traced(function: Callable[[Any, Any], Any], n: int = 3) -> Program:
     return trace(step_of(function), np.zeros(n), (), [X])
 
 
-@pytest.mark.parametrize("name", ["fuse", "memory_plan", "simplify", "trace"])
+@pytest.mark.parametrize("name", ["fuse", "memory_plan", "simplify", "split_reductions", "trace"])
 def test_the_examples_of_the_passes(name: str) -> None:
     result = doctest.testmod(importlib.import_module(f"xpnet_backends.compiler.{name}"))
     assert result.attempted >= 2

@@ -10,8 +10,9 @@ from xpnet_backends.compiler.ir import Buffer, Instruction, Loop, Role, Value
 
 __all__ = ["SHORT_ROW", "n_row_loops", "row_lines"]
 
-# Elements of a row that a thread keeps in registers. Matrices with such rows lie by columns: see `memory_plan`.
-SHORT_ROW = 32
+# Elements of a row that a thread keeps in registers: a softmax has three arrays of a row, and a thread of 512 in a block
+# has 128 registers of 4 bytes. Matrices with such rows lie by columns: see `memory_plan`.
+SHORT_ROW, _SHORT_ROW_OF_8_BYTES = 28, 12
 
 
 def n_row_loops(loops: tuple[Loop, ...]) -> int:
@@ -20,12 +21,17 @@ def n_row_loops(loops: tuple[Loop, ...]) -> int:
     for k, loop in enumerate(loops):
         for each in loop.instructions:
             shape = _rows_of(each)
-            alike = shape[:1] == _rows_of(loops[0].instructions[0])[:1] != () and shape[1:] <= (SHORT_ROW,)
-            if not (alike and shares_rows(each, done)):
+            alike = shape[:1] == _rows_of(loops[0].instructions[0])[:1] != ()
+            if not (alike and _is_short(each, shape) and shares_rows(each, done)):
                 return k if reduces else 0
             done.append(each)
         reduces |= loop.instructions[0].op.is_reduction
     return len(loops) if reduces else 0
+
+
+def _is_short(instruction: Instruction, shape: tuple[int, ...]) -> bool:
+    item = max(value.dtype.itemsize for value in instruction.values)
+    return shape[1:] <= (_SHORT_ROW_OF_8_BYTES if item == 8 else SHORT_ROW,)
 
 
 def _rows_of(instruction: Instruction) -> tuple[int, ...]:
