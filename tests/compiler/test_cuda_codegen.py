@@ -259,8 +259,8 @@ def test_long_reductions_do_not_depend_on_the_number_of_blocks(tmp_path: Path) -
 
 
 @pytest.mark.subprocess
-def test_a_vector_that_is_added_to_each_row_of_a_square_matrix(tmp_path: Path) -> None:
-    x = np.random.default_rng(5).standard_normal((70, 70))  # the rows of more than 4096 elements share a kernel
+def test_a_vector_that_is_added_to_each_row_of_a_square_matrix(small: None, tmp_path: Path) -> None:
+    x = np.random.default_rng(5).standard_normal((70, 70))  # more than 4096 elements, whose rows share a kernel
     reduces(lambda params, x: np.max(x + np.tanh(params), axis=1), x, tmp_path, threaded=False)
 
 
