@@ -10,7 +10,7 @@ from xpnet_backends.compiler.ir import Buffer, Instruction, Loop, Role, Value
 
 __all__ = ["SHORT_ROW", "n_row_loops", "row_lines"]
 
-# Elements of a row that a thread keeps in registers. A softmax has three arrays of a row, and a thread of 512 in a block
+# Elements of a row that a thread keeps in registers. A softmax has three arrays of a row; a thread of a block of 512
 # has 128 registers of 4 bytes. Matrices with such rows lie by columns: see `memory_plan`.
 SHORT_ROW, _SHORT_ROW_OF_8_BYTES = 28, 12
 
