@@ -265,6 +265,30 @@ def test_a_vector_that_is_added_to_each_row_of_a_square_matrix(small: None, tmp_
 
 
 @pytest.mark.subprocess
+@pytest.mark.parametrize("batch", [1, 50])
+def test_bytes_are_scaled_where_they_lie(batch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda_codegen, "_SMALL", 1)
+    x = np.random.default_rng(6).integers(0, 255, (60, 30), dtype=np.uint8)
+    weights = np.linspace(-1.0, 1.0, 60)
+
+    def step(params: Any, state: Any, batch: tuple[Any, ...]) -> Any:
+        scaled = batch[0].astype(np.float64) / 255.0 - batch[1][:, None]
+        params -= 1e-4 * (scaled.T @ scaled[:, :2])
+        return params, state, np.sum(params)
+
+    order = np.random.default_rng(7).integers(0, 60, (3, batch)).astype(np.int32)
+    params, expected, losses = np.ones((30, 2)), np.ones((30, 2)), []
+    for rows in order:
+        expected, _, loss = step(expected, (), (x[rows], weights[rows]))
+        losses.append(loss)
+    source, received = run_program(step, params, (), (x, weights), order, tmp_path, threaded=False)
+    np.testing.assert_allclose(params, expected, rtol=1e-12)
+    np.testing.assert_allclose(received, losses, rtol=1e-12)
+    kernels = [launch for launch in source.launches if not isinstance(launch, Product)]
+    assert len(kernels) == (4 if batch == 1 else 3)  # the gather, the update, the loss
+
+
+@pytest.mark.subprocess
 def test_rows_beyond_32_bit_indices(tmp_path: Path) -> None:
     # The first row is far before the array in memory, where the order has no row.
     step = make_step(Network((784, 3)), get_optimizer("sgd"), BACKEND)

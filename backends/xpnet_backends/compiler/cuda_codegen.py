@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from xpnet_backends.compiler.cuda_gather import GatherText, gathered
 from xpnet_backends.compiler.cuda_row_loops import SHORT_ROW, n_row_loops, row_lines
 from xpnet_backends.compiler.cuda_text import HEADER, TYPES, KernelText, braces, index_lines
 from xpnet_backends.compiler.fuse import fuse, join_blocks, stored
@@ -106,7 +107,9 @@ class CudaSource:
         self._functions: list[str] = []
         if any(value.buffer.size > _LARGEST for i in program.instructions for value in i.values):
             raise UntraceableError(f"an array of more than {_LARGEST} elements")
-        self._gather(program.batch)
+        text = GatherText(program.batch, self.order, self.counter, self.table)
+        copied, first = gathered(program)
+        self._kernel(text, *text.lines(copied, first))
         last = max(
             k
             for k, group in enumerate(program.groups)
@@ -114,6 +117,8 @@ class CudaSource:
         )
         emitters = {Kind.SINGLE: self._product, Kind.ELEMENTS: self._elements, Kind.ROWS: self._rows}
         for k, group in enumerate(program.groups):
+            if k == 0 and first is not None:
+                continue
             self._later = [each for other in program.groups[k + 1 :] for each in _instructions(other.loops)]
             if group.kind is Kind.BLOCK:
                 self._block(group, program.loss if k == last else None)
@@ -130,18 +135,6 @@ class CudaSource:
         self._functions += braces(head, lines)
         blocks = max(1, min(-(-n_threads // threads), _MOST_BLOCKS))
         self.launches.append(Kernel(name, tuple(text.pointers), blocks, threads))
-
-    def _gather(self, batch: tuple[Value, ...]) -> None:
-        """Write the kernel that copies the rows of a batch."""
-        text, lines = KernelText(), list[str]()
-        row = f"{text.pointer(self.order)}[{text.pointer(self.counter)}[0] * {batch[0].shape[0]} + t / %d]"
-        for k, each in enumerate(batch):
-            n = each.size // each.shape[0]
-            data = f"(({TYPES[str(each.dtype)]}*){text.pointer(self.table)}[{k}])"
-            copy = f"{text.pointer(each.buffer)}[t] = {data}[(long long){row % n} * {n} + t % {n}];"
-            lines.append(f"if (t < {each.size}) {copy}")
-        most = max(each.size for each in batch)
-        self._kernel(text, braces(f"GRID(t, {most})", lines), most)
 
     def _product(self, group: Group) -> None:
         a, b, out = group.loops[0].instructions[0].values
