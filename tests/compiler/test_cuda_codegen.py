@@ -286,6 +286,8 @@ def test_bytes_are_scaled_where_they_lie(batch: int, tmp_path: Path, monkeypatch
     np.testing.assert_allclose(received, losses, rtol=1e-12)
     kernels = [launch for launch in source.launches if not isinstance(launch, Product)]
     assert len(kernels) == (4 if batch == 1 else 3)  # the gather, the update, the loss
+    bytes_read = [buffer for buffer in kernels[0].buffers if buffer.dtype == np.uint8]
+    assert len(bytes_read) == (batch == 1)
 
 
 @pytest.mark.subprocess
