@@ -215,6 +215,16 @@ def test_every_activation(name: str, tmp_path: Path) -> None:
     same(Network((7, 20, 40, 4), activation=name), "momentum", "float64", tmp_path)
 
 
+def test_a_softmax_is_one_loop_over_rows_and_few_barriers() -> None:
+    network = Network(**CASES["classes"])
+    step = make_step(network, get_optimizer("adam"), BACKEND)
+    data = [array[:BATCH] for array in data_of(network, "float32", weighted=False)]
+    text = CudaSource(passes(trace(step, *started(network, "adam", "float32"), data)), STEPS).text
+    loss = next(kernel for kernel in text.split("extern")[1:] if "log(" in kernel)
+    assert loss.count(f"BLOCK(i, {BATCH})") == 1
+    assert loss.count("__syncthreads") == 3  # after the rows, and before the mean and the loss are read
+
+
 @pytest.mark.subprocess
 @pytest.mark.parametrize("n_out", [28, 29])
 def test_rows_in_registers_and_rows_that_are_too_long(n_out: int, small: None, tmp_path: Path) -> None:

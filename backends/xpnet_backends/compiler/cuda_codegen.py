@@ -1,8 +1,8 @@
 """Emit a program as CUDA: few kernels of many instructions each, and matrix products between them.
 
-An ELEMENTS group becomes a kernel with a thread for each element, a ROWS group one with a thread or a warp for each row,
-and a BLOCK group one with a single block, which runs one loop after another. The first kernel takes the batch from the
-data.
+The first kernel takes the batch from the data. An ELEMENTS group becomes a kernel with a thread for each element, a
+ROWS group one with a thread or a warp for each row, and a BLOCK group one with a single block, which runs one loop
+after another.
 """
 
 from __future__ import annotations
