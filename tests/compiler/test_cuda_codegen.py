@@ -258,6 +258,15 @@ def test_sums_by_a_thread_a_warp_or_a_block(n: int, m: int, tmp_path: Path) -> N
 
 
 @pytest.mark.subprocess
+def test_rows_wait_for_a_number_from_all_rows(tmp_path: Path) -> None:
+    def function(params: Any, x: Any) -> Any:
+        y = x / np.max(np.max(np.abs(x), axis=1))
+        return np.max(y, axis=1) + np.sum(y, axis=1)
+
+    reduces(function, np.random.default_rng(8).standard_normal((40, 3)), tmp_path, threaded=True)
+
+
+@pytest.mark.subprocess
 def test_long_reductions_do_not_depend_on_the_number_of_blocks(tmp_path: Path) -> None:
     def function(params: Any, x: Any) -> Any:
         largest = np.max(np.abs(x))
