@@ -12,7 +12,7 @@ __all__ = ["SHORT_ROW", "row_lines", "split_rows"]
 
 # Elements of a row that a thread keeps in registers. A softmax has three arrays of a row; a thread of a block of 512
 # has 128 registers of 4 bytes. Matrices with such rows lie by columns: see `memory_plan`.
-SHORT_ROW, _SHORT_ROW_OF_8_BYTES = 28, 12
+SHORT_ROW, _SHORT_ROW_OF_8_BYTES = 28, 10
 
 
 def split_rows(loops: tuple[Loop, ...]) -> tuple[tuple[Loop, ...], tuple[Loop, ...]]:
