@@ -57,7 +57,9 @@ class CupyBackend(Backend):
         """Return a run of captured steps, for one training run at a time."""
         if (n_steps or 0) < WORTH_COMPILING:
             return super().compile(step, n_steps)
-        return ProgramCache(step, self.xp, partial(captured, xp=self.xp, precision=self.precision))
+        return ProgramCache(
+            step, self.xp, partial(captured, xp=self.xp, precision=self.precision, autotune=self.autotune)
+        )
 
     def _free(self) -> int:
         with self.device:

@@ -6,13 +6,15 @@ BLOCK group one with a single block, which runs one loop after another.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from xpnet_backends.compiler.cuda_text import HEADER, TYPES, KernelText, braces, index_lines
+from xpnet_backends.compiler.epilogues import Product, epilogues, product_of
 from xpnet_backends.compiler.fuse import fuse
-from xpnet_backends.compiler.ir import Buffer, Group, Instruction, Kind, Program, Role, Value, value_of
+from xpnet_backends.compiler.ir import Buffer, Group, Instruction, Kind, Program, Value
 from xpnet_backends.compiler.memory_plan import memory_plan
 from xpnet_backends.compiler.ops import Op, UntraceableError
 from xpnet_backends.compiler.simplify import simplify
@@ -27,9 +29,10 @@ _MOST_BLOCKS = 4096
 _LARGEST = 2**31 - _THREADS * _MOST_BLOCKS
 
 
-def passes(program: Program) -> Program:
-    """Apply the passes for CUDA."""
-    return fuse(memory_plan(simplify(program, smallest_product=_SMALL)), _kind, across_products=True)
+def passes(program: Program, accepts: Callable[[Product], bool] = lambda _: False) -> Program:
+    """Apply the passes for CUDA; products have the epilogues that are accepted, by default none."""
+    program = fuse(memory_plan(simplify(program, smallest_product=_SMALL)), _kind, across_products=True)
+    return epilogues(program, accepts)
 
 
 def _kind(instruction: Instruction) -> Kind:
@@ -51,15 +54,6 @@ class Kernel(NamedTuple):
     buffers: tuple[Buffer, ...]
     blocks: int
     threads: int
-
-
-class Product(NamedTuple):
-    """``out = a @ b`` of matrices; factors of an exact product are not rounded to a lower precision."""
-
-    a: Value
-    b: Value
-    out: Value
-    exact: bool
 
 
 class CudaSource:
@@ -101,7 +95,12 @@ class CudaSource:
             for k, group in enumerate(program.groups)
             if any(value.overlaps(program.loss) for loop in group.loops for value in loop.stored)
         )
-        emitters = {Kind.SINGLE: self._product, Kind.ELEMENTS: self._elements, Kind.ROWS: self._rows}
+        emitters = {
+            Kind.SINGLE: self._product,
+            Kind.PRODUCT: self._product,
+            Kind.ELEMENTS: self._elements,
+            Kind.ROWS: self._rows,
+        }
         for k, group in enumerate(program.groups):
             if group.kind is Kind.BLOCK:
                 self._block(group, program.loss if k == last else None)
@@ -132,9 +131,7 @@ class CudaSource:
         self._kernel(text, braces(f"GRID(t, {most})", lines), most)
 
     def _product(self, group: Group) -> None:
-        a, b, out = group.loops[0].instructions[0].values
-        # A product with a constant, a vector of ones, is a sum.
-        self.launches.append(Product(_matrix(a), b, _matrix(out), exact=a.buffer.role is Role.CONSTANT))
+        self.launches.append(product_of(group))
 
     def _elements(self, group: Group) -> None:
         text, (loop,) = KernelText(), group.loops
@@ -171,8 +168,3 @@ class CudaSource:
             done = f"{losses}[{counter}[0]] = {text.element(loss, '')}; {counter}[0] += 1;"
             lines.append(f"if (threadIdx.x == 0) {{ {done} }}")
         self._kernel(text, lines, 1, 1024)
-
-
-def _matrix(value: Value) -> Value:
-    """Return a vector as a matrix of one row."""
-    return value if len(value.shape) == 2 else value_of(value.buffer, (1, value.size), (0, 1), value.offset)

@@ -17,6 +17,7 @@ from xpnet_backends.compiler.ir import Buffer, Program, Value
 from xpnet_backends.compiler.ops import UntraceableError
 from xpnet_backends.compiler.program_cache import state_arrays, traced
 from xpnet_backends.cuda.cublas import Products, call_of
+from xpnet_backends.cuda.cublaslt import LtProducts
 
 __all__ = ["CudaGraph", "captured"]
 
@@ -35,7 +36,15 @@ _FAILURES = (
 
 
 def captured(
-    step: Step, params: Array, state: Any, data: tuple[Array, ...], order: Array, *, xp: Any, precision: str
+    step: Step,
+    params: Array,
+    state: Any,
+    data: tuple[Array, ...],
+    order: Array,
+    *,
+    xp: Any,
+    precision: str,
+    autotune: bool,
 ) -> CudaGraph:
     """Return a step as CUDA graphs, after a comparison with the step itself.
 
@@ -52,7 +61,9 @@ def captured(
             array[...] = value
 
     try:
-        graph = CudaGraph(traced(partial(step, xp=numpy_xp), params, state, data, order), own, precision)
+        graph = CudaGraph(
+            traced(partial(step, xp=numpy_xp), params, state, data, order), own, precision, autotune=autotune
+        )
         graph.run(data, first)  # the first use of a kernel loads it, which cannot be captured
         restore()
         graph.capture()
@@ -80,18 +91,21 @@ class CudaGraph:
     state : list of arrays
     precision : {"float32", "tf32", "bf16"}
         The precision to which the factors of float32 products are rounded.
+    autotune : bool
+        Whether the algorithms of products are timed; see `LtProducts`.
     """
 
-    def __init__(self, program: Program, state: list[Array], precision: str) -> None:
-        program = passes(program)
-        source = CudaSource(program, _STEPS)
+    def __init__(self, program: Program, state: list[Array], precision: str, *, autotune: bool) -> None:
         self._stream = cupy.cuda.Stream(non_blocking=True)
-        self._arrays = {buffer: cupy.asarray(array) for buffer, array in program.constants.items()}
-        self._arrays.update(state_arrays(program, state))
+        self._products = Products(precision, self._stream)
+        self._lt = LtProducts(precision, self._stream, self._products.workspace, self._address, autotune=autotune)
+        self._arrays: dict[Buffer, Any] = dict(state_arrays(program, state))
+        program = passes(program, self._lt.accepts)
+        source = CudaSource(program, _STEPS)
+        self._arrays.update((buffer, cupy.asarray(array)) for buffer, array in program.constants.items())
         self._order, self._counter, self._losses, self._table = map(
             self._array, (source.order, source.counter, source.losses, source.table)
         )
-        self._products = Products(precision, self._stream)
         module = cupy.RawModule(code=source.text)
         self._launches = [self._prepared(launch, module) for launch in source.launches]
         self._graphs: dict[int, Any] = {}
@@ -150,9 +164,14 @@ class CudaGraph:
     def _prepared(self, launch: Kernel | Product, module: Any) -> Callable[[], None]:
         """Return a function that puts a launch on the stream, which must be the current one."""
         if isinstance(launch, Product):
-            *matrices, exact = launch
+            by_cublaslt = self._lt.launch_of(launch)
+            if by_cublaslt is not None:
+                return by_cublaslt
+            matrices = launch[:3]
             addresses = map(self._address, matrices)
-            return partial(self._products.multiply, call_of(*matrices), launch.out.dtype, *addresses, exact=exact)
+            return partial(
+                self._products.multiply, call_of(*matrices), launch.out.dtype, *addresses, exact=launch.exact
+            )
         arguments = tuple(map(self._array, launch.buffers))
         return partial(module.get_function(launch.name), (launch.blocks,), (launch.threads,), arguments)
 
