@@ -102,7 +102,8 @@ class CudaGraph:
         self._arrays: dict[Buffer, Any] = dict(state_arrays(program, state))
         program = passes(program, self._lt.accepts)
         source = CudaSource(program, _STEPS)
-        self._arrays.update((buffer, cupy.asarray(array)) for buffer, array in program.constants.items())
+        for buffer, array in program.constants.items():
+            self._array(buffer).set(array)
         self._order, self._counter, self._losses, self._table = map(
             self._array, (source.order, source.counter, source.losses, source.table)
         )
