@@ -19,7 +19,7 @@ from cuda.pathfinder import load_nvidia_dynamic_lib  # type: ignore[import-untyp
 
 from xpnet_backends.compiler.epilogues import Epilogue, Product
 from xpnet_backends.compiler.ir import Value
-from xpnet_backends.cuda.cublas import COMPUTE, call_of
+from xpnet_backends.cuda.cublas import COMPUTE, Products, call_of
 
 __all__ = ["LtProducts"]
 
@@ -117,12 +117,8 @@ class LtProducts:
 
     Parameters
     ----------
-    precision : {"float32", "tf32", "bf16"}
-        The precision to which factors are rounded.
-    stream : cupy.cuda.Stream
-        It may be captured once the products are launched.
-    workspace : cupy.ndarray
-        Memory that products on the stream share.
+    products : Products
+        What does the others, on a stream that may be captured; it gives the precision, the stream and the workspace.
     address : callable
         It returns the address of a value on the GPU.
     autotune : bool
@@ -130,10 +126,9 @@ class LtProducts:
         cuBLASLt's heuristic chooses.
     """
 
-    def __init__(
-        self, precision: str, stream: Any, workspace: Any, address: Callable[[Value], int], *, autotune: bool = False
-    ) -> None:
-        self._compute, self._stream, self._workspace = COMPUTE[precision], stream, workspace
+    def __init__(self, products: Products, address: Callable[[Value], int], *, autotune: bool) -> None:
+        self._compute, self._stream = COMPUTE[products.precision], products.stream
+        self._workspace: Any = products.workspace
         self._address, self._autotune = address, autotune
         self._launches: dict[Product, Callable[[], None] | None] = {}
 
@@ -151,25 +146,21 @@ class LtProducts:
     def _launches_of(self, product: Product) -> list[Callable[[], None]]:
         """Return a launch for each algorithm that is to be tried, the most promising one first."""
         call, plain = call_of(product.a, product.b, product.out), product.epilogue is Epilogue.NONE
-        left = product.exact or (plain and not self._autotune) or product.out.dtype != np.float32
+        by_cublas = product.exact or (plain and not self._autotune) or product.out.dtype != np.float32
         # An epilogue works along the columns of cuBLASLt's result, which are our rows if the factors are swapped.
-        if left or not (plain or call.swapped) or _library() is None:
+        if by_cublas or not (plain or call.swapped) or _library() is None:
             return []
         description = self._description(product, call.transposed)
         m, n, k = call.sizes
-        shapes = [
-            (shape[::-1] if turn else shape)
-            for shape, turn in zip(((m, k), (k, n), (m, n)), (*call.transposed, 0), strict=True)
-        ]
         first, second, third = (
-            _Descriptor("MatrixLayout", _FLOAT32, *shape, stride)
-            for shape, stride in zip(shapes, call.strides, strict=True)
+            _Descriptor("MatrixLayout", _FLOAT32, *(shape[::-1] if turn else shape), stride)
+            for shape, turn, stride in zip(((m, k), (k, n), (m, n)), (*call.transposed, 0), call.strides, strict=True)
         )
         a, b, out = map(self._address, product[:3])
-        left, right = (b, a) if call.swapped else (a, b)
-        algorithms = self._algorithms(description, (first, second, third), (left, right, out))
+        a, b = (b, a) if call.swapped else (a, b)
+        algorithms = self._algorithms(description, (first, second, third), (a, b, out))
         one, zero = (ctypes.byref(c_float(value)) for value in (1, 0))
-        operands = (one, left, first, right, second, zero, out, third, out, third)
+        operands = (one, a, first, b, second, zero, out, third, out, third)
         room = self._workspace.data.ptr, self._workspace.nbytes
         return [
             partial(_call, "cublasLtMatmul", self._handle, description, *operands, each, *room, self._stream.ptr)
