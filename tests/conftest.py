@@ -59,10 +59,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="NAME",
         help="run only the tests of a device, a backend or a kind: torch:cpu, jax, gpu (may be given several times)",
     )
+    parser.addoption(
+        "--cuda-double",
+        action="store_true",
+        help="run the tests of CuPy on a double, without a GPU",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Let xdist hand out few tests at a time; in its large chunks, one worker would get most of the slow ones."""
+    if config.getoption("--cuda-double"):
+        from tests import cuda_double
+
+        cuda_double.install()
     if getattr(config.option, "maxschedchunk", 0) is None:
         config.option.maxschedchunk = 2
 
@@ -129,7 +138,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker("gpu")
         if device and device.startswith("jax:"):
             item.add_marker("slow")  # JAX compiles anew in each test
-        if chosen and params.get("device") not in chosen:
+        if chosen and str(params.get("device")) not in chosen:
             left_out.append(item)
         elif device == "strict:cpu:3" and params.get("dtype") == "float64":
             continue  # it has no float64

@@ -18,6 +18,8 @@ from xpnet.nn.network import Network
 from xpnet.training.trainer import Trainer
 
 _BITS = {"float32": 24, "tf32": 11, "bf16": 8}  # of the significand, the first one unwritten
+# Devices that always round to bf16; others may, says their documentation, where that is faster.
+_ALWAYS_ROUND = ("torch:cpu", "jax:cpu", "torch:gpu")
 _rng = np.random.default_rng(8)
 A, B = (_rng.standard_normal(shape).astype(np.float32) for shape in ((16, 40), (40, 24)))
 
@@ -61,9 +63,10 @@ def test_factors_are_rounded(device: str, precision: str, transposed: tuple[bool
     assert found.shape == (16, 24)
     size = np.abs(A).astype(np.float64) @ np.abs(B)
     error = np.max(np.abs(found - A.astype(np.float64) @ B) / size)
-    # Each factor is off by half a unit in its last place at most; PyTorch rounds the result of bf16 too.
-    assert error < (1.1 if precision != "bf16" else 2) * 2.0 ** -_BITS[precision]
-    if precision == "bf16":  # and no better
+    # Each factor is off by half a unit in its last place at most, and each addition by one of float32; PyTorch rounds
+    # the result of bf16 too.
+    assert error < (1.1 if precision != "bf16" else 2) * 2.0 ** -_BITS[precision] + len(B) * 2.0**-24
+    if precision == "bf16" and device in _ALWAYS_ROUND:
         exact = _rounded(A, 8) @ _rounded(B, 8)
         np.testing.assert_allclose(found, exact, rtol=2.0**-8, atol=1e-5)
         assert error > 2.0**-13

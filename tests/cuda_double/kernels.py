@@ -1,0 +1,98 @@
+"""The double of `cupy.RawModule`: CUDA source, compiled for the host and run by one thread."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tests.cuda_double.arrays import ndarray
+from tests.cuda_double.runtime import CUDARuntimeError, current_stream, launch, state
+
+COMPILER = shutil.which("g++")
+HOST = """
+#include <cmath>
+using namespace std;
+#define LANES 1
+#define __global__
+#define __launch_bounds__(n)
+#define __device__
+#define __shared__
+static void __syncthreads() {}
+static void __syncwarp() {}
+template <class T> static T __shfl_xor_sync(unsigned, T r, int) { return r; }
+struct Dim { int x; };
+static Dim threadIdx{0}, blockDim{1}, blockIdx{0}, gridDim{1};
+"""
+
+
+class CompileException(Exception):  # noqa: N818 - CuPy's name
+    """What CuPy raises where CUDA's compiler refuses a source."""
+
+
+@cache
+def _folder() -> Path:
+    return Path(tempfile.mkdtemp(prefix="cuda_double_"))
+
+
+@cache
+def compiled(text: str) -> ctypes.CDLL:
+    """Return the library of a C++ source."""
+    name = hashlib.sha256(text.encode()).hexdigest()[:16]
+    source, library = _folder() / f"{name}.cpp", _folder() / f"{name}.so"
+    source.write_text(text)
+    options = ["-std=c++20", "-O1", "-fwrapv", "-shared", "-fPIC", "-pthread"]
+    done = subprocess.run([str(COMPILER), *options, "-o", library, source], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise CompileException(done.stderr)
+    return ctypes.CDLL(str(library))
+
+
+class RawModule:
+    """Kernels from source."""
+
+    def __init__(self, code: str, options: tuple[str, ...] = (), **_: Any) -> None:
+        self.code, self.options, self.device = code, options, state.devices[-1]
+        self._library = compiled(HOST + code)
+
+    def get_function(self, name: str) -> RawKernel:
+        """Return a kernel; it is loaded on the current GPU."""
+        return RawKernel(getattr(self._library, name))
+
+
+class RawKernel:
+    """A kernel, which cannot be captured before it has run once on a GPU: its first use loads it."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function, self._loaded = function, set[int]()
+        self.max_dynamic_shared_size_bytes = 49152
+
+    def __call__(self, grid: tuple[int, ...], block: tuple[int, ...], args: Any, *, shared_mem: int = 0) -> None:
+        """Launch it on the current stream."""
+        most = state.attributes["MaxSharedMemoryPerBlockOptin"]
+        if shared_mem > self.max_dynamic_shared_size_bytes or self.max_dynamic_shared_size_bytes > most:
+            raise CUDARuntimeError("cudaErrorInvalidValue: invalid argument")
+        if not (1 <= grid[0] < 2**31 and 1 <= block[0] <= 1024):
+            raise CUDARuntimeError("cudaErrorInvalidConfiguration: invalid configuration argument")
+        stream = current_stream()
+        if stream.captured is not None and stream.device not in self._loaded:
+            raise CUDARuntimeError("cudaErrorStreamCaptureUnsupported: a kernel is loaded during a capture")
+        self._loaded.add(stream.device)
+        arrays = [each.data.ptr for each in args if isinstance(each, ndarray)]
+        values = [_argument(each) for each in args]
+        launch(stream, lambda: self._function(*values), arrays)
+
+
+def _argument(each: Any) -> Any:
+    if isinstance(each, ndarray):
+        return ctypes.c_void_p(each.data.ptr)
+    kind = np.ctypeslib.as_ctypes_type(np.asarray(each).dtype)
+    return kind(each)
