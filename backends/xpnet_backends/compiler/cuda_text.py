@@ -11,7 +11,10 @@ from xpnet_backends.compiler.ops import Op, UntraceableError
 
 __all__ = ["HEADER", "TYPES", "KernelText", "braces", "index_lines"]
 
-TYPES = {"float32": "float", "float64": "double", "int32": "int", "int64": "long long", "bool": "bool"}
+TYPES = {
+    "float32": "float", "float64": "double", "int32": "int", "int64": "long long", "bool": "bool",
+    "uint8": "unsigned char",
+}  # fmt: skip
 _COMBINATIONS = {Op.SUM: "plus", Op.MAX: "maximum"}
 # Overflow of these is undefined for signed integers in C++, and wraps around for unsigned ones.
 _WRAPPING = (Op.ADD, Op.SUBTRACT, Op.MULTIPLY)
