@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack
-from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,7 +16,7 @@ from xpnet.backend import Backend, RunSteps, Step, check_index
 from xpnet.errors import DeviceUnavailableError
 from xpnet_backends.compiler.program_cache import WORTH_COMPILING, ProgramCache
 from xpnet_backends.cuda.cublas import Products
-from xpnet_backends.cuda.graph import captured
+from xpnet_backends.cuda.graph import Captured
 from xpnet_backends.cuda.upload import to_gpu, upload
 from xpnet_backends.memory_errors import memory_errors
 
@@ -63,7 +62,7 @@ class CupyBackend(Backend):
         """Return a run of captured steps, for one training run at a time."""
         if (n_steps or 0) < WORTH_COMPILING:
             return super().compile(step, n_steps)
-        return ProgramCache(step, self.xp, partial(captured, xp=self.xp, precision=self.precision))
+        return ProgramCache(step, self.xp, Captured(self.precision))
 
     def free_bytes(self) -> int:
         """Return the free memory of the GPU, that of CuPy's pool included."""

@@ -41,7 +41,7 @@ HOST = """
 using namespace std;
 #define LANES 1
 #define __global__
-#define __launch_bounds__(n)
+#define __launch_bounds__(...)
 #define __device__
 #define __shared__
 static void __syncthreads() {}
@@ -59,7 +59,7 @@ HOST_THREADS = """
 #include <vector>
 #define LANES 32
 #define __global__
-#define __launch_bounds__(n)
+#define __launch_bounds__(...)
 #define __device__
 #define __shared__ static
 struct Dim { int x; };

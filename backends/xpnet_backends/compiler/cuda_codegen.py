@@ -113,8 +113,8 @@ class CudaSource:
         """Add a kernel of these lines, and its launch with blocks of `threads` for about `n_threads`."""
         name = f"k{len(self._functions)}"
         arguments = ", ".join(f"{TYPES[str(buffer.dtype)]}* {pointer}" for buffer, pointer in text.pointers.items())
-        # The number of threads lets the compiler choose how many registers each may have.
-        head = f'extern "C" __global__ void __launch_bounds__({threads}) {name}({arguments})'
+        # How many registers a thread may have: as many as let one block run, or the compiler keeps more for a second.
+        head = f'extern "C" __global__ void __launch_bounds__({threads}, 1) {name}({arguments})'
         self._functions += braces(head, lines)
         blocks = max(1, min(-(-n_threads // threads), _MOST_BLOCKS))
         self.launches.append(Kernel(name, tuple(text.pointers), blocks, threads))
