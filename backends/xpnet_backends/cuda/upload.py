@@ -56,7 +56,8 @@ def upload(parts: Iterable[tuple[np.ndarray, Any]]) -> Iterator[Array]:
             slot.is_copied.synchronize()  # the copy before the last one has left the pinned memory
             if slot.host.size < n_bytes:
                 slot = slots[number % 2] = _Slot(n_bytes)
-            host, device = (memory[:n_bytes].view(array.dtype).reshape(shape) for memory in (slot.host, slot.device))
+            host = slot.host[:n_bytes].view(array.dtype).reshape(shape)
+            device = slot.device[:n_bytes].view(array.dtype).reshape(shape)
             if isinstance(rows, slice):
                 host[...] = array[rows]
             else:
