@@ -200,8 +200,11 @@ def _step(
 
 def to_floats(xp: Namespace, x: Array, dtype: Any, divisor: float = 1.0) -> Array:
     """Return ``x / divisor`` in a floating-point type."""
-    x = xp.astype(x, dtype, copy=False)
-    return x / divisor if divisor != 1 else x
+    if divisor == 1:
+        return xp.astype(x, dtype, copy=False)
+    floats = xp.astype(x, dtype)  # a copy: a step never writes to a batch
+    floats /= divisor
+    return floats
 
 
 def clip_by_norm(xp: Namespace, gradient: Array, largest: float) -> Array:
