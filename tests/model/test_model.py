@@ -117,6 +117,7 @@ def test_a_gpu_holds_a_few_chunks_of_what_it_predicts(x: np.ndarray, monkeypatch
     y = np.tile(CASES["integers"].y, 100)
     expected = model.outputs(many), model.evaluate(many, y)
     rows = 16
+    monkeypatch.setattr(evaluation, "_COPIED_ELEMENTS", 2 * rows)
     monkeypatch.setattr(evaluation, "_CHUNK_ELEMENTS", rows * max(model.network.layer_sizes))
     with cuda_double.installed() as state:
         # Two slots, and for two chunks at once the values of each layer, the targets and what the scores need

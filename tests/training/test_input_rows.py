@@ -119,6 +119,7 @@ def test_evaluation_and_outputs(
         output = backend.to_numpy(outputs(network, params, samples.x, backend))
         for elements in (1 << 22, 5 * N_IN):
             monkeypatch.setattr(evaluation, "_CHUNK_ELEMENTS", elements)
+            monkeypatch.setattr(evaluation, "_COPIED_ELEMENTS", elements)
             monkeypatch.setattr(evaluation, "_CACHE_ELEMENTS", {})
             rows = host_inputs(backend, stored, dtype)
             targets = y.astype(dtype if y.ndim > 1 else np.int32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import Any, TypeAlias
@@ -31,6 +32,7 @@ __all__ = [
 Members: TypeAlias = Parameters | tuple[Parameters, ...]
 
 _CHUNK_ELEMENTS = 1 << 22  # activations held at once, so that the memory does not grow with the data
+_COPIED_ELEMENTS = 1 << 22  # results that are copied to the host at once
 # Elements of an array that a processor's cache holds: on larger ones elementwise work takes several times as long.
 _CACHE_ELEMENTS = {"cpu": 1 << 17}
 _CHUNK_SAMPLES = 256  # a matrix product of fewer is slower
@@ -65,16 +67,23 @@ def _outputs(network: Network, params: Members, x: Array | InputRows, backend: B
 def _on_host(backend: Backend, chunks: Iterable[tuple[Array, ...]]) -> tuple[np.ndarray, ...]:
     """Copy the arrays of each chunk to the host, and join those of all chunks.
 
-    A copy waits for the device, so that it comes after the work on the next chunk is started.
+    Each copy waits for the device, so that many chunks are copied at once.
     """
-    copied, computed = [], None
+    copied, waiting, size = [], [], 0
     for chunk in chunks:
-        if computed is not None:
-            copied.append(tuple(map(backend.to_numpy, computed)))
-        computed = chunk
-    assert computed is not None, "there is a chunk even of no samples"
-    copied.append(tuple(map(backend.to_numpy, computed)))
+        waiting.append(chunk)
+        size += sum(math.prod(array.shape) for array in chunk)
+        if size > _COPIED_ELEMENTS:
+            copied.append(_joined(backend, waiting))
+            waiting, size = [], 0
+    if waiting:
+        copied.append(_joined(backend, waiting))
     return copied[0] if len(copied) == 1 else tuple(map(np.concatenate, zip(*copied, strict=True)))
+
+
+def _joined(backend: Backend, chunks: list[tuple[Array, ...]]) -> tuple[np.ndarray, ...]:
+    joined = chunks[0] if len(chunks) == 1 else map(backend.xp.concat, zip(*chunks, strict=True))
+    return tuple(map(backend.to_numpy, joined))
 
 
 def _logits(network: Network, params: Members, x: Array, xp: Namespace | None = None) -> Array:
