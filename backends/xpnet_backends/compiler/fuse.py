@@ -9,7 +9,7 @@ from dataclasses import replace
 from xpnet_backends.compiler.ir import Buffer, Group, Instruction, Kind, Loop, Program, Role, Value
 from xpnet_backends.compiler.ops import Op
 
-__all__ = ["apart", "fuse", "may_fuse", "same_elements", "same_rows"]
+__all__ = ["apart", "fuse", "may_fuse", "same_elements", "same_rows", "stored"]
 
 _Tagged = tuple[Kind, Instruction]  # an instruction and the kind of group that it belongs to by itself
 
@@ -92,7 +92,7 @@ def fuse(program: Program, kind_of: Callable[[Instruction], Kind], *, across_pro
         loops = []
         for part in _loops(members):
             later = later[len(part) :]
-            loops.append(Loop(tuple(part), () if kind is Kind.SINGLE else tuple(_stored(part, later, program.loss))))
+            loops.append(Loop(tuple(part), () if kind is Kind.SINGLE else tuple(stored(part, later, program.loss))))
         groups.append(Group(kind, tuple(loops)))
     return replace(program, instructions=tuple(instructions), groups=tuple(groups))
 
@@ -167,7 +167,7 @@ def _loops(group: list[Instruction]) -> list[list[Instruction]]:
     return parts
 
 
-def _stored(part: list[Instruction], later: list[Instruction], loss: Value) -> Iterable[Value]:
+def stored(part: list[Instruction], later: list[Instruction], loss: Value) -> Iterable[Value]:
     """Yield the results of a loop that are read after it."""
     for value in dict.fromkeys(instruction.out for instruction in part):
         is_stored = value.buffer.role is Role.STATE or value.overlaps(loss)
