@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, ExitStack
-from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +15,7 @@ from xpnet.backend import Backend, RunSteps, Step, check_index
 from xpnet.errors import DeviceUnavailableError
 from xpnet_backends.compiler.program_cache import WORTH_COMPILING, ProgramCache
 from xpnet_backends.cuda.cublas import Products
-from xpnet_backends.cuda.graph import captured
+from xpnet_backends.cuda.graph import Captured
 from xpnet_backends.memory_errors import memory_errors
 
 __all__ = ["create"]
@@ -57,7 +56,7 @@ class CupyBackend(Backend):
         """Return a run of captured steps, for one training run at a time."""
         if (n_steps or 0) < WORTH_COMPILING:
             return super().compile(step, n_steps)
-        return ProgramCache(step, self.xp, partial(captured, xp=self.xp, precision=self.precision))
+        return ProgramCache(step, self.xp, Captured(self.precision))
 
     def _free(self) -> int:
         with self.device:

@@ -448,7 +448,7 @@ def fake_cupy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     products.set_compute_type = lambda dtype, kind: setattr(products, "type", kind)
     monkeypatch.setitem(sys.modules, "cupy._core", types.SimpleNamespace(_routines_linalg=products))
     # NumPy has neither graphs nor cuBLAS.
-    monkeypatch.setitem(sys.modules, "xpnet_backends.cuda.graph", types.SimpleNamespace(captured=_no_graph))
+    monkeypatch.setitem(sys.modules, "xpnet_backends.cuda.graph", types.SimpleNamespace(Captured=_no_graph))
     monkeypatch.setitem(sys.modules, "xpnet_backends.cuda.cublas", types.SimpleNamespace(Products=None))
     # The adapter is imported anew, and the real one, if it was there, put back.
     monkeypatch.setitem(sys.modules, "xpnet_backends.cupy", None)

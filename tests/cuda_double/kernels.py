@@ -23,7 +23,7 @@ HOST = """
 using namespace std;
 #define LANES 1
 #define __global__
-#define __launch_bounds__(n)
+#define __launch_bounds__(...)
 #define __device__
 #define __shared__
 static void __syncthreads() {}
