@@ -16,13 +16,21 @@ from xpnet_backends.compiler.cuda_rows import lanes_of, rows
 from xpnet_backends.compiler.cuda_text import HEADER, TYPES, KernelText, braces, index_lines
 from xpnet_backends.compiler.fuse import stored
 from xpnet_backends.compiler.ir import Buffer, Instruction, Loop, Program, Role, Value
-from xpnet_backends.compiler.ops import UntraceableError
+from xpnet_backends.compiler.ops import Op, UntraceableError
 from xpnet_backends.compiler.phases import Task, in_pieces, partial_sums, phases
 from xpnet_backends.compiler.simplify import fold_casts, place_pieces
 
-__all__ = ["Limits", "PersistentSource", "passes"]
+__all__ = ["Limits", "PersistentSource", "passes", "persistent_source"]
 
 _ALIGNMENT = 16  # bytes
+# Threads of a block that has the step for itself, and threads and number of blocks that share a step. Tiles, and so the
+# order of sums, depend on these, but not on the GPU: where fewer blocks are resident, each does more.
+_ALONE, _TOGETHER = (128, 256, 512), (256, 128)
+# Seconds of a launch within a CUDA graph, and of a cycle. The kernel must be expected in half the time of the launches
+# that it replaces: where it is not that much faster, the libraries' products are better than the estimate of these.
+_LAUNCH, _CYCLE = 2.5e-6, 1 / 1.6e9
+# Seconds that a launch may take: longer ones block a display, and an interrupt.
+_LONGEST = 0.02
 # Estimates in cycles: a barrier of a block and of a grid, and the latency of a chain of a few slow instructions.
 _BARRIER, _GRID_BARRIER, _SLOW = 40, 1500, 150
 _MACROS = """
@@ -54,17 +62,10 @@ __device__ void meet(unsigned* arrived, unsigned all) {
 
 
 class Limits(NamedTuple):
-    """What a GPU can do.
-
-    Attributes
-    ----------
-    shared_memory : int
-        Bytes of shared memory that a block may have.
-    n_multiprocessors : int
-    """
+    """What a GPU allows: bytes of shared memory of a block, and blocks that are resident at once."""
 
     shared_memory: int
-    n_multiprocessors: int
+    n_blocks: int
 
 
 class PersistentSource:
@@ -102,6 +103,7 @@ class PersistentSource:
     def __init__(self, program: Program, threads: int, blocks: int) -> None:
         self.threads, self.blocks, self.cycles = threads, blocks, 0.0
         self._program = program
+        self.constants = tuple(program.constants.values())
         self._phases = phases(program)
         self.n_barriers = len(self._phases)
         writers = [each for each in program.instructions if each.out == program.loss]
@@ -112,6 +114,16 @@ class PersistentSource:
         bodies = [self._body(number) for number in range(self.n_barriers)]
         self._places, self.memory = self._arena()
         self.text = HEADER + PRODUCT_HEADER + _MACROS + _GRID * (blocks > 1) + "\n".join(self._kernel(bodies)) + "\n"
+
+    @property
+    def seconds(self) -> float:
+        """An estimate of the time of a step."""
+        return self.cycles * _CYCLE
+
+    @property
+    def most_steps(self) -> int:
+        """Steps that a launch should do at most."""
+        return max(1, int(_LONGEST / self.seconds))
 
     def _body(self, phase: int) -> list[str]:
         """Return the lines of a phase."""
@@ -276,3 +288,20 @@ def _type(buffer: Buffer) -> str:
 def passes(program: Program) -> Program:
     """Apply the passes for one kernel."""
     return partial_sums(in_pieces(place_pieces(fold_casts(program))))
+
+
+def persistent_source(program: Program, limits: Limits) -> PersistentSource | None:
+    """Return the fastest kernel for a program, by an estimate; None if separate launches are expected to be as fast.
+
+    Raises
+    ------
+    UntraceableError
+        There is no kernel for an instruction.
+    """
+    program = passes(program)
+    n_products = sum(each.op is Op.MATMUL for each in program.instructions)
+    sources = [PersistentSource(program, threads, 1) for threads in _ALONE]
+    fitting = [each for each in sources if each.memory <= limits.shared_memory]
+    threads, blocks = _TOGETHER
+    best = min([*fitting, PersistentSource(program, threads, blocks)], key=lambda each: each.cycles)
+    return best if 2 * best.seconds < _LAUNCH * (best.n_barriers + n_products) else None
