@@ -43,10 +43,20 @@ _MACROS = """
 #define WAIT_ASYNC asm volatile("cp.async.wait_all;" ::: "memory")
 #define PAUSE
 #endif
-// A loop of q over n items that the threads share; the first item goes to a thread further on
-#define ITEMS(q, n, first) for (int q = (me + span - (first) % span) % span; q < (n); q += span)
+"""
+_BLOCK = """
+// A loop of q over n items that the threads share; the item 0 belongs to warp number `first`
+#define ITEMS(q, n, first) \\
+    for (int q = (threadIdx.x + blockDim.x - (first) * 32 % blockDim.x) % blockDim.x; q < (n); q += blockDim.x)
 """
 _GRID = """
+// A loop of q over n items that the threads of the grid share: each block has neighbours, in as many warps as all others.
+// The item 0 belongs to block number `first`.
+#define ITEMS(q, n, first) \\
+    for (int each = (((n) + 31) / 32 + gridDim.x - 1) / gridDim.x * 32, \\
+         start = (blockIdx.x + gridDim.x - (first) % gridDim.x) % gridDim.x * each, \\
+         end = start + each < (n) ? start + each : (n), \\
+         q = start + threadIdx.x; q < end; q += blockDim.x)
 // Wait for all threads of the grid: for as many blocks as have arrived when this many have
 __device__ void meet(unsigned* arrived, unsigned all) {
     __syncthreads();
@@ -101,7 +111,7 @@ class PersistentSource:
     """
 
     def __init__(self, program: Program, threads: int, blocks: int) -> None:
-        self.threads, self.blocks, self.cycles = threads, blocks, 0.0
+        self.threads, self.blocks = threads, blocks
         self._program = program
         self.constants = tuple(program.constants.values())
         self._phases = phases(program)
@@ -111,9 +121,11 @@ class PersistentSource:
             raise UntraceableError("a loss that is a part of another array")
         self._last = writers[-1]
         self._text = _Text()
-        bodies = [self._body(number) for number in range(self.n_barriers)]
+        bodies, cycles = zip(*map(self._body, range(self.n_barriers)), strict=True)
+        self._idle = cycles.index(min(cycles))
+        self.cycles = sum(cycles) + self.n_barriers * (_BARRIER if blocks == 1 else _GRID_BARRIER)
         self._places, self.memory = self._arena()
-        self.text = HEADER + PRODUCT_HEADER + _MACROS + _GRID * (blocks > 1) + "\n".join(self._kernel(bodies)) + "\n"
+        self.text = HEADER + PRODUCT_HEADER + _MACROS + (_BLOCK if blocks == 1 else _GRID) + "\n".join(self._kernel(list(bodies))) + "\n"
 
     @property
     def seconds(self) -> float:
@@ -125,8 +137,8 @@ class PersistentSource:
         """Steps that a launch should do at most."""
         return max(1, int(_LONGEST / self.seconds))
 
-    def _body(self, phase: int) -> list[str]:
-        """Return the lines of a phase."""
+    def _body(self, phase: int) -> tuple[list[str], float]:
+        """Return the lines of a phase and the cycles that it takes."""
         self._text.phase, lines, first = phase, list[str](), 0
         following = [each for tasks in self._phases[phase + 1 :] for task in tasks for each in task.instructions]
         slowest, busy = 0.0, 0.0
@@ -134,10 +146,9 @@ class PersistentSource:
             beside = [each for other in self._phases[phase][k + 1 :] for each in other.instructions]
             items, cycles, text = self._task(task, [*beside, *following], first)
             lines += text
-            first += -(-items // WARP) * WARP
+            first += -(-items // WARP)
             slowest, busy = max(slowest, cycles), busy + cycles * min(1.0, items / (self.threads * self.blocks))
-        self.cycles += max(slowest, busy) + (_GRID_BARRIER if self.blocks > 1 else _BARRIER)
-        return lines
+        return lines, max(slowest, busy)
 
     def _task(self, task: Task, later: list[Instruction], first: int) -> tuple[int, float, list[str]]:
         """Return the number of threads that a task has work for, the cycles that it takes, and its lines."""
@@ -223,8 +234,8 @@ class PersistentSource:
             following = f"ITEMS(t, {batch}, 0) COPY_ASYNC(index + step % 2 * {batch} + t, order + (step + 2ll) * {batch} + t);"
             bodies[0] = [*braces("if (step + 1 < n_steps)", self._gather("(step + 1)")), f"if (step + 2 < n_steps) {following}", *bodies[0]]
             bodies[-1].append("WAIT_ASYNC;")
-        else:
-            bodies[0] = [*braces("if (step + 1 < n_steps)", self._gather("(step + 1)")), *bodies[0]]
+        else:  # where most threads wait
+            bodies[self._idle] += braces("if (step + 1 < n_steps)", self._gather("(step + 1)"))
         start += [*self._gather("0"), *(["WAIT_ASYNC;"] if shared else []), barrier]
         batches = [
             f"const {_type(each.buffer)}* const {_name(each.buffer)} = "
@@ -233,15 +244,7 @@ class PersistentSource:
             if each.buffer in self._places
         ]
         loop = [line for body in bodies for line in (*body, barrier)]
-        own = [
-            f"const int me = threadIdx.x, span = {self.threads};"
-            if shared
-            else f"const int me = (threadIdx.x / {WARP} * gridDim.x + blockIdx.x) * {WARP} + threadIdx.x % {WARP};",
-        ]
-        if shared:
-            own.insert(0, "ARENA")
-        else:
-            own += [f"const int span = gridDim.x * {self.threads};", "unsigned all = 0;"]
+        own = ["ARENA"] if shared else ["unsigned all = 0;"]
         lines = [*own, *pointers, *start, *braces("for (int step = 0; step < n_steps; ++step)", [*batches, *loop]), *end]
         head = f'extern "C" __global__ void __launch_bounds__({self.threads}) steps({", ".join(arguments)})'
         return braces(head, lines)

@@ -35,8 +35,9 @@ _VECTOR = 16  # bytes that a thread reads at once
 _ROWS, _COLUMNS, _PARTS = (1, 2, 4, 8), (1, 2, 4, 5, 8), (1, 2, 4, 8, 16, 32)
 # The part of a multiprocessor's 65,536 registers that tiles may take.
 _REGISTERS = 0.55 * 65536
-# Cycles until a number read from shared memory, or a shuffled one, can be used.
-_LATENCY = 30
+# Cycles until a number that is read can be used, from shared memory (or shuffled) and from the L2 cache, and bytes that
+# a multiprocessor gets from there in a cycle.
+_LATENCY, _L2_LATENCY, _L2_BYTES = 30, 350, 40
 
 
 class Contraction(NamedTuple):
@@ -83,14 +84,15 @@ class Tile(NamedTuple):
     """The elements of the result that a thread has, and how it computes them.
 
     `parts` threads, neighbours in a warp, share the sums of a tile. An operand is read in vectors of `width` along the
-    sum ("k"), in vectors along the tile ("i", "j"), or number by number (""). `cycles` is an estimate for the whole
-    contraction.
+    sum ("k"), in vectors along the tile ("i", "j"), or number by number (""). `at_once` is how often the loop over the
+    sum is unrolled. `cycles` is an estimate for the whole contraction.
     """
 
     cycles: float
     rows: int
     columns: int
     parts: int
+    at_once: int
     width: int
     a_along: str
     b_along: str
@@ -110,39 +112,45 @@ class Tile(NamedTuple):
 
 
 def best_tile(c: Contraction, threads: int, blocks: int, n_after: int) -> Tile:
-    """Return the tile that takes the fewest cycles, by an estimate for operands in shared memory.
+    """Return the tile that takes the fewest cycles, by an estimate.
 
+    With one block, operands are in shared memory; with several, which take as many warps each, in the L2 cache.
     `n_after` is the number of instructions on each element of the result.
     """
     return min(_tiles(c, threads, blocks, n_after))
 
 
 def _tiles(c: Contraction, threads: int, blocks: int, n_after: int) -> Iterator[Tile]:
-    width, words = _VECTOR // c.b.dtype.itemsize, c.b.dtype.itemsize / 4
+    width, words = _VECTOR // c.b.dtype.itemsize, c.b.dtype.itemsize // 4
+    latency = _LATENCY if blocks == 1 else _L2_LATENCY
     for rows, columns, parts in itertools.product(_ROWS, _COLUMNS, _PARTS):
         if rows >= 2 * c.m or columns >= 2 * c.n or parts >= 2 * c.k:
             continue
         a_along = "" if c.a is None else _along(c.a.T, width, rows, "i")
-        tile = Tile(0.0, rows, columns, parts, width, a_along, _along(c.b, width, columns, "j"))
-        if (rows * columns + (rows + columns) * tile.depth) * words > _REGISTERS / threads:
+        tile = Tile(0.0, rows, columns, parts, 1, width, a_along, _along(c.b, width, columns, "j"))
+        size, depth = rows * columns, tile.depth
+        at_once = int((_REGISTERS / threads / words - size) / ((rows + columns) * depth))
+        if at_once < 1:
             continue
+        steps = -(-c.k // (parts * depth))
+        at_once = min(at_once, steps, 8)
         down, right = tile.places(c)
         warps = -(-(tile.items(c) // WARP) // blocks)  # of a block
-        steps = -(-c.k // (parts * tile.depth))
-        terms = rows * columns * tile.depth * words
+        operands = [(c.b, tile.b_along, columns, 1, right)]
+        operands += [] if c.a is None else [(c.a.T, a_along, rows, right, down)]
         reads = waves = 0
-        for value, along, n, divide, modulo in ((c.a and c.a.T, a_along, rows, right, down), (c.b, tile.b_along, columns, 1, right)):
-            if value is not None:
-                count = n * tile.depth // (width if along else 1)
-                own = n if along in ("i", "j") else 1
-                lanes = _waves(int(words), along != "", parts, tile.depth * value.strides[0], divide, modulo, own * value.strides[1])
-                reads, waves = reads + count, waves + count * lanes
-        after = -(-rows * columns // parts) * (8 + 3 * n_after)
-        turns = int(math.log2(parts))
-        busy = warps * (steps * max((terms + reads + 4) / 4, waves) + turns * rows * columns * words + after / 4)
-        rounds = -(-warps * WARP // threads)
-        chain = steps * (_LATENCY / 4 + terms + reads) + _LATENCY + turns * (_LATENCY + rows * columns) + 2 * after
-        yield tile._replace(cycles=max(busy, rounds * chain))
+        for value, along, n, divide, modulo in operands:
+            count = n * depth // (width if along else 1)
+            places = _places(parts, depth * value.strides[0], divide, modulo, (n if along in ("i", "j") else 1) * value.strides[1])
+            reads, waves = reads + count, waves + count * (_banks if blocks == 1 else _lines)(places, words, along != "")
+        terms, turns = size * depth * words, int(math.log2(parts))
+        after = -(-size // parts) * (8 + 3 * n_after)
+        busy = warps * (steps * max((terms + reads + 4) / 4, waves) + turns * size * words + after / 4)
+        if blocks > 1:
+            here = warps * WARP // parts  # tiles of a block
+            busy = max(busy, c.k * (min(here, right) * columns + -(-here // right) * rows) * 4 * words / _L2_BYTES)
+        chain = -(-steps // at_once) * latency + steps * (terms + reads) + turns * (_LATENCY + size) + 2 * after + latency
+        yield tile._replace(cycles=max(busy, -(-warps * WARP // threads) * chain), at_once=at_once)
 
 
 def _along(value: Value, width: int, n: int, across: str) -> str:
@@ -157,18 +165,30 @@ def _along(value: Value, width: int, n: int, across: str) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _waves(words: int, vector: bool, parts: int, along: int, divide: int, modulo: int, across: int) -> int:
+def _places(parts: int, along: int, divide: int, modulo: int, across: int) -> tuple[int, ...]:
+    """Return which elements the threads of a warp read."""
+    return tuple(lane % parts * along + lane // parts // divide % modulo * across for lane in range(WARP))
+
+
+@lru_cache(maxsize=4096)
+def _banks(places: tuple[int, ...], words: int, vector: bool) -> int:
     """Return how many cycles a read by a warp occupies the banks of shared memory."""
     group, each = (8, 4) if vector else (WARP // words, words)
     waves = 0
     for start in range(0, WARP, group):
         banks: dict[int, set[int]] = {}
-        for lane in range(start, start + group):
-            place = (lane % parts * along + lane // parts // divide % modulo * across) * words
-            for word in range(place, place + each):
+        for place in places[start : start + group]:
+            for word in range(place * words, place * words + each):
                 banks.setdefault(word % 32, set()).add(word)
         waves += max(map(len, banks.values()))
     return waves
+
+
+@lru_cache(maxsize=4096)
+def _lines(places: tuple[int, ...], words: int, vector: bool) -> int:
+    """Return how many cache lines a read by a warp touches."""
+    each = 4 if vector else words
+    return len({word // 32 for place in places for word in range(place * words, place * words + each)})
 
 
 def contraction(
@@ -196,7 +216,7 @@ def contraction(
         f"const int ti = place / {right}, tj = place % {right};",
         f"{kind} sums[{size}];",
         f"UNROLL for (int e = 0; e < {size}; ++e) sums[e] = {'0' if c.f == 'plus' else '-INFINITY'};",
-        f'_Pragma("unroll {max(1, min(8, 64 // (size * depth)))}")',
+        f'_Pragma("unroll {tile.at_once}")',
         *braces(f"for (int k = part * {depth}; k < {c.k}; k += {parts * depth})", body),
     ]
     if parts > 1:
