@@ -25,7 +25,7 @@ __all__ = ["Limits", "PersistentSource", "passes", "persistent_source"]
 _ALIGNMENT = 16  # bytes
 # Threads of a block that has the step for itself, and threads and number of blocks that share a step. Tiles, and so the
 # order of sums, depend on these, but not on the GPU: where fewer blocks are resident, each does more.
-_ALONE, _TOGETHER = (128, 256, 512), (256, 128)
+_ALONE, _TOGETHER = (128, 256), (256, 128)
 # Seconds of a launch within a CUDA graph, and of a cycle. The kernel must be expected in half the time of the launches
 # that it replaces: where it is not that much faster, the libraries' products are better than the estimate of these.
 _LAUNCH, _CYCLE = 2.5e-6, 1 / 1.6e9
@@ -47,7 +47,7 @@ _MACROS = """
 _BLOCK = """
 // A loop of q over n items that the threads share; the item 0 belongs to warp number `first`
 #define ITEMS(q, n, first) \\
-    for (int q = (threadIdx.x + blockDim.x - (first) * 32 % blockDim.x) % blockDim.x; q < (n); q += blockDim.x)
+    for (int q = (threadIdx.x + THREADS - (first) * 32 % THREADS) % THREADS; q < (n); q += THREADS)
 """
 _GRID = """
 // A loop of q over n items that the threads of the grid share: each block has neighbours, in as many warps as all others.
@@ -56,7 +56,7 @@ _GRID = """
     for (int each = (((n) + 31) / 32 + gridDim.x - 1) / gridDim.x * 32, \\
          start = (blockIdx.x + gridDim.x - (first) % gridDim.x) % gridDim.x * each, \\
          end = start + each < (n) ? start + each : (n), \\
-         q = start + threadIdx.x; q < end; q += blockDim.x)
+         q = start + threadIdx.x; q < end; q += THREADS)
 // Wait for all threads of the grid: for as many blocks as have arrived when this many have
 __device__ void meet(unsigned* arrived, unsigned all) {
     __syncthreads();
@@ -125,7 +125,7 @@ class PersistentSource:
         self._idle = cycles.index(min(cycles))
         self.cycles = sum(cycles) + self.n_barriers * (_BARRIER if blocks == 1 else _GRID_BARRIER)
         self._places, self.memory = self._arena()
-        self.text = HEADER + PRODUCT_HEADER + _MACROS + (_BLOCK if blocks == 1 else _GRID) + "\n".join(self._kernel(list(bodies))) + "\n"
+        self.text = HEADER + PRODUCT_HEADER + f"#define THREADS {threads}" + _MACROS + (_BLOCK if blocks == 1 else _GRID) + "\n".join(self._kernel(list(bodies))) + "\n"
 
     @property
     def seconds(self) -> float:
@@ -246,7 +246,7 @@ class PersistentSource:
         loop = [line for body in bodies for line in (*body, barrier)]
         own = ["ARENA"] if shared else ["unsigned all = 0;"]
         lines = [*own, *pointers, *start, *braces("for (int step = 0; step < n_steps; ++step)", [*batches, *loop]), *end]
-        head = f'extern "C" __global__ void __launch_bounds__({self.threads}) steps({", ".join(arguments)})'
+        head = f'extern "C" __global__ void __launch_bounds__(THREADS, 1) steps({", ".join(arguments)})'
         return braces(head, lines)
 
     def _gather(self, step: str) -> list[str]:

@@ -33,8 +33,8 @@ template <int n, bool aligned, class T> __device__ void load(T* to, const T* fro
 WARP = 32
 _VECTOR = 16  # bytes that a thread reads at once
 _ROWS, _COLUMNS, _PARTS = (1, 2, 4, 8), (1, 2, 4, 5, 8), (1, 2, 4, 8, 16, 32)
-# The part of a multiprocessor's 65,536 registers that tiles may take.
-_REGISTERS = 0.55 * 65536
+# Registers of a multiprocessor and of a thread, and the part of them that a tile may take.
+_REGISTERS, _MOST_REGISTERS, _PART = 65536, 255, 0.5
 # Cycles until a number that is read can be used, from shared memory (or shuffled) and from the L2 cache, and bytes that
 # a multiprocessor gets from there in a cycle.
 _LATENCY, _L2_LATENCY, _L2_BYTES = 30, 350, 40
@@ -123,13 +123,14 @@ def best_tile(c: Contraction, threads: int, blocks: int, n_after: int) -> Tile:
 def _tiles(c: Contraction, threads: int, blocks: int, n_after: int) -> Iterator[Tile]:
     width, words = _VECTOR // c.b.dtype.itemsize, c.b.dtype.itemsize // 4
     latency = _LATENCY if blocks == 1 else _L2_LATENCY
+    registers = _PART * min(_REGISTERS / threads, _MOST_REGISTERS)
     for rows, columns, parts in itertools.product(_ROWS, _COLUMNS, _PARTS):
         if rows >= 2 * c.m or columns >= 2 * c.n or parts >= 2 * c.k:
             continue
         a_along = "" if c.a is None else _along(c.a.T, width, rows, "i")
         tile = Tile(0.0, rows, columns, parts, 1, width, a_along, _along(c.b, width, columns, "j"))
         size, depth = rows * columns, tile.depth
-        at_once = int((_REGISTERS / threads / words - size) / ((rows + columns) * depth))
+        at_once = int((registers / words - size) / ((rows + columns) * depth))
         if at_once < 1:
             continue
         steps = -(-c.k // (parts * depth))
