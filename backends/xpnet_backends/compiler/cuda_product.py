@@ -59,9 +59,9 @@ class Contraction(NamedTuple):
         if value.dtype.kind != "f":
             raise UntraceableError(f"the reduction {op.numpy} of {value.dtype}")
         if instruction.axis is None:
-            if len(value.shape) != 1:
-                raise UntraceableError("the reduction of a whole matrix to one number")
-            value = value_of(value.buffer, (value.size, 1), (*value.strides, 0), value.offset)
+            if len(value.shape) > 1 and not value.is_contiguous:
+                raise UntraceableError("the reduction of a part of a matrix to one number")
+            value = value_of(value.buffer, (value.size, 1), (value.strides[0] if len(value.shape) == 1 else 1, 0), value.offset)
         return cls(None, value, out, COMBINATIONS[op])
 
     @property
