@@ -236,6 +236,8 @@ def launch(stream: Stream, work: Callable[[], None], addresses: Iterable[int]) -
 
     def run() -> None:
         memories = [memory_at(address) for address in addresses]
+        # A kernel may also read memory by an address from a table: the copies that its stream waited for are done.
+        state.copy(lambda other, tick, _: stream.clock.get(other, 0) >= tick)
         stream.run(work, [], memories)
 
     if stream.captured is None:

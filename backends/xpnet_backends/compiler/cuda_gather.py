@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from xpnet_backends.compiler.cuda_text import TYPES, KernelText, braces, index_lines
 from xpnet_backends.compiler.ir import Buffer, Group, Kind, Loop, Program, Role, Value
 
@@ -46,14 +48,15 @@ class GatherText(KernelText):
         self._order, self._counter, self._table = order, counter, table
         self._places = {value.buffer: k for k, value in enumerate(batch)}
 
-    def element(self, value: Value, index: str) -> str:
+    def element(self, value: Value, index: Sequence[str]) -> str:
         """Return the text of an element, which lies in the data if it is of the batch."""
         if value.buffer not in self._places:
             return super().element(value, index)
         data = f"(({TYPES[str(value.dtype)]}*){self.pointer(self._table)}[{self._places[value.buffer]}])"
+        own = index[len(index) - len(value.shape) :]
         step = f"(long long){self.pointer(self._counter)}[0] * {self._order.shape[1]}"
-        row = f"(long long){self.pointer(self._order)}[{step} + {index[0]}] * {_length(value)}"
-        column = f" + {index[1]} * {value.strides[1]}" if value.shape[1:] > (1,) else ""
+        row = f"(long long){self.pointer(self._order)}[{step} + {own[0]}] * {_length(value)}"
+        column = f" + {own[1]} * {value.strides[1]}" if value.shape[1:] > (1,) else ""
         return f"{data}[{row} + {value.offset}{column}]"
 
     def copy(self, value: Value) -> list[str]:
