@@ -134,7 +134,9 @@ class HostKernel:
     def __init__(self, library: Path) -> None:
         self._run = ctypes.CDLL(str(library)).run
 
-    def __call__(self, arguments: Sequence[np.ndarray | int], blocks: int, threads: int, shared: int, mode: int) -> None:
+    def __call__(
+        self, arguments: Sequence[np.ndarray | int], blocks: int, threads: int, shared: int, mode: int
+    ) -> None:
         """Run it with arrays and integers as arguments."""
         numbers = [ctypes.c_int(each) if isinstance(each, int) else None for each in arguments]
         addresses = [

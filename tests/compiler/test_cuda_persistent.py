@@ -48,7 +48,9 @@ class Steps:
         params, state = started(self.network, self.optimizer, self.dtype)
         return params, at_rate(self.network, state, 0.02, self.dtype, clocked="rate_factor" in self.options)
 
-    def on_host(self, folder: Path, *, blocks: int, mode: str = "in order", text: str | None = None) -> list[np.ndarray]:
+    def on_host(
+        self, folder: Path, *, blocks: int, mode: str = "in order", text: str | None = None
+    ) -> list[np.ndarray]:
         """Run the kernel in two launches; return parameters, state and losses."""
         source, launch = self.source, build(text or self.source.text, folder)
         own = [np.array(array) for array in arrays_in(self.start())]
@@ -178,7 +180,9 @@ def test_the_choice(monkeypatch: pytest.MonkeyPatch) -> None:
         program = trace(steps.step, *steps.start(), [array[:BATCH] for array in steps.data])
         return persistent_source(program, Limits(shared_memory, 132))
 
-    small, too_large, much = (choice(*each) for each in [((7, 20, 4), 49152), ((7, 20, 4), 4096), ((7, 4096, 4096, 4), 49152)])
+    small, too_large, much = (
+        choice(*each) for each in [((7, 20, 4), 49152), ((7, 20, 4), 4096), ((7, 4096, 4096, 4), 49152)]
+    )
     assert small is not None and small.blocks == 1 and small.memory <= 49152
     assert too_large is not None and too_large.blocks > 1
     assert much is None
