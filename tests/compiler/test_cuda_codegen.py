@@ -99,8 +99,11 @@ KERNEL_CASES = [
 ]
 
 
-def run_on_host(source: CudaSource, memory: Any, folder: Path, n_steps: int, *, threaded: bool) -> None:
+def run_on_host(
+    source: CudaSource, memory: Any, folder: Path, n_steps: int, *, threaded: bool, most_blocks: int = 2
+) -> None:
     """Do the launches of a step, so many times."""
+    folder.mkdir(exist_ok=True)
     text = folder / "kernels.cpp"
     text.write_text((HOST_THREADS if threaded else HOST) + source.text)
     library = folder / "kernels.so"
@@ -118,7 +121,7 @@ def run_on_host(source: CudaSource, memory: Any, folder: Path, n_steps: int, *, 
             if not threaded:
                 kernel()
                 continue
-            blocks = min(launch.blocks, 2)  # each goes over what there are too few for
+            blocks = min(launch.blocks, most_blocks)  # each goes over what there are too few for
             kernels.launch(blocks, THREADS)
 
             def thread(t: int, kernel: Any = kernel, blocks: int = blocks) -> None:
@@ -127,6 +130,19 @@ def run_on_host(source: CudaSource, memory: Any, folder: Path, n_steps: int, *, 
                     kernel()
 
             list(pool.map(thread, range(THREADS)))
+
+
+def run_program(
+    step: Any, params: Any, state: Any, data: Any, order: np.ndarray, folder: Path, **options: Any
+) -> tuple[CudaSource, np.ndarray]:
+    """Do steps by the kernels, for each row of an order; return the source and the losses."""
+    program = passes(trace(step, params, state, [array[: order.shape[1]] for array in data]))
+    source, memory = CudaSource(program, len(order)), host_memory(program, arrays_in((params, state)))
+    memory(source.table.whole)[...] = [array.ctypes.data for array in data]
+    memory(source.order.whole)[...] = order
+    memory(source.counter.whole)[...] = 0
+    run_on_host(source, memory, folder, len(order), **options)
+    return source, memory(source.losses.whole)
 
 
 def same(
@@ -150,14 +166,9 @@ def same(
     with np.errstate(all="ignore"):
         expected = arrays_in(run_steps(BACKEND.xp, step, *with_rate(), data, order))
     params, state = with_rate()
-    program = passes(trace(step, params, state, [array[:BATCH] for array in data]))
-    source, memory = CudaSource(program, STEPS), host_memory(program, arrays_in((params, state)))
-    memory(source.table.whole)[...] = [array.ctypes.data for array in data]
-    memory(source.order.whole)[...] = order
-    memory(source.counter.whole)[...] = 0
-    run_on_host(source, memory, folder, STEPS, threaded=threaded)
+    _, losses = run_program(step, params, state, data, order, folder, threaded=threaded)
     allowed = {"float64": 1e-11, "float32": 5e-4}[dtype]
-    for mine, reference in zip([*arrays_in((params, state)), memory(source.losses.whole)], expected, strict=True):
+    for mine, reference in zip([*arrays_in((params, state)), losses], expected, strict=True):
         np.testing.assert_allclose(mine, reference, rtol=allowed, atol=allowed)
 
 
@@ -207,6 +218,115 @@ def test_a_rate_for_each_parameter_and_step(small: None, tmp_path: Path) -> None
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_every_activation(name: str, tmp_path: Path) -> None:
     same(Network((7, 20, 40, 4), activation=name), "momentum", "float64", tmp_path)
+
+
+def test_a_softmax_is_one_loop_over_rows_and_few_barriers() -> None:
+    network = Network(**CASES["classes"])
+    step = make_step(network, get_optimizer("adam"), BACKEND)
+    data = [array[:BATCH] for array in data_of(network, "float32", weighted=False)]
+    text = CudaSource(passes(trace(step, *started(network, "adam", "float32"), data)), STEPS).text
+    loss = next(kernel for kernel in text.split("extern")[1:] if "log(" in kernel)
+    assert loss.count(f"BLOCK(i, {BATCH})") == 1
+    assert loss.count("__syncthreads") == 3  # after the rows, and before the mean and the loss are read
+
+
+@pytest.mark.subprocess
+@pytest.mark.parametrize("n_out", [28, 29])
+def test_rows_in_registers_and_rows_that_are_too_long(n_out: int, small: None, tmp_path: Path) -> None:
+    same(Network((7, n_out)), "sgd", "float32", tmp_path, weighted=True, threaded=n_out == 28)
+
+
+def reduces(function: Callable[[Any, Any], Any], x: np.ndarray, folder: Path, **options: Any) -> np.ndarray:
+    """Return parameters after a step that subtracts a function of them and x, and check them."""
+
+    def step(params: Any, state: Any, batch: tuple[Any, ...]) -> Any:
+        change = function(params, batch[0])
+        params -= change
+        return params, state, np.sum(params)
+
+    n = len(function(np.zeros(x.shape[1]), x))
+    params = np.linspace(-1.0, 1.0, n)
+    expected, order = params - function(params, x), np.arange(len(x), dtype=np.int32)[None]
+    _, losses = run_program(step, params, (), (x,), order, folder, **options)
+    np.testing.assert_allclose(params, expected, rtol=1e-12)
+    np.testing.assert_allclose(losses, np.sum(expected), rtol=1e-12)
+    return params
+
+
+@pytest.mark.subprocess
+@pytest.mark.parametrize(("n", "m"), [(3, 40), (40, 3), (200, 5), (2100, 1)])
+def test_sums_by_a_thread_a_warp_or_a_block(n: int, m: int, tmp_path: Path) -> None:
+    def function(params: Any, x: Any) -> Any:
+        return np.sum(x * 2.0, axis=0) + np.max(np.sum(np.abs(x), axis=1))
+
+    reduces(function, np.random.default_rng(3).standard_normal((n, m)), tmp_path, threaded=True)
+
+
+@pytest.mark.subprocess
+def test_rows_wait_for_a_number_from_all_rows(tmp_path: Path) -> None:
+    def function(params: Any, x: Any) -> Any:
+        y = x / np.max(np.max(np.abs(x), axis=1))
+        return np.max(y, axis=1) + np.sum(y, axis=1)
+
+    reduces(function, np.random.default_rng(8).standard_normal((40, 3)), tmp_path, threaded=True)
+
+
+@pytest.mark.subprocess
+def test_long_reductions_do_not_depend_on_the_number_of_blocks(tmp_path: Path) -> None:
+    def function(params: Any, x: Any) -> Any:
+        largest = np.max(np.abs(x))
+        return np.sum((x / largest) * (x / largest)) * params + np.sum(x[:, ::2]) * largest
+
+    x = np.random.default_rng(4).standard_normal((150, 60)) ** 3
+    one, two = (reduces(function, x, tmp_path / str(n), threaded=True, most_blocks=n) for n in (1, 2))
+    np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.subprocess
+def test_a_vector_that_is_added_to_each_row_of_a_square_matrix(small: None, tmp_path: Path) -> None:
+    x = np.random.default_rng(5).standard_normal((70, 70))  # more than 4096 elements, whose rows share a kernel
+    reduces(lambda params, x: np.max(x + np.tanh(params), axis=1), x, tmp_path, threaded=False)
+
+
+@pytest.mark.subprocess
+@pytest.mark.parametrize("batch", [1, 50])
+def test_bytes_are_scaled_where_they_lie(batch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda_codegen, "_SMALL", 1)
+    x = np.random.default_rng(6).integers(0, 255, (60, 30), dtype=np.uint8)
+    weights = np.linspace(-1.0, 1.0, 60)
+
+    def step(params: Any, state: Any, batch: tuple[Any, ...]) -> Any:
+        scaled = batch[0].astype(np.float64) / 255.0 - batch[1][:, None]
+        params -= 1e-4 * (scaled.T @ scaled[:, :2])
+        return params, state, np.sum(params)
+
+    order = np.random.default_rng(7).integers(0, 60, (3, batch)).astype(np.int32)
+    params, expected, losses = np.ones((30, 2)), np.ones((30, 2)), []
+    for rows in order:
+        expected, _, loss = step(expected, (), (x[rows], weights[rows]))
+        losses.append(loss)
+    source, received = run_program(step, params, (), (x, weights), order, tmp_path, threaded=False)
+    np.testing.assert_allclose(params, expected, rtol=1e-12)
+    np.testing.assert_allclose(received, losses, rtol=1e-12)
+    kernels = [launch for launch in source.launches if not isinstance(launch, Product)]
+    assert len(kernels) == (4 if batch == 1 else 3)  # the gather, the update, the loss
+    bytes_read = [buffer for buffer in kernels[0].buffers if buffer.dtype == np.uint8]
+    assert len(bytes_read) == (batch == 1)
+
+
+@pytest.mark.subprocess
+def test_rows_beyond_32_bit_indices(tmp_path: Path) -> None:
+    # The first row is far before the array in memory, where the order has no row.
+    step = make_step(Network((784, 3)), get_optimizer("sgd"), BACKEND)
+    params, state = started(Network((784, 3)), "sgd", "float32")
+    x, y = np.ones((4, 784), np.float32), np.zeros(4, np.int32)
+    program, first = passes(trace(step, params, state, [x, y])), 3_000_000
+    source, memory = CudaSource(program, 1), host_memory(program, arrays_in((params, state)))
+    memory(source.table.whole)[...] = [array.ctypes.data - first * array[0].nbytes for array in (x, y)]
+    memory(source.order.whole)[...] = np.arange(first, first + 4)
+    memory(source.counter.whole)[...] = 0
+    run_on_host(source, memory, tmp_path, 1, threaded=False)
+    assert np.all(memory(program.batch[0]) == 1)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from tests.compiler.nvrtc import ARCHITECTURES, check_kernels, needs_nvrtc
 from tests.compiler.training_steps import BACKEND, BATCH, CASES, CLOCKED, at_rate, data_of, started
 from xpnet.bench.workloads import WORKLOADS
 from xpnet.nn.activations import ACTIVATIONS
+from xpnet.nn.losses import LOSSES
 from xpnet.nn.network import Network
 from xpnet.nn.optimizers import OPTIMIZERS, get_optimizer
 from xpnet.nn.step import make_step
@@ -55,6 +56,15 @@ def test_kernels_that_differ(case: str, dtype: str) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_inputs_in_bytes(dtype: str) -> None:
     check("sm_90", Network(**CASES["classes"]), "momentum", dtype, divisor=255.0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize(("n_out", "dtype"), [(28, "float32"), (10, "float64")])
+@pytest.mark.parametrize("batch", [64, 256])
+def test_rows_in_registers(batch: int, n_out: int, dtype: str, loss: str, architecture: str) -> None:
+    check(architecture, Network((7, n_out), loss=loss), "sgd", dtype, batch=batch)
 
 
 @pytest.mark.slow

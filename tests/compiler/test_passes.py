@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+from collections import Counter
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from xpnet.errors import XpnetWarning
-from xpnet_backends.compiler.fuse import apart, fuse, may_fuse, same_elements, same_rows
+from xpnet_backends.compiler.fuse import apart, fuse, join_blocks, may_fuse, same_elements, same_rows
 from xpnet_backends.compiler.ir import Buffer, Instruction, Kind, Program, Role, Value, value_of
 from xpnet_backends.compiler.memory_plan import memory_plan, narrow_by_columns, reuse_buffers
 from xpnet_backends.compiler.numba_codegen import NumbaSource
@@ -42,7 +43,7 @@ def traced(function: Callable[[Any, Any], Any], n: int = 3) -> Program:
     return trace(step_of(function), np.zeros(n), (), [X])
 
 
-@pytest.mark.parametrize("name", ["fuse", "memory_plan", "simplify", "trace"])
+@pytest.mark.parametrize("name", ["fuse", "memory_plan", "simplify", "split_reductions", "trace"])
 def test_the_examples_of_the_passes(name: str) -> None:
     result = doctest.testmod(importlib.import_module(f"xpnet_backends.compiler.{name}"))
     assert result.attempted >= 2
@@ -298,6 +299,22 @@ def test_a_loop_waits_for_a_product_unless_told_otherwise() -> None:
     assert [each.op for each in first.loops[0].instructions] == [Op.MULTIPLY]
     first, *_ = (g for g in fuse(program, kind_of, across_products=True).groups if g.kind is Kind.ELEMENTS)
     assert [each.op for each in first.loops[0].instructions] == [Op.MULTIPLY, Op.SUBTRACT]
+
+
+def test_blocks_join_only_where_nothing_between_them_needs_the_first() -> None:
+    def kind(instruction: Instruction) -> Kind:
+        return Kind.ELEMENTS if instruction.op.is_elementwise and instruction.out.shape != () else Kind.BLOCK
+
+    def kinds(function: Callable[[Any, Any], Any]) -> list[Kind]:
+        program = fuse(trace(step_of(function), np.zeros(3), (), [X]), kind)
+        joined = join_blocks(program)
+        assert Counter(joined.instructions) == Counter(program.instructions)
+        return [group.kind for group in joined.groups]
+
+    through = kinds(lambda params, x: params * np.sum(x[1] * np.sum(x[0])))
+    assert through == [Kind.BLOCK, Kind.ELEMENTS, Kind.BLOCK, Kind.ELEMENTS, Kind.BLOCK]
+    beside = kinds(lambda params, x: params * (np.sum(x[0]) * np.sum(x[1] * 2.0)))
+    assert beside == [Kind.ELEMENTS, Kind.BLOCK, Kind.ELEMENTS, Kind.BLOCK]
 
 
 def test_results_that_are_not_read_again_are_not_stored() -> None:

@@ -1,7 +1,8 @@
 """Emit a program as CUDA: few kernels of many instructions each, and matrix products between them.
 
-An ELEMENTS group becomes a kernel with a thread for each element, a ROWS group one with a warp for each row, and a
-BLOCK group one with a single block, which runs one loop after another.
+The first kernel takes the batch from the data. An ELEMENTS group becomes a kernel with a thread for each element, a
+ROWS group one with a thread or a warp for each row, and a BLOCK group one with a single block, which runs one loop
+after another.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xpnet_backends.compiler.cuda_row_loops import SHORT_ROW, n_row_loops, row_lines
+from xpnet_backends.compiler.cuda_gather import GatherText, gathered
+from xpnet_backends.compiler.cuda_row_loops import SHORT_ROW, row_lines, split_rows
 from xpnet_backends.compiler.cuda_text import HEADER, TYPES, KernelText, braces, index_lines
 from xpnet_backends.compiler.epilogues import Product, epilogues, product_of
-from xpnet_backends.compiler.fuse import fuse, join_blocks, stored
+from xpnet_backends.compiler.fuse import apart, fuse, join_blocks, may_fuse, stored
 from xpnet_backends.compiler.ir import Buffer, Group, Instruction, Kind, Loop, Program, Value
 from xpnet_backends.compiler.memory_plan import memory_plan
 from xpnet_backends.compiler.ops import Op, UntraceableError
@@ -99,7 +101,9 @@ class CudaSource:
         self._functions: list[str] = []
         if any(value.buffer.size > _LARGEST for i in program.instructions for value in i.values):
             raise UntraceableError(f"an array of more than {_LARGEST} elements")
-        self._gather(program.batch)
+        text = GatherText(program.batch, self.order, self.counter, self.table)
+        copied, first = gathered(program)
+        self._kernel(text, *text.lines(copied, first))
         last = max(
             k
             for k, group in enumerate(program.groups)
@@ -112,6 +116,8 @@ class CudaSource:
             Kind.ROWS: self._rows,
         }
         for k, group in enumerate(program.groups):
+            if k == 0 and first is not None:
+                continue
             self._later = [each for other in program.groups[k + 1 :] for each in _instructions(other.loops)]
             if group.kind is Kind.BLOCK:
                 self._block(group, program.loss if k == last else None)
@@ -129,18 +135,6 @@ class CudaSource:
         blocks = max(1, min(-(-n_threads // threads), _MOST_BLOCKS))
         self.launches.append(Kernel(name, tuple(text.pointers), blocks, threads))
 
-    def _gather(self, batch: tuple[Value, ...]) -> None:
-        """Write the kernel that copies the rows of a batch."""
-        text, lines = KernelText(), list[str]()
-        row = f"{text.pointer(self.order)}[{text.pointer(self.counter)}[0] * {batch[0].shape[0]} + t / %d]"
-        for k, each in enumerate(batch):
-            n = each.size // each.shape[0]
-            data = f"(({TYPES[str(each.dtype)]}*){text.pointer(self.table)}[{k}])"
-            copy = f"{text.pointer(each.buffer)}[t] = {data}[(long long){row % n} * {n} + t % {n}];"
-            lines.append(f"if (t < {each.size}) {copy}")
-        most = max(each.size for each in batch)
-        self._kernel(text, braces(f"GRID(t, {most})", lines), most)
-
     def _product(self, group: Group) -> None:
         self.launches.append(product_of(group))
 
@@ -156,9 +150,10 @@ class CudaSource:
     def _rows(self, group: Group) -> None:
         text, lines = KernelText(), list[str]()
         n = group.loops[0].instructions[0].out.shape[0]
-        if n_row_loops(group.loops) == len(group.loops):
-            rows = row_lines(text, group.loops, self._kept(group.loops))
-            self._kernel(text, braces(f"GRID(i, {n})", rows), n, _ROW_THREADS)
+        rows, others = split_rows(group.loops)
+        if rows and not others:
+            lines = braces(f"GRID(i, {n})", row_lines(text, rows, self._kept(rows)))
+            self._kernel(text, lines, n, _ROW_THREADS)
             return
         for loop in group.loops:
             instruction = loop.instructions[0]
@@ -176,24 +171,26 @@ class CudaSource:
 
     def _block(self, group: Group, loss: Value | None) -> None:
         """Write the kernel of a BLOCK group; it stores the loss at its end if one is given."""
-        text, lines = KernelText(), list[str]()
+        text, lines, unseen = KernelText(), list[str](), list[Instruction]()
         loops = group.loops
         while loops:
-            (instruction, *_), n = loops[0].instructions, n_row_loops(loops)
-            if n:
-                rows = row_lines(text, loops[:n], self._kept(loops[:n], loops[n:]))
-                lines += braces(f"BLOCK(i, {instruction.out.shape[0]})", rows)
-            elif instruction.op.is_reduction:
-                lines += text.reduction_in_block(instruction)
+            rows, rest = split_rows(loops)
+            part, loops = (rows, rest) if rows else (loops[:1], loops[1:])
+            instructions, out = _instructions(part), part[0].instructions[0].out
+            if not all(may_fuse(each, unseen, apart) for each in instructions):
+                lines.append("__syncthreads();")  # for what other threads read and wrote since the last one
+                unseen.clear()
+            unseen += instructions
+            if rows:
+                lines += braces(f"BLOCK(i, {out.shape[0]})", row_lines(text, rows, self._kept(rows, rest)))
+            elif instructions[0].op.is_reduction:
+                lines += text.reduction_in_block(instructions[0])
             else:
-                out = instruction.out
-                lines += braces(f"BLOCK(t, {out.size})", text.elementwise(loops[0], index_lines(out)))
-            lines.append("__syncthreads();")
-            loops = loops[max(n, 1) :]
+                lines += braces(f"BLOCK(t, {out.size})", text.elementwise(part[0], index_lines(out)))
         if loss is not None:
             counter, losses = text.pointer(self.counter), text.pointer(self.losses)
             done = f"{losses}[{counter}[0]] = {text.element(loss, '')}; {counter}[0] += 1;"
-            lines.append(f"if (threadIdx.x == 0) {{ {done} }}")
+            lines += ["__syncthreads();", f"if (threadIdx.x == 0) {{ {done} }}"]
         self._kernel(text, lines, 1, _BLOCK_THREADS)
 
 

@@ -2,30 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from xpnet_backends.compiler.cuda_text import TYPES, KernelText, braces
-from xpnet_backends.compiler.fuse import shares_rows
+from xpnet_backends.compiler.fuse import apart, may_fuse, shares_rows
 from xpnet_backends.compiler.ir import Buffer, Instruction, Loop, Role, Value
 
-__all__ = ["SHORT_ROW", "n_row_loops", "row_lines"]
+__all__ = ["SHORT_ROW", "row_lines", "split_rows"]
 
-# Elements of a row that a thread keeps in registers. Matrices with such rows lie by columns: see `memory_plan`.
-SHORT_ROW = 32
+# Elements of a row that a thread keeps in registers. A softmax has three arrays of a row; a thread of a block of 512
+# has 128 registers of 4 bytes. Matrices with such rows lie by columns: see `memory_plan`.
+SHORT_ROW, _SHORT_ROW_OF_8_BYTES = 28, 10
 
 
-def n_row_loops(loops: tuple[Loop, ...]) -> int:
-    """Return how many of the first loops can be done row by row; 0 if none of them reduces rows."""
-    done, reduces = list[Instruction](), False
-    for k, loop in enumerate(loops):
-        for each in loop.instructions:
-            shape = _rows_of(each)
-            alike = shape[:1] == _rows_of(loops[0].instructions[0])[:1] != () and shape[1:] <= (SHORT_ROW,)
-            if not (alike and shares_rows(each, done)):
-                return k if reduces else 0
-            done.append(each)
-        reduces |= loop.instructions[0].op.is_reduction
-    return len(loops) if reduces else 0
+def split_rows(loops: tuple[Loop, ...]) -> tuple[tuple[Loop, ...], tuple[Loop, ...]]:
+    """Return the loops that can be done row by row, with the first one, and the others, which can come then.
+
+    The first part is empty if there is no reduction of rows in it.
+    """
+    rows, others = list[Loop](), list[Loop]()
+    done, skipped = list[Instruction](), list[Instruction]()
+    n = _rows_of(loops[0].instructions[0])[:1]
+    for loop in loops:
+        shapes = [_rows_of(each) for each in loop.instructions]
+        fits = all(
+            shape[:1] == n != ()
+            and _is_short(each, shape)
+            and shares_rows(each, done)
+            and may_fuse(each, skipped, apart)
+            for each, shape in zip(loop.instructions, shapes, strict=True)
+        )
+        (rows if fits else others).append(loop)
+        (done if fits else skipped).extend(loop.instructions)
+    if not any(each.op.is_reduction for each in done):
+        return (), loops
+    return tuple(rows), tuple(others)
+
+
+def _is_short(instruction: Instruction, shape: tuple[int, ...]) -> bool:
+    item = max(value.dtype.itemsize for value in instruction.values)
+    return shape[1:] <= (_SHORT_ROW_OF_8_BYTES if item == 8 else SHORT_ROW,)
 
 
 def _rows_of(instruction: Instruction) -> tuple[int, ...]:
@@ -77,7 +93,7 @@ class _RowText(KernelText):
         self.pointers = text.pointers
         self.registers = {buffer: f"row{buffer.id}" for buffer in registers}
 
-    def element(self, value: Value, index: str) -> str:
+    def element(self, value: Value, index: Sequence[str]) -> str:
         name = self.registers.get(value.buffer)
         if name is None:
             return super().element(value, index)

@@ -33,8 +33,8 @@ def split_reductions(program: Program, smallest: int, part: int, most: int) -> P
     batch %0: f64[3]
     state %1: f64[1000]
     %2: f64[1000] = multiply %1, %1
-    %4: f64[4] = sum %2
-    %3: f64[] = sum %4
+    %5: f64[4] = sum %2
+    %3: f64[] = sum %5
     loss %3
     """
 
