@@ -166,7 +166,16 @@ def test_autotune_takes_the_fastest(monkeypatch: pytest.MonkeyPatch, calls: list
         step = calls[-8:]
         assert [call.algorithm for call in step] == [fastest] * 8
         assert [call.epilogue for call in step] == [MASKED, MASKED, 1, SUMS, DRELU_SUMS, 1, DRELU_SUMS, 1]
-    get_backend.__globals__["_create"].cache_clear()
+
+
+@pytest.mark.subprocess
+def test_autotune_leaves_exact_sums_to_cublas(calls: list[double.Call]) -> None:
+    """Their factors would be rounded."""
+    get_backend("gpu@tf32").set_autotune()
+    double.refused.update({DRELU_SUMS, SUMS})
+    same(NETWORK, 97, device="gpu@tf32", tolerance=0.1)
+    assert {1, MASKED, DRELU} <= {call.epilogue for call in calls}
+    assert all(call.sizes[1] > 1 for call in calls)  # a sum has one row
 
 
 @pytest.mark.subprocess
