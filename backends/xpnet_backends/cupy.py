@@ -27,6 +27,7 @@ class CupyBackend(Backend):
     """CuPy on one GPU, through array_api_compat, since CuPy's own namespace does not follow the standard."""
 
     xp: Any = compat
+    autotune = False
 
     def __init__(self, index: int) -> None:
         self.name = f"cupy:gpu:{index}" if index else "cupy:gpu"
@@ -76,10 +77,6 @@ class CupyBackend(Backend):
                 return bf16.matmul(x1, x2) if x1.dtype == np.float32 else cupy.matmul(x1, x2)
 
             self.xp = SimpleNamespace(**{**vars(compat), "matmul": matmul})
-
-    def set_autotune(self) -> None:
-        """Time the algorithms of float32 products before a step is captured."""
-        self.autotune = True
 
 
 def create(kind: str, index: int) -> Backend:

@@ -18,7 +18,7 @@ from tests import cuda_double
 from tests.command_line import refused, train, xpnet
 from tests.compiler.training_steps import BACKEND
 from tests.cuda_double.kernels import COMPILER
-from xpnet.backend import arrays_in, get_backend, run_steps
+from xpnet.backend import TunableBackend, arrays_in, get_backend, run_steps
 from xpnet.nn.network import Network
 from xpnet.nn.optimizers import get_optimizer
 from xpnet.nn.step import init_state, make_step
@@ -82,6 +82,7 @@ def test_steps(sizes: tuple[int, ...], batch: int, calls: list[double.Call]) -> 
 
 
 @pytest.mark.subprocess
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 2, 130])
 @pytest.mark.parametrize("sizes", [(3, 1, 2, 3), (1, 130, 1, 2), (2, 2, 129, 2)])
 def test_narrow_layers(
@@ -153,11 +154,16 @@ def test_descriptors_are_destroyed_with_the_graph() -> None:
     assert {each.kind for each in double.descriptors.values()} == {0}  # handles
 
 
+def autotuned(device: str) -> None:
+    backend = get_backend(device)
+    assert isinstance(backend, TunableBackend)
+    backend.autotune = True
+
+
 @pytest.mark.subprocess
 def test_autotune_takes_the_fastest(monkeypatch: pytest.MonkeyPatch, calls: list[double.Call]) -> None:
     """Of algorithms 0 and 2, for the double says that 1 does not run; also for products without an epilogue."""
-    backend = get_backend("gpu")
-    backend.set_autotune()
+    autotuned("gpu")
     for fastest in (0, 2):
         calls.clear()
         times = itertools.cycle((1.0, 2.0) if fastest == 0 else (2.0, 1.0))
@@ -171,7 +177,7 @@ def test_autotune_takes_the_fastest(monkeypatch: pytest.MonkeyPatch, calls: list
 @pytest.mark.subprocess
 def test_autotune_leaves_exact_sums_to_cublas(calls: list[double.Call]) -> None:
     """Their factors would be rounded."""
-    get_backend("gpu@tf32").set_autotune()
+    autotuned("gpu@tf32")
     double.refused.update({DRELU_SUMS, SUMS})
     same(NETWORK, 97, device="gpu@tf32", tolerance=0.1)
     assert {1, MASKED, DRELU} <= {call.epilogue for call in calls}

@@ -189,7 +189,7 @@ def _query(pointer: Any) -> int:
     return _SUCCESS
 
 
-def _bits(address: int, m: int, n: int, stride: int) -> np.ndarray:
+def _bits(address: int, n: int, stride: int) -> np.ndarray:
     """Return the bytes of a mask, of which each column takes `stride` bits."""
     memory = np.ctypeslib.as_array((ctypes.c_uint8 * (n * stride // 8)).from_address(address))
     return memory.reshape(n, stride // 8)
@@ -224,29 +224,24 @@ def _product(pointer: Any) -> int:
     bits = _BITS[0][desc.first]
 
     def work() -> None:
-        shapes = [layout.shape for layout in layouts]
-        a, b, d = (_matrix(at, *shape, np.float32) for at, shape in zip(addresses, shapes, strict=True))
+        a, b, d = (_matrix(at, *each.shape, np.float32) for at, each in zip(addresses, layouts, strict=True))
         a, b = (each.T if desc.values[turn] else each for each, turn in ((a, 3), (b, 4)))
-        values = _matrix(vector, m, 1, m, np.float32)[:, 0] if vector else None
+        values = _matrix(vector, m, 1, m, np.float32)[:, 0] if vector else np.zeros(m, np.float32)
+        total = a.sum(axis=1)
         with np.errstate(all="ignore"):
-            if epilogue == _BGRADA:
-                total = a.sum(axis=1)  # before d is written, which does not overlap it
             x = np.float32(alpha) * (rounded(a, bits) @ rounded(b, bits)) + (beta * d if beta else 0)
             if epilogue & _BIAS:
                 x = x + values[:, None]
             if epilogue & _DRELU:
-                kept = np.unpackbits(_bits(mask, m, n, mask_stride), axis=1, bitorder="little")[:, :m].T
-                x = x * kept
+                x = x * np.unpackbits(_bits(mask, n, mask_stride), axis=1, bitorder="little")[:, :m].T
             if epilogue & _RELU:
                 if epilogue & _AUX:
                     positive = np.zeros((n, mask_stride), np.uint8)
                     positive[:, :m] = (x > 0).T
-                    _bits(mask, m, n, mask_stride)[...] = np.packbits(positive, axis=1, bitorder="little")
+                    _bits(mask, n, mask_stride)[...] = np.packbits(positive, axis=1, bitorder="little")
                 x = np.maximum(x, 0)
-            if epilogue & _BGRAD:
-                values[...] = x.sum(axis=1)
-            if epilogue == _BGRADA:
-                values[...] = total
+            if epilogue & (_BGRAD | _BGRADA):
+                values[...] = total if epilogue & _BGRADA else x.sum(axis=1)
             d[...] = x
 
     launch(stream, work, [*addresses, call.workspace, *(each for each in (vector, mask) if each)])

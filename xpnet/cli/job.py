@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpnet.backend import Backend, get_backend
+from xpnet.backend import Backend, TunableBackend, get_backend
 from xpnet.cli.choices import (
     choose_device,
     choose_loss,
@@ -133,7 +133,12 @@ def prepare(data: str, options: TrainOptions) -> Job:
         raise InvalidParameterError(f"ensemble: expected {expected}; received {options.ensemble}.")
     backend = get_backend(choose_device(options))
     if options.autotune:
-        backend.set_autotune()
+        if not isinstance(backend, TunableBackend):
+            raise InvalidParameterError(
+                "autotune: expected a device whose matrix products have algorithms to choose from, such as gpu; "
+                f"received {backend.name}. Train without it."
+            )
+        backend.autotune = True
     limit = None if options.memory_limit is None else MemoryLimit.parse(options.memory_limit)
     table = data not in DATASETS and is_table(data)
     preset = choose_preset(options, is_table=table)

@@ -75,7 +75,7 @@ class TrainOptions(ColumnOptions):
         bool,
         option(
             _WHERE,
-            "time the algorithms of matrix products first, and take the fastest (CuPy); results of two such runs may "
+            "time the algorithms of matrix products on a GPU first, and take the fastest; results of two such runs may "
             "differ by rounding",
             show_default=False,
         ),
