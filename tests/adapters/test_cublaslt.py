@@ -85,12 +85,22 @@ def test_steps(sizes: tuple[int, ...], batch: int, calls: list[double.Call]) -> 
 @pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 2, 130])
 @pytest.mark.parametrize("sizes", [(3, 1, 2, 3), (1, 130, 1, 2), (2, 2, 129, 2)])
-def test_narrow_layers(
-    sizes: tuple[int, ...], batch: int, monkeypatch: pytest.MonkeyPatch, calls: list[double.Call]
-) -> None:
+def test_narrow_layers(sizes: tuple[int, ...], batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda_codegen, "_SMALL", 1)
     same(Network(sizes, activation="relu"), batch)
-    assert MASKED in {call.epilogue for call in calls}
+
+
+@pytest.mark.subprocess
+def test_products_over_one_element_have_no_mask(calls: list[double.Call]) -> None:
+    same(Network((20, 128, 1), activation="relu", loss="squared_error"), 97)
+    assert {call.epilogue for call in calls} == {BIAS_RELU, SUMS}
+
+
+@pytest.mark.subprocess
+def test_sums_of_a_matrix_by_columns(calls: list[double.Call]) -> None:
+    """The gradient of a few classes lies column by column, so cuBLASLt would read it transposed."""
+    same(Network((20, 128, 50), activation="relu"), 97)
+    assert {call.epilogue for call in calls} == {MASKED, DRELU_SUMS}
 
 
 @pytest.mark.subprocess
@@ -185,8 +195,7 @@ def test_autotune_leaves_exact_sums_to_cublas(calls: list[double.Call]) -> None:
 
 
 @pytest.mark.subprocess
-def test_an_error_of_cublaslt(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(double, "_WORKSPACE", 1 << 20)
+def test_an_error_of_cublaslt() -> None:
     get_backend("gpu")
     module = sys.modules["xpnet_backends.cuda.cublaslt"]
     with pytest.raises(RuntimeError, match=r"cublasLtMatmulDescCreate: expected status 0; received 7"):

@@ -76,7 +76,7 @@ _PREFERENCE_ATTRIBUTES = {1: (ctypes.c_uint64, 0), **dict.fromkeys((5, 6, 7, 8),
 _ATTRIBUTES: dict[int, dict[int, tuple[Any, int]]] = {1: _DESC_ATTRIBUTES, 2: {}, 3: _PREFERENCE_ATTRIBUTES}
 _BIAS, _RELU, _AUX, _DRELU, _BGRAD, _BGRADA = 4, 2, 128, 8, 16, 256
 _KNOWN = {1, 4, 6, 134, 136, 152, 256}
-_WORKSPACE = 1 << 20  # bytes that each algorithm needs
+_WORKSPACE = (32 << 20) - 16  # bytes that each algorithm states that it needs
 
 
 class _Description:
@@ -175,9 +175,10 @@ def _query(pointer: Any) -> int:
         return _INVALID_VALUE
     if epilogue & (_BIAS | _BGRAD | _BGRADA) and (vector % 4 or not vector):
         return _INVALID_VALUE
-    # The header promises no more for sums of the first factor than what other libraries use: it is not transposed.
-    unsupported = epilogue in refused or epilogue not in _KNOWN or (epilogue == _BGRADA and desc.values[3])
-    if unsupported or preference.values[1] < _WORKSPACE:
+    # NVIDIA's own nvmath-python refuses these before it asks, so they may be wrong without an error.
+    if (epilogue == _BGRADA and desc.values[3]) or (epilogue & (_DRELU | _BGRADA) and size[2] == 1):
+        return _INVALID_VALUE
+    if epilogue in refused or epilogue not in _KNOWN or preference.values[1] < _WORKSPACE:
         query.found[0] = 0
         return _NOT_SUPPORTED
     results = (_Result * query.asked).from_address(query.results)
@@ -211,7 +212,7 @@ def _product(pointer: Any) -> int:
         or any(address % alignment for address, alignment in zip(addresses, aligned, strict=True))
         or (vector and vector % of_vector)
         or call.workspace % 16
-        or call.size < _WORKSPACE
+        or call.size < _WORKSPACE + (16 if epilogue > 1 else 0)  # more than stated, as nvmath-python allows for
         or (call.c, call.cdesc) != (call.d, call.ddesc)
     ):
         return _INVALID_VALUE
@@ -227,8 +228,8 @@ def _product(pointer: Any) -> int:
         a, b, d = (_matrix(at, *each.shape, np.float32) for at, each in zip(addresses, layouts, strict=True))
         a, b = (each.T if desc.values[turn] else each for each, turn in ((a, 3), (b, 4)))
         values = _matrix(vector, m, 1, m, np.float32)[:, 0] if vector else np.zeros(m, np.float32)
-        total = a.sum(axis=1)
         with np.errstate(all="ignore"):
+            total = a.sum(axis=1)
             x = np.float32(alpha) * (rounded(a, bits) @ rounded(b, bits)) + (beta * d if beta else 0)
             if epilogue & _BIAS:
                 x = x + values[:, None]
