@@ -104,6 +104,14 @@ def test_sums_of_a_matrix_by_columns(calls: list[double.Call]) -> None:
 
 
 @pytest.mark.subprocess
+def test_a_result_by_columns(calls: list[double.Call]) -> None:
+    """The gradient of the first weights, of which a learned factor for each input takes the sums of rows."""
+    double.refused.add(DRELU_SUMS)
+    same(Network((200, 60, 90), activation="relu", input_scale=True), 97)
+    assert {call.sizes for call in calls if call.epilogue == SUMS} == {(90, 60, 97)}
+
+
+@pytest.mark.subprocess
 @pytest.mark.parametrize(
     ("refuses", "used"),
     [

@@ -76,7 +76,7 @@ _PREFERENCE_ATTRIBUTES = {1: (ctypes.c_uint64, 0), **dict.fromkeys((5, 6, 7, 8),
 _ATTRIBUTES: dict[int, dict[int, tuple[Any, int]]] = {1: _DESC_ATTRIBUTES, 2: {}, 3: _PREFERENCE_ATTRIBUTES}
 _BIAS, _RELU, _AUX, _DRELU, _BGRAD, _BGRADA = 4, 2, 128, 8, 16, 256
 _KNOWN = {1, 4, 6, 134, 136, 152, 256}
-_WORKSPACE = (32 << 20) - 16  # bytes that each algorithm states that it needs
+_MORE = 16  # bytes of the workspace that a product with an epilogue needs beyond what it states, as nvmath-python found
 
 
 class _Description:
@@ -178,15 +178,16 @@ def _query(pointer: Any) -> int:
     # NVIDIA's own nvmath-python refuses these before it asks, so they may be wrong without an error.
     if (epilogue == _BGRADA and desc.values[3]) or (epilogue & (_DRELU | _BGRADA) and size[2] == 1):
         return _INVALID_VALUE
-    if epilogue in refused or epilogue not in _KNOWN or preference.values[1] < _WORKSPACE:
+    if epilogue in refused or epilogue not in _KNOWN:
         query.found[0] = 0
         return _NOT_SUPPORTED
     results = (_Result * query.asked).from_address(query.results)
     query.found[0] = min(query.asked, 3)
     for number, result in enumerate(results[: query.found[0]]):
         aligned = [preference.values[name] for name in (5, 6, 8)]
-        result.algorithm[:] = [number, *aligned, _alignment(vector), epilogue, query.d, query.desc]
-        result.workspace, result.state = _WORKSPACE, _NOT_SUPPORTED if number == 1 else _SUCCESS
+        room = preference.values[1]  # all that it may use
+        result.algorithm[:] = [number + (room << 8), *aligned, _alignment(vector), epilogue, query.d, query.desc]
+        result.workspace, result.state = room, _NOT_SUPPORTED if number == 1 else _SUCCESS
     return _SUCCESS
 
 
@@ -212,13 +213,13 @@ def _product(pointer: Any) -> int:
         or any(address % alignment for address, alignment in zip(addresses, aligned, strict=True))
         or (vector and vector % of_vector)
         or call.workspace % 16
-        or call.size < _WORKSPACE + (16 if epilogue > 1 else 0)  # more than stated, as nvmath-python allows for
+        or call.size < (number >> 8) + (_MORE if epilogue > 1 else 0)
         or (call.c, call.cdesc) != (call.d, call.ddesc)
     ):
         return _INVALID_VALUE
     m, n, _ = size
     alpha, beta = (ctypes.c_float.from_address(each).value for each in (call.alpha, call.beta))
-    calls.append(Call(epilogue, size, desc.first, number))
+    calls.append(Call(epilogue, size, desc.first, number & 0xFF))
     for first, last in ((vector, vector + 4 * m - 1), (mask, mask + n * mask_stride // 8 - 1)):
         if first and memory_at(first) is not memory_at(last):
             raise DoubleError(f"an access beyond the memory at {first:#x}")
