@@ -1,55 +1,68 @@
 #!/usr/bin/env bash
-# Parity, the tests and the bench on a machine with a GPU, in one call of less than nine minutes and without a network:
+# What a GPU can tell, on a machine with a GPU and without a network, in nine minutes:
 #
-#     OUT=benchmarks/results/NAME bash benchmarks/gpu_suite.sh
+#     OUT=benchmarks/results/NAME bash benchmarks/gpu_suite.sh          # all sections, in the order of their worth
+#     OUT=... bash benchmarks/gpu_suite.sh steps                        # one alone
 #
-# It installs nothing: what xpnet imports must be importable by `python3`, or from folders on PYTHONPATH. Each section has a
-# time limit of its own; one that fails is recorded, the rest goes on, and the summary is written anew after each. Without
-# a GPU it runs through, and the rows of the GPU say "no device" with the reason. QUICK=1 takes a small part of each
-# section. DEVICES, PEERS, WORKLOADS and TESTS choose others, separated by spaces. PATIENCE=10 makes the limits ten times as
-# long, for a busy machine.
+# It installs nothing: what xpnet imports must be importable by `python3` (benchmarks/gpu/wheels.sh fetches what a bare
+# machine lacks). OUT gets results.jsonl, an item a line and on disk as soon as it is measured; summary.md and
+# archive.tar.gz, written anew after each section; and the output of the section under way, running.log. A section that
+# takes longer than its limit is ended, and the next one begins.
+#
+# DOUBLE=1 runs it on the double of CuPy, without a GPU: a rehearsal, whose times mean nothing. QUICK=1 takes a small part
+# of each section, and LIMIT=300 is the limit of each in seconds.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
 OUT=${OUT:-benchmarks/results/gpu}
 mkdir -p "$OUT"
 OUT=$(cd "$OUT" && pwd)
-if [ -e "$OUT/sections.tsv" ]; then
-    echo "OUT: expected a folder without results; received $OUT. Choose another." >&2
+if [ -e "$OUT/results.jsonl" ] && [ $# -eq 0 ]; then
+    echo "OUT: expected a folder without results; received $OUT. Choose another, or name the sections to add." >&2
     exit 2
 fi
-export PYTHONPATH="$root:$root/backends${PYTHONPATH:+:$PYTHONPATH}"
-export XLA_PYTHON_CLIENT_PREALLOCATE=false # three libraries share one GPU's memory
-export PYTHONDONTWRITEBYTECODE=1
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+export PYTHONPATH="$root:$root/backends:$root/benchmarks/gpu${PYTHONPATH:+:$PYTHONPATH}"
+export GPU_RESULTS="$OUT/results.jsonl"
+export PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+export XLA_PYTHON_CLIENT_PREALLOCATE=false # several processes share one GPU's memory
+export CUPY_ACCELERATORS=                  # CUB's reductions take seconds to compile
+export QUICK=${QUICK:-}
 unset PYTEST_ADDOPTS # the options of whoever runs it
+python=(python3) options=()
+if [ "${DOUBLE:-}" ]; then python=(python3 -m tests.cuda_double) options=(--cuda-double); fi
 
-if [ "${QUICK:-}" ]; then
-    quick=(--quick --rounds 1) epochs=1 data=iris
-    default_workloads="tiny" default_tests="tests/nn/test_counter_rng.py"
-else
-    quick=(--rounds 5) epochs=3 data=digits
-    default_workloads="tiny digits mnist-small narrow-1k mnist-large wide narrow-64k" default_tests="tests"
+# What the sections do.
+rungs=(tiny digits mnist-small mnist-large wide) narrow=(narrow-1k narrow-64k) checks=()
+others=(torch-graph:gpu jax:gpu torch:gpu eager:gpu jax-jit:gpu torch-compile:gpu)
+folders=(tests/nn tests/backend tests/adapters tests/training tests/model tests/estimators tests/bench)
+if [ "$QUICK" ]; then
+    rungs=(tiny) others=(eager:gpu) checks=(tiny cases) narrow=(tiny) folders=(tests/nn/test_counter_rng.py)
 fi
-read -ra workloads <<<"${WORKLOADS:-$default_workloads}"
-read -ra tests <<<"${TESTS:-$default_tests}"
-read -ra devices <<<"${DEVICES:-gpu torch:gpu jax:gpu gpu@tf32 cpu}"
-peers=$(tr ' ' ',' <<<"${PEERS:-eager:gpu torch:gpu torch-compile:gpu torch-graph:gpu jax:gpu jax-jit:gpu}")
+ladder=("${python[@]}" benchmarks/gpu/ladder.py)
 
-section() { # NAME SECONDS COMMAND...: run it, record how it ended, write the summary anew
-    local name=$1 limit=$(($2 * ${PATIENCE:-1})) started=$SECONDS code=0
-    shift 2
-    echo "== $name (at most $limit s)"
-    timeout --signal=INT --kill-after=3 "$limit" "$@" >"$OUT/$name.log" 2>&1 || code=$?
-    printf '%s\t%s\t%s\n' "$name" "$code" "$((SECONDS - started))" >>"$OUT/sections.tsv"
-    python3 "$root/benchmarks/gpu_summary.py" "$OUT" || echo "   the summary could not be written"
-    [ "$code" -eq 0 ] || { echo "   exit code $code:"; tail -n 5 "$OUT/$name.log"; }
+steps() { "${python[@]}" benchmarks/gpu/steps.py "${checks[@]}"; }
+
+peers() {
+    local peer
+    for peer in "${others[@]}"; do
+        "${ladder[@]}" --device gpu --peers "$peer" "${rungs[@]}"
+    done
 }
 
-# A configuration of its own: the project's has options of plug-ins that may not be there.
-cat >"$OUT/pytest.ini" <<INI
+tests() {
+    local parallel=()
+    python3 -c "import xdist" 2>/dev/null && parallel=(-n "${WORKERS:-8}")
+    # A configuration of its own: the project's has options of plug-ins that may not be there, and libraries for GPUs warn
+    # about one another.
+    cat >"$work/pytest.ini" <<INI
 [pytest]
 addopts = --import-mode=importlib
-filterwarnings = error
+filterwarnings =
+    default
+    error:::xpnet
+    error::xpnet.errors.XpnetWarning
 markers =
     slow
     subprocess
@@ -57,16 +70,52 @@ markers =
     needs(library)
     timeout(seconds)
 xfail_strict = true
-junit_family = xunit1
 INI
+    python3 -m pytest -q -c "$work/pytest.ini" --rootdir "$root" -p no:cacheprovider -p pytest_items "${parallel[@]}" \
+        "${options[@]}" --device cupy:gpu --continue-on-collection-errors --tb=short "${folders[@]}"
+}
 
-section devices 20 python3 -m xpnet devices
-section parity 100 python3 -m xpnet parity "$data" --epochs "$epochs" --devices cpu,gpu,torch:gpu,jax:gpu --out "$OUT/parity"
-section tests 100 python3 -m pytest -q -c "$OUT/pytest.ini" --rootdir "$root" -p no:cacheprovider --device gpu \
-    --continue-on-collection-errors --junitxml "$OUT/tests.xml" "${tests[@]}"
-for workload in "${workloads[@]}"; do
-    section "bench-$workload" 42 python3 -m xpnet bench "$workload" "${quick[@]}" "${devices[@]/#/--device=}" \
-        ${peers:+--peers "$peers"} --out "$OUT/bench-$workload"
+parity() {
+    local device pids=()
+    for device in gpu torch:gpu jax:gpu; do
+        XLA_FLAGS="${XLA_FLAGS:-} --xla_gpu_autotune_level=0" \
+            "${python[@]}" benchmarks/gpu/parity.py "$device" >"$work/parity-${device%%:*}.log" 2>&1 &
+        pids+=($!)
+    done
+    wait "${pids[@]}"
+}
+
+rest() {
+    "${ladder[@]}" --device gpu@tf32 --device gpu@bf16 "${rungs[@]}"
+    "${python[@]}" benchmarks/gpu/steps.py "${narrow[@]}"
+    "${ladder[@]}" --device gpu --device cpu "${rungs[@]}"
+    "${ladder[@]}" --device torch:gpu --device jax:gpu "${rungs[@]}"
+}
+
+section() { # NAME SECONDS: run a section, record how it ended, write summary and archive anew
+    local name=$1 limit=${LIMIT:-$2} started=$SECONDS code=0
+    echo "== $name (at most $limit s)"
+    export GPU_SECTION=$name
+    # In a process group of its own, of which `timeout` ends all.
+    timeout --signal=TERM --kill-after=3 "$limit" bash "$root/benchmarks/gpu_suite.sh" --within "$name" "$work" \
+        >"$OUT/running.log" 2>&1 || code=$?
+    printf '{"section": "%s", "item": "end", "exit_code": %d, "seconds": %d, "limit": %d}\n' \
+        "$name" "$code" "$((SECONDS - started))" "$limit" >>"$GPU_RESULTS"
+    [ "$code" -eq 0 ] || { echo "   exit code $code:"; tail -n 5 "$OUT/running.log"; }
+    cp "$OUT/running.log" "$work/$name.log"
+    python3 benchmarks/gpu/summary.py "$OUT" || echo "   the summary could not be written"
+    tar -C "$work" -czf "$OUT/archive.part" . && mv "$OUT/archive.part" "$OUT/archive.tar.gz"
+}
+
+if [ "${1:-}" = --within ]; then # the inner process, which does the work of a section
+    trap - EXIT
+    work=$3
+    "$2"
+    exit
+fi
+declare -A limits=([steps]=90 [peers]=100 [tests]=120 [parity]=60 [rest]=110)
+for name in "${@:-steps peers tests parity rest}"; do
+    for each in $name; do section "$each" "${limits[$each]:?no such section: $each}"; done
 done
-rm -f "$OUT/pytest.ini"
+rm -f "$OUT/running.log"
 echo "== $OUT/summary.md"

@@ -21,11 +21,10 @@ import subprocess
 import sys
 import tempfile
 import time
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
-
-from gpu_summary import counts
 
 ROOT = Path(__file__).resolve().parents[1]
 TIMEOUT = 240  # seconds that the tests of a mutant may take; an endless loop counts as noticed
@@ -209,8 +208,9 @@ def failures(copy: Path, tests: list[str], options: list[str]) -> list[str] | No
         return None
     if not report.exists():  # not even pytest's own start
         return [done.stdout[-500:] + done.stderr[-500:]]
-    failed: list[str] = counts(report)["failed"]
-    return failed
+    cases = ElementTree.parse(report).getroot().iter("testcase")
+    failed = [case for case in cases if case.find("failure") is not None or case.find("error") is not None]
+    return [f"{case.get('classname')}::{case.get('name')}" for case in failed]
 
 
 def outcomes(chosen: list[Mutant], options: list[str]) -> Iterator[dict[str, Any]]:

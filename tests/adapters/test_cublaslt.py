@@ -23,6 +23,8 @@ from xpnet.nn.network import Network
 from xpnet.nn.optimizers import get_optimizer
 from xpnet.nn.step import init_state, make_step
 from xpnet_backends.compiler import cuda_codegen
+from xpnet_backends.compiler.epilogues import Epilogue, Product
+from xpnet_backends.compiler.ir import Buffer
 
 if COMPILER is None:
     pytest.skip("no g++ to compile kernels for the host", allow_module_level=True)
@@ -91,24 +93,24 @@ def test_narrow_layers(sizes: tuple[int, ...], batch: int, monkeypatch: pytest.M
 
 
 @pytest.mark.subprocess
-def test_products_over_one_element_have_no_mask(calls: list[double.Call]) -> None:
+def test_one_output(monkeypatch: pytest.MonkeyPatch, calls: list[double.Call]) -> None:
+    """A product over one element has no mask; the gradient of one output counts as transposed, and has no sums."""
+    monkeypatch.setattr(cuda_codegen, "_SMALL", 1)
     same(Network((20, 128, 1), activation="relu", loss="squared_error"), 97)
-    assert {call.epilogue for call in calls} == {BIAS_RELU, SUMS}
+    assert {call.epilogue: call.sizes for call in calls} == {BIAS_RELU: (128, 97, 20), SUMS: (128, 20, 97)}
 
 
-@pytest.mark.subprocess
-def test_sums_of_a_matrix_by_columns(calls: list[double.Call]) -> None:
-    """The gradient of a few classes lies column by column, so cuBLASLt would read it transposed."""
-    same(Network((20, 128, 50), activation="relu"), 97)
-    assert {call.epilogue for call in calls} == {MASKED, DRELU_SUMS}
-
-
-@pytest.mark.subprocess
-def test_a_result_by_columns(calls: list[double.Call]) -> None:
-    """The gradient of the first weights, of which a learned factor for each input takes the sums of rows."""
-    double.refused.add(DRELU_SUMS)
-    same(Network((200, 60, 90), activation="relu", input_scale=True), 97)
-    assert {call.sizes for call in calls if call.epilogue == SUMS} == {(90, 60, 97)}
+def test_a_result_by_columns() -> None:
+    get_backend("gpu")
+    lt, cublas = (sys.modules[f"xpnet_backends.cuda.{name}"] for name in ("cublaslt", "cublas"))
+    products = cublas.Products("float32", sys.modules["cupy.cuda"].Stream(non_blocking=True))
+    made = lt.LtProducts(products, lambda value: 256, autotune=False)
+    a, b, by_rows, by_columns, bias = (
+        Buffer(k, shape, np.dtype(np.float32), by_columns=k == 3).whole
+        for k, shape in enumerate([(4, 5), (5, 6), (4, 6), (4, 6), (6,)])
+    )
+    for out, accepted in ((by_rows, True), (by_columns, False)):
+        assert made.accepts(Product(a, b, out, False, Epilogue.BIAS, bias)) is accepted
 
 
 @pytest.mark.subprocess

@@ -1,99 +1,122 @@
-"""``benchmarks/gpu_suite.sh`` from end to end: it finishes with or without a GPU, and reports what it found."""
+"""``benchmarks/gpu_suite.sh`` on the double of CuPy: from end to end, out of time, and killed in each section."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import tarfile
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from xpnet.backend import get_backend
-from xpnet.errors import XpnetError
+from tests.cuda_double.kernels import COMPILER
 
 ROOT = Path(__file__).parents[2]
 SUITE = ROOT / "benchmarks" / "gpu_suite.sh"
+SECTIONS = ("steps", "peers", "tests", "parity", "rest")
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
-def run(out: Path, environment: dict[str, str], **settings: str) -> subprocess.CompletedProcess[str]:
-    if shutil.which("bash") is None or shutil.which("timeout") is None:
-        pytest.skip("the suite needs bash and coreutils")
+def start(out: Path, environment: dict[str, str], *sections: str, **settings: str) -> subprocess.Popen[str]:
+    if None in (shutil.which("bash"), shutil.which("timeout"), COMPILER):
+        pytest.skip("the suite needs bash, coreutils and g++")
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = {**environment, "PATH": path, "OUT": str(out), "QUICK": "1", "PATIENCE": "10", **settings}
-    return subprocess.run(["bash", str(SUITE)], env=environment, capture_output=True, text=True, cwd=out.parent)
+    rehearsal = {"DOUBLE": "1", "QUICK": "1", "LIMIT": "400", "WORKERS": "1"}
+    environment = {**environment, "PATH": path, "OUT": str(out), **rehearsal, **settings}
+    command, pipe = ["bash", str(SUITE), *sections], subprocess.PIPE
+    return subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
 
 
-def has(device: str) -> bool:
-    try:
-        get_backend(device)
-    except XpnetError:
-        return False
-    return True
+def kill_session(leader: int) -> None:
+    """Kill all processes of a session; `timeout` gives its own a group apart."""
+    for pid in [int(each.name) for each in Path("/proc").iterdir() if each.name.isdecimal()]:
+        with suppress(ProcessLookupError):
+            if os.getsid(pid) == leader:
+                os.kill(pid, signal.SIGKILL)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)
+def items(out: Path) -> list[dict[str, Any]]:
+    path = out / "results.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [json.loads(line) for line in lines]
+
+
 def test_it_runs_through(tmp_path: Path, environment: dict[str, str]) -> None:
-    out = tmp_path / "suite"
-    done = run(out, environment, WORKLOADS="tiny unknown", DEVICES="gpu cpu", PEERS="torch-graph:gpu")
-    assert done.returncode == 0, done.stderr
-    sections: dict[str, Any] = json.loads((out / "summary.json").read_text())["sections"]
-    assert list(sections) == ["devices", "parity", "tests", "bench-tiny", "bench-unknown"]
-    text = (out / "summary.md").read_text()
+    suite = start(tmp_path / "out", environment)
+    _, errors = suite.communicate()
+    assert suite.returncode == 0, errors
+    found = items(tmp_path / "out")
+    ends = {each["section"]: each["exit_code"] for each in found if each["item"] == "end"}
+    assert ends == dict.fromkeys(SECTIONS, 0)
+    device, *rest = found
+    assert device["device"] == "a double of a GPU"
+    named = {each["item"]: each for each in rest}
+    assert named["tiny float32"]["us_per_step"] > 0
+    assert named["tiny float32"]["difference"] < 1e-5
+    assert named["case classes float64"]["error"] == ""
+    assert set(named["tiny gpu eager:gpu"]["rows"]) == {"cupy:gpu", "peer eager:cupy:gpu"}
+    assert named["tests"]["passed"] > 0 == named["tests"]["failed"]
+    assert 0 < named["gpu: digits float32"]["difference"] < 1e-4
+    unusable = [each["error"] for each in rest if each.get("error")]
+    assert all("no GPU" in error or "finds no" in error or "no device" in error for error in unusable)  # PyTorch, JAX
+    text = (tmp_path / "out" / "summary.md").read_text()
+    assert "| steps | well |" in text
+    assert "- tiny float32: difference" in text
+    with tarfile.open(tmp_path / "out" / "archive.tar.gz") as archive:
+        assert {f"./{name}.log" for name in SECTIONS} <= set(archive.getnames())
+    assert {each.name for each in (tmp_path / "out").iterdir()} == {"results.jsonl", "summary.md", "archive.tar.gz"}
 
-    gpu = has("gpu")
-    assert sections["devices"]["exit_code"] == 0
-    assert sections["parity"]["exit_code"] == (0 if gpu else 2)
-    assert [each["name"] for each in sections["parity"]["results"]["missing"]][:1] == ([] if gpu else ["gpu"])
-    assert ("| parity | no device |" in text) == (not any(map(has, ("gpu", "torch:gpu", "jax:gpu"))))
-
-    tests = sections["tests"]["results"]
-    assert sections["tests"]["exit_code"] == 0, sections["tests"]["output"]
-    assert not tests["failed"]
-    assert (tests["passed"] > 0) == any(map(has, ("gpu", "torch:gpu", "jax:gpu")))
-    assert sum(tests["skipped"].values()) > 0 or gpu
-    assert all(reason for reason in tests["skipped"])
-
-    rows = {row["name"]: row for row in sections["bench-tiny"]["results"]["rungs"][0]["rows"]}
-    assert rows["numpy:cpu"]["figures"]["microseconds"] > 0
-    if not gpu:
-        assert rows["gpu"]["reason"].startswith("no device: ")
-        assert "no device: " in text
-
-    # A failed section is recorded, and the others run.
-    assert sections["bench-unknown"]["exit_code"] == 2
-    assert "unknown run or workload" in "".join(sections["bench-unknown"]["output"])
-    assert "| bench-unknown | exit code 2 |" in text
-    assert "| bench-tiny | well |" in text
-
-    again = run(out, environment)
+    again = start(tmp_path / "out", environment)
+    assert "without results" in again.communicate()[1]
     assert again.returncode == 2
-    assert "without results" in again.stderr
 
 
-def test_a_section_out_of_time_is_recorded(tmp_path: Path) -> None:
-    sys.path.insert(0, str(SUITE.parent))
-    try:
-        import gpu_summary
-    finally:
-        sys.path.pop(0)
-    (tmp_path / "sections.tsv").write_text("parity\t124\t80\ntests\t1\t5\n")
-    (tmp_path / "parity.log").write_text("going on")
-    (tmp_path / "tests.log").write_text("\n".join(map(str, range(100))))
-    (tmp_path / "tests.xml").write_text(
-        "<testsuites><testsuite><testcase classname='a' name='b'/>"
-        "<testcase classname='a' name='c'><failure/></testcase>"
-        "<testcase classname='a' name='d'><skipped message='why'/></testcase></testsuite></testsuites>"
-    )
-    summary = gpu_summary.summarize(tmp_path)
-    assert summary["sections"]["parity"]["timed_out"]
-    assert summary["sections"]["parity"]["output"] == ["going on"]
-    assert summary["sections"]["tests"]["results"] == {"passed": 1, "failed": ["a::c"], "skipped": {"why": 1}}
-    assert summary["sections"]["tests"]["output"][-1] == "99"
-    text = gpu_summary.markdown(tmp_path, summary)
-    assert "| parity | out of time | 80 |" in text
-    assert "- failed: a::c" in text
+def test_sections_out_of_time(tmp_path: Path, environment: dict[str, str]) -> None:
+    suite = start(tmp_path / "out", environment, "steps", "tests", LIMIT="1")
+    suite.communicate()
+    assert suite.returncode == 0
+    ends = [each for each in items(tmp_path / "out") if each["item"] == "end"]
+    assert [(each["section"], each["exit_code"]) for each in ends] == [("steps", 124), ("tests", 124)]
+    assert "| tests | out of time |" in (tmp_path / "out" / "summary.md").read_text()
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_what_was_measured_before_a_kill_is_there(section: str, tmp_path: Path, environment: dict[str, str]) -> None:
+    out = tmp_path / "out"
+    suite = start(out, environment, section)
+    deadline = time.monotonic() + 300
+    while not items(out) and suite.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    kill_session(suite.pid)
+    suite.communicate()
+    found = items(out)
+    assert found, f"nothing was measured in {section}"
+    assert {each["section"] for each in found} == {section}
+    subprocess.run([sys.executable, ROOT / "benchmarks" / "gpu" / "summary.py", out], check=True)
+    assert f"| {section} | " in (out / "summary.md").read_text()
+
+
+def test_an_error_of_an_item_does_not_cost_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(SUITE.parent / "gpu"))
+    import record
+    import summary
+
+    monkeypatch.setenv("GPU_RESULTS", str(tmp_path / "results.jsonl"))
+    monkeypatch.setenv("GPU_SECTION", "steps")
+    assert not record.item("one", lambda: {"value": 1 / 0})
+    assert record.item("two", lambda: {"value": 0.123456, "rows": {"gpu": {"us": 3.0}}})
+    with (tmp_path / "results.jsonl").open("a") as file:
+        file.write('{"section": "steps", "item": "cut o')
+    assert [each["item"] for each in summary.items_of(tmp_path)] == ["one", "two"]
+    text = summary.markdown(summary.items_of(tmp_path))
+    assert "- one: **ZeroDivisionError: division by zero**" in text
+    assert "- two: value 0.1235\n  - gpu: us 3" in text
+    assert "| steps | not ended |  | 2 | 1 |" in text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from tests.command_line import refused, xpnet
 from xpnet.backend import devices as backends
-from xpnet.backend import get_backend
+from xpnet.backend import get_backend, run_steps
 from xpnet.bench.parity import TOLERANCES, Case, compare, relative_difference, sweep_cases
 from xpnet.nn.activations import ACTIVATIONS
 from xpnet.nn.losses import LOSSES
@@ -73,7 +74,7 @@ def test_relative_difference(actual: Any, expected: Any, difference: float) -> N
 
 
 def test_every_backend_is_in_parity_with_numpy(backend: Any, dtype: str) -> None:
-    (found,) = compare(MAIN, [get_backend("cpu"), backend], dtype)
+    (found,) = compare(MAIN._replace(is_compiled=True), [get_backend("cpu"), backend], dtype)
     assert (found.device, found.reference, found.dtype) == (backend.name, "numpy:cpu", dtype)
     assert len(found.differences) == 3
     assert found.agrees
@@ -84,6 +85,20 @@ def test_every_backend_is_in_parity_with_numpy(backend: Any, dtype: str) -> None
 def test_the_sweep_is_in_parity_with_numpy(case: Case, backend: Any, dtype: str) -> None:
     (found,) = compare(case, [get_backend("cpu"), backend], dtype)
     assert found.agrees, found
+
+
+def test_a_short_run_is_compiled_if_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend, asked = get_backend("cpu"), []
+
+    def compiled(self: Any, step: Any, n_steps: int | None = 1) -> Any:
+        asked.append(n_steps)
+        return partial(run_steps, self.xp, step)
+
+    monkeypatch.setattr(type(backend), "compile", compiled)
+    for is_compiled in (False, True):
+        list(compare(MAIN._replace(is_compiled=is_compiled), [backend], "float64"))
+    assert asked == [3 * 5, 1_000_000]
+    assert "compile" not in vars(backend)  # the backend itself is as it was
 
 
 def test_the_sweep_covers_everything() -> None:

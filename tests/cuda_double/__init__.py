@@ -85,7 +85,7 @@ def install() -> State:
         "cupy.cuda",
         **{each.__name__: each for each in (runtime.Device, runtime.Stream, runtime.Event)},
         get_current_stream=runtime.current_stream,
-        get_elapsed_time=lambda start, end: 1.0,
+        get_elapsed_time=runtime.get_elapsed_time,
         alloc_pinned_memory=arrays.PinnedMemory,
         PinnedMemory=arrays.PinnedMemory,
         runtime=_module(
@@ -93,6 +93,14 @@ def install() -> State:
             CUDARuntimeError=runtime.CUDARuntimeError,
             getDeviceCount=lambda: state.count,
             getDevice=lambda: state.devices[-1],
+            driverGetVersion=lambda: 13000,
+            runtimeGetVersion=lambda: 13000,
+            getDeviceProperties=lambda index: {
+                "name": b"a double of a GPU",
+                "multiProcessorCount": state.attributes["MultiProcessorCount"],
+                "sharedMemPerBlockOptin": state.attributes["MaxSharedMemoryPerBlockOptin"],
+                "totalGlobalMem": state.capacity,
+            },
         ),
         compiler=_module("cupy.cuda.compiler", CompileException=kernels.CompileException),
         device=_module("cupy.cuda.device", Device=runtime.Device),

@@ -8,6 +8,7 @@ all later work. Two accesses to the same memory, one of them a write, that are n
 from __future__ import annotations
 
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterable
 from types import TracebackType
@@ -103,6 +104,9 @@ class Memory:
 
 def memory_at(address: int) -> Memory:
     """Return the allocation that an address belongs to."""
+    found = state.memories.get(address)
+    if found is not None:
+        return found
     for memory in list(state.memories.values()):
         if 0 <= address - memory.host.ctypes.data < max(1, memory.host.nbytes):
             return memory
@@ -114,14 +118,20 @@ class Event:
 
     def __init__(self, block: bool = False, disable_timing: bool = False) -> None:
         self.clock: Clock = {}
+        self.time = 0.0
 
     def record(self, stream: Stream | None = None) -> None:
         """Take the point that the stream has reached."""
-        self.clock = dict((stream or current_stream()).clock)
+        self.clock, self.time = dict((stream or current_stream()).clock), time.perf_counter()
 
     def synchronize(self) -> None:
         """Let the host wait for the point."""
         state.wait(self.clock)
+
+
+def get_elapsed_time(first: Event, last: Event) -> float:
+    """Return the milliseconds between two events: the host's."""
+    return 1000 * (last.time - first.time)
 
 
 class Stream:
@@ -226,6 +236,8 @@ def launch(stream: Stream, work: Callable[[], None], addresses: Iterable[int]) -
 
     def run() -> None:
         memories = [memory_at(address) for address in addresses]
+        # A kernel may also read memory by an address from a table: the copies that its stream waited for are done.
+        state.copy(lambda other, tick, _: stream.clock.get(other, 0) >= tick)
         stream.run(work, [], memories)
 
     if stream.captured is None:

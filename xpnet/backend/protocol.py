@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
@@ -51,6 +51,18 @@ class Backend(Protocol):
     def asarray(self, host: np.ndarray) -> Array:
         """Return a host array as an array on the device, of the same dtype; it may share memory with `host`."""
         return self.xp.asarray(host, device=self.device)
+
+    def upload(self, parts: Iterable[tuple[np.ndarray, Any]]) -> Iterator[Array]:
+        """Yield rows of host arrays on the device, ``array[rows]`` for each ``(array, rows)``; `rows` may be a slice.
+
+        An adapter may copy a part while the device still works on the part before. An array that is yielded is valid
+        until the next one is taken.
+        """
+        return (self.asarray(array[rows]) for array, rows in parts)
+
+    def free_bytes(self) -> int | None:
+        """Return the free memory of the device in bytes; None if it is the host's, or unknown."""
+        return None
 
     def indices(self, host: np.ndarray) -> Array:
         """Return indices of samples, (n_steps, batch), in the form in which a run of steps takes them soonest."""

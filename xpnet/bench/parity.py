@@ -25,17 +25,28 @@ __all__ = ["TOLERANCES", "Case", "Comparison", "Difference", "compare", "relativ
 TOLERANCES = {"float64": 1e-10, "float32": 1e-4}
 """Largest allowed relative difference after each epoch, by dtype."""
 
+_MANY_STEPS = 1_000_000
 _MAX_PREDICTIONS = 1000  # samples whose outputs are kept and compared after each epoch
 _SWEEP_SAMPLES, _SWEEP_BATCH, _SWEEP_HIDDEN, _SWEEP_DROPOUT = 256, 32, (16, 12), 0.25
 
 
 class Case(NamedTuple):
-    """A run that is trained on each device, in place of the device and dtype of `trainer`."""
+    """A run that is trained on each device, in place of the device and dtype of `trainer`.
+
+    Attributes
+    ----------
+    name : str
+    trainer : Trainer
+    x, y : arrays
+    is_compiled : bool
+        Whether the steps are compiled however few they are, so that long runs are compared too.
+    """
 
     name: str
     trainer: Trainer
     x: np.ndarray
     y: np.ndarray
+    is_compiled: bool = False
 
 
 class Difference(NamedTuple):
@@ -135,9 +146,17 @@ def compare(case: Case, backends: Sequence[Backend], dtype: str) -> Iterator[Com
         yield Comparison(case.name, backend.name, reference.name, dtype, TOLERANCES[dtype], differences, reason)
 
 
+def _compiling(backend: Backend) -> Backend:
+    """Return a twin of a backend that compiles each run as if it were a long one."""
+    twin: Backend = object.__new__(type(backend))
+    vars(twin).update(vars(backend), compile=lambda step, n_steps=None: backend.compile(step, _MANY_STEPS))
+    return twin
+
+
 def _train(case: Case, backend: Backend, dtype: str, recorder: _Recorder | None = None) -> _Recorder:
     recorder = recorder or _Recorder(case, backend)
-    replace(case.trainer, device=backend, dtype=dtype, callbacks=(recorder,)).fit(case.x, case.y)
+    device = _compiling(backend) if case.is_compiled else backend
+    replace(case.trainer, device=device, dtype=dtype, callbacks=(recorder,)).fit(case.x, case.y)
     return recorder
 
 

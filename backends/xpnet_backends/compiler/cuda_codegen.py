@@ -6,38 +6,47 @@ BLOCK group one with a single block, which runs one loop after another.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
 
+from xpnet_backends.compiler.cuda_row_loops import SHORT_ROW, n_row_loops, row_lines
 from xpnet_backends.compiler.cuda_text import HEADER, TYPES, KernelText, braces, index_lines
 from xpnet_backends.compiler.epilogues import Product, epilogues, product_of
-from xpnet_backends.compiler.fuse import fuse
-from xpnet_backends.compiler.ir import Buffer, Group, Instruction, Kind, Program, Value
+from xpnet_backends.compiler.fuse import fuse, join_blocks, stored
+from xpnet_backends.compiler.ir import Buffer, Group, Instruction, Kind, Loop, Program, Value
 from xpnet_backends.compiler.memory_plan import memory_plan
 from xpnet_backends.compiler.ops import Op, UntraceableError
 from xpnet_backends.compiler.simplify import simplify
+from xpnet_backends.compiler.split_reductions import split_reductions
 
 __all__ = ["CudaSource", "Kernel", "Product", "passes"]
 
 # Arrays of at most this many elements are the work of a single block.
 _SMALL = 4096
-_THREADS = 256
+# Threads of a block: those of kernels with a thread for each element, with one for each row, and with a single block.
+# A row lies in registers, of which 512 threads have 128 each.
+_THREADS, _ROW_THREADS, _BLOCK_THREADS = 256, 64, 512
 _MOST_BLOCKS = 4096
+_MOST_PARTS = 1024  # of a long reduction: enough blocks for any GPU, and the results are a single block's work
 # Indices in kernels are 32-bit integers, which a loop may exceed by the number of threads of the grid.
 _LARGEST = 2**31 - _THREADS * _MOST_BLOCKS
 
 
 def passes(program: Program, accepts: Callable[[Product], bool] = lambda _: False) -> Program:
     """Apply the passes for CUDA; products have the epilogues that are accepted, by default none."""
-    program = fuse(memory_plan(simplify(program, smallest_product=_SMALL)), _kind, across_products=True)
-    return epilogues(program, accepts)
+    program = simplify(program, smallest_product=_SMALL)
+    program = split_reductions(program, smallest=_SMALL, part=_THREADS, most=_MOST_PARTS)
+    program = fuse(memory_plan(program, narrow=SHORT_ROW), _kind, across_products=True)
+    return join_blocks(epilogues(program, accepts))
 
 
 def _kind(instruction: Instruction) -> Kind:
     if instruction.op is Op.MATMUL:
         return Kind.SINGLE
+    if instruction.is_partial:
+        return Kind.ELEMENTS
     if max(value.size for value in instruction.values) <= _SMALL:
         return Kind.BLOCK
     if instruction.op.is_elementwise:
@@ -81,6 +90,7 @@ class CudaSource:
 
     def __init__(self, program: Program, n_steps: int) -> None:
         batch = program.batch[0].shape[0]
+        self._loss, self._later = program.loss, list[Instruction]()
         self.order = Buffer(-1, (n_steps, batch), np.dtype(np.int32))
         self.counter = Buffer(-2, (1,), np.dtype(np.int32))
         self.losses = Buffer(-3, (n_steps,), program.loss.dtype)
@@ -102,6 +112,7 @@ class CudaSource:
             Kind.ROWS: self._rows,
         }
         for k, group in enumerate(program.groups):
+            self._later = [each for other in program.groups[k + 1 :] for each in _instructions(other.loops)]
             if group.kind is Kind.BLOCK:
                 self._block(group, program.loss if k == last else None)
             else:
@@ -135,12 +146,20 @@ class CudaSource:
 
     def _elements(self, group: Group) -> None:
         text, (loop,) = KernelText(), group.loops
-        out = loop.instructions[0].out
-        self._kernel(text, braces(f"GRID(t, {out.size})", text.elementwise(loop, index_lines(out))), out.size)
+        over = loop.instructions[0].over
+        if any(instruction.is_partial for instruction in loop.instructions):
+            lines = text.partial_reductions(loop)
+        else:
+            lines = braces(f"GRID(t, {over.size})", text.elementwise(loop, index_lines(over)))
+        self._kernel(text, lines, over.size)
 
     def _rows(self, group: Group) -> None:
         text, lines = KernelText(), list[str]()
         n = group.loops[0].instructions[0].out.shape[0]
+        if n_row_loops(group.loops) == len(group.loops):
+            rows = row_lines(text, group.loops, self._kept(group.loops))
+            self._kernel(text, braces(f"GRID(i, {n})", rows), n, _ROW_THREADS)
+            return
         for loop in group.loops:
             instruction = loop.instructions[0]
             if instruction.op.is_reduction:
@@ -151,20 +170,32 @@ class CudaSource:
             lines.append("__syncwarp();")
         self._kernel(text, braces(f"GRID_WARPS(i, {n})", lines), 32 * n)
 
+    def _kept(self, loops: tuple[Loop, ...], rest: tuple[Loop, ...] = ()) -> Iterable[Value]:
+        """Return the results of loops that are read after them; `rest` are those of the group that come then."""
+        return stored(_instructions(loops), [*_instructions(rest), *self._later], self._loss)
+
     def _block(self, group: Group, loss: Value | None) -> None:
         """Write the kernel of a BLOCK group; it stores the loss at its end if one is given."""
         text, lines = KernelText(), list[str]()
-        for loop in group.loops:
-            instruction, out = loop.instructions[0], loop.instructions[0].out
-            if not instruction.op.is_reduction:
-                lines += braces(f"BLOCK(t, {out.size})", text.elementwise(loop, index_lines(out)))
-            elif instruction.axis is not None:
-                lines += braces(f"BLOCK_WARPS(i, {out.size})", text.reduction_by_warp(instruction))
+        loops = group.loops
+        while loops:
+            (instruction, *_), n = loops[0].instructions, n_row_loops(loops)
+            if n:
+                rows = row_lines(text, loops[:n], self._kept(loops[:n], loops[n:]))
+                lines += braces(f"BLOCK(i, {instruction.out.shape[0]})", rows)
+            elif instruction.op.is_reduction:
+                lines += text.reduction_in_block(instruction)
             else:
-                lines += text.reduction_by_block(instruction)
+                out = instruction.out
+                lines += braces(f"BLOCK(t, {out.size})", text.elementwise(loops[0], index_lines(out)))
             lines.append("__syncthreads();")
+            loops = loops[max(n, 1) :]
         if loss is not None:
             counter, losses = text.pointer(self.counter), text.pointer(self.losses)
             done = f"{losses}[{counter}[0]] = {text.element(loss, '')}; {counter}[0] += 1;"
             lines.append(f"if (threadIdx.x == 0) {{ {done} }}")
-        self._kernel(text, lines, 1, 1024)
+        self._kernel(text, lines, 1, _BLOCK_THREADS)
+
+
+def _instructions(loops: tuple[Loop, ...]) -> list[Instruction]:
+    return [instruction for loop in loops for instruction in loop.instructions]

@@ -9,7 +9,7 @@ from dataclasses import replace
 from xpnet_backends.compiler.ir import Buffer, Group, Instruction, Kind, Loop, Program, Role, Value
 from xpnet_backends.compiler.ops import Op
 
-__all__ = ["apart", "fuse", "may_fuse", "same_elements", "same_rows"]
+__all__ = ["apart", "fuse", "join_blocks", "may_fuse", "same_elements", "same_rows", "shares_rows", "stored"]
 
 _Tagged = tuple[Kind, Instruction]  # an instruction and the kind of group that it belongs to by itself
 
@@ -44,13 +44,22 @@ def may_fuse(instruction: Instruction, others: Iterable[Instruction], agree: Cal
     )
 
 
+def shares_rows(instruction: Instruction, others: Iterable[Instruction]) -> bool:
+    """Tell whether an instruction may share a loop over rows with others, which are before it."""
+    others = list(others)
+    # A vector that is added to a matrix has an element for each column, not for each row.
+    vectors = [value for value in instruction.reads if len(value.shape) == 1 < len(instruction.out.shape)]
+    by_rows = all(apart(value, other.out) for value in vectors for other in others)
+    return by_rows and may_fuse(instruction, others, same_rows)
+
+
 def fuse(program: Program, kind_of: Callable[[Instruction], Kind], *, across_products: bool = False) -> Program:
     """Put the instructions into groups, in an order in which groups are as large as possible.
 
     The kinds of groups are
 
     - ``SINGLE``: one instruction;
-    - ``ELEMENTS``: elementwise instructions of one shape, which are one loop;
+    - ``ELEMENTS``: elementwise instructions of one shape and reductions to partial results, which are one loop;
     - ``ROWS``: loops over the rows of matrices, reductions along them included;
     - ``BLOCK``: instructions on few elements, each a loop of one block of GPU threads.
 
@@ -92,7 +101,7 @@ def fuse(program: Program, kind_of: Callable[[Instruction], Kind], *, across_pro
         loops = []
         for part in _loops(members):
             later = later[len(part) :]
-            loops.append(Loop(tuple(part), () if kind is Kind.SINGLE else tuple(_stored(part, later, program.loss))))
+            loops.append(Loop(tuple(part), () if kind is Kind.SINGLE else tuple(stored(part, later, program.loss))))
         groups.append(Group(kind, tuple(loops)))
     return replace(program, instructions=tuple(instructions), groups=tuple(groups))
 
@@ -106,11 +115,11 @@ def _grouped(rest: list[_Tagged], across_products: bool) -> list[tuple[Kind, lis
             groups.append((kind, [first]))
             rest = rest[1:]
             continue
-        wider = Kind.ROWS if kind is Kind.ELEMENTS else kind
+        wider = Kind.ROWS if kind is Kind.ELEMENTS and not first.is_partial else kind
         before, group, after = _gathered(rest, wider, across_products)
-        if any(member.op.is_reduction for member in group):
+        if wider is kind or any(member.op.is_reduction for member in group):
             kind = wider
-        elif wider is not kind:  # rows without a reduction are just elements
+        else:  # rows without a reduction are just elements
             before, group, after = _gathered(rest, kind, across_products)
         groups += [*_grouped(before, across_products), (kind, group)]
         rest = after
@@ -143,17 +152,17 @@ def _fits(instruction: Instruction, kind: Kind, group: list[Instruction], own: K
     """Tell whether an instruction whose own kind is `own` may join a group."""
     if kind is Kind.BLOCK:
         return own is Kind.BLOCK
+    if kind is Kind.ELEMENTS:
+        return own is not Kind.SINGLE and _shares_loop(instruction, group)
     if own is Kind.SINGLE or (instruction.op.is_reduction and own is not Kind.ROWS):
         return False
-    if kind is Kind.ELEMENTS:
-        return _shares_loop(instruction, group)
-    return instruction.out.shape[:1] == group[0].out.shape[:1] != () and may_fuse(instruction, group, same_rows)
+    return instruction.out.shape[:1] == group[0].out.shape[:1] != () and shares_rows(instruction, group)
 
 
 def _shares_loop(instruction: Instruction, part: list[Instruction]) -> bool:
     """Tell whether an instruction may share a loop over elements with others."""
-    elementwise = instruction.op.is_elementwise and part[0].op.is_elementwise
-    return elementwise and instruction.out.shape == part[0].out.shape and may_fuse(instruction, part, same_elements)
+    loops = all(each.op.is_elementwise or each.is_partial for each in (instruction, part[0]))
+    return loops and instruction.over.shape == part[0].over.shape and may_fuse(instruction, part, same_elements)
 
 
 def _loops(group: list[Instruction]) -> list[list[Instruction]]:
@@ -167,7 +176,7 @@ def _loops(group: list[Instruction]) -> list[list[Instruction]]:
     return parts
 
 
-def _stored(part: list[Instruction], later: list[Instruction], loss: Value) -> Iterable[Value]:
+def stored(part: list[Instruction], later: list[Instruction], loss: Value) -> Iterable[Value]:
     """Yield the results of a loop that are read after it."""
     for value in dict.fromkeys(instruction.out for instruction in part):
         is_stored = value.buffer.role is Role.STATE or value.overlaps(loss)
@@ -178,3 +187,72 @@ def _stored(part: list[Instruction], later: list[Instruction], loss: Value) -> I
                 break
         if is_stored:
             yield value
+
+
+def join_blocks(program: Program) -> Program:
+    """Join BLOCK groups that need nothing from the groups between them, or only what can come before both.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpnet_backends.compiler.trace import trace
+    >>> def step(params, state, batch):
+    ...     loss = np.sum(batch[0]) + np.sum(params * params)
+    ...     params -= params * 0.1
+    ...     return params, state, loss
+    >>> kinds = {2: Kind.BLOCK, 300: Kind.ELEMENTS}
+    >>> program = trace(step, np.zeros(300), (), [np.zeros(2)])
+    >>> program = fuse(program, lambda each: kinds.get(each.out.size, Kind.BLOCK))
+    >>> print(program)
+    batch %0: f64[2]
+    state %1: f64[300]
+    block:
+        %2: f64[] = sum %0
+    elements:
+        %3: f64[300] = multiply %1, %1
+        %6: f64[300] = multiply %1, 0.1
+        %1: f64[300] = subtract %1, %6
+        store %3, %1
+    block:
+        %4: f64[] = sum %3
+        %5: f64[] = add %2, %4
+        store %5
+    loss %5
+    >>> print(join_blocks(program))
+    batch %0: f64[2]
+    state %1: f64[300]
+    elements:
+        %3: f64[300] = multiply %1, %1
+        %6: f64[300] = multiply %1, 0.1
+        %1: f64[300] = subtract %1, %6
+        store %3, %1
+    block:
+        %2: f64[] = sum %0
+        %4: f64[] = sum %3
+        %5: f64[] = add %2, %4
+        store %5
+    loss %5
+    """
+    groups = list[Group]()
+    for group in program.groups:
+        joined = _joined_to(groups, group) if group.kind is Kind.BLOCK else None
+        groups = joined or [*groups, group]
+    instructions = [each for group in groups for loop in group.loops for each in loop.instructions]
+    return replace(program, instructions=tuple(instructions), groups=tuple(groups))
+
+
+def _joined_to(groups: list[Group], last: Group) -> list[Group] | None:
+    """Return groups in an order in which the last one, a BLOCK group, joins an earlier one; None if it cannot."""
+    needed, others = list[Group](), list[Group]()  # what must come before the last group, and what may come after it
+    for k, group in reversed(list(enumerate(groups))):
+        free = _independent(group, needed)
+        if free and group.kind is Kind.BLOCK:
+            return [*groups[:k], *needed, Group(Kind.BLOCK, group.loops + last.loops), *others]
+        side = others if free and _independent(group, [last]) else needed
+        side.insert(0, group)
+    return None
+
+
+def _independent(group: Group, others: list[Group]) -> bool:
+    rest = [each for other in others for loop in other.loops for each in loop.instructions]
+    return all(may_fuse(each, rest, apart) for loop in group.loops for each in loop.instructions)

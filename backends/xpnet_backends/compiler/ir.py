@@ -154,7 +154,8 @@ def value_of(buffer: Buffer, shape: Iterable[int], strides: Iterable[int] | None
 class Instruction(NamedTuple):
     """An operation on `inputs`, values and numbers, whose result is written to `out`.
 
-    `axis` is that of a reduction (None for all elements) or a concatenation. A reduced axis is not kept.
+    `axis` is that of a reduction (None for all elements) or a concatenation. A reduced axis is not kept. A reduction of
+    all elements to a vector has partial results; see `xpnet_backends.compiler.split_reductions`.
     """
 
     op: Op
@@ -171,6 +172,16 @@ class Instruction(NamedTuple):
     def values(self) -> tuple[Value, ...]:
         """What it reads, and its result."""
         return (*self.reads, self.out)
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether it is a reduction to partial results."""
+        return self.op.is_reduction and self.axis is None and self.out.shape != ()
+
+    @property
+    def over(self) -> Value:
+        """The value over whose elements its loop goes, if it is elementwise or a reduction to partial results."""
+        return self.reads[0] if self.is_partial else self.out
 
     def __str__(self) -> str:
         inputs = ", ".join(map(str, self.inputs)) + ("" if self.axis is None else f", axis={self.axis}")
@@ -209,7 +220,7 @@ class Group(NamedTuple):
         lines = [f"{self.kind.value}:"]
         for instructions, stored in self.loops:
             lines += [f"    {instruction}" for instruction in instructions]
-            if instructions[0].op.is_elementwise:
+            if instructions[0].op.is_elementwise or instructions[0].is_partial:
                 lines.append("    store " + ", ".join(str(value).partition("(")[0] for value in stored))
         return "\n".join(lines)
 

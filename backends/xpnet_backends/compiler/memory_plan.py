@@ -14,12 +14,12 @@ __all__ = ["memory_plan", "narrow_by_columns", "reuse_buffers"]
 _NARROW = 64
 
 
-def memory_plan(program: Program) -> Program:
-    """Apply both passes of this module."""
-    return narrow_by_columns(reuse_buffers(program))
+def memory_plan(program: Program, narrow: int = _NARROW) -> Program:
+    """Apply both passes of this module; matrices with at most `narrow` columns may come to lie by columns."""
+    return narrow_by_columns(reuse_buffers(program, narrow), narrow)
 
 
-def reuse_buffers(program: Program) -> Program:
+def reuse_buffers(program: Program, narrow: int = _NARROW) -> Program:
     """Write a result over one that is not read again.
 
     An elementwise result takes the buffer of an input, a product that of an earlier product.
@@ -78,13 +78,13 @@ def reuse_buffers(program: Program) -> Program:
                 break
         else:
             # The buffer of a narrow product may come to lie by columns, so it is not shared.
-            if is_product and buffer.shape[-1] > _NARROW and buffer in last_read:
+            if is_product and buffer.shape[-1] > narrow and buffer in last_read:
                 products.append(buffer)
 
     return program.mapped(lambda value: value._replace(buffer=homes[value.buffer]) if value.buffer in homes else value)
 
 
-def narrow_by_columns(program: Program) -> Program:
+def narrow_by_columns(program: Program, narrow: int = _NARROW) -> Program:
     """Store narrow matrices that are reduced along their rows column by column.
 
     Matrices in the same elementwise instructions are stored column by column too.
@@ -116,7 +116,7 @@ def narrow_by_columns(program: Program) -> Program:
     meetings: list[set[Buffer]] = []  # the matrices of each elementwise instruction
     for instruction in program.instructions:
         op, _, out, axis = instruction
-        if op.is_reduction and axis == 1 and instruction.reads[0].shape[1] <= _NARROW:
+        if op.is_reduction and axis == 1 and instruction.reads[0].shape[1] <= narrow:
             chosen.add(instruction.reads[0].buffer)
         if op.is_elementwise and len(out.shape) == 2 and out.is_whole:
             meetings.append({each.buffer for each in instruction.values if each.shape == out.shape and each.is_whole})
