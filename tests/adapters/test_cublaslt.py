@@ -37,9 +37,12 @@ BIAS, BIAS_RELU, MASKED, DRELU, DRELU_SUMS, SUMS = 4, 6, 134, 136, 152, 256
 
 
 @pytest.fixture(autouse=True)
-def calls() -> Iterator[list[double.Call]]:
+def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[double.Call]]:
     """The products that cuBLASLt was given."""
     with cuda_double.installed():
+        get_backend("gpu")
+        # These networks are small, and would be one kernel.
+        monkeypatch.setattr(sys.modules["xpnet_backends.cuda.graph"], "persistent", lambda *_: None)
         double.calls.clear()
         double.refused.clear()
         yield double.calls
@@ -101,7 +104,6 @@ def test_one_output(monkeypatch: pytest.MonkeyPatch, calls: list[double.Call]) -
 
 
 def test_a_result_by_columns() -> None:
-    get_backend("gpu")
     lt, cublas = (sys.modules[f"xpnet_backends.cuda.{name}"] for name in ("cublaslt", "cublas"))
     products = cublas.Products("float32", sys.modules["cupy.cuda"].Stream(non_blocking=True))
     made = lt.LtProducts(products, lambda value: 256, autotune=False)
@@ -149,7 +151,6 @@ def test_without_cublaslt(monkeypatch: pytest.MonkeyPatch, calls: list[double.Ca
     def missing(name: str) -> Any:
         raise RuntimeError(f"no library {name}")
 
-    get_backend("gpu")
     monkeypatch.setattr(sys.modules["xpnet_backends.cuda.cublaslt"], "load_nvidia_dynamic_lib", missing)
     same(NETWORK, 97)
     assert calls == []
@@ -206,7 +207,6 @@ def test_autotune_leaves_exact_sums_to_cublas(calls: list[double.Call]) -> None:
 
 @pytest.mark.subprocess
 def test_an_error_of_cublaslt() -> None:
-    get_backend("gpu")
     module = sys.modules["xpnet_backends.cuda.cublaslt"]
     with pytest.raises(RuntimeError, match=r"cublasLtMatmulDescCreate: expected status 0; received 7"):
         module._Descriptor("MatmulDesc", 1, 0)
