@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpnet.backend import Backend, get_backend
+from xpnet.backend import Backend, TunableBackend, get_backend
 from xpnet.backend.costs import is_open
 from xpnet.cli.choices import (
     choose_device,
@@ -143,7 +143,12 @@ def prepare(data: str, options: TrainOptions) -> Job:
     device = choose_device(options)
     backend = get_backend(device)  # before the data are read, which takes time
     if options.autotune:
-        backend.set_autotune()
+        if not isinstance(backend, TunableBackend):
+            raise InvalidParameterError(
+                "autotune: expected a device whose matrix products have algorithms to choose from, such as gpu; "
+                f"received {backend.name}. Train without it."
+            )
+        backend.autotune = True
     limit = None if options.memory_limit is None else MemoryLimit.parse(options.memory_limit)
     table = data not in DATASETS and is_table(data)
     preset = choose_preset(options, is_table=table)
