@@ -169,9 +169,7 @@ def _check(x: Any, y: Any) -> None:
             f"x, y: expected as many targets as samples, at least one; received the shapes {tuple(x.shape)} and "
             f"{tuple(y.shape)}"
         )
-    for name, array in (("x", x), ("y", y)):
-        if hasattr(array, "tocsr"):
-            array = array.data
+    for name, array in (("x", x.data if hasattr(x, "tocsr") else x), ("y", y)):
         xp = namespace_of(array)
         if xp.isdtype(array.dtype, "real floating") and not bool(xp.all(xp.isfinite(array))):
             raise DataError(f"{name}: expected finite numbers; received NaN or infinity; remove or fill in such values")
