@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from types import SimpleNamespace
 from typing import Any
@@ -62,7 +62,7 @@ class CupyBackend(Backend):
         """Return a run of captured steps, for one training run at a time."""
         if (n_steps or 0) < WORTH_COMPILING:
             return super().compile(step, n_steps)
-        return ProgramCache(step, self.xp, Captured(self.precision))
+        return ProgramCache(step, self.xp, Captured(self.precision, self.autotune))
 
     def free_bytes(self) -> int:
         """Return the free memory of the GPU, that of CuPy's pool included."""
@@ -83,6 +83,16 @@ class CupyBackend(Backend):
                 return bf16.matmul(x1, x2) if x1.dtype == np.float32 else cupy.matmul(x1, x2)
 
             self.xp = SimpleNamespace(**{**vars(compat), "matmul": matmul})
+
+    def captured_products(self, factors: Sequence[tuple[Array, Array]]) -> Callable[[int], None]:
+        """Return a function that multiplies pairs of matrices so many times, in one launch each time, and waits."""
+        from xpnet_backends.cuda.products_alone import captured_products  # here, because only the benchmark needs it
+
+        return captured_products(factors, self.precision)
+
+    def set_autotune(self) -> None:
+        """Time the algorithms of float32 products before a step is captured."""
+        self.autotune = True
 
 
 def create(kind: str, index: int) -> Backend:

@@ -1,4 +1,7 @@
-"""The double of `cupy.RawModule`: CUDA source, compiled for the host and run by one thread."""
+"""The double of `cupy.RawModule`: CUDA source, compiled for the host.
+
+One thread runs a kernel; a kernel that does many steps runs with a fiber for each thread.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,13 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tests.compiler import fibers
 from tests.cuda_double.arrays import ndarray
 from tests.cuda_double.runtime import CUDARuntimeError, current_stream, launch, state
 
@@ -61,11 +65,17 @@ class RawModule:
 
     def __init__(self, code: str, options: tuple[str, ...] = (), **_: Any) -> None:
         self.code, self.options, self.device = code, options, state.devices[-1]
-        self._library = compiled(HOST + code)
+        self._many = "ARENA" in code
+        self._library = None if self._many else compiled(HOST + code)
 
     def get_function(self, name: str) -> RawKernel:
         """Return a kernel; it is loaded on the current GPU."""
-        return RawKernel(getattr(self._library, name))
+        return RawKernel(_fibers(self.code) if self._many else getattr(self._library, name))
+
+
+@cache
+def _fibers(code: str) -> fibers.HostKernel:
+    return fibers.build(code, Path(tempfile.mkdtemp(dir=_folder())))
 
 
 class RawKernel:
@@ -87,8 +97,12 @@ class RawKernel:
             raise CUDARuntimeError("cudaErrorStreamCaptureUnsupported: a kernel is loaded during a capture")
         self._loaded.add(stream.device)
         arrays = [each.data.ptr for each in args if isinstance(each, ndarray)]
-        values = [_argument(each) for each in args]
-        launch(stream, lambda: self._function(*values), arrays)
+        if isinstance(self._function, fibers.HostKernel):
+            host = [each.host if isinstance(each, ndarray) else int(each) for each in args]
+            work = partial(self._function, host, grid[0], block[0], shared_mem, fibers.ORDERS["in order"])
+        else:
+            work = partial(self._function, *map(_argument, args))
+        launch(stream, work, arrays)
 
 
 def _argument(each: Any) -> Any:

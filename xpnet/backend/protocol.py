@@ -30,12 +30,15 @@ class Backend(Protocol):
         The library's own device object, as ``xp.asarray(..., device=device)`` takes it.
     precision : {"float32", "tf32", "bf16"}
         Precision to which training rounds the factors of float32 products; float64 is never rounded.
+    autotune : bool
+        Whether training times the algorithms that the library has for its matrix products, and takes the fastest.
     """
 
     name: str
     xp: Namespace
     device: Any
     precision: str = "float32"
+    autotune: bool = False
 
     def __hash__(self) -> int:
         return id(self)  # `get_backend` makes one object for each device
@@ -111,6 +114,19 @@ class Backend(Protocol):
         """
         raise InvalidParameterError(
             f"precision: expected float32, the only precision of {self.name}; received {precision}."
+        )
+
+    def set_autotune(self) -> None:
+        """Set `autotune`, before any work is done. This default refuses it.
+
+        Raises
+        ------
+        InvalidParameterError
+            The backend lets nobody choose.
+        """
+        raise InvalidParameterError(
+            f"autotune: expected a device whose matrix products have algorithms to choose from, such as gpu; "
+            f"received {self.name}. Train without it."
         )
 
 

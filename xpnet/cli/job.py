@@ -136,6 +136,8 @@ def prepare(data: str, options: TrainOptions) -> Job:
         expected = "1 with --checkpoint-every" if options.ensemble > 1 else "a whole number of at least 1"
         raise InvalidParameterError(f"ensemble: expected {expected}; received {options.ensemble}.")
     backend = get_backend(choose_device(options))
+    if options.autotune:
+        backend.set_autotune()
     limit = None if options.memory_limit is None else MemoryLimit.parse(options.memory_limit)
     table = data not in DATASETS and is_table(data)
     preset = choose_preset(options, is_table=table)

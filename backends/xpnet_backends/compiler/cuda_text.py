@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -65,25 +66,34 @@ class KernelText:
 
     def __init__(self) -> None:
         self.pointers: dict[Buffer, str] = {}
+        self._numbers = itertools.count()  # of the variables
 
     def pointer(self, buffer: Buffer) -> str:
         """Return the pointer to a buffer's first element."""
         return self.pointers.setdefault(buffer, f"p{len(self.pointers)}")
 
-    def element(self, value: Value, index: str) -> str:
-        """Return the text of an element of a value that is broadcast to a loop; `index` has a letter for each axis."""
+    def element(self, value: Value, index: Sequence[str]) -> str:
+        """Return the text of an element of a value that is broadcast to a loop; `index` has a name for each axis."""
         own = index[len(index) - len(value.shape) :] or "0" * len(value.shape)
         axes = zip(own, value.shape, value.strides, strict=True)
         terms = [f"{i} * {stride}" for i, n, stride in axes if n > 1 and i != "0"]
         return f"{self.pointer(value.buffer)}[{' + '.join([str(value.offset), *terms])}]"
 
-    def elementwise(self, loop: Loop, lines: list[str]) -> list[str]:
-        """Return `lines`, then those of elementwise instructions at the index i, j."""
-        index = "ij"[: len(loop.instructions[0].over.shape)]
-        known: dict[Value, str] = {}  # the variables that hold the elements
+    def variable(self, prefix: str) -> str:
+        """Return a new name."""
+        return f"{prefix}{next(self._numbers)}"
+
+    def elementwise(self, loop: Loop, lines: list[str], known: dict[Value, str] | None = None) -> list[str]:
+        """Return `lines`, then those of elementwise instructions at the index i, j.
+
+        `known` are the variables that hold elements; it is updated.
+        """
+        known = {} if known is None else known
+        over = [*(instruction.over for instruction in loop.instructions), *loop.stored]
+        index = "ij"[: len(over[0].shape)] if over else ""
 
         def hold(value: Value, prefix: str, text: str) -> None:
-            known[value] = f"{prefix}{len(lines)}"
+            known[value] = self.variable(prefix)
             lines.append(f"const {TYPES[str(value.dtype)]} {known[value]} = {text};")
 
         for instruction in loop.instructions:

@@ -22,6 +22,7 @@ from xpnet_backends.compiler.ir import Buffer, Program, Value
 from xpnet_backends.compiler.ops import UntraceableError
 from xpnet_backends.compiler.program_cache import state_arrays, traced
 from xpnet_backends.cuda.cublas import Products, call_of
+from xpnet_backends.cuda.cublaslt import LtProducts
 
 __all__ = ["Captured", "CudaGraph"]
 
@@ -53,9 +54,12 @@ class Captured:
     ----------
     precision : {"float32", "tf32", "bf16"}
         The precision to which the factors of float32 products are rounded.
+    autotune : bool
+        Whether the algorithms of products are timed; see `LtProducts`.
     """
 
     precision: str
+    autotune: bool
 
     @cached_property
     def _stream(self) -> Any:
@@ -81,7 +85,9 @@ class Captured:
                 array[...] = cupy.asarray(value)
 
         try:
-            graph = CudaGraph(traced(on_numpy, params, state, data, order), own, self._stream, self._products)
+            graph = CudaGraph(
+                traced(on_numpy, params, state, data, order), own, self._stream, self._products, autotune=self.autotune
+            )
             graph.run(data, first)  # the first use of a kernel loads it, which cannot be captured
             restore()
             graph.capture()
@@ -123,21 +129,28 @@ class CudaGraph:
         A stream that can be captured.
     products : Products
         Matrix products on that stream.
+    autotune : bool
+        Whether the algorithms of products are timed; see `LtProducts`.
     """
 
-    def __init__(self, program: Program, state: list[Array], stream: Any, products: Products) -> None:
-        program = passes(program)
+    def __init__(
+        self, program: Program, state: list[Array], stream: Any, products: Products, *, autotune: bool
+    ) -> None:
+        self._stream, self._products = stream, products
+        self._arrays: dict[Buffer, Array] = dict(state_arrays(program, state))
+        # Not kept, for it refers to this graph, whose memory would then wait for the garbage collector.
+        lt = LtProducts(products, self._address, autotune=autotune)
+        program = passes(program, lt.accepts)
         batch = program.batch[0].shape[0]
         self._n_steps = max(1, min(_STEPS, _ORDER_BYTES // (np.dtype(np.int32).itemsize * batch)))
         source = CudaSource(program, self._n_steps)
-        self._stream, self._products = stream, products
-        self._arrays = {buffer: cupy.asarray(array) for buffer, array in program.constants.items()}
-        self._arrays.update(state_arrays(program, state))
+        for buffer, array in program.constants.items():
+            self._array(buffer).set(array)
         self._order, self._counter, self._losses, self._table = map(
             self._array, (source.order, source.counter, source.losses, source.table)
         )
         module = cupy.RawModule(code=source.text)
-        self._launches = [self._prepared(launch, module) for launch in source.launches]
+        self._launches = [self._prepared(launch, module, lt) for launch in source.launches]
         self._graphs: dict[int, Any] = {}
 
     def run(self, data: tuple[Array, ...], order: Array) -> Array:
@@ -191,12 +204,12 @@ class CudaGraph:
         address: int = self._array(value.buffer).data.ptr + value.offset * value.dtype.itemsize
         return address
 
-    def _prepared(self, launch: Kernel | Product, module: Any) -> Callable[[], None]:
+    def _prepared(self, launch: Kernel | Product, module: Any, lt: LtProducts) -> Callable[[], None]:
         """Return a function that puts a launch on the stream, which must be the current one."""
         if isinstance(launch, Product):
-            *matrices, exact = launch
-            addresses = map(self._address, matrices)
-            return partial(self._products.multiply, call_of(*matrices), launch.out.dtype, *addresses, exact=exact)
+            by_cublaslt, matrices = lt.launch_of(launch), launch[:3]
+            by_cublas = partial(self._products.multiply, call_of(*matrices), launch.out.dtype, exact=launch.exact)
+            return by_cublaslt or partial(by_cublas, *map(self._address, matrices))
         arguments = tuple(map(self._array, launch.buffers))
         return partial(module.get_function(launch.name), (launch.blocks,), (launch.threads,), arguments)
 

@@ -1,0 +1,162 @@
+"""Run a CUDA kernel of many blocks on the host: each thread of CUDA is a fiber, and fibers meet where threads do.
+
+The fibers run one at a time, from one barrier to the next: in order, in the opposite order, or shuffled. A kernel that
+lacks a barrier then reads what is not yet written in one of them. Threads that wait for one another forever are an
+error, and so is a write behind the shared memory.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+__all__ = ["ORDERS", "build"]
+
+ORDERS = {"in order": 0, "in the opposite order": 1, "shuffled": 2}
+_HOST = """
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <memory>
+#include <random>
+#include <setjmp.h>
+#include <ucontext.h>
+#include <vector>
+using std::cos, std::exp, std::expm1, std::log, std::log1p, std::sqrt, std::tanh, std::vector;
+#define __global__
+#define __launch_bounds__(...)
+#define __device__
+struct Dim { int x; };
+static Dim threadIdx, blockDim, blockIdx, gridDim;
+enum State { RUNS, WAITS_FOR_WARP, WAITS_FOR_BLOCK, DONE };
+// A fiber begins as a context; from then on jumps switch faster, for they keep no signals.
+struct Fiber { jmp_buf place; std::unique_ptr<char[]> stack; State state; int block, thread; bool begun; };
+static vector<Fiber> fibers;
+static Fiber* own;
+static jmp_buf scheduler;
+static vector<vector<double>> memory;
+static vector<long long> slots;
+static void rest(State state) {
+    own->state = state;
+    if (!_setjmp(own->place)) _longjmp(scheduler, 1);
+}
+static void __syncthreads() { rest(WAITS_FOR_BLOCK); }
+static void __syncwarp() { rest(WAITS_FOR_WARP); }
+static void __threadfence() {}
+static unsigned atomicAdd(unsigned* p, unsigned n) { return (*p += n) - n; }
+template <class T> static T __shfl_xor_sync(unsigned, T r, int d) {
+    const int first = own - fibers.data() - threadIdx.x;
+    memcpy(&slots[first + threadIdx.x], &r, sizeof r);
+    __syncwarp();
+    memcpy(&r, &slots[first + (threadIdx.x ^ d)], sizeof r);
+    __syncwarp();
+    return r;
+}
+#define ARENA char* const arena = (char*)memory[blockIdx.x].data();
+#define COPY_ASYNC(to, from) *(to) = *(from)
+#define WAIT_ASYNC
+#define PAUSE rest(RUNS)
+"""
+_RUN = """
+static void** given;
+static const int stack_size = 1 << 15;
+static void enter() {{ steps({arguments}); rest(DONE); }}
+static void go() {{
+    if (_setjmp(scheduler)) return;
+    if (own->begun) _longjmp(own->place, 1);
+    own->begun = true;
+    ucontext_t context;
+    getcontext(&context);
+    context.uc_stack.ss_sp = own->stack.get(), context.uc_stack.ss_size = stack_size;
+    makecontext(&context, enter, 0);
+    setcontext(&context);
+}}
+extern "C" int run(void** arguments, int blocks, int threads, int bytes, int mode) {{
+    given = arguments, gridDim.x = blocks, blockDim.x = threads;
+    const int n = blocks * threads, numbers = (bytes + 7) / 8, guards = 1024;
+    fibers = vector<Fiber>(n);
+    slots = vector<long long>(n);
+    memory.assign(blocks, vector<double>(numbers + guards));
+    for (auto& each : memory) memset(each.data(), 255, each.size() * sizeof(double));  // not numbers
+    vector<int> order(n);
+    std::mt19937 random(mode);
+    for (int f = 0; f < n; ++f) {{
+        Fiber& fiber = fibers[f];
+        fiber.state = RUNS, fiber.block = f / threads, fiber.thread = f % threads, fiber.begun = false;
+        fiber.stack.reset(new char[stack_size]);
+        order[f] = mode == 1 ? n - 1 - f : f;
+    }}
+    auto release = [&](State state, int size) {{
+        bool any = false;
+        for (int f = 0; f < n; f += size) {{
+            bool all = true;
+            for (int e = f; e < f + size; ++e) all = all && fibers[e].state == state;
+            if (all) for (int e = f; e < f + size; ++e) fibers[e].state = RUNS;
+            any = any || all;
+        }}
+        return any;
+    }};
+    for (int idle = 0; idle < 1000;) {{
+        if (mode > 1) std::shuffle(order.begin(), order.end(), random);
+        bool ran = false, done = true;
+        for (int f : order) {{
+            own = &fibers[f];
+            if (own->state == RUNS) {{
+                threadIdx.x = own->thread, blockIdx.x = own->block;
+                go();
+                ran = ran || own->state != RUNS;
+            }}
+            done = done && own->state == DONE;
+        }}
+        if (done) {{
+            for (auto& each : memory) for (int e = 0; e < 8 * guards; ++e) if (((unsigned char*)&each[numbers])[e] != 255) return 2;
+            return 0;
+        }}
+        const bool met = release(WAITS_FOR_WARP, 32) | release(WAITS_FOR_BLOCK, threads);
+        idle = ran || met ? 0 : idle + 1;
+    }}
+    return 1;
+}}
+"""
+_ERRORS = {1: "threads that wait for one another", 2: "a write behind the shared memory"}
+
+
+class HostKernel:
+    """A kernel ``steps`` that the host's compiler has built."""
+
+    def __init__(self, library: Path) -> None:
+        self._run = ctypes.CDLL(str(library)).run
+
+    def __call__(self, arguments: Sequence[np.ndarray | int], blocks: int, threads: int, shared: int, mode: int) -> None:
+        """Run it with arrays and integers as arguments."""
+        numbers = [ctypes.c_int(each) if isinstance(each, int) else None for each in arguments]
+        addresses = [
+            each.ctypes.data if isinstance(each, np.ndarray) else ctypes.addressof(number)
+            for each, number in zip(arguments, numbers, strict=True)
+        ]
+        error = self._run((ctypes.c_void_p * len(addresses))(*addresses), blocks, threads, shared, mode)
+        if error:
+            raise RuntimeError(f"a kernel with {_ERRORS[error]}")
+
+
+def build(text: str, folder: Path) -> HostKernel:
+    """Build the kernel ``steps`` of a CUDA source."""
+    compiler = shutil.which("g++")
+    if compiler is None:
+        pytest.skip("no g++ to compile kernels for the host")
+    declared = re.search(r" steps\((.*?)\) \{", text)
+    assert declared is not None
+    kinds = [each.rpartition(" ")[0] for each in declared[1].split(", ")]
+    arguments = [f"({kind})given[{k}]" if "*" in kind else f"*({kind}*)given[{k}]" for k, kind in enumerate(kinds)]
+    source, library = folder / "steps.cpp", folder / "steps.so"
+    source.write_text(_HOST + text + _RUN.format(arguments=", ".join(arguments)))
+    options = ["-std=c++20", "-O1", "-fwrapv", "-ffp-contract=off", "-shared", "-fPIC", "-w", "-U_FORTIFY_SOURCE"]
+    subprocess.run([compiler, *options, "-o", str(library), str(source)], check=True)
+    return HostKernel(library)

@@ -1,0 +1,184 @@
+"""The kernel that does many steps, built for the host and compared with the step itself."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.compiler.fibers import ORDERS, build
+from tests.compiler.nvrtc import ARCHITECTURES, check_kernels, needs_nvrtc
+from tests.compiler.training_steps import BACKEND, BATCH, CASES, CLOCKED, N, at_rate, data_of, started
+from xpnet.backend import arrays_in
+from xpnet.backend.steps import run_steps
+from xpnet.nn.activations import ACTIVATIONS
+from xpnet.nn.network import Network
+from xpnet.nn.optimizers import OPTIMIZERS, get_optimizer
+from xpnet.nn.step import make_step
+from xpnet_backends.compiler.cuda_persistent import Limits, PersistentSource, passes, persistent_source
+from xpnet_backends.compiler.trace import trace
+
+THREADS = 64
+STEPS = 5
+
+
+class Steps:
+    """Some steps of a network, by the step itself and by a kernel."""
+
+    def __init__(
+        self, network: Network, optimizer: str, dtype: str, *, blocks: int = 1, weighted: bool = True, **options: Any
+    ) -> None:
+        self.network, self.optimizer, self.dtype, self.options = network, optimizer, dtype, options
+        self.step = make_step(network, get_optimizer(optimizer), BACKEND, **options)
+        self.data = data_of(network, dtype, weighted=weighted)
+        self.order = np.random.default_rng(2).integers(0, N, (STEPS, BATCH)).astype(np.int32)
+        self.blocks = blocks
+
+    @cached_property
+    def source(self) -> PersistentSource:
+        """The kernel."""
+        program = trace(self.step, *self.start(), [array[:BATCH] for array in self.data])
+        return PersistentSource(passes(program), THREADS, self.blocks)
+
+    def start(self) -> tuple[np.ndarray, Any]:
+        """Return the first parameters and state."""
+        params, state = started(self.network, self.optimizer, self.dtype)
+        return params, at_rate(self.network, state, 0.02, self.dtype, clocked="rate_factor" in self.options)
+
+    def on_host(self, folder: Path, *, blocks: int, mode: str = "in order", text: str | None = None) -> list[np.ndarray]:
+        """Run the kernel in two launches; return parameters, state and losses."""
+        source, launch = self.source, build(text or self.source.text, folder)
+        own = [np.array(array) for array in arrays_in(self.start())]
+        losses = np.full(STEPS, np.nan, self.dtype)
+        for part in (slice(0, 2), slice(2, STEPS)):
+            alone = source.blocks == 1
+            memory = [] if alone else [np.full(-(-source.memory // 8), np.nan), np.zeros(1, np.uint32)]
+            order = self.order[part].copy()
+            arguments = [order, losses[part], len(order), *memory, *self.data, *own, *source.constants]
+            launch(arguments, blocks, source.threads, source.memory if alone else 0, ORDERS[mode])
+        return [*own, losses]
+
+    def check(self, folder: Path, **options: Any) -> None:
+        """Compare the kernel with the step."""
+        with np.errstate(all="ignore"):
+            expected = arrays_in(run_steps(BACKEND.xp, self.step, *self.start(), self.data, self.order))
+        allowed = {"float64": 1e-11, "float32": 1e-3}[self.dtype]
+        for mine, reference in zip(self.on_host(folder, blocks=self.blocks, **options), expected, strict=True):
+            np.testing.assert_allclose(mine, reference, rtol=allowed, atol=allowed)
+
+
+alone_and_together = pytest.mark.parametrize("blocks", [1, 3])
+
+
+@pytest.mark.subprocess
+@alone_and_together
+@pytest.mark.parametrize("case", ["classes", "dropout and slopes", "forward scaling"])
+def test_kinds_of_network(case: str, blocks: int, tmp_path: Path) -> None:
+    Steps(Network(**CASES[case]), "adam", "float64", blocks=blocks, weighted=case != "classes").check(tmp_path)
+
+
+@pytest.mark.subprocess
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@alone_and_together
+@pytest.mark.parametrize("case", CASES)
+def test_every_kind_of_network(case: str, blocks: int, dtype: str, tmp_path: Path) -> None:
+    Steps(Network(**CASES[case]), "momentum", dtype, blocks=blocks).check(tmp_path)
+
+
+@pytest.mark.subprocess
+@alone_and_together
+@pytest.mark.parametrize("mode", ORDERS)
+def test_threads_that_meet(mode: str, blocks: int, tmp_path: Path) -> None:
+    Steps(Network(**CASES["penalties"]), "adam", "float64", blocks=blocks, clip_norm=3.0).check(tmp_path, mode=mode)
+
+
+@pytest.mark.subprocess
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*sorted(set(OPTIMIZERS) - {"rmsprop"}), "rmsprop:epsilon=0.01", "adam:beta_1=0"])
+def test_every_optimizer(name: str, tmp_path: Path) -> None:
+    Steps(Network((7, 30, 20, 5), activation="tanh"), name, "float64", clip_norm=3.0).check(tmp_path)
+
+
+@pytest.mark.subprocess
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_every_activation(name: str, tmp_path: Path) -> None:
+    Steps(Network((7, 20, 40, 4), activation=name), "momentum", "float64").check(tmp_path)
+
+
+@pytest.mark.subprocess
+def test_a_rate_for_each_parameter_and_step(tmp_path: Path) -> None:
+    Steps(Network(**CASES["forward scaling"]), "adam", "float64", **CLOCKED).check(tmp_path)
+
+
+@pytest.mark.subprocess
+def test_the_number_of_resident_blocks_changes_no_bit(tmp_path: Path) -> None:
+    steps = Steps(Network(**CASES["penalties"]), "adam", "float32", blocks=4, clip_norm=3.0)
+    first, *others = [steps.on_host(tmp_path, blocks=blocks, mode="shuffled") for blocks in (1, 2, 7)]
+    for results in others:
+        for mine, reference in zip(results, first, strict=True):
+            np.testing.assert_array_equal(mine, reference)
+
+
+@pytest.mark.subprocess
+@pytest.mark.parametrize(("blocks", "barrier"), [(1, "__syncthreads();"), (3, "meet(arrived, all += gridDim.x);")])
+def test_a_barrier_that_lacks_is_noticed(blocks: int, barrier: str, tmp_path: Path) -> None:
+    steps = Steps(Network(**CASES["classes"]), "momentum", "float64", blocks=blocks)
+    before, after = steps.source.text.split("for (int step = 0;")
+    *_, last = parts = after.split(f"        {barrier}\n")
+    assert len(parts) == steps.source.n_barriers + 1
+    for k in range(len(parts) - 1):
+        text = f"        {barrier}\n".join([*parts[:k], parts[k] + parts[k + 1], *parts[k + 2 :]])
+        with pytest.raises(AssertionError):
+            for mode in ORDERS:
+                steps.check(tmp_path, mode=mode, text=f"{before}for (int step = 0;{text}")
+
+
+@pytest.mark.subprocess
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        ("if (threadIdx.x) __syncthreads();", "threads that wait for one another"),
+        ("arena[8 * ((BYTES + 7) / 8)] = 0;", "a write behind the shared memory"),
+    ],
+)
+def test_kernels_that_the_host_refuses(line: str, error: str, tmp_path: Path) -> None:
+    text = f'extern "C" __global__ void steps(int* x) {{\n#define BYTES 20\nARENA {line}\n}}'
+    with pytest.raises(RuntimeError, match=error):
+        build(text, tmp_path)([np.zeros(1, np.int32)], 1, 64, 20, 0)
+
+
+@needs_nvrtc
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@alone_and_together
+def test_what_nvidia_compiles(blocks: int, dtype: str, architecture: str) -> None:
+    steps = Steps(Network(**CASES["forward scaling"]), "adam", dtype, blocks=blocks, clip_norm=3.0)
+    check_kernels(steps.source.text, architecture, dtype=dtype)
+
+
+@needs_nvrtc
+@pytest.mark.slow
+@pytest.mark.parametrize("threads_and_blocks", [(128, 1), (256, 1), (256, 128)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("case", CASES)
+def test_what_nvidia_compiles_of_each_case(case: str, dtype: str, threads_and_blocks: tuple[int, int]) -> None:
+    steps = Steps(Network(**CASES[case]), "adam", dtype)
+    program = passes(trace(steps.step, *steps.start(), [array[:BATCH] for array in steps.data]))
+    check_kernels(PersistentSource(program, *threads_and_blocks).text, "sm_90", dtype=dtype)
+
+
+def test_the_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    def choice(layer_sizes: tuple[int, ...], shared_memory: int) -> PersistentSource | None:
+        steps = Steps(Network(layer_sizes), "adam", "float32")
+        program = trace(steps.step, *steps.start(), [array[:BATCH] for array in steps.data])
+        return persistent_source(program, Limits(shared_memory, 132))
+
+    small, too_large, much = (choice(*each) for each in [((7, 20, 4), 49152), ((7, 20, 4), 4096), ((7, 4096, 4096, 4), 49152)])
+    assert small is not None and small.blocks == 1 and small.memory <= 49152
+    assert too_large is not None and too_large.blocks > 1
+    assert much is None
