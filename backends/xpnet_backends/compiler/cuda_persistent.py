@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
-
 from xpnet_backends.compiler.cuda_product import PRODUCT_HEADER, WARP, Contraction, best_tile, contraction
 from xpnet_backends.compiler.cuda_rows import lanes_of, rows
 from xpnet_backends.compiler.cuda_text import HEADER, TYPES, KernelText, braces, index_lines
@@ -125,7 +123,15 @@ class PersistentSource:
         self._idle = cycles.index(min(cycles))
         self.cycles = sum(cycles) + self.n_barriers * (_BARRIER if blocks == 1 else _GRID_BARRIER)
         self._places, self.memory = self._arena()
-        self.text = HEADER + PRODUCT_HEADER + f"#define THREADS {threads}" + _MACROS + (_BLOCK if blocks == 1 else _GRID) + "\n".join(self._kernel(list(bodies))) + "\n"
+        self.text = (
+            HEADER
+            + PRODUCT_HEADER
+            + f"#define THREADS {threads}"
+            + _MACROS
+            + (_BLOCK if blocks == 1 else _GRID)
+            + "\n".join(self._kernel(list(bodies)))
+            + "\n"
+        )
 
     @property
     def seconds(self) -> float:
@@ -231,8 +237,14 @@ class PersistentSource:
         if shared:
             pointers += [f"int* const index = (int*)(arena + {self._places['index']});"]
             start += [f"ITEMS(t, {2 * batch}, 0) if (t < n_steps * {batch}) index[t] = order[t];", barrier]
-            following = f"ITEMS(t, {batch}, 0) COPY_ASYNC(index + step % 2 * {batch} + t, order + (step + 2ll) * {batch} + t);"
-            bodies[0] = [*braces("if (step + 1 < n_steps)", self._gather("(step + 1)")), f"if (step + 2 < n_steps) {following}", *bodies[0]]
+            following = (
+                f"ITEMS(t, {batch}, 0) COPY_ASYNC(index + step % 2 * {batch} + t, order + (step + 2ll) * {batch} + t);"
+            )
+            bodies[0] = [
+                *braces("if (step + 1 < n_steps)", self._gather("(step + 1)")),
+                f"if (step + 2 < n_steps) {following}",
+                *bodies[0],
+            ]
             bodies[-1].append("WAIT_ASYNC;")
         else:  # where most threads wait
             bodies[self._idle] += braces("if (step + 1 < n_steps)", self._gather("(step + 1)"))
@@ -245,7 +257,13 @@ class PersistentSource:
         ]
         loop = [line for body in bodies for line in (*body, barrier)]
         own = ["ARENA"] if shared else ["unsigned all = 0;"]
-        lines = [*own, *pointers, *start, *braces("for (int step = 0; step < n_steps; ++step)", [*batches, *loop]), *end]
+        lines = [
+            *own,
+            *pointers,
+            *start,
+            *braces("for (int step = 0; step < n_steps; ++step)", [*batches, *loop]),
+            *end,
+        ]
         head = f'extern "C" __global__ void __launch_bounds__(THREADS, 1) steps({", ".join(arguments)})'
         return braces(head, lines)
 

@@ -107,7 +107,9 @@ def _elements(
             raise UntraceableError(f"the reduction {each.op.numpy} of {value.dtype}")
         before.append(f"{kind} {name} = {_STARTS[f]};")
         body.append(f"{name} = {f}({name}, {inner.get(value) or text.element(value, 'ij')});")
-        after.append(f"for (int d = {lanes // 2}; d > 0; d /= 2) {name} = {f}({name}, __shfl_xor_sync(0xffffffffu, {name}, d));")
+        after.append(
+            f"for (int d = {lanes // 2}; d > 0; d /= 2) {name} = {f}({name}, __shfl_xor_sync(0xffffffffu, {name}, d));"
+        )
         reductions[each.out] = name
     elements = [each for each in sweep.elements if not each.op.is_reduction]
     for value in stored(elements, later, program.loss):

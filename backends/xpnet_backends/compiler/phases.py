@@ -268,7 +268,6 @@ def partial_sums(program: Program) -> Program:
     %2: f64[] = sum %3
     loss %2
     """
-
     ids = itertools.count(1 + max(value.buffer.id for each in program.instructions for value in each.values))
 
     def split(instruction: Instruction) -> Iterable[Instruction]:
@@ -296,4 +295,3 @@ def partial_sums(program: Program) -> Program:
         ]
 
     return replace(program, instructions=tuple([each for i in program.instructions for each in split(i)]))
-
