@@ -90,7 +90,8 @@ class Backend(Protocol):
         Parameters
         ----------
         function : callable
-            It returns a tuple of arrays, or one array. One that is passed again is compiled again.
+            It returns a tuple of arrays, or, if it is not `repeated`, one array. One that is passed again is compiled
+            again.
         repeated : bool
             Whether the function is called often enough for compiling to pay in any case.
         """

@@ -150,9 +150,9 @@ class Trainer:
 
         Parameters
         ----------
-        x : (n_samples, n_in) array of any library, SciPy sparse matrix, Source, or Samples
-            A sparse matrix is made dense a few batches at a time. A source brings its own targets, and only its buffer
-            is held in memory. `xpnet.training.samples.Samples` are checked data on the device, with targets.
+        x : (n_samples, n_in) array of any library, ScaledBytes, SciPy sparse matrix, Source, or Samples
+            Bytes stay bytes; a sparse matrix is made dense a few batches at a time. A source brings its own targets;
+            only its buffer is in memory. `xpnet.training.samples.Samples` are checked data, with targets.
         y : (n_samples,) integers or (n_samples, n_out)
             Class indices or targets; omitted for a source.
         sample_weight : (n_samples,), optional
