@@ -116,7 +116,8 @@ extern "C" int run(void** arguments, int blocks, int threads, int bytes, int mod
             done = done && own->state == DONE;
         }}
         if (done) {{
-            for (auto& each : memory) for (int e = 0; e < 8 * guards; ++e) if (((unsigned char*)&each[numbers])[e] != 255) return 2;
+            const vector<unsigned char> guard(guards * sizeof(double), 255);
+            for (auto& each : memory) if (memcmp(&each[numbers], guard.data(), guard.size())) return 2;
             return 0;
         }}
         const bool met = release(WAITS_FOR_WARP, 32) | release(WAITS_FOR_BLOCK, threads);
@@ -134,7 +135,9 @@ class HostKernel:
     def __init__(self, library: Path) -> None:
         self._run = ctypes.CDLL(str(library)).run
 
-    def __call__(self, arguments: Sequence[np.ndarray | int], blocks: int, threads: int, shared: int, mode: int) -> None:
+    def __call__(
+        self, arguments: Sequence[np.ndarray | int], blocks: int, threads: int, shared: int, mode: int
+    ) -> None:
         """Run it with arrays and integers as arguments."""
         numbers = [ctypes.c_int(each) if isinstance(each, int) else None for each in arguments]
         addresses = [

@@ -61,7 +61,9 @@ class Contraction(NamedTuple):
         if instruction.axis is None:
             if len(value.shape) > 1 and not value.is_contiguous:
                 raise UntraceableError("the reduction of a part of a matrix to one number")
-            value = value_of(value.buffer, (value.size, 1), (value.strides[0] if len(value.shape) == 1 else 1, 0), value.offset)
+            value = value_of(
+                value.buffer, (value.size, 1), (value.strides[0] if len(value.shape) == 1 else 1, 0), value.offset
+            )
         return cls(None, value, out, COMBINATIONS[op])
 
     @property
@@ -142,15 +144,22 @@ def _tiles(c: Contraction, threads: int, blocks: int, n_after: int) -> Iterator[
         reads = waves = 0
         for value, along, n, divide, modulo in operands:
             count = n * depth // (width if along else 1)
-            places = _places(parts, depth * value.strides[0], divide, modulo, (n if along in ("i", "j") else 1) * value.strides[1])
-            reads, waves = reads + count, waves + count * (_banks if blocks == 1 else _lines)(places, words, along != "")
+            places = _places(
+                parts, depth * value.strides[0], divide, modulo, (n if along in ("i", "j") else 1) * value.strides[1]
+            )
+            reads, waves = (
+                reads + count,
+                waves + count * (_banks if blocks == 1 else _lines)(places, words, along != ""),
+            )
         terms, turns = size * depth * words, int(math.log2(parts))
         after = -(-size // parts) * (8 + 3 * n_after)
         busy = warps * (steps * max((terms + reads + 4) / 4, waves) + turns * size * words + after / 4)
         if blocks > 1:
             here = warps * WARP // parts  # tiles of a block
             busy = max(busy, c.k * (min(here, right) * columns + -(-here // right) * rows) * 4 * words / _L2_BYTES)
-        chain = -(-steps // at_once) * latency + steps * (terms + reads) + turns * (_LATENCY + size) + 2 * after + latency
+        chain = (
+            -(-steps // at_once) * latency + steps * (terms + reads) + turns * (_LATENCY + size) + 2 * after + latency
+        )
         yield tile._replace(cycles=max(busy, -(-warps * WARP // threads) * chain), at_once=at_once)
 
 
@@ -205,11 +214,17 @@ def contraction(
     i = f"ti * {tile.rows} + r" if tile.a_along == "i" else f"ti + r * {down}"
     j = f"tj * {tile.columns} + c" if tile.b_along == "j" else f"tj + c * {right}"
     each = f"UNROLL for (int r = 0; r < {tile.rows}; ++r) UNROLL for (int c = 0; c < {tile.columns}; ++c)"
-    body = [f"{kind} b[{depth}][{tile.columns}];", *_load(text, c.b, "b", tile.b_along, ("j", j, "c"), tile.columns, depth)]
+    body = [
+        f"{kind} b[{depth}][{tile.columns}];",
+        *_load(text, c.b, "b", tile.b_along, ("j", j, "c"), tile.columns, depth),
+    ]
     if c.a is None:
         body.append(f"UNROLL for (int d = 0; d < {depth}; ++d) {each} sums[c] = {c.f}(sums[c], b[d][c]);")
     else:
-        body += [f"{kind} a[{depth}][{tile.rows}];", *_load(text, c.a.T, "a", tile.a_along, ("i", i, "r"), tile.rows, depth)]
+        body += [
+            f"{kind} a[{depth}][{tile.rows}];",
+            *_load(text, c.a.T, "a", tile.a_along, ("i", i, "r"), tile.rows, depth),
+        ]
         term = f"sums[r * {tile.columns} + c] += a[d][r] * b[d][c];"
         body.append(f"UNROLL for (int d = 0; d < {depth}; ++d) {each} {term}")
     lines = [
@@ -257,4 +272,5 @@ def _load(
             f"UNROLL for (int d = 0; d < {depth}; ++d) {name}[d][{own}] = line[d];",
         ]
         return braces(loop, lines)
-    return [f"UNROLL for (int d = 0; d < {depth}; ++d) {loop} {name}[d][{own}] = {text.element(value, ['(k + d)', inside])};"]
+    each = text.element(value, ["(k + d)", inside])
+    return [f"UNROLL for (int d = 0; d < {depth}; ++d) {loop} {name}[d][{own}] = {each};"]

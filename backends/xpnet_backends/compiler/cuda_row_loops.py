@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from xpnet_backends.compiler.cuda_text import TYPES, KernelText, braces
 from xpnet_backends.compiler.fuse import shares_rows
@@ -77,7 +77,7 @@ class _RowText(KernelText):
         self.pointers = text.pointers
         self.registers = {buffer: f"row{buffer.id}" for buffer in registers}
 
-    def element(self, value: Value, index: str) -> str:
+    def element(self, value: Value, index: Sequence[str]) -> str:
         name = self.registers.get(value.buffer)
         if name is None:
             return super().element(value, index)

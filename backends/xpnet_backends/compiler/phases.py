@@ -141,7 +141,7 @@ class _Plan:
         return sorted(makers, key=lambda task: -task.phase)
 
     def _place(self, instruction: Instruction, preferred: list[Task]) -> None:
-        """Put an instruction into a task: a preferred one, one that makes its inputs, one of the same shape, or a new one."""
+        """Put an instruction into a task: a preferred one, one that makes an input, one of its shape, or a new one."""
         single = instruction.out.size == 1
         makers = [] if single else [*preferred, *self._makers(instruction)]
         alike = [task for task in self.tasks if task.first.out.shape == instruction.out.shape]
@@ -268,7 +268,6 @@ def partial_sums(program: Program) -> Program:
     %2: f64[] = sum %3
     loss %2
     """
-
     ids = itertools.count(1 + max(value.buffer.id for each in program.instructions for value in each.values))
 
     def split(instruction: Instruction) -> Iterable[Instruction]:
@@ -296,4 +295,3 @@ def partial_sums(program: Program) -> Program:
         ]
 
     return replace(program, instructions=tuple([each for i in program.instructions for each in split(i)]))
-
