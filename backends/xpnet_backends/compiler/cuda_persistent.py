@@ -16,7 +16,8 @@ from xpnet_backends.compiler.cuda_text import HEADER, braces, index_lines
 from xpnet_backends.compiler.fuse import stored
 from xpnet_backends.compiler.ir import Instruction, Loop, Program, Value
 from xpnet_backends.compiler.ops import Op, UntraceableError
-from xpnet_backends.compiler.phases import Phase, Task, in_pieces, partial_sums, phases
+from xpnet_backends.compiler.phases import Phase, Task, phases
+from xpnet_backends.compiler.pieces import in_pieces, partial_sums
 from xpnet_backends.compiler.simplify import fold_casts, place_pieces
 
 __all__ = ["Limits", "PersistentSource", "passes", "persistent_source"]
