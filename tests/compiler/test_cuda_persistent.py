@@ -29,19 +29,27 @@ class Steps:
     """Some steps of a network, by the step itself and by a kernel."""
 
     def __init__(
-        self, network: Network, optimizer: str, dtype: str, *, blocks: int = 1, weighted: bool = True, **options: Any
+        self,
+        network: Network,
+        optimizer: str,
+        dtype: str,
+        *,
+        blocks: int = 1,
+        resident: int | None = None,
+        weighted: bool = True,
+        **options: Any,
     ) -> None:
         self.network, self.optimizer, self.dtype, self.options = network, optimizer, dtype, options
         self.step = make_step(network, get_optimizer(optimizer), BACKEND, **options)
         self.data = data_of(network, dtype, weighted=weighted)
         self.order = np.random.default_rng(2).integers(0, N, (STEPS, BATCH)).astype(np.int32)
-        self.blocks = blocks
+        self.blocks, self.resident = blocks, resident
 
     @cached_property
     def source(self) -> PersistentSource:
         """The kernel."""
         program = trace(self.step, *self.start(), [array[:BATCH] for array in self.data])
-        return PersistentSource(passes(program), THREADS, self.blocks)
+        return PersistentSource(passes(program), THREADS, self.blocks, self.resident)
 
     def start(self) -> tuple[np.ndarray, Any]:
         """Return the first parameters and state."""
@@ -49,18 +57,18 @@ class Steps:
         return params, at_rate(self.network, state, 0.02, self.dtype, clocked="rate_factor" in self.options)
 
     def on_host(
-        self, folder: Path, *, blocks: int, mode: str = "in order", text: str | None = None
+        self, folder: Path, *, mode: str = "in order", text: str | None = None
     ) -> list[np.ndarray]:
         """Run the kernel in two launches; return parameters, state and losses."""
         source, launch = self.source, build(text or self.source.text, folder)
         own = [np.array(array) for array in arrays_in(self.start())]
         losses = np.full(STEPS, np.nan, self.dtype)
         for part in (slice(0, 2), slice(2, STEPS)):
-            alone = source.blocks == 1
+            alone = source.is_alone
             memory = [] if alone else [np.full(-(-source.memory // 8), np.nan), np.zeros(1, np.uint32)]
             order = self.order[part].copy()
             arguments = [order, losses[part], len(order), *memory, *self.data, *own, *source.constants]
-            launch(arguments, blocks, source.threads, source.memory if alone else 0, ORDERS[mode])
+            launch(arguments, source.blocks, source.threads, source.memory if alone else 0, ORDERS[mode])
         return [*own, losses]
 
     def check(self, folder: Path, **options: Any) -> None:
@@ -68,7 +76,7 @@ class Steps:
         with np.errstate(all="ignore"):
             expected = arrays_in(run_steps(BACKEND.xp, self.step, *self.start(), self.data, self.order))
         allowed = {"float64": 1e-11, "float32": 1e-3}[self.dtype]
-        for mine, reference in zip(self.on_host(folder, blocks=self.blocks, **options), expected, strict=True):
+        for mine, reference in zip(self.on_host(folder, **options), expected, strict=True):
             np.testing.assert_allclose(mine, reference, rtol=allowed, atol=allowed)
 
     def agrees(self, folder: Path, **options: Any) -> bool:
@@ -127,15 +135,20 @@ def test_a_rate_for_each_parameter_and_step(tmp_path: Path) -> None:
 
 @pytest.mark.subprocess
 def test_the_number_of_resident_blocks_changes_no_bit(tmp_path: Path) -> None:
-    steps = Steps(Network(**CASES["penalties"]), "adam", "float32", blocks=4, clip_norm=3.0)
-    first, *others = [steps.on_host(tmp_path, blocks=blocks, mode="shuffled") for blocks in (1, 2, 7)]
-    for results in others:
-        for mine, reference in zip(results, first, strict=True):
+    def results(resident: int) -> list[np.ndarray]:
+        network = Network(**CASES["penalties"])
+        steps = Steps(network, "adam", "float32", blocks=5, resident=resident, clip_norm=3.0)
+        (folder := tmp_path / str(resident)).mkdir()
+        return steps.on_host(folder, mode="shuffled")
+
+    first, *others = map(results, (1, 2, 5))
+    for other in others:
+        for mine, reference in zip(other, first, strict=True):
             np.testing.assert_array_equal(mine, reference)
 
 
 @pytest.mark.subprocess
-@pytest.mark.parametrize(("blocks", "barrier"), [(1, "__syncthreads();"), (3, "meet(arrived, all += gridDim.x);")])
+@pytest.mark.parametrize(("blocks", "barrier"), [(1, "__syncthreads();"), (3, "meet(arrived, all += BLOCKS);")])
 def test_a_barrier_that_lacks_is_noticed(blocks: int, barrier: str, tmp_path: Path) -> None:
     steps = Steps(Network(**CASES["classes"]), "momentum", "float64", blocks=blocks)
     head, body = steps.source.text.split("for (int step = 0;")

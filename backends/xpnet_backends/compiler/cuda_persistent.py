@@ -56,14 +56,16 @@ class PersistentSource:
     threads : int
         Threads of a block.
     blocks : int
-        One block has all arrays of a step in its shared memory. Several have them in global memory; all blocks of a
-        launch must be resident at once, and a launch may have fewer blocks than these, or more.
+        One block has all arrays of a step in its shared memory. Several have them in global memory.
+    resident : int, optional
+        The number of blocks that are resident at once, if it is smaller. It changes no result.
 
     Attributes
     ----------
     text : str
     constants : tuple of arrays
     threads, blocks : int
+        Those of a launch.
     memory : int
         Bytes of shared memory, or with several blocks of global memory.
     n_barriers : int
@@ -77,13 +79,17 @@ class PersistentSource:
         There is no kernel for an instruction.
     """
 
-    def __init__(self, program: Program, threads: int, blocks: int) -> None:
-        self.threads, self.blocks, self.constants = threads, blocks, tuple(program.constants.values())
+    def __init__(self, program: Program, threads: int, blocks: int, resident: int | None = None) -> None:
+        self.threads, self.blocks = threads, min(blocks, resident or blocks)
+        self.constants = tuple(program.constants.values())
+        self._many = blocks
         makers = [each for each in program.instructions if each.out == program.loss]
         if not makers:
             raise UntraceableError("a loss that is a part of another array")
         self._loss, self._maker, self._text = program.loss, makers[-1], PhaseText()
-        plan = phases(program)
+        n_rows = program.batch[0].shape[0]
+        plan = phases(program, 0 if blocks == 1 else n_rows)
+        self._rows = n_rows, -(-n_rows // blocks)  # all, and those of a block
         parts = [self._phase(plan[number:], number) for number in range(len(plan))]
         bodies, cycles = [lines for lines, _ in parts], [cycles for _, cycles in parts]
         self.n_barriers = len(plan)
@@ -91,7 +97,21 @@ class PersistentSource:
         loop = (StepLoopOfBlock if blocks == 1 else StepLoopOfGrid)(program, self._text.lives, len(plan))
         self.memory = loop.memory
         lines = loop.kernel(bodies, cycles.index(min(cycles)))
-        self.text = "\n".join([f"#define THREADS {threads}", HEADER, PRODUCT_HEADER, loop.macros, *lines, ""])
+        self.text = "\n".join(
+            [
+                f"#define THREADS {threads}\n#define BLOCKS {self.blocks}",
+                HEADER,
+                PRODUCT_HEADER,
+                loop.macros,
+                *lines,
+                "",
+            ]
+        )
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether one block has the arrays of a step in its shared memory."""
+        return self._many == 1
 
     @property
     def seconds(self) -> float:
@@ -105,45 +125,61 @@ class PersistentSource:
 
     def _phase(self, plan: tuple[Phase, ...], number: int) -> tuple[list[str], float]:
         """Return the lines of the first phase of `plan`, and an estimate of its cycles."""
-        self._text.phase, lines, n_warps, slowest, busy = number, list[str](), 0, 0.0, 0.0
-        later = [task for phase in plan for task in phase]
-        for task in plan[0]:
+        self._text.phase, lines, first, slowest, busy = number, list[str](), 0, 0.0, 0.0
+        later = [task for phase in plan for tasks in (*phase.stages, phase.tasks) for task in tasks]
+
+        def done(task: Task, head: str) -> tuple[int, float, list[str]]:
             later.remove(task)
-            rest = [each for other in later for each in other.instructions]
-            items, cycles, own = self._task(task, rest, n_warps)
+            return self._task(task, [each for other in later for each in other.instructions], head)
+
+        if plan[0].stages:
+            for stage in plan[0].stages:
+                parts = [done(task, "OWN_ITEMS({0}, {1})") for task in stage]
+                lines += [*(line for _, _, own in parts for line in own), "__syncthreads();"]
+                slowest += sum(cycles for _, cycles, _ in parts) + _BARRIER
+            n_rows, each = self._rows
+            lines, first = braces(f"ROWS(row0, {n_rows}, {each})", lines), -(-n_rows // each)
+        for task in plan[0].tasks:
+            items, cycles, own = done(task, f"ITEMS({{0}}, {{1}}, {first})")
             lines += own
-            n_warps += -(-items // WARP)
-            slowest, busy = max(slowest, cycles), busy + cycles * min(1.0, items / (self.threads * self.blocks))
+            first += -(-items // WARP)
+            slowest, busy = max(slowest, cycles), busy + cycles * min(1.0, items / (self.threads * self._many))
         return lines, max(slowest, busy)
 
-    def _task(self, task: Task, later: list[Instruction], first: int) -> tuple[int, float, list[str]]:
+    def _task(self, task: Task, later: list[Instruction], head: str) -> tuple[int, float, list[str]]:
         """Return the number of threads that a task has work for, an estimate of its cycles, and its lines.
 
-        `later` are the instructions that come after. The first thread is one of warp number `first`.
+        `later` are the instructions that come after. `head` is the loop over the variable {0} to {1}.
         """
         text, members, out = self._text, task.instructions, task.first.out
         kept = tuple(stored(members, later, self._loss))
+        n_rows = self._rows[1] if task.by_rows else 0
 
         def done(known: dict[Value, str]) -> list[str]:
             is_last = any(each is self._maker for each in members)
             return [f"losses[step] = {known[self._loss]};"] if is_last else []
 
         if task.contracts:
-            c = Contraction.of(task.first)
-            tile = best_tile(c, self.threads, self.blocks, len(members) - 1)
+            c = Contraction.of(task.first, n_rows)
+            tile = best_tile(c, self.threads, self._many, len(members) - 1)
             items, loop = tile.items(c), Loop(tuple(members[1:]), kept)
-            return items, tile.cycles, contraction(text, c, tile, loop, f"ITEMS(q, {items}, {first})", done)
-        if task.is_by_rows:
-            items = -(-out.shape[0] * lanes_of(members) // WARP) * WARP
-            cycles = self._rounds(items) * (2 * _SLOW + 8 * len(members))
-            return items, cycles, rows(text, members, later, self._loss, f"ITEMS(q, {items}, {first})")
+            return items, tile.cycles, contraction(text, c, tile, loop, head.format("q", items), done)
+        if task.sweeps_rows:
+            items = -(-(n_rows or out.shape[0]) * lanes_of(members) // WARP) * WARP
+            cycles = self._rounds(items, task) * (2 * _SLOW + 8 * len(members))
+            return items, cycles, rows(text, members, later, self._loss, head.format("q", items), n_rows)
         known: dict[Value, str] = {}
         lines = text.elementwise(Loop(tuple(members), kept), index_lines(out), known)
-        cycles = _SLOW + self._rounds(out.size) * 4 * len(members)
-        return out.size, cycles, braces(f"ITEMS(t, {out.size}, {first})", [*lines, *done(known)])
+        items, lines = out.size, [*lines, *done(known)]
+        if task.by_rows:
+            width = out.size // out.shape[0]
+            items = width * n_rows
+            lines = [f"const int t = row0 * {width} + own;", *braces(f"if (t < {out.size})", lines)]
+        cycles = _SLOW + self._rounds(items, task) * 4 * len(members)
+        return items, cycles, braces(head.format("own" if task.by_rows else "t", items), lines)
 
-    def _rounds(self, items: int) -> int:
-        return -(-items // (self.threads * self.blocks))
+    def _rounds(self, items: int, task: Task) -> int:
+        return -(-items // (self.threads * (1 if task.by_rows else self._many)))
 
 
 def passes(program: Program) -> Program:
@@ -162,6 +198,6 @@ def persistent_source(program: Program, limits: Limits) -> PersistentSource | No
     program = passes(program)
     sources = [PersistentSource(program, threads, 1) for threads in _ALONE]
     fitting = [each for each in sources if each.memory <= limits.shared_memory]
-    best = min([*fitting, PersistentSource(program, *_TOGETHER)], key=lambda each: each.cycles)
+    best = min([*fitting, PersistentSource(program, *_TOGETHER, limits.n_blocks)], key=lambda each: each.cycles)
     n_launches = best.n_barriers + sum(each.op is Op.MATMUL for each in program.instructions)
     return best if _GAIN * best.seconds < _LAUNCH * n_launches else None

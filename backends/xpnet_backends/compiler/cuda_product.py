@@ -41,20 +41,24 @@ _LATENCY, _L2_LATENCY, _L2_BYTES = 30, 350, 40
 
 
 class Contraction(NamedTuple):
-    """``out[i, j] = f over k of a[i, k] * b[k, j]``: a product, or a reduction, which has no `a` and no `i`."""
+    """``out[i, j] = f over k of a[i, k] * b[k, j]``: a product, or a reduction, which has no `a` and no `i`.
+
+    With `n_rows`, a block does so many rows of it, from `row0` on.
+    """
 
     a: Value | None
     b: Value
     out: Value
     f: str
+    n_rows: int = 0
 
     @classmethod
-    def of(cls, instruction: Instruction) -> Contraction:
+    def of(cls, instruction: Instruction, n_rows: int = 0) -> Contraction:
         """Return that of a product, or of a reduction of a vector or of columns."""
         op, out = instruction.op, instruction.out
         if op is Op.MATMUL:
             a, b = instruction.reads
-            return cls(a, b, out, "plus")
+            return cls(a, b, out, "plus", n_rows)
         (value,) = instruction.reads
         if value.dtype.kind != "f":
             raise UntraceableError(f"the reduction {op.numpy} of {value.dtype}")
@@ -68,8 +72,8 @@ class Contraction(NamedTuple):
 
     @property
     def m(self) -> int:
-        """Rows of the result."""
-        return 1 if self.a is None else self.a.shape[0]
+        """Rows of the result that are done together."""
+        return self.n_rows or (1 if self.a is None else self.a.shape[0])
 
     @property
     def n(self) -> int:
@@ -130,6 +134,7 @@ def _tiles(c: Contraction, threads: int, blocks: int, n_after: int) -> Iterator[
         if rows >= 2 * c.m or columns >= 2 * c.n or parts >= 2 * c.k:
             continue
         a_along = "" if c.a is None else _along(c.a.T, width, rows, "i")
+        a_along = "" if c.n_rows and a_along == "i" else a_along  # a block's first row may be any
         tile = Tile(0.0, rows, columns, parts, 1, width, a_along, _along(c.b, width, columns, "j"))
         size, depth = rows * columns, tile.depth
         at_once = int((registers / words - size) / ((rows + columns) * depth))
@@ -138,7 +143,7 @@ def _tiles(c: Contraction, threads: int, blocks: int, n_after: int) -> Iterator[
         steps = -(-c.k // (parts * depth))
         at_once = min(at_once, steps, 8)
         down, right = tile.places(c)
-        warps = -(-(tile.items(c) // WARP) // blocks)  # of a block
+        warps = -(-(tile.items(c) // WARP) // (1 if c.n_rows else blocks))  # of a block
         operands = [(c.b, tile.b_along, columns, 1, right)]
         operands += [] if c.a is None else [(c.a.T, a_along, rows, right, down)]
         reads = waves = 0
@@ -211,7 +216,7 @@ def contraction(
     """
     kind, (down, right) = TYPES[str(c.out.dtype)], tile.places(c)
     parts, depth, size = tile.parts, tile.depth, tile.rows * tile.columns
-    i = f"ti * {tile.rows} + r" if tile.a_along == "i" else f"ti + r * {down}"
+    i = f"ti * {tile.rows} + r" if tile.a_along == "i" else f"{'row0 + ' * (c.n_rows > 0)}ti + r * {down}"
     j = f"tj * {tile.columns} + c" if tile.b_along == "j" else f"tj + c * {right}"
     each = f"UNROLL for (int r = 0; r < {tile.rows}; ++r) UNROLL for (int c = 0; c < {tile.columns}; ++c)"
     body = [
@@ -245,7 +250,12 @@ def contraction(
         inner.append(f"UNROLL for (int e = 1; e < {min(parts, size)}; ++e) {choose}")
     index = f"const int i = {i}, j = {j};" if c.a else f"const int i = {j};"
     inner.append(f"const int e = e0 + part, r = e / {tile.columns}, c = e % {tile.columns};")
-    guards = [f"e < {size}", f"q / {parts} < {down * right}", f"i < {c.m} && j < {c.n}" if c.a else f"i < {c.n}"]
+    guards = [
+        f"e < {size}",
+        f"q / {parts} < {down * right}",
+        f"i < {c.a.shape[0]} && j < {c.n}" if c.a else f"i < {c.n}",
+    ]
+    guards += [f"i < row0 + {c.n_rows}"] * (c.n_rows > 0)
     inner += [index, *braces(f"if ({' && '.join(guards)})", [*text.elementwise(loop, [], known), *done(known)])]
     lines += braces(f"UNROLL for (int e0 = 0; e0 < {size}; e0 += {parts})", inner)
     return braces(head, lines)

@@ -63,16 +63,20 @@ def rows(
     later: list[Instruction],
     loss: Value,
     head: str,
+    n_rows: int = 0,
 ) -> list[str]:
     """Return the lines of a loop over rows.
 
     `head` is a loop of q over the threads that have work, in whole warps; `later` are the instructions that come after.
+    With `n_rows`, a block does so many rows, from `row0` on.
     """
     n, lanes = instructions[0].out.shape[0], lanes_of(instructions)
     known: dict[Value, str] = {}  # variables with results of the row
+    own = f"row0 + q / {lanes}" if n_rows else f"q / {lanes}"
+    here = f" && q / {lanes} < {n_rows}" if n_rows else ""
     lines = [
-        f"const int lane = q % {lanes}, i = q / {lanes} < {n} ? q / {lanes} : {n - 1};",
-        f"const bool inside = q / {lanes} < {n};",
+        f"const bool inside = {own} < {n}{here};",
+        f"const int lane = q % {lanes}, i = {own} < {n} ? {own} : {n - 1};",
     ]
     results = list[Instruction]()
     sweeps = _sweeps(instructions)

@@ -190,10 +190,13 @@ class StepLoopOfGrid(StepLoop):
 // A loop of q over n items that the threads of the grid share: a block has neighbours, in as many warps as any other.
 // Item 0 belongs to block number `first`.
 #define ITEMS(q, n, first) \\
-    for (int each = (((n) + 31) / 32 + gridDim.x - 1) / gridDim.x * 32, \\
-         start = (blockIdx.x + gridDim.x - (first) % gridDim.x) % gridDim.x * each, \\
+    for (int each = (((n) + 31) / 32 + BLOCKS - 1) / BLOCKS * 32, \\
+         start = (blockIdx.x + BLOCKS - (first) % BLOCKS) % BLOCKS * each, \\
          end = start + each < (n) ? start + each : (n), \\
          q = start + threadIdx.x; q < end; q += THREADS)
+// Loops over the rows that a block has at a time, and over items of them
+#define ROWS(row0, n, each) for (int row0 = blockIdx.x * (each); row0 < (n); row0 += BLOCKS * (each))
+#define OWN_ITEMS(q, n) for (int q = threadIdx.x; q < (n); q += THREADS)
 // Wait for all threads of the grid, until so many blocks have arrived; the fences make what they wrote visible.
 __device__ void meet(unsigned* arrived, unsigned all) {
     __syncthreads();
@@ -206,7 +209,7 @@ __device__ void meet(unsigned* arrived, unsigned all) {
     __syncthreads();
 }
 """
-    barrier = "meet(arrived, all += gridDim.x);"
+    barrier = "meet(arrived, all += BLOCKS);"
 
     def kernel(self, bodies: list[list[str]], idle: int) -> list[str]:
         """Return the lines of the kernel; threads that wait copy the batch of the next step."""

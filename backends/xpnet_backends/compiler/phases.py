@@ -241,7 +241,9 @@ def _meet_in_rows(a: Instruction, b: Instruction, n_rows: int) -> bool:
     """Tell whether what one instruction writes and the other uses are the same rows, which both use row by row."""
     pairs = [(a.out, a, value, b) for value in b.values] + [(value, a, b.out, b) for value in a.reads]
     return all(
-        same_rows(value, other) and _is_used_by_rows(value, user, n_rows) and _is_used_by_rows(other, other_user, n_rows)
+        same_rows(value, other)
+        and _is_used_by_rows(value, user, n_rows)
+        and _is_used_by_rows(other, other_user, n_rows)
         for value, user, other, other_user in pairs
         if value.overlaps(other)
     )
