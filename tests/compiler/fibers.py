@@ -49,8 +49,6 @@ static void rest(State state) {
 }
 static void __syncthreads() { rest(WAITS_FOR_BLOCK); }
 static void __syncwarp() { rest(WAITS_FOR_WARP); }
-static void __threadfence() {}
-static unsigned atomicAdd(unsigned* p, unsigned n) { return (*p += n) - n; }
 template <class T> static T __shfl_xor_sync(unsigned, T r, int d) {
     const int first = own - fibers.data() - threadIdx.x;
     memcpy(&slots[first + threadIdx.x], &r, sizeof r);
@@ -62,7 +60,8 @@ template <class T> static T __shfl_xor_sync(unsigned, T r, int d) {
 #define ARENA char* const arena = (char*)memory[blockIdx.x].data();
 #define COPY_ASYNC(to, from) *(to) = *(from)
 #define WAIT_ASYNC
-#define PAUSE rest(RUNS)
+#define ARRIVE(count) ++*(count)
+#define READ(n, count) { n = *(count); rest(RUNS); }
 """
 _RUN = """
 static void** given;

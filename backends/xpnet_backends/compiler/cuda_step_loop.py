@@ -184,8 +184,11 @@ class StepLoopOfGrid(StepLoop):
     """The blocks of a grid share a step, and all arrays are in global memory."""
 
     macros = """
-#ifndef PAUSE
-#define PAUSE
+// A host that runs the kernel defines these itself.
+#ifndef ARRIVE
+// Count a block, after all that its threads have written; and read the count, before all that they read then
+#define ARRIVE(count) asm volatile("red.release.gpu.global.add.u32 [%0], 1;" :: "l"(count) : "memory")
+#define READ(n, count) asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(n) : "l"(count) : "memory")
 #endif
 // A loop of q over n items that the threads of the grid share: a block has neighbours, in as many warps as any other.
 // Item 0 belongs to block number `first`.
@@ -197,14 +200,13 @@ class StepLoopOfGrid(StepLoop):
 // Loops over the rows that a block has at a time, and over items of them
 #define ROWS(row0, n, each) for (int row0 = blockIdx.x * (each); row0 < (n); row0 += BLOCKS * (each))
 #define OWN_ITEMS(q, n) for (int q = threadIdx.x; q < (n); q += THREADS)
-// Wait for all threads of the grid, until so many blocks have arrived; the fences make what they wrote visible.
+// Wait for all threads of the grid, until so many blocks have arrived
 __device__ void meet(unsigned* arrived, unsigned all) {
     __syncthreads();
     if (threadIdx.x == 0) {
-        __threadfence();
-        atomicAdd(arrived, 1u);
-        while (*(volatile unsigned*)arrived < all) PAUSE;
-        __threadfence();
+        unsigned n;
+        ARRIVE(arrived);
+        do { READ(n, arrived); } while (n < all);
     }
     __syncthreads();
 }
