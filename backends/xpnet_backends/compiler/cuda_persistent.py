@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from xpnet_backends.compiler.cuda_product import PRODUCT_HEADER, WARP, Contraction, best_tile, contraction
+from xpnet_backends.compiler.cuda_product import PRODUCT_HEADER, contraction
 from xpnet_backends.compiler.cuda_rows import lanes_of, rows
 from xpnet_backends.compiler.cuda_step_loop import PhaseText, StepLoopOfBlock, StepLoopOfGrid
 from xpnet_backends.compiler.cuda_text import HEADER, braces, index_lines
+from xpnet_backends.compiler.cuda_tiles import WARP, Contraction, best_tile
 from xpnet_backends.compiler.fuse import stored
 from xpnet_backends.compiler.ir import Instruction, Loop, Program, Value
 from xpnet_backends.compiler.ops import Op, UntraceableError

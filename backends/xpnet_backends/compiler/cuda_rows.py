@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from xpnet_backends.compiler.cuda_product import WARP
 from xpnet_backends.compiler.cuda_text import COMBINATIONS, TYPES, KernelText, braces
+from xpnet_backends.compiler.cuda_tiles import WARP
 from xpnet_backends.compiler.fuse import apart, may_fuse, same_elements, stored
 from xpnet_backends.compiler.ir import Instruction, Loop, Value, value_of
 from xpnet_backends.compiler.ops import UntraceableError
