@@ -97,7 +97,7 @@ class PersistentSource:
         self.cycles = sum(cycles) + self.n_barriers * (_BARRIER if blocks == 1 else _GRID_BARRIER)
         loop = (StepLoopOfBlock if blocks == 1 else StepLoopOfGrid)(program, self._text.lives, len(plan))
         self.memory = loop.memory
-        lines = loop.kernel(bodies, cycles.index(min(cycles)))
+        lines = loop.kernel(bodies, cycles.index(max(cycles)))
         self.text = "\n".join(
             [
                 f"#define THREADS {threads}\n#define BLOCKS {self.blocks}",

@@ -92,8 +92,8 @@ class StepLoop:
         """Return the other buffers that are in the memory of a step."""
         return []
 
-    def kernel(self, bodies: list[list[str]], idle: int) -> list[str]:
-        """Return the lines of the kernel; `bodies` are those of each phase, and most threads wait in phase `idle`."""
+    def kernel(self, bodies: list[list[str]], longest: int) -> list[str]:
+        """Return the lines of the kernel; `bodies` are those of each phase, of which one takes longest."""
         raise NotImplementedError
 
     def _kernel(
@@ -153,7 +153,7 @@ class StepLoopOfBlock(StepLoop):
         self._index = Buffer(-1, (2 * self._n_rows,), np.dtype(np.int32), Role.CONSTANT)
         return [self._index, *(buffer for buffer in self._lives if buffer.role in (Role.STATE, Role.CONSTANT))]
 
-    def kernel(self, bodies: list[list[str]], idle: int) -> list[str]:
+    def kernel(self, bodies: list[list[str]], longest: int) -> list[str]:
         """Return the lines of the kernel."""
         n, index = self._n_rows, _name(self._index)
         copy = "COPY_ASYNC({}, {});"
@@ -192,11 +192,16 @@ class StepLoopOfGrid(StepLoop):
 #endif
 // A loop of q over n items that the threads of the grid share: a block has neighbours, in as many warps as any other.
 // Item 0 belongs to block number `first`.
+#define SHARE(n) ((((n) + 31) / 32 + BLOCKS - 1) / BLOCKS * 32)
 #define ITEMS(q, n, first) \\
-    for (int each = (((n) + 31) / 32 + BLOCKS - 1) / BLOCKS * 32, \\
-         start = (blockIdx.x + BLOCKS - (first) % BLOCKS) % BLOCKS * each, \\
-         end = start + each < (n) ? start + each : (n), \\
+    for (int start = (blockIdx.x + BLOCKS - (first) % BLOCKS) % BLOCKS * SHARE(n), \\
+         end = start + SHARE(n) < (n) ? start + SHARE(n) : (n), \\
          q = start + threadIdx.x; q < end; q += THREADS)
+// What a thread holds in registers of n items, and a loop of q over them, with the number u
+#define HELD(n) ((SHARE(n) + THREADS - 1) / THREADS)
+#define HELD_ITEMS(q, u, n) _Pragma("unroll") \\
+    for (int u = 0, q = blockIdx.x * SHARE(n) + threadIdx.x; u < HELD(n); ++u, q += THREADS) \\
+        if (q < (n) && q < (blockIdx.x + 1) * SHARE(n))
 // Loops over the rows that a block has at a time, and over items of them
 #define ROWS(row0, n, each) for (int row0 = blockIdx.x * (each); row0 < (n); row0 += BLOCKS * (each))
 #define OWN_ITEMS(q, n) for (int q = threadIdx.x; q < (n); q += THREADS)
@@ -213,16 +218,23 @@ __device__ void meet(unsigned* arrived, unsigned all) {
 """
     barrier = "meet(arrived, all += BLOCKS);"
 
-    def kernel(self, bodies: list[list[str]], idle: int) -> list[str]:
-        """Return the lines of the kernel; threads that wait copy the batch of the next step."""
-
-        def gather(step: str) -> list[str]:
-            return self._gather(step, f"order + {step} * {self._n_rows}ll", "*({}) = *({});")
-
-        start = ["unsigned all = 0;", *gather("0"), self.barrier]
+    def kernel(self, bodies: list[list[str]], longest: int) -> list[str]:
+        """Return the lines of the kernel; the batch of the next step is on its way in the longest phase."""
+        n = self._n_rows
+        start, load, store = ["unsigned all = 0;"], list[str](), list[str]()
+        start += self._gather("0", "order", "*({}) = *({});")
+        for k, each in self._batch:
+            width, loop = each.size // n, f"HELD_ITEMS(t, u, {each.size})"
+            # Rows are read a step before the batch, so that no load waits for another.
+            start.append(f"int row{k}[HELD({each.size})];")
+            start.append(f"if (n_steps > 1) {loop} row{k}[u] = order[{n} + t / {width}];")
+            load.append(f"{_type(each.buffer)} held{k}[HELD({each.size})];")
+            load.append(f"if (more) {loop} held{k}[u] = data{k}[(long long)row{k}[u] * {width} + t % {width}];")
+            load.append(f"if (step + 2 < n_steps) {loop} row{k}[u] = order[(step + 2ll) * {n} + t / {width}];")
+            store.append(f"if (more) {loop} ({self._batch_at(each, '(step + 1)')})[t] = held{k}[u];")
         bodies = list(bodies)
-        bodies[idle] = [*bodies[idle], *braces("if (step + 1 < n_steps)", gather("(step + 1)"))]
-        return self._kernel("", ["char* arena", "unsigned* arrived"], start, bodies, [])
+        bodies[longest] = ["const bool more = step + 1 < n_steps;", *load, *bodies[longest], *store]
+        return self._kernel("", ["char* arena", "unsigned* arrived"], [*start, self.barrier], bodies, [])
 
 
 def _bytes(buffer: Buffer) -> int:
