@@ -56,9 +56,7 @@ class Steps:
         params, state = started(self.network, self.optimizer, self.dtype)
         return params, at_rate(self.network, state, 0.02, self.dtype, clocked="rate_factor" in self.options)
 
-    def on_host(
-        self, folder: Path, *, mode: str = "in order", text: str | None = None
-    ) -> list[np.ndarray]:
+    def on_host(self, folder: Path, *, mode: str = "in order", text: str | None = None) -> list[np.ndarray]:
         """Run the kernel in two launches; return parameters, state and losses."""
         source, launch = self.source, build(text or self.source.text, folder)
         own = [np.array(array) for array in arrays_in(self.start())]

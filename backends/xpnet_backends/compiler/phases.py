@@ -217,13 +217,12 @@ class _Plan:
 
     def _free_until(self, task: Task, when: _When) -> bool:
         """Tell whether a task can run as late: all that must come after it does so even then."""
-        after = False
+        own: list[Instruction] = []  # what the task does before the other instruction
         for other, home in self._placed:
-            after = after or home is task
-            if after and home is not task:
-                for each in task.instructions:
-                    if _conflict(each, other) and home.when < self._after(when, each, task, other, home):
-                        return False
+            if home is task:
+                own.append(other)
+            elif any(_conflict(e, other) and home.when < self._after(when, e, task, other, home) for e in own):
+                return False
         return True
 
 
