@@ -146,13 +146,16 @@ def test_the_number_of_resident_blocks_changes_no_bit(tmp_path: Path) -> None:
 
 
 @pytest.mark.subprocess
-@pytest.mark.parametrize(("blocks", "barrier"), [(1, "__syncthreads();"), (3, "meet(arrived, all += BLOCKS);")])
-def test_a_barrier_that_lacks_is_noticed(blocks: int, barrier: str, tmp_path: Path) -> None:
-    steps = Steps(Network(**CASES["classes"]), "momentum", "float64", blocks=blocks)
+@pytest.mark.parametrize(
+    ("blocks", "barrier", "count"),
+    [(1, "__syncthreads();", 5), (3, "__syncthreads();", 3), (3, "meet(arrived, all += BLOCKS);", 2)],
+)
+def test_a_barrier_that_lacks_is_noticed(blocks: int, barrier: str, count: int, tmp_path: Path) -> None:
+    steps = Steps(Network(**CASES["classes"]), "momentum", "float64", blocks=blocks, weighted=False)
     head, body = steps.source.text.split("for (int step = 0;")
     phases = body.split(f"        {barrier}\n")
-    assert len(phases) == steps.source.n_barriers + 1
-    for k in range(steps.source.n_barriers):
+    assert len(phases) == count + 1
+    for k in range(count):
         joined = [*phases[:k], phases[k] + phases[k + 1], *phases[k + 2 :]]
         text = head + "for (int step = 0;" + f"        {barrier}\n".join(joined)
         assert not all(steps.agrees(tmp_path, mode=mode, text=text) for mode in ORDERS)

@@ -136,7 +136,7 @@ class PersistentSource:
         if plan[0].stages:
             for stage in plan[0].stages:
                 parts = [done(task, "OWN_ITEMS({0}, {1})") for task in stage]
-                lines += [*(line for _, _, own in parts for line in own), "__syncthreads();"]
+                lines += [*["__syncthreads();"][: len(lines)], *(line for _, _, own in parts for line in own)]
                 slowest += sum(cycles for _, cycles, _ in parts) + _BARRIER
             n_rows, each = self._rows
             lines, first = braces(f"ROWS(row0, {n_rows}, {each})", lines), -(-n_rows // each)

@@ -44,7 +44,11 @@ def persistent(program: Program, state: list[Array]) -> PersistentKernel | None:
     # A multiprocessor holds one block at least.
     limits = Limits(attributes["MaxSharedMemoryPerBlockOptin"], attributes["MultiProcessorCount"])
     source = persistent_source(program, limits)
-    return None if source is None else PersistentKernel(source, program, state)
+    if source is None:
+        return None
+    # Several blocks read the state where it lies, 16 bytes at once.
+    aligned = source.is_alone or all(array.data.ptr % 16 == 0 for array in state)
+    return PersistentKernel(source, program, state) if aligned else None
 
 
 class PersistentKernel:
