@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +17,7 @@ from xpnet.errors import DeviceUnavailableError
 from xpnet_backends.compiler.program_cache import WORTH_COMPILING, ProgramCache
 from xpnet_backends.cuda.cublas import Products
 from xpnet_backends.cuda.graph import Captured
+from xpnet_backends.cuda.upload import to_gpu, upload
 from xpnet_backends.memory_errors import memory_errors
 
 __all__ = ["create"]
@@ -35,7 +37,11 @@ class CupyBackend(Backend):
     def asarray(self, host: np.ndarray) -> Array:
         """Copy a host array to this GPU."""
         with self.device:
-            return cupy.asarray(host)
+            return to_gpu(host)
+
+    def upload(self, parts: Iterable[tuple[np.ndarray, Any]]) -> Iterator[Array]:
+        """Yield rows of host arrays, copied from pinned memory on a stream of their own."""
+        return upload(parts)
 
     def to_numpy(self, array: Array) -> np.ndarray:
         """Copy an array to the host; this waits for the device."""
@@ -45,7 +51,7 @@ class CupyBackend(Backend):
     def scope(self, dtype: str) -> AbstractContextManager[Any]:
         """Select this GPU and set the precision of products, which CuPy else takes from an environment variable."""
         stack = ExitStack()
-        stack.enter_context(memory_errors(self.name, self._free))
+        stack.enter_context(memory_errors(self.name, self.free_bytes))
         stack.enter_context(self.device)
         stack.callback(products.set_compute_type, np.float32, products.get_compute_type(np.float32))
         tf32 = self.precision == "tf32"
@@ -56,9 +62,10 @@ class CupyBackend(Backend):
         """Return a run of captured steps, for one training run at a time."""
         if (n_steps or 0) < WORTH_COMPILING:
             return super().compile(step, n_steps)
-        return ProgramCache(step, self.xp, Captured(self.precision))
+        return ProgramCache(step, self.xp, Captured(self.precision, self.autotune))
 
-    def _free(self) -> int:
+    def free_bytes(self) -> int:
+        """Return the free memory of the GPU, that of CuPy's pool included."""
         with self.device:
             free: int = self.device.mem_info[0]
             kept: int = cupy.get_default_memory_pool().free_bytes()
@@ -76,6 +83,16 @@ class CupyBackend(Backend):
                 return bf16.matmul(x1, x2) if x1.dtype == np.float32 else cupy.matmul(x1, x2)
 
             self.xp = SimpleNamespace(**{**vars(compat), "matmul": matmul})
+
+    def captured_products(self, factors: Sequence[tuple[Array, Array]]) -> Callable[[int], None]:
+        """Return a function that multiplies pairs of matrices so many times, in one launch each time, and waits."""
+        from xpnet_backends.cuda.products_alone import captured_products  # here, because only the benchmark needs it
+
+        return captured_products(factors, self.precision)
+
+    def set_autotune(self) -> None:
+        """Time the algorithms of float32 products before a step is captured."""
+        self.autotune = True
 
 
 def create(kind: str, index: int) -> Backend:

@@ -56,13 +56,14 @@ class JaxBackend(Backend):
         if self.device.platform == "cpu":
             stack.enter_context(memory_errors(self.name))
         else:
-            stack.enter_context(memory_errors(self.name, self._free))
+            stack.enter_context(memory_errors(self.name, self.free_bytes))
         stack.enter_context(jax.default_matmul_precision("tensorfloat32" if self.precision == "tf32" else "highest"))
         stack.enter_context(jax.enable_x64(dtype == "float64"))
         stack.enter_context(jax.default_device(self.device))
         return stack
 
-    def _free(self) -> int | None:
+    def free_bytes(self) -> int | None:
+        """Return what is left of the memory that XLA may use on a GPU."""
         known: dict[str, int] = self.device.memory_stats() or {}
         return known["bytes_limit"] - known["bytes_in_use"] if "bytes_limit" in known else None
 

@@ -103,7 +103,7 @@ class TorchBackend(Backend):
         """Switch autograd off, set the precision of products, and select the GPU or flush subnormals."""
         stack = ExitStack()
         if self.device.type == "cuda":
-            stack.enter_context(memory_errors(self.name, self._free))
+            stack.enter_context(memory_errors(self.name, self.free_bytes))
         else:
             stack.enter_context(memory_errors(self.name))
         stack.enter_context(torch.no_grad())
@@ -117,7 +117,10 @@ class TorchBackend(Backend):
             stack.enter_context(FlushSubnormals())
         return stack
 
-    def _free(self) -> int:
+    def free_bytes(self) -> int | None:
+        """Return the free memory of a GPU, that of PyTorch's pool included."""
+        if self.device.type == "cpu":
+            return None
         free: int = torch.cuda.mem_get_info(self.device)[0]
         kept: int = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
         return free + kept

@@ -349,10 +349,10 @@ def test_importing_xpnet_imports_no_array_library(environment: dict[str, str]) -
     assert "xpnet_backends" not in imported
 
 
-def test_the_protocol_has_at_most_eleven_members() -> None:
+def test_the_protocol_has_at_most_thirteen_members() -> None:
     members = {name for name in {*vars(Backend), *Backend.__annotations__} if not name.startswith("_")}
     assert {"name", "xp", "device", "precision", "asarray", "to_numpy", "compile", "scope", "set_precision"} <= members
-    assert len(members) <= 11
+    assert len(members) <= 13
 
 
 # The adapters, each on each device.
@@ -447,9 +447,11 @@ def fake_cupy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     products.get_compute_type = lambda dtype: products.type
     products.set_compute_type = lambda dtype, kind: setattr(products, "type", kind)
     monkeypatch.setitem(sys.modules, "cupy._core", types.SimpleNamespace(_routines_linalg=products))
-    # NumPy has neither graphs nor cuBLAS.
+    # NumPy has no graphs, no cuBLAS and no pinned memory.
     monkeypatch.setitem(sys.modules, "xpnet_backends.cuda.graph", types.SimpleNamespace(Captured=_no_graph))
     monkeypatch.setitem(sys.modules, "xpnet_backends.cuda.cublas", types.SimpleNamespace(Products=None))
+    uploads = types.SimpleNamespace(to_gpu=asarray, upload=None)
+    monkeypatch.setitem(sys.modules, "xpnet_backends.cuda.upload", uploads)
     # The adapter is imported anew, and the real one, if it was there, put back.
     monkeypatch.setitem(sys.modules, "xpnet_backends.cupy", None)
     del sys.modules["xpnet_backends.cupy"]

@@ -83,10 +83,8 @@ def test_sections_out_of_time(tmp_path: Path, environment: dict[str, str]) -> No
     suite = start(tmp_path / "out", environment, "steps", "tests", LIMIT="1")
     suite.communicate()
     assert suite.returncode == 0
-    assert [(each["section"], each["item"], each["exit_code"]) for each in items(tmp_path / "out")] == [
-        ("steps", "end", 124),
-        ("tests", "end", 124),
-    ]
+    ends = [each for each in items(tmp_path / "out") if each["item"] == "end"]
+    assert [(each["section"], each["exit_code"]) for each in ends] == [("steps", 124), ("tests", 124)]
     assert "| tests | out of time |" in (tmp_path / "out" / "summary.md").read_text()
 
 

@@ -47,6 +47,21 @@ def run(tmp_path_factory) -> tuple[Path, Outcome]:
 # What a run leaves
 
 
+def test_images_stay_bytes_and_train_to_the_same_numbers(folder):
+    rng = np.random.default_rng(1)
+    np.savez("images.npz", X=rng.integers(0, 256, (60, 9)).astype(np.uint8), y=rng.integers(0, 3, 60))
+    job = job_of("images.npz", "--epochs", "3", "--hidden", "8", "--device", "cpu")
+    arguments = job.arguments()
+    assert arguments["x"].values.dtype == arguments["validation"][0].values.dtype == np.uint8
+    floats = [job.model.features(job.parts[name][0]) for name in ("train", "validation")]
+    runs = [
+        job.trainer.fit(**arguments),
+        job.trainer.fit(**arguments | {"x": floats[0], "validation": (floats[1], arguments["validation"][1])}),
+    ]
+    np.testing.assert_array_equal(*(each.params.vector for each in runs))
+    assert runs[0].history[-1].validation == runs[1].history[-1].validation
+
+
 def test_the_folder(run):
     out, _ = run
     assert sorted(path.name for path in out.iterdir() if path.name != ".lock") == [

@@ -140,7 +140,7 @@ def same(
     **options: Any,
 ) -> None:
     step = make_step(network, get_optimizer(optimizer), BACKEND, **options)
-    data = data_of(network, dtype, weighted=weighted)
+    data = data_of(network, dtype, weighted=weighted, as_bytes="divisor" in options)
     order = np.random.default_rng(2).integers(0, N, (STEPS, BATCH)).astype(np.int32)
 
     def with_rate() -> tuple[np.ndarray, Any]:
@@ -164,6 +164,11 @@ def same(
 @pytest.fixture(params=[4096, 1], ids=["small by block", "nothing small"])
 def small(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda_codegen, "_SMALL", request.param)
+
+
+@pytest.mark.subprocess
+def test_inputs_in_bytes(small: None, tmp_path: Path) -> None:
+    same(Network(**CASES["classes"]), "momentum", "float32", tmp_path, weighted=True, divisor=255.0)
 
 
 @pytest.mark.subprocess

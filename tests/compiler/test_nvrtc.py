@@ -22,7 +22,8 @@ pytestmark = needs_nvrtc
 
 def source(network: Network, optimizer: str, dtype: str, *, batch: int = BATCH, **options: Any) -> CudaSource:
     step = make_step(network, get_optimizer(optimizer), BACKEND, **options)
-    data = [array[:1].repeat(batch, axis=0) for array in data_of(network, dtype, weighted=True)]
+    arrays = data_of(network, dtype, weighted=True, as_bytes="divisor" in options)
+    data = [array[:1].repeat(batch, axis=0) for array in arrays]
     params, state = started(network, optimizer, dtype)
     state = at_rate(network, state, 0.02, dtype, clocked="rate_factor" in options)
     return CudaSource(passes(trace(step, params, state, data)), 3)
@@ -49,6 +50,11 @@ def test_each_architecture(architecture: str) -> None:
 @pytest.mark.parametrize("case", ["many classes", "penalties", "forward scaling"])
 def test_kernels_that_differ(case: str, dtype: str) -> None:
     check("sm_90", Network(**CASES[case]), "momentum", dtype, **CLOCKED)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_inputs_in_bytes(dtype: str) -> None:
+    check("sm_90", Network(**CASES["classes"]), "momentum", dtype, divisor=255.0)
 
 
 @pytest.mark.slow

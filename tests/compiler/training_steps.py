@@ -36,10 +36,11 @@ CASES = {
 }  # fmt: skip
 
 
-def data_of(network: Network, dtype: str, *, weighted: bool) -> tuple[np.ndarray, ...]:
+def data_of(network: Network, dtype: str, *, weighted: bool, as_bytes: bool = False) -> tuple[np.ndarray, ...]:
     rng = np.random.default_rng(1)
     n_out = network.layer_sizes[-1]
     x = rng.standard_normal((N, network.layer_sizes[0])).astype(dtype)
+    x = (40 * x + 100).clip(0, 255).astype(np.uint8) if as_bytes else x
     if network.loss == "cross_entropy":
         y = rng.integers(0, n_out, N, dtype=np.int32)
     else:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import xpnet.training.streaming
+from tests import cuda_double
 from tests.command_line import idx_folder
 from tests.runs import StopAt
 from xpnet.backend import get_backend
@@ -24,7 +25,7 @@ from xpnet.training.callbacks import Callback
 from xpnet.training.evaluation import evaluate
 from xpnet.training.samples import to_samples
 from xpnet.training.streaming import StreamBatches, evaluate_source
-from xpnet.training.trainer import Trainer
+from xpnet.training.trainer import Run, Trainer
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((1003, 6)).astype(np.float32)
@@ -156,6 +157,22 @@ def test_other_devices_train_on_the_same_batches() -> None:
         backend = get_backend(device)
         run = Trainer(NETWORK, batch_size=20, epochs=2, device=backend).fit(buffered(ArraySource(X, Y), 100))
         np.testing.assert_allclose(backend.to_numpy(run.params.vector), expected, atol=1e-4)
+
+
+def test_a_gpu_copies_windows_while_it_trains() -> None:
+    """Eight runs of several windows each, with a validation part that is read in pieces too."""
+    validation = buffered(ArraySource(X[:50], Y[:50]), 30)
+
+    def trained(device: str) -> Run:
+        trainer = Trainer(NETWORK, batch_size=20, epochs=8, class_weight="balanced", device=device)
+        return trainer.fit(buffered(ArraySource(X, Y), 100), validation=validation)
+
+    expected = trained("cpu")
+    with cuda_double.installed():
+        run = trained("cupy:gpu")
+        np.testing.assert_allclose(run.params.vector.get(), expected.params.vector, atol=1e-4)
+    for record, other in zip(run.history, expected.history, strict=True):
+        assert record.validation == pytest.approx(other.validation, rel=1e-3)
 
 
 def test_sorted_data_train_to_the_same_accuracy() -> None:

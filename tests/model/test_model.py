@@ -10,14 +10,17 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, r2_score
 
+from tests import cuda_double
 from tests.models import CASES, VALUES, X, make
 from xpnet.backend import Backend
+from xpnet.data.scaled_bytes import ScaledBytes
 from xpnet.data.scaling import fit_scaler
 from xpnet.data.streams import ArraySource
 from xpnet.errors import DataError, InvalidParameterError, ModelFormatError
 from xpnet.model.model import Model
 from xpnet.model.model_file import load_model, save_model
 from xpnet.nn.network import Network
+from xpnet.training import evaluation
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -91,6 +94,37 @@ def test_features_are_scaled_as_in_training(kind: str | None) -> None:
     assert model.features(X.tolist()).dtype == "float32"
     by_hand = model.network.predict(model.params, expected)
     np.testing.assert_allclose(model.outputs(X), by_hand, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["divide:255", "none", None, "divide:0.1", "standard", "minmax"])
+def test_bytes_give_the_numbers_of_their_features(kind: str | None) -> None:
+    x = np.random.default_rng(0).integers(0, 256, X.shape).astype(np.uint8)
+    model = replace(make("integers"), scaler=kind and fit_scaler(kind, x))
+    given = model.inputs(x)
+    assert isinstance(given, ScaledBytes) is (kind in ("divide:255", "none", None))
+    floats = replace(model, scaler=None)
+    np.testing.assert_array_equal(model.outputs(x), floats.outputs(model.features(x)), strict=True)
+    y = CASES["integers"].y
+    assert model.evaluate(x, y) == floats.evaluate(model.features(x), y)
+    with pytest.raises(ModelFormatError, match="as in training; received the shape"):
+        model.predict(x[:, :2])
+
+
+@pytest.mark.parametrize("x", [X, (X * 9).astype(np.uint8)], ids=["floats", "bytes"])
+def test_a_gpu_holds_a_few_chunks_of_what_it_predicts(x: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = replace(make("integers"), scaler=None)
+    many = np.tile(x, (100, 1))
+    y = np.tile(CASES["integers"].y, 100)
+    expected = model.outputs(many), model.evaluate(many, y)
+    rows = 16
+    monkeypatch.setattr(evaluation, "_COPIED_ELEMENTS", 2 * rows)
+    monkeypatch.setattr(evaluation, "_CHUNK_ELEMENTS", rows * max(model.network.layer_sizes))
+    with cuda_double.installed() as state:
+        # Two slots, and for two chunks at once the values of each layer, the targets and what the scores need
+        state.capacity = model.vector.nbytes + 32 * rows * sum(model.network.layer_sizes)
+        assert state.capacity < many.nbytes
+        np.testing.assert_allclose(model.outputs(many, "cupy:gpu"), expected[0], rtol=1e-5, atol=1e-6)
+        assert model.evaluate(many, y, "cupy:gpu") == pytest.approx(expected[1], rel=1e-5)
 
 
 def test_a_scaled_target_is_scaled_back() -> None:

@@ -78,7 +78,7 @@ def test_a_chunk_is_short_for_a_large_network(monkeypatch: pytest.MonkeyPatch) -
 def test_chunks_of_sparse_inputs_are_those_of_dense_ones(
     elements: int, backend: Backend, dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(xpnet.training.step_chunks, "_DENSE_ELEMENTS", elements)
+    monkeypatch.setattr(xpnet.training.step_chunks, "_UPLOADED_ELEMENTS", elements)
     held = to_samples(NETWORK, backend, dtype, sparse.csr_matrix(X), Y)
     held = add_sample_weights(NETWORK, backend, dtype, held, sample_weight=range(7))
     order = epoch_order(0, True, 0, 7)

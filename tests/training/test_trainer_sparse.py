@@ -14,8 +14,8 @@ from xpnet.errors import DataError, InvalidParameterError
 from xpnet.nn.network import Network
 from xpnet.training import evaluation, step_chunks
 from xpnet.training.evaluation import evaluate
-from xpnet.training.samples import to_samples
-from xpnet.training.sparse_rows import SparseRows
+from xpnet.training.input_rows import InputRows
+from xpnet.training.samples import host_inputs, to_samples
 from xpnet.training.trainer import Run, RunState, Trainer
 
 N, N_IN, K = 23, 7, 3
@@ -56,7 +56,7 @@ def test_every_backend_trains_on_sparse_inputs(backend: Backend, dtype: str, clo
 def test_in_chunks_on_every_backend(
     steps: float, backend: Backend, dtype: str, close: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(step_chunks, "_DENSE_ELEMENTS", int(steps * 5 * N_IN))
+    monkeypatch.setattr(step_chunks, "_UPLOADED_ELEMENTS", int(steps * 5 * N_IN))
     close(fit(sparse.csr_matrix(X), backend, dtype).params.vector, fit(X, "cpu", dtype).params.vector, terms=10 * N)
 
 
@@ -82,7 +82,7 @@ def test_a_chunk_at_a_time_is_made_dense(
     form: Any, steps: float, expected: list[int], made_dense: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = fit(X).params.vector
-    monkeypatch.setattr(step_chunks, "_DENSE_ELEMENTS", int(steps * 5 * N_IN))
+    monkeypatch.setattr(step_chunks, "_UPLOADED_ELEMENTS", int(steps * 5 * N_IN))
     monkeypatch.setattr(evaluation, "_CHUNK_ELEMENTS", 4 * N_IN)
     np.testing.assert_array_equal(fit(form(X)).params.vector, whole)
     assert made_dense == [n * N_IN for n in [*expected, 4, 4, 1]] * 3  # an epoch's samples, then those held out
@@ -91,7 +91,7 @@ def test_a_chunk_at_a_time_is_made_dense(
 def test_evaluation_of_sparse_inputs(backend: Backend, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
     params = NETWORK.init(1, backend, dtype)
     dense, held = (to_samples(NETWORK, backend, dtype, x, Y) for x in (X, sparse.csc_matrix(X)))
-    assert isinstance(held.x, SparseRows)
+    assert isinstance(held.x, InputRows)
     expected = evaluate(NETWORK, params, dense.x, dense.y, backend)
     for elements in (1 << 22, 5 * N_IN):
         monkeypatch.setattr(evaluation, "_CHUNK_ELEMENTS", elements)
@@ -156,7 +156,8 @@ def test_a_resumed_run_on_sparse_inputs(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_rows_of_a_sparse_matrix() -> None:
-    rows = SparseRows(sparse.csc_matrix(X), get_backend("cpu"), "float32")
+    rows = host_inputs(get_backend("cpu"), sparse.csc_matrix(X), "float32")
     assert rows.shape == X.shape
-    for key in (slice(2, 9), np.asarray([5, 1, 1])):
-        np.testing.assert_array_equal(rows[key, :], X[key].astype("float32"), strict=True)
+    parts = slice(2, 9), np.asarray([5, 1, 1])
+    for part, found in zip(parts, rows.stored(parts), strict=True):
+        np.testing.assert_array_equal(found, X[part].astype("float32"), strict=True)

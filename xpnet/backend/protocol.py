@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
@@ -30,12 +30,15 @@ class Backend(Protocol):
         The library's own device object, as ``xp.asarray(..., device=device)`` takes it.
     precision : {"float32", "tf32", "bf16"}
         Precision to which training rounds the factors of float32 products; float64 is never rounded.
+    autotune : bool
+        Whether training times the algorithms that the library has for its matrix products, and takes the fastest.
     """
 
     name: str
     xp: Namespace
     device: Any
     precision: str = "float32"
+    autotune: bool = False
 
     def __hash__(self) -> int:
         return id(self)  # `get_backend` makes one object for each device
@@ -51,6 +54,18 @@ class Backend(Protocol):
     def asarray(self, host: np.ndarray) -> Array:
         """Return a host array as an array on the device, of the same dtype; it may share memory with `host`."""
         return self.xp.asarray(host, device=self.device)
+
+    def upload(self, parts: Iterable[tuple[np.ndarray, Any]]) -> Iterator[Array]:
+        """Yield rows of host arrays on the device, ``array[rows]`` for each ``(array, rows)``; `rows` may be a slice.
+
+        An adapter may copy a part while the device still works on the part before. An array that is yielded is valid
+        until the next one is taken.
+        """
+        return (self.asarray(array[rows]) for array, rows in parts)
+
+    def free_bytes(self) -> int | None:
+        """Return the free memory of the device in bytes; None if it is the host's, or unknown."""
+        return None
 
     def indices(self, host: np.ndarray) -> Array:
         """Return indices of samples, (n_steps, batch), in the form in which a run of steps takes them soonest."""
@@ -98,6 +113,19 @@ class Backend(Protocol):
         """
         raise InvalidParameterError(
             f"precision: expected float32, the only precision of {self.name}; received {precision}."
+        )
+
+    def set_autotune(self) -> None:
+        """Set `autotune`, before any work is done. This default refuses it.
+
+        Raises
+        ------
+        InvalidParameterError
+            The backend lets nobody choose.
+        """
+        raise InvalidParameterError(
+            f"autotune: expected a device whose matrix products have algorithms to choose from, such as gpu; "
+            f"received {self.name}. Train without it."
         )
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from functools import lru_cache
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -19,8 +18,6 @@ from xpnet.bench.workloads import Workload
 
 __all__ = ["copy_bandwidth", "device_products", "numpy_products"]
 
-# Modules whose `captured_products` repeats the products of a step in one launch, by the library of a backend.
-_CAPTURED = {"cupy": "xpnet_backends.peers.cupy"}
 _COPIED = {"cpu": 1 << 24, "gpu": 1 << 27}  # float32 values in the copied array: more than the caches hold
 _COPIES = 5
 
@@ -57,7 +54,7 @@ def numpy_products(workload: Workload) -> Callable[[int], None]:
 def device_products(workload: Workload, backend: Backend) -> Callable[[int], None]:
     """Return a function that does the matrix products of `n` steps on a backend's device, in its precision.
 
-    Where a module of `_CAPTURED` can, the launches of a step are one, so that the time is not that of Python's calls.
+    A backend with a method `captured_products` does them in one launch, so that the time is not that of Python's calls.
     """
     xp: Any = backend.xp
     with backend.scope("float32"):
@@ -65,13 +62,14 @@ def device_products(workload: Workload, backend: Backend) -> Callable[[int], Non
             tuple(x.T if flip else x for x, flip in ((backend.asarray(a), flip_a), (backend.asarray(b), flip_b)))
             for a, b, flip_a, flip_b in _factors(workload)
         ]
-        library = backend.name.partition(":")[0]
-        if library in _CAPTURED:
-            captured: Callable[[int], None] = import_module(_CAPTURED[library]).captured_products(factors, backend)
-            return _within(backend, captured)
+        captured = getattr(backend, "captured_products", None)
+        multiply = None if captured is None else captured(factors)
 
     def run(n: int) -> None:
         with backend.scope("float32"):
+            if multiply is not None:
+                multiply(n)
+                return
             results = []
             for _ in range(n):
                 results = [xp.matmul(a, b) for a, b in factors]
@@ -79,14 +77,6 @@ def device_products(workload: Workload, backend: Backend) -> Callable[[int], Non
                 backend.to_numpy(result[0, 0])  # waits for the device
 
     return run
-
-
-def _within(backend: Backend, run: Callable[[int], None]) -> Callable[[int], None]:
-    def within(n: int) -> None:
-        with backend.scope("float32"):
-            run(n)
-
-    return within
 
 
 @lru_cache

@@ -83,15 +83,19 @@ class Job:
 
     def arguments(self) -> dict[str, Any]:
         """Return the data as `Trainer.fit` and `Trainer.resume` take it: `x`, `y`, `sample_weight`, `validation`."""
-        training = self.model.encode(self.parts["train"])
-        validation = self.parts.get("validation")
+        training, validation = map(self._encoded, (self.parts["train"], self.parts.get("validation")))
         x, y = (training, None) if isinstance(training, Source) else training
         return {
             "x": x,
             "y": y,
             "sample_weight": self.data.weights,
-            "validation": None if validation is None else self.model.encode(validation),
+            "validation": validation,
         }
+
+    def _encoded(self, part: RawPart | None) -> Any:
+        if part is None or isinstance(part, Source):
+            return part and self.model.encode(part)
+        return self.model.inputs(part[0]), self.model.targets(part[1])
 
     def assess(self, model: Model, run: Run) -> tuple[dict[str, Scores | None], Confusion | None]:
         """Return the scores of a trained model on each part, and the confusion of the last part.
@@ -132,6 +136,8 @@ def prepare(data: str, options: TrainOptions) -> Job:
         expected = "1 with --checkpoint-every" if options.ensemble > 1 else "a whole number of at least 1"
         raise InvalidParameterError(f"ensemble: expected {expected}; received {options.ensemble}.")
     backend = get_backend(choose_device(options))
+    if options.autotune:
+        backend.set_autotune()
     limit = None if options.memory_limit is None else MemoryLimit.parse(options.memory_limit)
     table = data not in DATASETS and is_table(data)
     preset = choose_preset(options, is_table=table)

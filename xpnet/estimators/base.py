@@ -37,9 +37,8 @@ from xpnet.estimators.stochastic import fit_stochastic
 from xpnet.model.model import Model
 from xpnet.nn.losses import fitting_losses
 from xpnet.nn.network import Network, Parameters
-from xpnet.training.evaluation import outputs
-from xpnet.training.samples import to_device
-from xpnet.training.sparse_rows import SparseRows
+from xpnet.training.evaluation import host_outputs, outputs
+from xpnet.training.samples import host_inputs, to_device
 
 __all__ = ["BaseMLP"]
 
@@ -266,9 +265,10 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             arrays = (*self.coefs_, *self.intercepts_)
             if any(data_backend_of(array) is not backend or array.dtype != arrays[0].dtype for array in arrays):
                 params = params.map(lambda array: to_device(backend, array, dtype))
-            placed = SparseRows(x, backend, dtype) if hasattr(x, "tocsr") else to_device(backend, x, dtype)
-            output = outputs(self.network_, params, placed, backend)
-            return (output if backend is data_backend else data_backend.asarray(backend.to_numpy(output))), data_backend
+            if backend is data_backend and not hasattr(x, "tocsr"):
+                return outputs(self.network_, params, to_device(backend, x, dtype), backend), data_backend
+            rows = host_inputs(backend, x if hasattr(x, "tocsr") else to_host(x), dtype)
+            return data_backend.asarray(host_outputs(self.network_, params, rows, backend)), data_backend
 
     # Copies. Pickles hold arrays on the host, so that they can be read on a machine without the device.
 

@@ -27,8 +27,8 @@ from xpnet.training.callback_list import CallbackList
 from xpnet.training.callbacks import Interrupt, StopTraining
 from xpnet.training.evaluation import sample_chunks
 from xpnet.training.history import EpochRecord
+from xpnet.training.input_rows import InputRows
 from xpnet.training.samples import Samples
-from xpnet.training.sparse_rows import SparseRows
 from xpnet.training.state import Run, RunState
 from xpnet.training.trainer import Trainer
 
@@ -134,7 +134,7 @@ def objective(
     total_weight = n_samples if given is None else float(backend.to_numpy(backend.xp.sum(given)))
     size = _chunk_size(network, backend, n_samples)
     chunks = MemoryBatches(network, backend, samples, size, in_order)
-    kept = None if isinstance(samples.x, SparseRows) else list(chunks.epoch(0, 0))
+    kept = None if isinstance(samples.x, InputRows) else list(chunks.epoch(0, 0))
     run_steps = backend.compile(_chunk_step(network, backend), n_calls * chunks.steps_per_epoch)
 
     def evaluate(vector: np.ndarray) -> tuple[float, np.ndarray]:

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from xpnet.backend import Backend, get_backend, to_host
+from xpnet.data.scaled_bytes import ScaledBytes, scaled_bytes
 from xpnet.data.scaling import Scaler
 from xpnet.data.streams import Source
 from xpnet.data.targets import Task, encode_targets
 from xpnet.errors import InvalidParameterError, ModelFormatError
 from xpnet.nn.network import Network, Parameters
-from xpnet.training.evaluation import assess, metric_name, outputs
+from xpnet.training.evaluation import assess, host_outputs, metric_name
 from xpnet.training.history import Scores
+from xpnet.training.samples import host_inputs
 from xpnet.training.streaming import evaluate_source
 
 if TYPE_CHECKING:
@@ -120,15 +122,24 @@ class Model:
             from xpnet.data.tables.frames import as_table
 
             return self.encoding.transform(as_table(x), self.vector.dtype, first_row=first_row)
-        x = np.asarray(x)
-        n_in = self.network.layer_sizes[0]
-        if x.ndim != 2 or x.shape[1] != n_in:
-            raise ModelFormatError(
-                f"features: expected the shape (n_samples, {n_in}), as in training; received the shape {x.shape}. "
-                "Give the columns that the model was trained on."
-            )
+        x = self._checked(x)
         dtype = self.vector.dtype
         return x.astype(dtype, copy=False) if self.scaler is None else self.scaler.transform(x, dtype)
+
+    def _checked(self, x: Any) -> np.ndarray:
+        array: np.ndarray = np.asarray(x)
+        n_in = self.network.layer_sizes[0]
+        if array.ndim != 2 or array.shape[1] != n_in:
+            raise ModelFormatError(
+                f"features: expected the shape (n_samples, {n_in}), as in training; received the shape {array.shape}. "
+                "Give the columns that the model was trained on."
+            )
+        return array
+
+    def inputs(self, x: Any, *, first_row: int = 0) -> np.ndarray | ScaledBytes:
+        """Return raw features as `Trainer.fit` takes them: the result of `features`, or bytes with their scaling."""
+        kept = None if self.encoding is not None else scaled_bytes(self._checked(x), self.scaler, self.vector.dtype)
+        return self.features(x, first_row=first_row) if kept is None else kept
 
     def targets(self, y: np.ndarray) -> np.ndarray:
         """Return raw targets as the loss takes them: class indices (n_samples,), or scaled values (n_samples, n_out).
@@ -163,8 +174,8 @@ class Model:
         """Return the network's output for raw features, (n_samples, n_out); `first_row` as for `features`."""
         backend = get_backend(device)
         with backend.scope(self.vector.dtype.name):
-            features = backend.asarray(self.features(x, first_row=first_row))
-            return backend.to_numpy(outputs(self.network, self._params_on(backend), features, backend))
+            rows = host_inputs(backend, self.inputs(x, first_row=first_row), self.vector.dtype.name)
+            return host_outputs(self.network, self._params_on(backend), rows, backend)
 
     @property
     def gives_probabilities(self) -> bool:
@@ -243,10 +254,8 @@ class Model:
         """Return the scores of `evaluate` and the predictions of `predict` in one pass over the samples."""
         backend = get_backend(device)
         with backend.scope(self.vector.dtype.name):
-            params = self._params_on(backend)
-            arrays = (backend.asarray(self.features(x)), backend.asarray(self.targets(y)))
-            scores, output = assess(self.network, params, *arrays, backend)
-            output = backend.to_numpy(output)
+            rows = host_inputs(backend, self.inputs(x), self.vector.dtype.name)
+            scores, output = assess(self.network, self._params_on(backend), rows, self.targets(y), backend)
         return scores, self.decide(output)
 
     def to_dict(self) -> dict[str, Any]:

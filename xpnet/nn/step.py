@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,6 +25,7 @@ __all__ = [
     "make_step",
     "micro_batch_advice",
     "step_bytes",
+    "to_floats",
 ]
 
 # Largest number of values that a step holds for each sample and unit: saved, output, mask, gradient, two temporaries.
@@ -70,6 +71,7 @@ def make_step(
     clip_norm: float | None = None,
     micro_batch: int | None = None,
     rate_factor: RateFactor | None = None,
+    divisor: float = 1.0,
     transform: Callable[[Array], Array] | None = None,
 ) -> Step:
     """Close over everything static and return ``step(params, state, batch) -> (params, state, loss)``.
@@ -82,6 +84,8 @@ def make_step(
         Samples whose activations are held at once; see `xpnet.nn.backprop.objective_and_gradient`.
     rate_factor : RateFactor, optional
         Factor on the learning rate of each step; the state then has a clock.
+    divisor : float
+        The step divides the inputs by it. They may be integers.
     transform : callable, optional
         Function of the gradient, applied before clipping and the update, e.g. a sum over ranks.
 
@@ -97,6 +101,7 @@ def make_step(
         params: Array, state: StepState, batch: tuple[Array, ...], xp: Namespace = backend.xp
     ) -> tuple[Array, StepState, Array]:
         optimizer_state, key, clock, rate_factors = state
+        batch = (to_floats(xp, batch[0], params.dtype, divisor), *batch[1:])
         loss, gradient = objective_and_gradient(network, xp, params, batch, key if random else None, micro_batch)
         if transform is not None:
             gradient = transform(gradient)
@@ -127,6 +132,7 @@ def compile_steps(
     total_steps: int | None = 1,
     micro_batch: int | None = None,
     rate_factor: RateFactor | None = None,
+    divisor: float = 1.0,
 ) -> RunSteps:
     """Make the training step and compile it.
 
@@ -139,10 +145,10 @@ def compile_steps(
     Returns
     -------
     run_steps : RunSteps
-        The same network, optimizer, backend, `clip_norm`, `micro_batch` and `rate_factor` give the same step, so a
-        backend may reuse what it compiled before.
+        The same network, optimizer, backend, `clip_norm`, `micro_batch`, `rate_factor` and `divisor` give the same
+        step, so a backend may reuse what it compiled before.
     """
-    step = _step(network, optimizer, backend, clip_norm, micro_batch, rate_factor)
+    step = _step(network, optimizer, backend, clip_norm, micro_batch, rate_factor, divisor)
     # A compiled step keeps the arrays of all its micro-batches, but micro-batches are there to free them one by one.
     return backend.compile(step, total_steps if micro_batch is None else 1)
 
@@ -179,6 +185,7 @@ def _step(
     clip_norm: float | None,
     micro_batch: int | None,
     rate_factor: RateFactor | None,
+    divisor: float,
 ) -> Step:
     return make_step(
         network,
@@ -187,7 +194,17 @@ def _step(
         clip_norm=clip_norm,
         micro_batch=micro_batch,
         rate_factor=rate_factor,
+        divisor=divisor,
     )
+
+
+def to_floats(xp: Namespace, x: Array, dtype: Any, divisor: float = 1.0) -> Array:
+    """Return ``x / divisor`` in a floating-point type."""
+    if divisor == 1:
+        return xp.astype(x, dtype, copy=False)
+    floats = xp.astype(x, dtype)  # a copy: a step never writes to a batch
+    floats /= divisor
+    return floats
 
 
 def clip_by_norm(xp: Namespace, gradient: Array, largest: float) -> Array:

@@ -53,6 +53,11 @@ class BatchSource(Protocol):
         ...
 
     @property
+    def divisor(self) -> float:
+        """The step divides the inputs by it."""
+        return 1.0
+
+    @property
     def steps_per_epoch(self) -> int:
         """Steps of an epoch."""
         return math.ceil(self.n_samples / self.batch_size)
@@ -64,7 +69,7 @@ class BatchSource(Protocol):
 
 @dataclass(frozen=True)
 class MemoryBatches(BatchSource):
-    """Batches of samples that all lie in the memory of the device."""
+    """Batches of samples that all lie in memory."""
 
     network: Network
     backend: Backend
@@ -77,6 +82,11 @@ class MemoryBatches(BatchSource):
     def n_samples(self) -> int:
         """Samples of an epoch."""
         return samples_of_epoch(self.samples.x.shape[0], self.batch_size, drop_last=self.drop_last)
+
+    @property
+    def divisor(self) -> float:
+        """The step divides the inputs by it."""
+        return self.samples.divisor
 
     def epoch(self, number: int, position: int) -> Iterator[StepChunk]:
         """Yield the batches of an epoch, counted from 0, starting with step `position`."""

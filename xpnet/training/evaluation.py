@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from xpnet.backend import Array, Backend, Namespace, Rows, kind_of, namespace_of
+from xpnet.backend import Array, Backend, Namespace, kind_of, namespace_of
 from xpnet.data.scaling import Moments
 from xpnet.nn.backprop import forward
 from xpnet.nn.network import Network, Parameters
+from xpnet.training.input_rows import InputRows, input_chunks
 
 __all__ = [
     "Members",
@@ -19,6 +21,7 @@ __all__ = [
     "assess",
     "evaluate",
     "evaluate_chunks",
+    "host_outputs",
     "metric_name",
     "outputs",
     "r2",
@@ -29,6 +32,7 @@ __all__ = [
 Members: TypeAlias = Parameters | tuple[Parameters, ...]
 
 _CHUNK_ELEMENTS = 1 << 22  # activations held at once, so that the memory does not grow with the data
+_COPIED_ELEMENTS = 1 << 22  # results that are copied to the host at once
 # Elements of an array that a processor's cache holds: on larger ones elementwise work takes several times as long.
 _CACHE_ELEMENTS = {"cpu": 1 << 17}
 _CHUNK_SAMPLES = 256  # a matrix product of fewer is slower
@@ -43,11 +47,43 @@ def sample_chunks(network: Network, n_samples: int, backend: Backend | None = No
     return (slice(start, min(start + size, n_samples)) for start in range(0, max(n_samples, 1), size))
 
 
-def outputs(network: Network, params: Members, x: Rows, backend: Backend) -> Array:
+def outputs(network: Network, params: Members, x: Array | InputRows, backend: Backend) -> Array:
     """Return the network's output on the device, (n_samples, n_out): probabilities, rates or values."""
+    chunks = list(_outputs(network, params, x, backend))
+    return chunks[0] if len(chunks) == 1 else backend.xp.concat(chunks)
+
+
+def host_outputs(network: Network, params: Members, x: Array | InputRows, backend: Backend) -> np.ndarray:
+    """Return the result of `outputs` on the host; the device holds a few chunks at a time."""
+    (output,) = _on_host(backend, ((chunk,) for chunk in _outputs(network, params, x, backend)))
+    return output
+
+
+def _outputs(network: Network, params: Members, x: Array | InputRows, backend: Backend) -> Iterator[Array]:
     slices = sample_chunks(network, x.shape[0], backend)
-    results = [network.outputs(_logits(network, params, x[rows, :])) for rows in slices]
-    return _joined(backend.xp, results)
+    return (network.outputs(_logits(network, params, chunk)) for chunk in input_chunks(x, slices))
+
+
+def _on_host(backend: Backend, chunks: Iterable[tuple[Array, ...]]) -> tuple[np.ndarray, ...]:
+    """Copy the arrays of each chunk to the host, and join those of all chunks.
+
+    Each copy waits for the device, so that many chunks are copied at once.
+    """
+    copied, waiting, size = [], [], 0
+    for chunk in chunks:
+        waiting.append(chunk)
+        size += sum(math.prod(array.shape) for array in chunk)
+        if size > _COPIED_ELEMENTS:
+            copied.append(_joined(backend, waiting))
+            waiting, size = [], 0
+    if waiting:
+        copied.append(_joined(backend, waiting))
+    return copied[0] if len(copied) == 1 else tuple(map(np.concatenate, zip(*copied, strict=True)))
+
+
+def _joined(backend: Backend, chunks: list[tuple[Array, ...]]) -> tuple[np.ndarray, ...]:
+    joined = chunks[0] if len(chunks) == 1 else map(backend.xp.concat, zip(*chunks, strict=True))
+    return tuple(map(backend.to_numpy, joined))
 
 
 def _logits(network: Network, params: Members, x: Array, xp: Namespace | None = None) -> Array:
@@ -63,7 +99,7 @@ def _logits(network: Network, params: Members, x: Array, xp: Namespace | None = 
 def evaluate(
     network: Network,
     params: Members,
-    x: Rows,
+    x: Array | InputRows,
     y: Array,
     backend: Backend,
     sample_weight: np.ndarray | None = None,
@@ -71,28 +107,29 @@ def evaluate(
     repeated: bool = False,
 ) -> dict[str, float]:
     """Return the scores of `assess`."""
-    scores, _ = assess(network, params, x, y, backend, sample_weight, repeated=repeated)
-    return scores
+    chunks = _forward(network, params, x, y, backend, repeated=repeated)
+    (needed,) = _on_host(backend, ((needed,) for needed, _ in chunks))
+    return _scores(network, y, needed, sample_weight)
 
 
 def assess(
     network: Network,
     params: Members,
-    x: Rows,
+    x: Array | InputRows,
     y: Array,
     backend: Backend,
     sample_weight: np.ndarray | None = None,
     *,
     repeated: bool = False,
-) -> tuple[dict[str, float], Array]:
+) -> tuple[dict[str, float], np.ndarray]:
     """Return the mean loss without penalties, the accuracy or R2, and the outputs.
 
     Parameters
     ----------
     x : (n_samples, n_in)
-        On the backend's device, as is `y`.
+        On the backend's device, or InputRows.
     y : (n_samples,) int32 or (n_samples, n_out)
-        Class indices, or targets.
+        Class indices, or targets; on the device, or on the host.
     sample_weight : (n_samples,) on the host, optional
     repeated : bool
         Whether the network is evaluated often, so that compiling the evaluation pays.
@@ -103,26 +140,32 @@ def assess(
         ``loss``, and ``accuracy`` for classes or ``r2`` for values. With several labels a sample counts as correct if
         all its labels are.
     output : (n_samples, n_out)
-        As of `outputs`.
+        As of `host_outputs`.
     """
-    losses, scored, output = _forward(network, params, x, y, backend, repeated=repeated)
+    needed, output = _on_host(backend, _forward(network, params, x, y, backend, repeated=repeated))
+    return _scores(network, y, needed, sample_weight), output
+
+
+def _scores(network: Network, y: Array, needed: np.ndarray, sample_weight: np.ndarray | None) -> dict[str, float]:
+    losses, scored = _columns(needed)
     name = metric_name(network, y.ndim)
     if name == "accuracy":
         metric = float(np.average(scored[:, 0], weights=sample_weight))
     else:
         results, true = np.split(scored, 2, axis=1)
         metric = r2(results, true, sample_weight)
-    return {"loss": float(np.average(losses, weights=sample_weight)), name: metric}, output
+    return {"loss": float(np.average(losses, weights=sample_weight)), name: metric}
 
 
 def evaluate_chunks(
-    network: Network, params: Members, chunks: Iterable[tuple[Rows, Array]], backend: Backend
+    network: Network, params: Members, chunks: Iterable[tuple[Array | InputRows, Array]], backend: Backend
 ) -> dict[str, float]:
     """Return the scores of `evaluate` for samples that come in chunks ``(x, y)``."""
     n, loss, correct, squares = 0, 0.0, 0.0, np.zeros(network.layer_sizes[-1])
     name, targets = "accuracy", Moments(network.layer_sizes[-1])
     for x, y in chunks:
-        losses, scored, _ = _forward(network, params, x, y, backend)
+        (needed,) = _on_host(backend, ((needed,) for needed, _ in _forward(network, params, x, y, backend)))
+        losses, scored = _columns(needed)
         n, loss, name = n + len(losses), loss + float(losses.sum()), metric_name(network, y.ndim)
         if name == "accuracy":
             correct += float(scored.sum())
@@ -136,23 +179,27 @@ def evaluate_chunks(
 
 
 def _forward(
-    network: Network, params: Members, x: Rows, y: Array, backend: Backend, *, repeated: bool = False
-) -> tuple[np.ndarray, np.ndarray, Array]:
-    """Return, on the host in float64, each sample's loss and what its score needs, and on the device its output.
+    network: Network, params: Members, x: Array | InputRows, y: Array, backend: Backend, *, repeated: bool = False
+) -> Iterator[tuple[Array, Array]]:
+    """Yield for each chunk of samples what their scores need, and their outputs.
 
-    The score needs whether it is correct, or its output and its target.
+    The first column of what the scores need is the loss; then follows whether a sample is correct, or its output and
+    its target.
     """
     vectors = tuple([each.vector for each in ((params,) if isinstance(params, Parameters) else params)])
     losses, needed = _compiled(network, backend, repeated)
-    chunks, results = [], []
-    for rows in sample_chunks(network, x.shape[0], backend):
+    slices = list(sample_chunks(network, x.shape[0], backend))
+    for rows, chunk in zip(slices, input_chunks(x, slices), strict=True):
         true = y[rows, ...]
-        value, result = losses(vectors, x[rows, :], true)
-        results.append(result)
-        chunks.append(needed(value, result, true))
-    # One transfer to the host: each one waits for the device.
-    host = backend.to_numpy(_joined(backend.xp, chunks)).astype(np.float64)
-    return host[:, 0], host[:, 1:], _joined(backend.xp, results)
+        true = backend.asarray(true) if isinstance(true, np.ndarray) else true
+        value, result = losses(vectors, chunk, true)
+        yield needed(value, result, true), result
+
+
+def _columns(needed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the loss of each sample and the columns for its score, in float64."""
+    host = needed.astype(np.float64)
+    return host[:, 0], host[:, 1:]
 
 
 @lru_cache(maxsize=16)
@@ -182,10 +229,6 @@ def _functions(network: Network, backend: Backend) -> tuple[Callable[..., Any], 
         return xp.concat([value[:, None], *scored], axis=1)
 
     return losses, needed
-
-
-def _joined(xp: Namespace, chunks: Sequence[Array]) -> Array:
-    return chunks[0] if len(chunks) == 1 else xp.concat(chunks)
 
 
 def metric_name(network: Network, y_ndim: int) -> str:

@@ -1,45 +1,48 @@
-"""Training data on the device, in the dtypes and shapes that a step takes, checked against the network."""
+"""Training data in the shapes that a step takes, checked against the network, on the device if they fit there."""
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
 from array_api_compat import is_array_api_obj
 
-from xpnet.backend import Array, Backend, backend_of, namespace_of, to_host
+from xpnet.backend import Array, Backend, backend_of, dtype_name, namespace_of, to_host
 from xpnet.data.checks import check_data
+from xpnet.data.scaled_bytes import ScaledBytes
 from xpnet.errors import DataError, InvalidParameterError
 from xpnet.nn.network import Network
-from xpnet.training.sparse_rows import SparseRows
+from xpnet.training.input_rows import InputRows
 
-__all__ = ["Samples", "as_array", "to_device", "to_samples"]
+__all__ = ["Samples", "as_array", "host_inputs", "to_device", "to_samples"]
 
+# The part of the device's free memory that inputs may take. The rest is for parameters, their copies and activations.
+_LARGEST_PART = 0.75
 _SUM_TOLERANCE = 1e-3  # for the sum of a row of target probabilities, which may be rounded
 
 
 class Samples(NamedTuple):
     """Inputs (n_samples, n_in), targets and optional weights (n_samples,), on the device.
 
-    Targets are class indices, (n_samples,) int32, or values, (n_samples, n_out).
+    Targets are class indices, (n_samples,) int32, or values, (n_samples, n_out). Inputs that are sparse, or too large
+    for the device, stay on the host, as `InputRows`; so do bytes, on the device or on the host.
     """
 
-    x: Array | SparseRows
+    x: Array | InputRows
     y: Array
     sample_weight: Array | None = None
 
-    def dense(self, backend: Backend, rows: np.ndarray) -> tuple[tuple[Array, ...], Array]:
-        """Return the samples `rows`, (n_steps, batch), as dense arrays, and the indices of the batches in them."""
-        flat = rows.reshape(-1)
-        indices = backend.asarray(flat)
-        rest = (backend.xp.take(array, indices, axis=0) for array in self.arrays[1:])
-        local = np.arange(flat.size, dtype=np.int32).reshape(rows.shape)
-        return (self.x[flat, :], *rest), backend.indices(local)
+    @property
+    def divisor(self) -> float:
+        """The step divides the inputs by it."""
+        return self.x.divisor if isinstance(self.x, InputRows) else 1.0
 
     @property
     def arrays(self) -> tuple[Any, ...]:
         """The arrays of a batch, as a step takes them."""
-        return (self.x, self.y) if self.sample_weight is None else tuple(self)
+        x = self.x.values if isinstance(self.x, InputRows) else self.x
+        return (x, self.y) if self.sample_weight is None else (x, self.y, self.sample_weight)
 
 
 def to_samples(network: Network, backend: Backend, dtype: str, x: Any, y: Any, *, checked: bool = False) -> Samples:
@@ -47,6 +50,9 @@ def to_samples(network: Network, backend: Backend, dtype: str, x: Any, y: Any, *
 
     Parameters
     ----------
+    x : (n_samples, n_in) array of any library, SciPy sparse matrix or ScaledBytes
+        Bytes (uint8) stay bytes.
+    y : (n_samples,) or (n_samples, n_out) array of any library
     checked : bool
         The data are known to be finite and of equal length.
 
@@ -62,8 +68,9 @@ def to_samples(network: Network, backend: Backend, dtype: str, x: Any, y: Any, *
     1-D integers are class indices. Exception: a network with one output that is not a probability treats them as
     values.
     """
+    x, divisor = x if isinstance(x, ScaledBytes) else (x, 1.0)
     # SciPy need not be imported to know its matrices.
-    x = SparseRows(x, backend, dtype) if hasattr(x, "tocsr") else as_array(x)
+    x = _csr(x, dtype) if hasattr(x, "tocsr") else as_array(x)
     y = as_array(y)
     n_in, n_out = network.layer_sizes[0], network.layer_sizes[-1]
     if len(x.shape) != 2 or x.shape[1] != n_in:
@@ -77,7 +84,7 @@ def to_samples(network: Network, backend: Backend, dtype: str, x: Any, y: Any, *
             raise InvalidParameterError(
                 f"y: expected class indices from 0 to {max(n_out, 2) - 1}; received {low} to {high}."
             )
-        return Samples(_inputs(backend, x, dtype), to_device(backend, y, "int32"))
+        return Samples(_place(backend, x, dtype, divisor), to_device(backend, y, "int32"))
     if tuple(y.shape) not in ((x.shape[0], n_out), (x.shape[0],) * (n_out == 1)):
         raise InvalidParameterError(
             f"y: expected integers of shape ({x.shape[0]},) or numbers of shape ({x.shape[0]}, {n_out}); "
@@ -97,11 +104,51 @@ def to_samples(network: Network, backend: Backend, dtype: str, x: Any, y: Any, *
             raise InvalidParameterError(
                 f"y: expected class indices, or rows that sum to 1, for the loss {network.loss!r}; received others."
             )
-    return Samples(_inputs(backend, x, dtype), backend.xp.reshape(to_device(backend, y, dtype), (-1, n_out)))
+    return Samples(_place(backend, x, dtype, divisor), backend.xp.reshape(to_device(backend, y, dtype), (-1, n_out)))
 
 
-def _inputs(backend: Backend, x: Array | SparseRows, dtype: str) -> Array | SparseRows:
-    return x if isinstance(x, SparseRows) else to_device(backend, x, dtype)
+def _csr(matrix: Any, dtype: str) -> Any:
+    if matrix.dtype.kind not in "biuf":
+        raise DataError(
+            f"features: expected real numbers; received dtype {matrix.dtype}; convert them to float32 or float64"
+        )
+    return matrix.tocsr().astype(dtype, copy=False)
+
+
+def _place(backend: Backend, x: Any, dtype: str, divisor: float) -> Array | InputRows:
+    """Return inputs on the device if they fit there and are not sparse, else on the host."""
+    stored = _stored_dtype(x, dtype)
+    free = backend.free_bytes() if isinstance(x, np.ndarray) else None
+    if hasattr(x, "tocsr") or (free is not None and _n_bytes(x, stored) > _LARGEST_PART * free):
+        return host_inputs(backend, x, dtype, divisor)
+    placed = to_device(backend, x, stored)
+    return placed if stored == dtype else InputRows(placed, backend, dtype, divisor, on_host=False)
+
+
+def host_inputs(backend: Backend, x: Any, dtype: str, divisor: float = 1.0) -> InputRows:
+    """Return inputs on the host, of which a few rows at a time come to the device.
+
+    Parameters
+    ----------
+    x : (n_samples, n_in) ndarray, SciPy sparse matrix or ScaledBytes
+    divisor : float
+        The inputs are ``x / divisor``.
+    """
+    if isinstance(x, ScaledBytes):
+        x, divisor = x
+    if hasattr(x, "tocsr"):
+        return InputRows(_csr(x, dtype), backend, dtype, divisor, on_host=True)
+    values = np.asarray(x, _stored_dtype(x, dtype), order="C")  # PyTorch takes no negative strides
+    return InputRows(values, backend, dtype, divisor, on_host=True)
+
+
+def _stored_dtype(x: Any, dtype: str) -> str:
+    """Return the type in which dense inputs are stored: bytes stay bytes."""
+    return "uint8" if dtype_name(x) == "uint8" else dtype
+
+
+def _n_bytes(x: Array, dtype: str) -> int:
+    return math.prod(x.shape) * np.dtype(dtype).itemsize
 
 
 def as_array(value: Any) -> Any:
@@ -123,8 +170,8 @@ def _check(x: Any, y: Any) -> None:
             f"{tuple(y.shape)}"
         )
     for name, array in (("x", x), ("y", y)):
-        if isinstance(array, SparseRows):
-            array = array.values
+        if hasattr(array, "tocsr"):
+            array = array.data
         xp = namespace_of(array)
         if xp.isdtype(array.dtype, "real floating") and not bool(xp.all(xp.isfinite(array))):
             raise DataError(f"{name}: expected finite numbers; received NaN or infinity; remove or fill in such values")

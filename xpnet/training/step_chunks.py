@@ -8,8 +8,8 @@ import numpy as np
 
 from xpnet.backend import Array, Backend
 from xpnet.nn.network import Network
+from xpnet.training.input_rows import InputRows
 from xpnet.training.samples import Samples
-from xpnet.training.sparse_rows import SparseRows
 
 __all__ = ["StepChunk", "step_chunks"]
 
@@ -21,8 +21,8 @@ StepChunk = tuple[tuple[Array, ...], Array]
 _OPERATIONS_PER_CHUNK = 2e10
 _STEPS_PER_CHUNK = 256
 
-# This many elements of sparse inputs are made dense at once: 64 MiB in float32.
-_DENSE_ELEMENTS = 1 << 24
+# This many elements of inputs on the host are brought to the device at once: 64 MiB in float32.
+_UPLOADED_ELEMENTS = 1 << 24
 
 
 def step_chunks(
@@ -36,14 +36,21 @@ def step_chunks(
     full = n_samples // batch_size
     per_step = 6 * network.n_weights * batch_size  # a multiplication and an addition, forward and twice backward
     steps = min(max(1, int(_OPERATIONS_PER_CHUNK / per_step)), _STEPS_PER_CHUNK)
-    sparse = isinstance(samples.x, SparseRows)
-    if sparse:
-        steps = min(steps, max(1, _DENSE_ELEMENTS // (batch_size * network.layer_sizes[0])))
+    on_host = samples.x if isinstance(samples.x, InputRows) and samples.x.on_host else None
+    if on_host is not None:
+        steps = min(steps, max(1, _UPLOADED_ELEMENTS // (batch_size * network.layer_sizes[0])))
     orders = []
     if position < full:
         whole = order[: full * batch_size].reshape(full, batch_size)
         orders = [whole[start : start + steps] for start in range(position, full, steps)]
     if full * batch_size < n_samples and position <= full:
         orders.append(order[None, full * batch_size :])
-    for rows in orders:
-        yield samples.dense(backend, rows) if sparse else (samples.arrays, backend.indices(rows))
+    if on_host is None:
+        yield from ((samples.arrays, backend.indices(rows)) for rows in orders)
+        return
+    # The device may still work on a chunk while the inputs of the next one are brought to it.
+    inputs = on_host.stored(rows.reshape(-1) for rows in orders)
+    for rows, x in zip(orders, inputs, strict=True):
+        indices = backend.asarray(rows.reshape(-1))
+        rest = (backend.xp.take(array, indices, axis=0) for array in samples.arrays[1:])
+        yield (x, *rest), backend.indices(np.arange(rows.size, dtype=np.int32).reshape(rows.shape))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from itertools import tee
 
 import numpy as np
 
@@ -118,17 +119,23 @@ class StreamBatches(BatchSource):
             yield from step_chunks(self._network, self._backend, samples, order, self.batch_size, first)
 
     def windows(self) -> Iterator[Samples]:
-        """Yield the samples of the first epoch, window by window, not shuffled within a window."""
+        """Yield the samples of the first epoch, window by window, not shuffled, each until the next is taken."""
         return (samples for _, samples in self._windows(0, 0))
 
     def _windows(self, epoch: int, first: int) -> Iterator[tuple[int, Samples]]:
+        on_host, again = tee(self._host_windows(epoch, first))
+        inputs = self._backend.upload((to_host(samples.x), slice(None)) for _, samples in on_host)
+        for (window, samples), x in zip(again, inputs, strict=True):
+            yield window, Samples(x, *map(self._backend.asarray, samples.arrays[1:]))
+
+    def _host_windows(self, epoch: int, first: int) -> Iterator[tuple[int, Samples]]:
         n_windows = -(-self.n_samples // self._window)
         for window in range(first, n_windows):
             samples = self._take((epoch, window))
             following = (epoch, window + 1) if window + 1 < n_windows else (epoch + 1, 0)
             if following[0] < self._epochs:
                 self._ahead = following, self._start(following)
-            yield window, Samples(*map(self._backend.asarray, samples.arrays))
+            yield window, samples
 
     def _take(self, key: _Key) -> Samples:
         """Return a window, which may have been read ahead. An error of the worker is raised here."""

@@ -247,8 +247,9 @@ class Trainer:
         schedule = get_schedule(self.schedule)
         total_steps = self.epochs * batches.steps_per_epoch
         run_steps = compile_steps(
-            self.network, self.optimizer, backend, self.clip_norm, total_steps, self.micro_batch, schedule.step_factor
-        )
+            self.network, self.optimizer, backend, self.clip_norm, total_steps, self.micro_batch, schedule.step_factor,
+            batches.divisor,
+        )  # fmt: skip
         return TrainingLoop(
             network=self.network,
             backend=backend,

@@ -6,15 +6,16 @@ BLOCK group one with a single block, which runs one loop after another.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
 
 from xpnet_backends.compiler.cuda_row_loops import SHORT_ROW, n_row_loops, row_lines
 from xpnet_backends.compiler.cuda_text import HEADER, TYPES, KernelText, braces, index_lines
+from xpnet_backends.compiler.epilogues import Product, epilogues, product_of
 from xpnet_backends.compiler.fuse import fuse, join_blocks, stored
-from xpnet_backends.compiler.ir import Buffer, Group, Instruction, Kind, Loop, Program, Role, Value, value_of
+from xpnet_backends.compiler.ir import Buffer, Group, Instruction, Kind, Loop, Program, Value
 from xpnet_backends.compiler.memory_plan import memory_plan
 from xpnet_backends.compiler.ops import Op, UntraceableError
 from xpnet_backends.compiler.simplify import simplify
@@ -33,11 +34,12 @@ _MOST_PARTS = 1024  # of a long reduction: enough blocks for any GPU, and the re
 _LARGEST = 2**31 - _THREADS * _MOST_BLOCKS
 
 
-def passes(program: Program) -> Program:
-    """Apply the passes for CUDA."""
+def passes(program: Program, accepts: Callable[[Product], bool] = lambda _: False) -> Program:
+    """Apply the passes for CUDA; products have the epilogues that are accepted, by default none."""
     program = simplify(program, smallest_product=_SMALL)
     program = split_reductions(program, smallest=_SMALL, part=_THREADS, most=_MOST_PARTS)
-    return join_blocks(fuse(memory_plan(program, narrow=SHORT_ROW), _kind, across_products=True))
+    program = fuse(memory_plan(program, narrow=SHORT_ROW), _kind, across_products=True)
+    return join_blocks(epilogues(program, accepts))
 
 
 def _kind(instruction: Instruction) -> Kind:
@@ -61,15 +63,6 @@ class Kernel(NamedTuple):
     buffers: tuple[Buffer, ...]
     blocks: int
     threads: int
-
-
-class Product(NamedTuple):
-    """``out = a @ b`` of matrices; factors of an exact product are not rounded to a lower precision."""
-
-    a: Value
-    b: Value
-    out: Value
-    exact: bool
 
 
 class CudaSource:
@@ -112,7 +105,12 @@ class CudaSource:
             for k, group in enumerate(program.groups)
             if any(value.overlaps(program.loss) for loop in group.loops for value in loop.stored)
         )
-        emitters = {Kind.SINGLE: self._product, Kind.ELEMENTS: self._elements, Kind.ROWS: self._rows}
+        emitters = {
+            Kind.SINGLE: self._product,
+            Kind.PRODUCT: self._product,
+            Kind.ELEMENTS: self._elements,
+            Kind.ROWS: self._rows,
+        }
         for k, group in enumerate(program.groups):
             self._later = [each for other in program.groups[k + 1 :] for each in _instructions(other.loops)]
             if group.kind is Kind.BLOCK:
@@ -144,9 +142,7 @@ class CudaSource:
         self._kernel(text, braces(f"GRID(t, {most})", lines), most)
 
     def _product(self, group: Group) -> None:
-        a, b, out = group.loops[0].instructions[0].values
-        # A product with a constant, a vector of ones, is a sum.
-        self.launches.append(Product(_matrix(a), b, _matrix(out), exact=a.buffer.role is Role.CONSTANT))
+        self.launches.append(product_of(group))
 
     def _elements(self, group: Group) -> None:
         text, (loop,) = KernelText(), group.loops
@@ -203,8 +199,3 @@ class CudaSource:
 
 def _instructions(loops: tuple[Loop, ...]) -> list[Instruction]:
     return [instruction for loop in loops for instruction in loop.instructions]
-
-
-def _matrix(value: Value) -> Value:
-    """Return a vector as a matrix of one row."""
-    return value if len(value.shape) == 2 else value_of(value.buffer, (1, value.size), (0, 1), value.offset)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,11 +18,14 @@ import numpy as np
 from cupy.cuda.compiler import CompileException
 
 from xpnet.backend import Step, arrays_in, map_arrays
+from xpnet.errors import XpnetWarning
 from xpnet_backends.compiler.cuda_codegen import CudaSource, Kernel, Product, passes
 from xpnet_backends.compiler.ir import Buffer, Program, Value
 from xpnet_backends.compiler.ops import UntraceableError
-from xpnet_backends.compiler.program_cache import state_arrays, traced
+from xpnet_backends.compiler.program_cache import BoundProgram, state_arrays, traced
 from xpnet_backends.cuda.cublas import Products, call_of
+from xpnet_backends.cuda.cublaslt import LtProducts
+from xpnet_backends.cuda.persistent import persistent
 
 __all__ = ["Captured", "CudaGraph"]
 
@@ -53,9 +57,12 @@ class Captured:
     ----------
     precision : {"float32", "tf32", "bf16"}
         The precision to which the factors of float32 products are rounded.
+    autotune : bool
+        Whether the algorithms of products are timed; see `LtProducts`.
     """
 
     precision: str
+    autotune: bool
 
     @cached_property
     def _stream(self) -> Any:
@@ -65,39 +72,60 @@ class Captured:
     def _products(self) -> Products:
         return Products(self.precision, self._stream)
 
-    def __call__(self, step: Step, params: Array, state: Any, data: tuple[Array, ...], order: Array) -> CudaGraph:
-        """Return a step as CUDA graphs, after a comparison with the step itself, which NumPy does.
+    def __call__(self, step: Step, params: Array, state: Any, data: tuple[Array, ...], order: Array) -> BoundProgram:
+        """Return a step as one kernel for many steps or as CUDA graphs, after a comparison with NumPy's step.
 
         Raises
         ------
         UntraceableError
-            The step cannot be compiled or captured, or the captured step computes something else.
+            The step cannot be compiled or captured, or what was compiled computes something else.
         """
         own, first, on_numpy = arrays_in((params, state)), order[:1, :], partial(step, xp=numpy_xp)
         before = [cupy.asnumpy(array) for array in own]
+        program = traced(on_numpy, params, state, data, order)
 
         def restore() -> None:
             for array, value in zip(own, before, strict=True):
                 array[...] = cupy.asarray(value)
 
-        try:
-            graph = CudaGraph(traced(on_numpy, params, state, data, order), own, self._stream, self._products)
+        def captured() -> CudaGraph:
+            graph = CudaGraph(program, own, self._stream, self._products, autotune=self.autotune)
             graph.run(data, first)  # the first use of a kernel loads it, which cannot be captured
             restore()
             graph.capture()
-            loss = graph.run(data, first)
+            return graph
+
+        def checked(bound: BoundProgram) -> BoundProgram:
+            loss = bound.run(data, first)
             after = [cupy.asnumpy(array) for array in (*own, loss[0])]
             batch = tuple(cupy.asnumpy(cupy.take(array, first[0, :], axis=0)) for array in data)
             copies = (value.copy() for value in before)
             with np.errstate(all="ignore"):
                 expected = on_numpy(*map_arrays(lambda _: next(copies), (params, state)), batch)
             self._check([*before, 0 * after[-1]], after, arrays_in(expected))
+            return bound
+
+        try:
+            kernel = persistent(program, own)
+            if kernel is not None:
+                return checked(kernel)
+        except UntraceableError:
+            pass  # graphs do what one kernel cannot
         except _FAILURES as exc:
-            # A compiler's message may have hundreds of lines.
-            raise UntraceableError(shorten(str(exc), 300, placeholder=" ...")) from exc
+            warnings.warn(
+                f"training runs as several kernels, and slower: expected one kernel that does whole steps; received "
+                f"{_short(exc)}. Please report this.",
+                XpnetWarning,
+                stacklevel=5,
+            )
         finally:
             restore()
-        return graph
+        try:
+            return checked(captured())
+        except _FAILURES as exc:
+            raise UntraceableError(_short(exc)) from exc
+        finally:
+            restore()
 
     def _check(self, before: list[np.ndarray], after: list[np.ndarray], expected: list[np.ndarray]) -> None:
         """Compare the changes of parameters and state, and the loss, which comes last."""
@@ -123,21 +151,28 @@ class CudaGraph:
         A stream that can be captured.
     products : Products
         Matrix products on that stream.
+    autotune : bool
+        Whether the algorithms of products are timed; see `LtProducts`.
     """
 
-    def __init__(self, program: Program, state: list[Array], stream: Any, products: Products) -> None:
-        program = passes(program)
+    def __init__(
+        self, program: Program, state: list[Array], stream: Any, products: Products, *, autotune: bool
+    ) -> None:
+        self._stream, self._products = stream, products
+        self._arrays: dict[Buffer, Array] = dict(state_arrays(program, state))
+        # Not kept, for it refers to this graph, whose memory would then wait for the garbage collector.
+        lt = LtProducts(products, self._address, autotune=autotune)
+        program = passes(program, lt.accepts)
         batch = program.batch[0].shape[0]
         self._n_steps = max(1, min(_STEPS, _ORDER_BYTES // (np.dtype(np.int32).itemsize * batch)))
         source = CudaSource(program, self._n_steps)
-        self._stream, self._products = stream, products
-        self._arrays = {buffer: cupy.asarray(array) for buffer, array in program.constants.items()}
-        self._arrays.update(state_arrays(program, state))
+        for buffer, array in program.constants.items():
+            self._array(buffer).set(array)
         self._order, self._counter, self._losses, self._table = map(
             self._array, (source.order, source.counter, source.losses, source.table)
         )
         module = cupy.RawModule(code=source.text)
-        self._launches = [self._prepared(launch, module) for launch in source.launches]
+        self._launches = [self._prepared(launch, module, lt) for launch in source.launches]
         self._graphs: dict[int, Any] = {}
 
     def run(self, data: tuple[Array, ...], order: Array) -> Array:
@@ -191,14 +226,18 @@ class CudaGraph:
         address: int = self._array(value.buffer).data.ptr + value.offset * value.dtype.itemsize
         return address
 
-    def _prepared(self, launch: Kernel | Product, module: Any) -> Callable[[], None]:
+    def _prepared(self, launch: Kernel | Product, module: Any, lt: LtProducts) -> Callable[[], None]:
         """Return a function that puts a launch on the stream, which must be the current one."""
         if isinstance(launch, Product):
-            *matrices, exact = launch
-            addresses = map(self._address, matrices)
-            return partial(self._products.multiply, call_of(*matrices), launch.out.dtype, *addresses, exact=exact)
+            by_cublaslt, matrices = lt.launch_of(launch), launch[:3]
+            by_cublas = partial(self._products.multiply, call_of(*matrices), launch.out.dtype, exact=launch.exact)
+            return by_cublaslt or partial(by_cublas, *map(self._address, matrices))
         arguments = tuple(map(self._array, launch.buffers))
         return partial(module.get_function(launch.name), (launch.blocks,), (launch.threads,), arguments)
+
+
+def _short(error: BaseException) -> str:
+    return shorten(str(error), 300, placeholder=" ...")  # a compiler's message may have hundreds of lines
 
 
 def _distance(a: np.ndarray, b: np.ndarray) -> float:

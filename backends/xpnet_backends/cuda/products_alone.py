@@ -7,7 +7,6 @@ from typing import Any
 
 import cupy
 
-from xpnet.backend import Backend
 from xpnet_backends.cuda.cublas import Products, call_of, value_like
 
 __all__ = ["captured_products"]
@@ -15,10 +14,10 @@ __all__ = ["captured_products"]
 Array = Any  # CuPy's own, which has more than the standard
 
 
-def captured_products(factors: Sequence[tuple[Array, Array]], backend: Backend) -> Callable[[int], None]:
+def captured_products(factors: Sequence[tuple[Array, Array]], precision: str) -> Callable[[int], None]:
     """Return a function that multiplies the pairs of matrices `n` times, and waits for the GPU."""
     stream = cupy.cuda.Stream(non_blocking=True)
-    products = Products(backend.precision, stream)
+    products = Products(precision, stream)
     results = [cupy.empty((a.shape[0], b.shape[1]), a.dtype) for a, b in factors]
     calls = [
         (call_of(*map(value_like, (a, b, out))), a.dtype, a.data.ptr, b.data.ptr, out.data.ptr)
