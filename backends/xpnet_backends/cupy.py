@@ -29,6 +29,7 @@ class CupyBackend(Backend):
     """CuPy on one GPU, through array_api_compat, since CuPy's own namespace does not follow the standard."""
 
     xp: Any = compat
+    autotune = False
 
     def __init__(self, index: int) -> None:
         self.name = f"cupy:gpu:{index}" if index else "cupy:gpu"
@@ -89,10 +90,6 @@ class CupyBackend(Backend):
         from xpnet_backends.cuda.products_alone import captured_products  # here, because only the benchmark needs it
 
         return captured_products(factors, self.precision)
-
-    def set_autotune(self) -> None:
-        """Time the algorithms of float32 products before a step is captured."""
-        self.autotune = True
 
 
 def create(kind: str, index: int) -> Backend:

@@ -18,11 +18,13 @@ from tests import cuda_double
 from tests.command_line import refused, train, xpnet
 from tests.compiler.training_steps import BACKEND
 from tests.cuda_double.kernels import COMPILER
-from xpnet.backend import arrays_in, get_backend, run_steps
+from xpnet.backend import TunableBackend, arrays_in, get_backend, run_steps
 from xpnet.nn.network import Network
 from xpnet.nn.optimizers import get_optimizer
 from xpnet.nn.step import init_state, make_step
 from xpnet_backends.compiler import cuda_codegen
+from xpnet_backends.compiler.epilogues import Epilogue, Product
+from xpnet_backends.compiler.ir import Buffer
 
 if COMPILER is None:
     pytest.skip("no g++ to compile kernels for the host", allow_module_level=True)
@@ -35,9 +37,12 @@ BIAS, BIAS_RELU, MASKED, DRELU, DRELU_SUMS, SUMS = 4, 6, 134, 136, 152, 256
 
 
 @pytest.fixture(autouse=True)
-def calls() -> Iterator[list[double.Call]]:
+def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[double.Call]]:
     """The products that cuBLASLt was given."""
     with cuda_double.installed():
+        get_backend("gpu")
+        # These networks are small, and would be one kernel.
+        monkeypatch.setattr(sys.modules["xpnet_backends.cuda.graph"], "persistent", lambda *_: None)
         double.calls.clear()
         double.refused.clear()
         yield double.calls
@@ -82,14 +87,32 @@ def test_steps(sizes: tuple[int, ...], batch: int, calls: list[double.Call]) -> 
 
 
 @pytest.mark.subprocess
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 2, 130])
 @pytest.mark.parametrize("sizes", [(3, 1, 2, 3), (1, 130, 1, 2), (2, 2, 129, 2)])
-def test_narrow_layers(
-    sizes: tuple[int, ...], batch: int, monkeypatch: pytest.MonkeyPatch, calls: list[double.Call]
-) -> None:
+def test_narrow_layers(sizes: tuple[int, ...], batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda_codegen, "_SMALL", 1)
     same(Network(sizes, activation="relu"), batch)
-    assert MASKED in {call.epilogue for call in calls}
+
+
+@pytest.mark.subprocess
+def test_one_output(monkeypatch: pytest.MonkeyPatch, calls: list[double.Call]) -> None:
+    """A product over one element has no mask; the gradient of one output counts as transposed, and has no sums."""
+    monkeypatch.setattr(cuda_codegen, "_SMALL", 1)
+    same(Network((20, 128, 1), activation="relu", loss="squared_error"), 97)
+    assert {call.epilogue: call.sizes for call in calls} == {BIAS_RELU: (128, 97, 20), SUMS: (128, 20, 97)}
+
+
+def test_a_result_by_columns() -> None:
+    lt, cublas = (sys.modules[f"xpnet_backends.cuda.{name}"] for name in ("cublaslt", "cublas"))
+    products = cublas.Products("float32", sys.modules["cupy.cuda"].Stream(non_blocking=True))
+    made = lt.LtProducts(products, lambda value: 256, autotune=False)
+    a, b, by_rows, by_columns, bias = (
+        Buffer(k, shape, np.dtype(np.float32), by_columns=k == 3).whole
+        for k, shape in enumerate([(4, 5), (5, 6), (4, 6), (4, 6), (6,)])
+    )
+    for out, accepted in ((by_rows, True), (by_columns, False)):
+        assert made.accepts(Product(a, b, out, False, Epilogue.BIAS, bias)) is accepted
 
 
 @pytest.mark.subprocess
@@ -128,7 +151,6 @@ def test_without_cublaslt(monkeypatch: pytest.MonkeyPatch, calls: list[double.Ca
     def missing(name: str) -> Any:
         raise RuntimeError(f"no library {name}")
 
-    get_backend("gpu")
     monkeypatch.setattr(sys.modules["xpnet_backends.cuda.cublaslt"], "load_nvidia_dynamic_lib", missing)
     same(NETWORK, 97)
     assert calls == []
@@ -153,11 +175,16 @@ def test_descriptors_are_destroyed_with_the_graph() -> None:
     assert {each.kind for each in double.descriptors.values()} == {0}  # handles
 
 
+def autotuned(device: str) -> None:
+    backend = get_backend(device)
+    assert isinstance(backend, TunableBackend)
+    backend.autotune = True
+
+
 @pytest.mark.subprocess
 def test_autotune_takes_the_fastest(monkeypatch: pytest.MonkeyPatch, calls: list[double.Call]) -> None:
     """Of algorithms 0 and 2, for the double says that 1 does not run; also for products without an epilogue."""
-    backend = get_backend("gpu")
-    backend.set_autotune()
+    autotuned("gpu")
     for fastest in (0, 2):
         calls.clear()
         times = itertools.cycle((1.0, 2.0) if fastest == 0 else (2.0, 1.0))
@@ -166,13 +193,20 @@ def test_autotune_takes_the_fastest(monkeypatch: pytest.MonkeyPatch, calls: list
         step = calls[-8:]
         assert [call.algorithm for call in step] == [fastest] * 8
         assert [call.epilogue for call in step] == [MASKED, MASKED, 1, SUMS, DRELU_SUMS, 1, DRELU_SUMS, 1]
-    get_backend.__globals__["_create"].cache_clear()
 
 
 @pytest.mark.subprocess
-def test_an_error_of_cublaslt(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(double, "_WORKSPACE", 1 << 20)
-    get_backend("gpu")
+def test_autotune_leaves_exact_sums_to_cublas(calls: list[double.Call]) -> None:
+    """Their factors would be rounded."""
+    autotuned("gpu@tf32")
+    double.refused.update({DRELU_SUMS, SUMS})
+    same(NETWORK, 97, device="gpu@tf32", tolerance=0.1)
+    assert {1, MASKED, DRELU} <= {call.epilogue for call in calls}
+    assert all(call.sizes[1] > 1 for call in calls)  # a sum has one row
+
+
+@pytest.mark.subprocess
+def test_an_error_of_cublaslt() -> None:
     module = sys.modules["xpnet_backends.cuda.cublaslt"]
     with pytest.raises(RuntimeError, match=r"cublasLtMatmulDescCreate: expected status 0; received 7"):
         module._Descriptor("MatmulDesc", 1, 0)

@@ -62,10 +62,10 @@ EFFECTS = {
 }
 # These have a test of their own here or beside.
 ELSEWHERE = {
-    "--autotune", "--categorical", "--checkpoint-every", "--data-dir", "--date", "--debug", "--decimal", "--delimiter",
-    "--drop",
-    "--encoding", "--ensemble", "--group", "--header", "--json", "--keep", "--memory-limit", "--missing", "--numeric",
-    "--on-divergence", "--out", "--precision", "--quiet", "--target", "--threads", "--time", "--weight",
+    "--autotune", "--categorical", "--checkpoint-every", "--data-dir", "--date", "--debug", "--decimal",
+    "--delimiter", "--drop", "--encoding", "--ensemble", "--group", "--header", "--json", "--keep", "--memory-limit",
+    "--missing", "--numeric", "--on-divergence", "--out", "--precision", "--quiet", "--target", "--threads",
+    "--time", "--weight",
 }  # fmt: skip
 
 

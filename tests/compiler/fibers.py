@@ -49,8 +49,6 @@ static void rest(State state) {
 }
 static void __syncthreads() { rest(WAITS_FOR_BLOCK); }
 static void __syncwarp() { rest(WAITS_FOR_WARP); }
-static void __threadfence() {}
-static unsigned atomicAdd(unsigned* p, unsigned n) { return (*p += n) - n; }
 template <class T> static T __shfl_xor_sync(unsigned, T r, int d) {
     const int first = own - fibers.data() - threadIdx.x;
     memcpy(&slots[first + threadIdx.x], &r, sizeof r);
@@ -62,7 +60,8 @@ template <class T> static T __shfl_xor_sync(unsigned, T r, int d) {
 #define ARENA char* const arena = (char*)memory[blockIdx.x].data();
 #define COPY_ASYNC(to, from) *(to) = *(from)
 #define WAIT_ASYNC
-#define PAUSE rest(RUNS)
+#define ARRIVE(count) ++*(count)
+#define READ(n, count) { n = *(count); rest(RUNS); }
 """
 _RUN = """
 static void** given;
@@ -116,7 +115,8 @@ extern "C" int run(void** arguments, int blocks, int threads, int bytes, int mod
             done = done && own->state == DONE;
         }}
         if (done) {{
-            for (auto& each : memory) for (int e = 0; e < 8 * guards; ++e) if (((unsigned char*)&each[numbers])[e] != 255) return 2;
+            const vector<unsigned char> guard(guards * sizeof(double), 255);
+            for (auto& each : memory) if (memcmp(&each[numbers], guard.data(), guard.size())) return 2;
             return 0;
         }}
         const bool met = release(WAITS_FOR_WARP, 32) | release(WAITS_FOR_BLOCK, threads);
@@ -134,7 +134,9 @@ class HostKernel:
     def __init__(self, library: Path) -> None:
         self._run = ctypes.CDLL(str(library)).run
 
-    def __call__(self, arguments: Sequence[np.ndarray | int], blocks: int, threads: int, shared: int, mode: int) -> None:
+    def __call__(
+        self, arguments: Sequence[np.ndarray | int], blocks: int, threads: int, shared: int, mode: int
+    ) -> None:
         """Run it with arrays and integers as arguments."""
         numbers = [ctypes.c_int(each) if isinstance(each, int) else None for each in arguments]
         addresses = [

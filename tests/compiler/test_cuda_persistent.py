@@ -29,36 +29,44 @@ class Steps:
     """Some steps of a network, by the step itself and by a kernel."""
 
     def __init__(
-        self, network: Network, optimizer: str, dtype: str, *, blocks: int = 1, weighted: bool = True, **options: Any
+        self,
+        network: Network,
+        optimizer: str,
+        dtype: str,
+        *,
+        blocks: int = 1,
+        resident: int | None = None,
+        weighted: bool = True,
+        **options: Any,
     ) -> None:
         self.network, self.optimizer, self.dtype, self.options = network, optimizer, dtype, options
         self.step = make_step(network, get_optimizer(optimizer), BACKEND, **options)
         self.data = data_of(network, dtype, weighted=weighted)
         self.order = np.random.default_rng(2).integers(0, N, (STEPS, BATCH)).astype(np.int32)
-        self.blocks = blocks
+        self.blocks, self.resident = blocks, resident
 
     @cached_property
     def source(self) -> PersistentSource:
         """The kernel."""
         program = trace(self.step, *self.start(), [array[:BATCH] for array in self.data])
-        return PersistentSource(passes(program), THREADS, self.blocks)
+        return PersistentSource(passes(program), THREADS, self.blocks, self.resident)
 
     def start(self) -> tuple[np.ndarray, Any]:
         """Return the first parameters and state."""
         params, state = started(self.network, self.optimizer, self.dtype)
         return params, at_rate(self.network, state, 0.02, self.dtype, clocked="rate_factor" in self.options)
 
-    def on_host(self, folder: Path, *, blocks: int, mode: str = "in order", text: str | None = None) -> list[np.ndarray]:
+    def on_host(self, folder: Path, *, mode: str = "in order", text: str | None = None) -> list[np.ndarray]:
         """Run the kernel in two launches; return parameters, state and losses."""
         source, launch = self.source, build(text or self.source.text, folder)
         own = [np.array(array) for array in arrays_in(self.start())]
         losses = np.full(STEPS, np.nan, self.dtype)
         for part in (slice(0, 2), slice(2, STEPS)):
-            alone = source.blocks == 1
+            alone = source.is_alone
             memory = [] if alone else [np.full(-(-source.memory // 8), np.nan), np.zeros(1, np.uint32)]
             order = self.order[part].copy()
             arguments = [order, losses[part], len(order), *memory, *self.data, *own, *source.constants]
-            launch(arguments, blocks, source.threads, source.memory if alone else 0, ORDERS[mode])
+            launch(arguments, source.blocks, source.threads, source.memory if alone else 0, ORDERS[mode])
         return [*own, losses]
 
     def check(self, folder: Path, **options: Any) -> None:
@@ -66,8 +74,16 @@ class Steps:
         with np.errstate(all="ignore"):
             expected = arrays_in(run_steps(BACKEND.xp, self.step, *self.start(), self.data, self.order))
         allowed = {"float64": 1e-11, "float32": 1e-3}[self.dtype]
-        for mine, reference in zip(self.on_host(folder, blocks=self.blocks, **options), expected, strict=True):
+        for mine, reference in zip(self.on_host(folder, **options), expected, strict=True):
             np.testing.assert_allclose(mine, reference, rtol=allowed, atol=allowed)
+
+    def agrees(self, folder: Path, **options: Any) -> bool:
+        """Tell whether the kernel does what the step does."""
+        try:
+            self.check(folder, **options)
+        except AssertionError:
+            return False
+        return True
 
 
 alone_and_together = pytest.mark.parametrize("blocks", [1, 3])
@@ -117,25 +133,32 @@ def test_a_rate_for_each_parameter_and_step(tmp_path: Path) -> None:
 
 @pytest.mark.subprocess
 def test_the_number_of_resident_blocks_changes_no_bit(tmp_path: Path) -> None:
-    steps = Steps(Network(**CASES["penalties"]), "adam", "float32", blocks=4, clip_norm=3.0)
-    first, *others = [steps.on_host(tmp_path, blocks=blocks, mode="shuffled") for blocks in (1, 2, 7)]
-    for results in others:
-        for mine, reference in zip(results, first, strict=True):
+    def results(resident: int) -> list[np.ndarray]:
+        network = Network(**CASES["penalties"])
+        steps = Steps(network, "adam", "float32", blocks=5, resident=resident, clip_norm=3.0)
+        (folder := tmp_path / str(resident)).mkdir()
+        return steps.on_host(folder, mode="shuffled")
+
+    first, *others = map(results, (1, 2, 5))
+    for other in others:
+        for mine, reference in zip(other, first, strict=True):
             np.testing.assert_array_equal(mine, reference)
 
 
 @pytest.mark.subprocess
-@pytest.mark.parametrize(("blocks", "barrier"), [(1, "__syncthreads();"), (3, "meet(arrived, all += gridDim.x);")])
-def test_a_barrier_that_lacks_is_noticed(blocks: int, barrier: str, tmp_path: Path) -> None:
-    steps = Steps(Network(**CASES["classes"]), "momentum", "float64", blocks=blocks)
-    before, after = steps.source.text.split("for (int step = 0;")
-    *_, last = parts = after.split(f"        {barrier}\n")
-    assert len(parts) == steps.source.n_barriers + 1
-    for k in range(len(parts) - 1):
-        text = f"        {barrier}\n".join([*parts[:k], parts[k] + parts[k + 1], *parts[k + 2 :]])
-        with pytest.raises(AssertionError):
-            for mode in ORDERS:
-                steps.check(tmp_path, mode=mode, text=f"{before}for (int step = 0;{text}")
+@pytest.mark.parametrize(
+    ("blocks", "barrier", "count"),
+    [(1, "__syncthreads();", 5), (3, "__syncthreads();", 3), (3, "meet(arrived, all += BLOCKS);", 2)],
+)
+def test_a_barrier_that_lacks_is_noticed(blocks: int, barrier: str, count: int, tmp_path: Path) -> None:
+    steps = Steps(Network(**CASES["classes"]), "momentum", "float64", blocks=blocks, weighted=False)
+    head, body = steps.source.text.split("for (int step = 0;")
+    phases = body.split(f"        {barrier}\n")
+    assert len(phases) == count + 1
+    for k in range(count):
+        joined = [*phases[:k], phases[k] + phases[k + 1], *phases[k + 2 :]]
+        text = head + "for (int step = 0;" + f"        {barrier}\n".join(joined)
+        assert not all(steps.agrees(tmp_path, mode=mode, text=text) for mode in ORDERS)
 
 
 @pytest.mark.subprocess
@@ -172,13 +195,15 @@ def test_what_nvidia_compiles_of_each_case(case: str, dtype: str, threads_and_bl
     check_kernels(PersistentSource(program, *threads_and_blocks).text, "sm_90", dtype=dtype)
 
 
-def test_the_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_choice() -> None:
     def choice(layer_sizes: tuple[int, ...], shared_memory: int) -> PersistentSource | None:
         steps = Steps(Network(layer_sizes), "adam", "float32")
         program = trace(steps.step, *steps.start(), [array[:BATCH] for array in steps.data])
         return persistent_source(program, Limits(shared_memory, 132))
 
-    small, too_large, much = (choice(*each) for each in [((7, 20, 4), 49152), ((7, 20, 4), 4096), ((7, 4096, 4096, 4), 49152)])
-    assert small is not None and small.blocks == 1 and small.memory <= 49152
-    assert too_large is not None and too_large.blocks > 1
-    assert much is None
+    alone, together = choice((7, 20, 4), 49152), choice((7, 20, 4), 4096)
+    assert alone is not None
+    assert (alone.blocks, alone.memory <= 49152) == (1, True)
+    assert together is not None
+    assert together.blocks > 1
+    assert choice((7, 4096, 4096, 4), 49152) is None

@@ -192,6 +192,46 @@ def test_a_sum_that_cannot_move_to_the_product() -> None:
         assert found(epilogues(program, any_product)) == joined
 
 
+def epilogues_of(
+    *, bias: Any = None, least: float = 0.0, above: float = 0.0, columns: int = 4, reuse: bool = False
+) -> list[Epilogue]:
+    """Return the epilogues of a step that differs a little from one that has them."""
+
+    def step(params: Any, state: Any, batch: tuple[Any, ...]) -> Any:
+        x, weights = batch
+        z = x @ weights
+        z += params if bias is None else bias
+        a = np.maximum(z, least)
+        upper = a @ weights
+        params += np.sum(a.T @ upper, axis=1)
+        grad = upper @ weights[:columns, :].T
+        positive = (a[:, :columns] > above).astype("f8")
+        delta = grad * positive
+        params += np.sum(x.T @ delta, axis=1) + np.sum(x, axis=0)
+        if reuse:
+            params += np.sum(positive, axis=0)
+        return params, state, np.sum(params)
+
+    batch = [np.zeros((5, 4)), np.zeros((4, 4))]
+    return found(passes(trace(step, np.zeros(4), (), batch), any_product))
+
+
+@pytest.mark.parametrize(
+    ("change", "joined"),
+    [
+        ({}, [BIAS_RELU_MASK, NONE, NONE, MASK, NONE, NONE]),  # the last product is the sum of another matrix
+        ({"bias": np.zeros((5, 4))}, [NONE] * 6),
+        ({"bias": np.zeros((5, 1))}, [NONE] * 6),
+        ({"least": 1.0}, [NONE] * 6),
+        ({"above": 1.0}, [BIAS_RELU, *[NONE] * 5]),
+        ({"columns": 2}, [BIAS_RELU, *[NONE] * 5]),
+        ({"reuse": True}, [BIAS_RELU, *[NONE] * 6]),
+    ],
+)
+def test_what_differs_a_little_stays(change: dict[str, Any], joined: list[Epilogue]) -> None:
+    assert epilogues_of(**change) == joined
+
+
 def test_a_mask_of_a_result_that_was_overwritten() -> None:
     """The mask is that of the last result in this memory, not of an earlier product's."""
     network = Network((7, BATCH, BATCH, 4), activation="relu")

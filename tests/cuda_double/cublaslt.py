@@ -76,7 +76,7 @@ _PREFERENCE_ATTRIBUTES = {1: (ctypes.c_uint64, 0), **dict.fromkeys((5, 6, 7, 8),
 _ATTRIBUTES: dict[int, dict[int, tuple[Any, int]]] = {1: _DESC_ATTRIBUTES, 2: {}, 3: _PREFERENCE_ATTRIBUTES}
 _BIAS, _RELU, _AUX, _DRELU, _BGRAD, _BGRADA = 4, 2, 128, 8, 16, 256
 _KNOWN = {1, 4, 6, 134, 136, 152, 256}
-_WORKSPACE = 1 << 20  # bytes that each algorithm needs
+_MORE = 16  # bytes of the workspace that a product with an epilogue needs beyond what it states, as nvmath-python found
 
 
 class _Description:
@@ -175,21 +175,23 @@ def _query(pointer: Any) -> int:
         return _INVALID_VALUE
     if epilogue & (_BIAS | _BGRAD | _BGRADA) and (vector % 4 or not vector):
         return _INVALID_VALUE
-    # The header promises no more for sums of the first factor than what other libraries use: it is not transposed.
-    unsupported = epilogue in refused or epilogue not in _KNOWN or (epilogue == _BGRADA and desc.values[3])
-    if unsupported or preference.values[1] < _WORKSPACE:
+    # NVIDIA's own nvmath-python refuses these before it asks, so they may be wrong without an error.
+    if (epilogue == _BGRADA and desc.values[3]) or (epilogue & (_DRELU | _BGRADA) and size[2] == 1):
+        return _INVALID_VALUE
+    if epilogue in refused or epilogue not in _KNOWN:
         query.found[0] = 0
         return _NOT_SUPPORTED
     results = (_Result * query.asked).from_address(query.results)
     query.found[0] = min(query.asked, 3)
     for number, result in enumerate(results[: query.found[0]]):
         aligned = [preference.values[name] for name in (5, 6, 8)]
-        result.algorithm[:] = [number, *aligned, _alignment(vector), epilogue, query.d, query.desc]
-        result.workspace, result.state = _WORKSPACE, _NOT_SUPPORTED if number == 1 else _SUCCESS
+        room = preference.values[1]  # all that it may use
+        result.algorithm[:] = [number + (room << 8), *aligned, _alignment(vector), epilogue, query.d, query.desc]
+        result.workspace, result.state = room, _NOT_SUPPORTED if number == 1 else _SUCCESS
     return _SUCCESS
 
 
-def _bits(address: int, m: int, n: int, stride: int) -> np.ndarray:
+def _bits(address: int, n: int, stride: int) -> np.ndarray:
     """Return the bytes of a mask, of which each column takes `stride` bits."""
     memory = np.ctypeslib.as_array((ctypes.c_uint8 * (n * stride // 8)).from_address(address))
     return memory.reshape(n, stride // 8)
@@ -211,42 +213,37 @@ def _product(pointer: Any) -> int:
         or any(address % alignment for address, alignment in zip(addresses, aligned, strict=True))
         or (vector and vector % of_vector)
         or call.workspace % 16
-        or call.size < _WORKSPACE
+        or call.size < (number >> 8) + (_MORE if epilogue > 1 else 0)
         or (call.c, call.cdesc) != (call.d, call.ddesc)
     ):
         return _INVALID_VALUE
     m, n, _ = size
     alpha, beta = (ctypes.c_float.from_address(each).value for each in (call.alpha, call.beta))
-    calls.append(Call(epilogue, size, desc.first, number))
+    calls.append(Call(epilogue, size, desc.first, number & 0xFF))
     for first, last in ((vector, vector + 4 * m - 1), (mask, mask + n * mask_stride // 8 - 1)):
         if first and memory_at(first) is not memory_at(last):
             raise DoubleError(f"an access beyond the memory at {first:#x}")
     bits = _BITS[0][desc.first]
 
     def work() -> None:
-        shapes = [layout.shape for layout in layouts]
-        a, b, d = (_matrix(at, *shape, np.float32) for at, shape in zip(addresses, shapes, strict=True))
+        a, b, d = (_matrix(at, *each.shape, np.float32) for at, each in zip(addresses, layouts, strict=True))
         a, b = (each.T if desc.values[turn] else each for each, turn in ((a, 3), (b, 4)))
-        values = _matrix(vector, m, 1, m, np.float32)[:, 0] if vector else None
+        values = _matrix(vector, m, 1, m, np.float32)[:, 0] if vector else np.zeros(m, np.float32)
         with np.errstate(all="ignore"):
-            if epilogue == _BGRADA:
-                total = a.sum(axis=1)  # before d is written, which does not overlap it
+            total = a.sum(axis=1)
             x = np.float32(alpha) * (rounded(a, bits) @ rounded(b, bits)) + (beta * d if beta else 0)
             if epilogue & _BIAS:
                 x = x + values[:, None]
             if epilogue & _DRELU:
-                kept = np.unpackbits(_bits(mask, m, n, mask_stride), axis=1, bitorder="little")[:, :m].T
-                x = x * kept
+                x = x * np.unpackbits(_bits(mask, n, mask_stride), axis=1, bitorder="little")[:, :m].T
             if epilogue & _RELU:
                 if epilogue & _AUX:
                     positive = np.zeros((n, mask_stride), np.uint8)
                     positive[:, :m] = (x > 0).T
-                    _bits(mask, m, n, mask_stride)[...] = np.packbits(positive, axis=1, bitorder="little")
+                    _bits(mask, n, mask_stride)[...] = np.packbits(positive, axis=1, bitorder="little")
                 x = np.maximum(x, 0)
-            if epilogue & _BGRAD:
-                values[...] = x.sum(axis=1)
-            if epilogue == _BGRADA:
-                values[...] = total
+            if epilogue & (_BGRAD | _BGRADA):
+                values[...] = total if epilogue & _BGRADA else x.sum(axis=1)
             d[...] = x
 
     launch(stream, work, [*addresses, call.workspace, *(each for each in (vector, mask) if each)])

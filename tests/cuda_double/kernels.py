@@ -65,7 +65,7 @@ class RawModule:
 
     def __init__(self, code: str, options: tuple[str, ...] = (), **_: Any) -> None:
         self.code, self.options, self.device = code, options, state.devices[-1]
-        self._many = "ARENA" in code
+        self._many = " steps(" in code
         self._library = None if self._many else compiled(HOST + code)
 
     def get_function(self, name: str) -> RawKernel:

@@ -35,7 +35,7 @@ class State:
 
     def __init__(self) -> None:
         self.count, self.capacity = 2, 1 << 34  # GPUs, and bytes of each
-        self.attributes = {"MaxSharedMemoryPerBlockOptin": 232448, "MultiProcessorCount": 132}
+        self.attributes = {"MaxSharedMemoryPerBlockOptin": 232448, "MultiProcessorCount": 3}
         self.compute_capability = "90"
         self.waits = 0  # times that the host waited for a GPU
         self.errors: list[str] = []  # found where nothing can be raised

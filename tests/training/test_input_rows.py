@@ -142,12 +142,14 @@ def gpu() -> Iterator[Backend]:
 
 
 @pytest.mark.parametrize("x", [X, ScaledBytes(BYTES, 255.0)], ids=["floats", "scaled"])
+@pytest.mark.parametrize("fits", [False, True])
 @pytest.mark.parametrize("epochs", [2, 12])
-def test_a_gpu_that_is_too_small(x: Any, epochs: int, gpu: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Few epochs run step by step, many as graphs."""
+def test_training_on_a_gpu(x: Any, fits: bool, epochs: int, gpu: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few epochs run step by step, many as graphs or in one kernel."""
     expected = fit(x, epochs=epochs)
     monkeypatch.setattr(step_chunks, "_UPLOADED_ELEMENTS", 2 * BATCH * N_IN)
-    monkeypatch.setattr(gpu, "free_bytes", lambda: 100, raising=False)
+    if not fits:
+        monkeypatch.setattr(gpu, "free_bytes", lambda: 100, raising=False)
     run = fit(x, gpu, epochs=epochs)
     np.testing.assert_allclose(gpu.to_numpy(run.params.vector), expected.params.vector, rtol=1e-3, atol=1e-5)
 

@@ -13,7 +13,7 @@ from xpnet.backend.array import Array, Namespace
 from xpnet.backend.steps import RunSteps, Step, run_steps
 from xpnet.errors import DeviceIndexError, InvalidParameterError
 
-__all__ = ["Backend", "check_index"]
+__all__ = ["Backend", "TunableBackend", "check_index"]
 
 
 @runtime_checkable
@@ -30,15 +30,12 @@ class Backend(Protocol):
         The library's own device object, as ``xp.asarray(..., device=device)`` takes it.
     precision : {"float32", "tf32", "bf16"}
         Precision to which training rounds the factors of float32 products; float64 is never rounded.
-    autotune : bool
-        Whether training times the algorithms that the library has for its matrix products, and takes the fastest.
     """
 
     name: str
     xp: Namespace
     device: Any
     precision: str = "float32"
-    autotune: bool = False
 
     def __hash__(self) -> int:
         return id(self)  # `get_backend` makes one object for each device
@@ -93,7 +90,8 @@ class Backend(Protocol):
         Parameters
         ----------
         function : callable
-            It returns a tuple of arrays, or one array. One that is passed again is compiled again.
+            It returns a tuple of arrays, or, if it is not `repeated`, one array. One that is passed again is compiled
+            again.
         repeated : bool
             Whether the function is called often enough for compiling to pay in any case.
         """
@@ -115,18 +113,18 @@ class Backend(Protocol):
             f"precision: expected float32, the only precision of {self.name}; received {precision}."
         )
 
-    def set_autotune(self) -> None:
-        """Set `autotune`, before any work is done. This default refuses it.
 
-        Raises
-        ------
-        InvalidParameterError
-            The backend lets nobody choose.
-        """
-        raise InvalidParameterError(
-            f"autotune: expected a device whose matrix products have algorithms to choose from, such as gpu; "
-            f"received {self.name}. Train without it."
-        )
+@runtime_checkable
+class TunableBackend(Protocol):
+    """A backend whose matrix products have algorithms to choose from.
+
+    Attributes
+    ----------
+    autotune : bool
+        Whether training times them first and takes the fastest.
+    """
+
+    autotune: bool
 
 
 def check_index(name: str, kind: str, index: int, count: int) -> None:

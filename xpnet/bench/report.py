@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from xpnet.backend.costs import Costs
 from xpnet.bench.results import Row, WorkloadResults
 from xpnet.bench.runs.results import RunResults, RunRow, as_time
 from xpnet.bench.sweep import Sweep
@@ -16,6 +17,7 @@ __all__ = [
     "COLUMN_MEANINGS",
     "TextTable",
     "comparison_table",
+    "costs_table",
     "crossing_lines",
     "describe",
     "markdown",
@@ -150,6 +152,22 @@ def memory_table(rows: Sequence[tuple[Workload, str, int | None, int]]) -> TextT
         ("workload", "device", "measured", "expected", "measured / expected"),
         cells,
     )
+
+
+def costs_table(costs: Mapping[str, Costs]) -> TextTable:
+    """Return the table of what a step costs on each kind of device."""
+    cells: list[tuple[str, ...]] = [
+        (
+            kind,
+            f"{each.start:.2f} s",
+            f"{1e6 * each.step:.1f} us",
+            f"{1e6 * each.layer:.1f} us",
+            f"{each.flops / 1e9:,.0f}",
+            f"{each.bytes / 1e9:,.1f}",
+        )
+        for kind, each in costs.items()
+    ]
+    return TextTable("costs of training", ("device", "start", "a step", "a layer", "GFLOP/s", "GB/s"), cells)
 
 
 def sweep_table(found: Sweep) -> TextTable:

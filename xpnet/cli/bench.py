@@ -7,12 +7,15 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
+from xpnet.backend.costs import save_costs
 from xpnet.bench.caches import samples_place
+from xpnet.bench.calibrate import measure_costs
 from xpnet.bench.implementations import Implementation, Unavailable, resolve
 from xpnet.bench.peak_memory import expected_bytes, peak_bytes
 from xpnet.bench.report import (
     COLUMN_MEANINGS,
     comparison_table,
+    costs_table,
     crossing_lines,
     memory_table,
     run_comparison_table,
@@ -55,6 +58,7 @@ def bench(
     peers: Annotated[str, Parameter(show_default=False)] = "",
     sweep_: Annotated[Literal["batch-size", "width"] | None, Parameter(name="--sweep")] = None,
     memory: Annotated[bool, Parameter(show_default=False)] = False,
+    calibrate: Annotated[bool, Parameter(show_default=False)] = False,
     threads: Annotated[int | None, Parameter(converter=parse_int)] = None,
     rounds: Annotated[int | None, Parameter(converter=parse_int)] = None,
     quick: Annotated[bool, Parameter(show_default=False)] = False,
@@ -83,6 +87,8 @@ def bench(
         the first [default workload: mnist-large].
     memory : bool
         Measure only the peak memory, beside its expected value.
+    calibrate : bool
+        Measure what a step costs on the CPU and on the GPU, and keep it: --device auto chooses by it.
     threads : int
         Limit BLAS and all other libraries to this number of threads, on as many processors.
     rounds : int
@@ -98,6 +104,14 @@ def bench(
         raise InvalidParameterError(f"--rounds: expected an integer of at least 1; received {rounds}.")
     if memory and sweep_:
         raise InvalidParameterError("--memory: must be omitted when --sweep is given; received both. Choose one.")
+    if calibrate and (names or device or peers or memory or sweep_ or out):
+        raise InvalidParameterError(
+            "--calibrate: expected no other option than --threads and --quick, because it measures the devices that "
+            "auto chooses from; received another."
+        )
+    if calibrate:
+        with limit_threads(threads):
+            return _calibrate(quick=quick)
     chosen = choose(names)
     if chosen.runs and (memory or sweep_):
         option = "--memory" if memory else "--sweep"
@@ -178,6 +192,16 @@ def _run_sweep(
     picture = plots.sweeps_png(sweeps) if out and plots.is_available() else None
     values = {"sweeps": [each.as_json() for each in sweeps]}
     write_results(out, "bench", values, [sweep_table(each) for each in sweeps], remarks, picture)
+    return 0
+
+
+def _calibrate(*, quick: bool) -> int:
+    found, reasons = _split(resolve(("cpu", "gpu"), ()))
+    costs = {each.kind: measure_costs(each, quick=quick) for each in found}
+    show(costs_table(costs))
+    say(reasons)
+    if not quick:
+        say([f"kept in {save_costs(costs)}"])
     return 0
 
 

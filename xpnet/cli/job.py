@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpnet.backend import Backend, get_backend
+from xpnet.backend import Backend, TunableBackend, get_backend
+from xpnet.backend.costs import is_open
 from xpnet.cli.choices import (
     choose_device,
     choose_loss,
@@ -28,6 +29,7 @@ from xpnet.data.streams import Source
 from xpnet.data.tables.files import is_table
 from xpnet.errors import InvalidParameterError
 from xpnet.model.model import Model
+from xpnet.training.auto_device import choice_for
 from xpnet.training.early_stopping import get_early_stopping
 from xpnet.training.history import Scores
 from xpnet.training.recipes import Recipe
@@ -57,6 +59,8 @@ class Job:
     trainer : Trainer
     backend : Backend
     preset : str
+    device_reason : str
+        Why ``--device auto`` is this device; empty where there was no choice.
     """
 
     data: JobData
@@ -64,6 +68,7 @@ class Job:
     trainer: Trainer
     backend: Backend
     preset: str
+    device_reason: str = ""
 
     @property
     def parts(self) -> dict[str, RawPart]:
@@ -135,9 +140,15 @@ def prepare(data: str, options: TrainOptions) -> Job:
     if options.ensemble < 1 or (options.ensemble > 1 and options.checkpoint_every is not None):
         expected = "1 with --checkpoint-every" if options.ensemble > 1 else "a whole number of at least 1"
         raise InvalidParameterError(f"ensemble: expected {expected}; received {options.ensemble}.")
-    backend = get_backend(choose_device(options))
+    device = choose_device(options)
+    backend = get_backend(device)  # before the data are read, which takes time
     if options.autotune:
-        backend.set_autotune()
+        if not isinstance(backend, TunableBackend):
+            raise InvalidParameterError(
+                "autotune: expected a device whose matrix products have algorithms to choose from, such as gpu; "
+                f"received {backend.name}. Train without it."
+            )
+        backend.autotune = True
     limit = None if options.memory_limit is None else MemoryLimit.parse(options.memory_limit)
     table = data not in DATASETS and is_table(data)
     preset = choose_preset(options, is_table=table)
@@ -152,7 +163,11 @@ def prepare(data: str, options: TrainOptions) -> Job:
     trainer = make_trainer(
         model.network, backend, options, recipe, read.n_samples, validation="validation" in read.parts
     )
-    job = Job(read, model, trainer, backend, preset)
+    reason = ""
+    if is_open(device):
+        backend, reason = choice_for(trainer, device, read.n_samples)
+        trainer = replace(trainer, device=backend)
+    job = Job(read, model, trainer, backend, preset, reason)
     sources = [part for part in job.parts.values() if isinstance(part, Source)]
     if limit is not None and sources:
         buffer_bytes = limit.buffer_bytes(trainer, read.n_samples, checkpoints=bool(options.checkpoint_every))

@@ -12,7 +12,8 @@ from xpnet.errors import InvalidParameterError, size_text
 from xpnet.memory import current_bytes, parse_size
 from xpnet.nn.optimizers import get_optimizer
 from xpnet.nn.step import step_bytes
-from xpnet.training.trainer import AUTO_BATCH_SIZE, Trainer
+from xpnet.training.batch_source import batch_rows
+from xpnet.training.trainer import Trainer
 
 __all__ = ["MemoryLimit", "data_bytes", "training_bytes"]
 
@@ -76,7 +77,7 @@ def training_bytes(trainer: Trainer, n_samples: int, *, checkpoints: bool) -> in
     """
     network = trainer.network
     slots = len(get_optimizer(trainer.optimizer).slots) + (trainer.learning_rate_factors is not None)
-    batch = int({"auto": AUTO_BATCH_SIZE, None: n_samples}.get(trainer.batch_size, trainer.batch_size))  # type: ignore[arg-type]
+    batch = batch_rows(trainer.batch_size, n_samples)
     copies = 6 + slots + 2 * (1 + slots) * (trainer.on_divergence == "halve") + (4 + 2 * slots) * checkpoints
     parameters = network.n_parameters * copies * np.dtype(trainer.dtype).itemsize
     return parameters + step_bytes(network, min(trainer.micro_batch or batch, batch, n_samples), trainer.dtype)

@@ -75,8 +75,8 @@ class TrainOptions(ColumnOptions):
         bool,
         option(
             _WHERE,
-            "time the algorithms of matrix products first, and take the fastest, on a GPU; results of two such runs "
-            "may differ by rounding",
+            "time the algorithms of matrix products on a GPU first, and take the fastest; results of two such runs may "
+            "differ by rounding",
             show_default=False,
         ),
     ] = False

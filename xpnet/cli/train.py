@@ -47,6 +47,8 @@ def train(data: str = "digits", *, options: TrainOptions = _DEFAULTS) -> int:
     with limit_threads(options.threads):
         job = prepare(data, options)
         _say_notes(job)
+        if job.device_reason and not options.quiet:
+            say(job.device_reason)
         with choose_folder(options.out, job.data.name) as folder:
             folder.files = _files(data, job, options)
             return jobs.train(job, options, folder)

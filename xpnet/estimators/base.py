@@ -18,6 +18,7 @@ from xpnet.backend import Array, Backend, dtype_name, get_backend, to_host
 from xpnet.data.targets import Task
 from xpnet.errors import BackendNotInstalledError, DeviceIndexError, DeviceUnavailableError, InvalidParameterError
 from xpnet.estimators import conversion
+from xpnet.estimators.course import work_of
 from xpnet.estimators.fitting import Fit, FitData, begin_history, check_continuation, network_of
 from xpnet.estimators.incremental import fit_incremental, is_plain
 from xpnet.estimators.inputs import (
@@ -116,7 +117,9 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             estimator=self,
             network=self._network((x.shape[1], *hidden, self.n_outputs_)),
             data_backend=data_backend,
-            backend=data_backend if self.device is None else train_device(self.device),
+            backend=data_backend
+            if self.device is None
+            else train_device(self.device, work_of(self, x.shape, tuple(hidden))),
             dtype=dtype_name(x),
             rng=cache(partial(check_random_state, self.random_state)),
             training=training,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from xpnet.backend.costs import Work
 from xpnet.estimators.fitting import Fit
 from xpnet.estimators.monitoring import training_curves
 from xpnet.estimators.solvers import (
@@ -25,7 +26,7 @@ from xpnet.training.schedules import Schedule, ScheduleState, get_schedule
 from xpnet.training.state import Run, RunState
 from xpnet.training.trainer import Trainer
 
-__all__ = ["Course", "batch_size_of", "course_of", "keep_state", "record_course", "trainer_of"]
+__all__ = ["Course", "batch_size_of", "course_of", "keep_state", "record_course", "trainer_of", "work_of"]
 
 _AUTO_BATCH_SIZE = 200
 
@@ -99,6 +100,14 @@ def batch_size_of(batch_size: int | str, n_samples: int) -> int:
             "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=6
         )
     return min(int(batch_size), n_samples)
+
+
+def work_of(estimator: Any, shape: tuple[int, ...], hidden: tuple[int, ...]) -> Work:
+    """Return the work of a fit to inputs of a shape, from which the device ``"auto"`` follows."""
+    n_samples, n_features = shape
+    batch_size = _AUTO_BATCH_SIZE if estimator.batch_size == "auto" else int(estimator.batch_size)
+    rows = n_samples if estimator.solver == "lbfgs" else min(batch_size, n_samples)
+    return Work.of((n_features, *hidden, estimator.n_outputs_), rows, estimator.max_iter * -(-n_samples // rows))
 
 
 def trainer_of(fit: Fit, course: Course, *, batch_size: int, seed: int, callbacks: Sequence[Callback] = ()) -> Trainer:

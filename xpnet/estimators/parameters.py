@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 
 from xpnet.backend import Backend, get_backend
+from xpnet.backend.costs import Work, choose_backend
 from xpnet.constraints import as_tuple
 from xpnet.errors import InvalidParameterError, UnknownNameError
 from xpnet.nn.activations import ACTIVATIONS, get_activation
@@ -149,10 +150,10 @@ def hidden_sizes(value: int | Iterable[int]) -> list[int]:
     return [int(size) for size in sizes]
 
 
-def train_device(device: str | Backend) -> Backend:
-    """Return the backend of the parameter `device`."""
+def train_device(device: str | Backend, work: Work | None = None) -> Backend:
+    """Return the backend of the parameter `device`; ``"auto"`` depends on the work, if it is known."""
     try:
-        return get_backend(device)
+        return get_backend(device) if work is None else choose_backend(device, work).backend
     except InvalidParameterError as exc:
         raise _about("device", exc) from exc.__cause__
 

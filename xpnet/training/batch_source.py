@@ -16,7 +16,9 @@ from xpnet.seeds import Purpose, seed_sequence
 from xpnet.training.samples import Samples
 from xpnet.training.step_chunks import StepChunk, step_chunks
 
-__all__ = ["BatchSource", "MemoryBatches", "Order", "checked_order", "epoch_order", "samples_of_epoch"]
+__all__ = ["BatchSource", "MemoryBatches", "Order", "batch_rows", "checked_order", "epoch_order", "samples_of_epoch"]
+
+_AUTO_BATCH_SIZE = 32
 
 # (epoch, n_samples) -> indices of samples, (n_samples,)
 Order = Callable[[int, int], np.ndarray]
@@ -27,6 +29,12 @@ def epoch_order(seed: int, shuffle: bool, epoch: int, n_samples: int) -> np.ndar
     if not shuffle:
         return np.arange(n_samples, dtype=np.int32)
     return np.random.default_rng(seed_sequence(seed, Purpose.SHUFFLE, epoch)).permutation(n_samples).astype(np.int32)
+
+
+def batch_rows(batch_size: int | str | None, n_samples: int) -> int:
+    """Return the number of samples of a batch: a size that is given, all samples for None, at most 32 for "auto"."""
+    sizes = {"auto": min(_AUTO_BATCH_SIZE, n_samples), None: n_samples}
+    return int(sizes.get(batch_size, batch_size))  # type: ignore[arg-type]
 
 
 def samples_of_epoch(n_samples: int, batch_size: int, *, drop_last: bool) -> int:

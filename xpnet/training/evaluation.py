@@ -193,7 +193,8 @@ def _forward(
         true = y[rows, ...]
         true = backend.asarray(true) if isinstance(true, np.ndarray) else true
         value, result = losses(vectors, chunk, true)
-        yield needed(value, result, true), result
+        (columns,) = needed(value, result, true)
+        yield columns, result
 
 
 def _columns(needed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -221,12 +222,12 @@ def _functions(network: Network, backend: Backend) -> tuple[Callable[..., Any], 
         value, _ = loss.value_and_gradient(xp, a, network.targets(xp, y, a.dtype, smooth=False))
         return value, network.outputs(a)
 
-    def needed(value: Array, result: Array, y: Array) -> Array:
+    def needed(value: Array, result: Array, y: Array) -> tuple[Array]:
         if metric_name(network, y.ndim) == "accuracy":
             scored = [xp.astype(_is_correct(xp, result, y), result.dtype)[:, None]]
         else:
             scored = [result, xp.astype(xp.reshape(y, result.shape), result.dtype)]
-        return xp.concat([value[:, None], *scored], axis=1)
+        return (xp.concat([value[:, None], *scored], axis=1),)
 
     return losses, needed
 

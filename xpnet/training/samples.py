@@ -25,8 +25,8 @@ _SUM_TOLERANCE = 1e-3  # for the sum of a row of target probabilities, which may
 class Samples(NamedTuple):
     """Inputs (n_samples, n_in), targets and optional weights (n_samples,), on the device.
 
-    Targets are class indices, (n_samples,) int32, or values, (n_samples, n_out). Inputs that are sparse, or too large
-    for the device, stay on the host, as `InputRows`; so do bytes, on the device or on the host.
+    Targets are class indices, (n_samples,) int32, or values, (n_samples, n_out). Inputs are `InputRows` if they are
+    sparse or too large for the device, and so stay on the host, or if they are bytes.
     """
 
     x: Array | InputRows
@@ -169,9 +169,8 @@ def _check(x: Any, y: Any) -> None:
             f"x, y: expected as many targets as samples, at least one; received the shapes {tuple(x.shape)} and "
             f"{tuple(y.shape)}"
         )
-    for name, array in (("x", x), ("y", y)):
-        if hasattr(array, "tocsr"):
-            array = array.data
+    values: Any = x.data if hasattr(x, "tocsr") else x
+    for name, array in (("x", values), ("y", y)):
         xp = namespace_of(array)
         if xp.isdtype(array.dtype, "real floating") and not bool(xp.all(xp.isfinite(array))):
             raise DataError(f"{name}: expected finite numbers; received NaN or infinity; remove or fill in such values")

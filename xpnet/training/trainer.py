@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from array_api_compat import is_array_api_obj
 
-from xpnet.backend import Backend, backend_of, flushes_subnormals, get_backend
+from xpnet.backend import Backend, flushes_subnormals, get_backend
 from xpnet.constraints import Constraint, boolean, check_constraints, instance_of, integer, one_of, optional, real
 from xpnet.data.streams import Source
 from xpnet.errors import InvalidParameterError, OutOfMemoryError
@@ -19,7 +18,8 @@ from xpnet.nn.network import Network
 from xpnet.nn.optimizers import Optimizer, get_optimizer
 from xpnet.nn.step import compile_steps, init_state, micro_batch_advice
 from xpnet.subnormals import in_user_state
-from xpnet.training.batch_source import BatchSource, MemoryBatches, Order, checked_order, epoch_order
+from xpnet.training.auto_device import backend_for
+from xpnet.training.batch_source import BatchSource, MemoryBatches, Order, batch_rows, checked_order, epoch_order
 from xpnet.training.callback_list import check_callbacks
 from xpnet.training.callbacks import Callback
 from xpnet.training.checkpoint import load_newest
@@ -33,7 +33,7 @@ from xpnet.training.state import Run, RunState, adopt
 from xpnet.training.streaming import StreamBatches
 from xpnet.training.validation import prepare_validation
 
-__all__ = ["AUTO_BATCH_SIZE", "Run", "RunState", "Trainer"]
+__all__ = ["Run", "RunState", "Trainer"]
 
 _CONSTRAINTS = {
     "network": instance_of(Network),
@@ -50,7 +50,6 @@ _CONSTRAINTS = {
     "on_divergence": one_of("stop", "halve"),
     "drop_last": boolean(),
 }
-AUTO_BATCH_SIZE = 32
 _MAX_HALVINGS = {"stop": 0, "halve": 5}  # of the learning rate, in a run
 
 
@@ -95,7 +94,8 @@ class Trainer:
     drop_last : bool
         Leave out the last batch of an epoch if it is smaller than the others. All steps then weigh the same.
     device : str, Backend or None
-        Where to train. None trains where the data lies, which is the CPU for NumPy arrays.
+        Where to train. None trains where the data lies, which is the CPU for NumPy arrays; ``"auto"`` on a GPU if one
+        works and is likely to be faster with this network.
     callbacks : sequence of Callback
 
     Examples
@@ -150,9 +150,9 @@ class Trainer:
 
         Parameters
         ----------
-        x : (n_samples, n_in) array of any library, SciPy sparse matrix, Source, or Samples
-            A sparse matrix is made dense a few batches at a time. A source brings its own targets, and only its buffer
-            is held in memory. `xpnet.training.samples.Samples` are checked data on the device, with targets.
+        x : (n_samples, n_in) array of any library, ScaledBytes, SciPy sparse matrix, Source, or Samples
+            Bytes stay bytes; a sparse matrix is made dense a few batches at a time. A source brings its own targets;
+            only its buffer is in memory. `xpnet.training.samples.Samples` are checked data, with targets.
         y : (n_samples,) integers or (n_samples, n_out)
             Class indices or targets; omitted for a source.
         sample_weight : (n_samples,), optional
@@ -174,7 +174,7 @@ class Trainer:
             The loss or the parameters are no longer finite. The attribute `run` has the parameters after the epoch of
             the lowest loss with ``on_divergence="halve"``, and after the last finite epoch with ``"stop"``.
         """
-        backend = backend_of(x) if self.device is None and is_array_api_obj(x) else get_backend(self.device or "cpu")
+        backend = backend_for(self, x)
         batches = None
         try:
             with backend.scope(self.dtype):
@@ -291,8 +291,7 @@ class Trainer:
         return MemoryBatches(self.network, backend, data, self._batch_size(data.x.shape[0]), order, self.drop_last)
 
     def _batch_size(self, n_samples: int) -> int:
-        sizes = {"auto": min(AUTO_BATCH_SIZE, n_samples), None: n_samples}
-        batch_size = int(sizes.get(self.batch_size, self.batch_size))  # type: ignore[arg-type]
+        batch_size = batch_rows(self.batch_size, n_samples)
         if batch_size > n_samples:
             raise InvalidParameterError(
                 f"batch_size: expected at most the number of training samples, {n_samples}; received {batch_size}."

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from xpnet_backends.compiler.cuda_product import WARP
 from xpnet_backends.compiler.cuda_text import COMBINATIONS, TYPES, KernelText, braces
+from xpnet_backends.compiler.cuda_tiles import WARP
 from xpnet_backends.compiler.fuse import apart, may_fuse, same_elements, stored
-from xpnet_backends.compiler.ir import Instruction, Loop, Program, Value, value_of
+from xpnet_backends.compiler.ir import Instruction, Loop, Value, value_of
 from xpnet_backends.compiler.ops import UntraceableError
 
 __all__ = ["lanes_of", "rows"]
@@ -61,35 +61,39 @@ def rows(
     text: KernelText,
     instructions: list[Instruction],
     later: list[Instruction],
-    program: Program,
+    loss: Value,
     head: str,
+    n_rows: int = 0,
 ) -> list[str]:
     """Return the lines of a loop over rows.
 
     `head` is a loop of q over the threads that have work, in whole warps; `later` are the instructions that come after.
+    With `n_rows`, a block does so many rows, from `row0` on.
     """
     n, lanes = instructions[0].out.shape[0], lanes_of(instructions)
     known: dict[Value, str] = {}  # variables with results of the row
+    own = f"row0 + q / {lanes}" if n_rows else f"q / {lanes}"
+    here = f" && q / {lanes} < {n_rows}" if n_rows else ""
     lines = [
-        f"const int lane = q % {lanes}, i = q / {lanes} < {n} ? q / {lanes} : {n - 1};",
-        f"const bool inside = q / {lanes} < {n};",
+        f"const bool inside = {own} < {n}{here};",
+        f"const int lane = q % {lanes}, i = {own} < {n} ? {own} : {n - 1};",
     ]
     results = list[Instruction]()
     sweeps = _sweeps(instructions)
     for k, sweep in enumerate(sweeps):
         rest = [each for other in sweeps[k + 1 :] for each in (*other.elements, *other.results)]
-        lines += _elements(text, sweep, [*rest, *later], program, lanes, known)
+        lines += _elements(text, sweep, [*rest, *later], loss, lanes, known)
         for each in sweep.results:
             text.elementwise(Loop((each,), ()), lines, known)
             _as_column(known, each.out)
         results += [*(each for each in sweep.elements if each.op.is_reduction), *sweep.results]
         lines.append("__syncwarp();")
-    stores = [f"{text.element(value, 'i')} = {known[value]};" for value in stored(results, later, program.loss)]
+    stores = [f"{text.element(value, 'i')} = {known[value]};" for value in stored(results, later, loss)]
     return braces(head, [*lines[:-1], *(braces("if (inside && lane == 0)", stores) if stores else [])])
 
 
 def _elements(
-    text: KernelText, sweep: _Sweep, later: list[Instruction], program: Program, lanes: int, known: dict[Value, str]
+    text: KernelText, sweep: _Sweep, later: list[Instruction], loss: Value, lanes: int, known: dict[Value, str]
 ) -> list[str]:
     """Return the lines of the loop over the elements of a row; add the reductions to `known`."""
     if not sweep.elements:
@@ -107,10 +111,12 @@ def _elements(
             raise UntraceableError(f"the reduction {each.op.numpy} of {value.dtype}")
         before.append(f"{kind} {name} = {_STARTS[f]};")
         body.append(f"{name} = {f}({name}, {inner.get(value) or text.element(value, 'ij')});")
-        after.append(f"for (int d = {lanes // 2}; d > 0; d /= 2) {name} = {f}({name}, __shfl_xor_sync(0xffffffffu, {name}, d));")
+        after.append(
+            f"for (int d = {lanes // 2}; d > 0; d /= 2) {name} = {f}({name}, __shfl_xor_sync(0xffffffffu, {name}, d));"
+        )
         reductions[each.out] = name
     elements = [each for each in sweep.elements if not each.op.is_reduction]
-    for value in stored(elements, later, program.loss):
+    for value in stored(elements, later, loss):
         body.append(f"{text.element(value, 'ij')} = {inner[value]};")
     for value, name in reductions.items():
         known[value] = name

@@ -5,30 +5,39 @@ A kernel that does a whole step waits at each barrier for its slowest thread, so
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from xpnet_backends.compiler.fuse import apart, may_fuse, same_elements, same_rows
-from xpnet_backends.compiler.ir import Instruction, Program, Role, Value, value_of
+from xpnet_backends.compiler.ir import Instruction, Program, Value
 from xpnet_backends.compiler.ops import Op
 
-__all__ = ["Phase", "Task", "in_pieces", "partial_sums", "phases"]
+__all__ = ["Phase", "Task", "phases"]
 
-# A vector of more elements is reduced in two phases: rows of at least so many elements, then the results.
-_LONG, _ROW, _MOST_ROWS = 512, 32, 256
+# Bytes of a matrix by which a block may multiply its rows: reading it takes a block about as long as a barrier of all.
+_FACTOR = 64 << 10
+_When = tuple[int, int]  # a phase, and a stage in it
 
 
 @dataclass(eq=False)
 class Task:
-    """Instructions that run as one loop, in the phase with this number.
+    """Instructions that run as one loop.
 
     The first instruction tells the kind of the loop. After a product, or a reduction that is not along rows, come
     elementwise instructions on its result. All others are loops over elements or rows.
+
+    Attributes
+    ----------
+    instructions : list of Instruction
+    when : tuple of int
+        The phase and the stage in which it runs.
+    by_rows : bool
+        Whether each block does it for its own rows.
     """
 
     instructions: list[Instruction]
-    phase: int
+    when: _When
+    by_rows: bool
 
     @property
     def first(self) -> Instruction:
@@ -41,7 +50,7 @@ class Task:
         return _contracts(self.first)
 
     @property
-    def is_by_rows(self) -> bool:
+    def sweeps_rows(self) -> bool:
         """Whether it goes over rows: it has reductions along rows, or arrays of different shapes."""
         shapes = {each.out.shape for each in self.instructions}
         return not self.contracts and (len(shapes) > 1 or any(each.op.is_reduction for each in self.instructions))
@@ -55,7 +64,7 @@ class Task:
             return alike and all(apart(out, read) for read in first.reads)
         if _contracts(instruction) or not (op.is_elementwise or op.is_reduction):
             return False
-        if not self.is_by_rows and op.is_elementwise and out.shape == first.out.shape:
+        if not self.sweeps_rows and op.is_elementwise and out.shape == first.out.shape:
             return may_fuse(instruction, members, same_elements)
         if out.size == 1 or out.shape[:1] != first.out.shape[:1] or not may_fuse(instruction, members, same_rows):
             return False
@@ -69,14 +78,27 @@ def _contracts(instruction: Instruction) -> bool:
     return instruction.op is Op.MATMUL or (instruction.op.is_reduction and instruction.axis != 1)
 
 
-Phase = tuple[Task, ...]
+class Phase(NamedTuple):
+    """What runs between two barriers of all threads.
+
+    Attributes
+    ----------
+    tasks : tuple of Task
+        They need nothing of this phase.
+    stages : tuple of tuple of Task
+        Each block does these tasks for rows of its own, with a barrier of the block between stages.
+    """
+
+    tasks: tuple[Task, ...]
+    stages: tuple[tuple[Task, ...], ...]
 
 
-def phases(program: Program) -> tuple[Phase, ...]:
+def phases(program: Program, n_rows: int = 0) -> tuple[Phase, ...]:
     """Return the tasks of a program by phase.
 
     An instruction joins the task that makes its input if it can, also if the task then runs in a later phase. What
-    needs nothing that the step computes waits for the first instruction that needs it, and joins its task.
+    needs nothing that the step computes waits for the first instruction that needs it, and joins its task. Where
+    arrays have `n_rows` rows, a block may go on with its own rows without a barrier of all.
 
     Examples
     --------
@@ -87,23 +109,35 @@ def phases(program: Program) -> tuple[Phase, ...]:
     ...     return params, state, np.sum(np.sum(z * z, axis=1))
     >>> program = trace(step, np.zeros((3, 2)), (), [np.zeros((4, 3))])
     >>> for phase in phases(program):
-    ...     print([[str(instruction) for instruction in task.instructions] for task in phase])
-    [['%2: f64[4,2] = matmul %0, %1', '%3: f64[4,2] = tanh %2', '%4: f64[4,2] = multiply %3, %3']]
-    [['%5: f64[4] = sum %4, axis=1']]
-    [['%6: f64[] = sum %5']]
+    ...     print([[each.op.name for each in task.instructions] for task in phase.tasks])
+    [['MATMUL', 'TANH', 'MULTIPLY']]
+    [['SUM']]
+    [['SUM']]
+    >>> for phase in phases(program, n_rows=4):
+    ...     print(len(phase.stages), len(phase.tasks))
+    2 0
+    0 1
     """
-    plan = _Plan()
+    plan = _Plan(n_rows)
     for instruction in program.instructions:
         plan.add(instruction)
     plan.place_all()
-    numbers = sorted({task.phase for task in plan.tasks})
-    return tuple(tuple(task for task in plan.tasks if task.phase == number) for number in numbers)
+    found = []
+    for number in sorted({task.when[0] for task in plan.tasks}):
+        own = [task for task in plan.tasks if task.when[0] == number]
+        stages = [
+            tuple(task for task in own if task.by_rows and task.when[1] == stage)
+            for stage in sorted({task.when[1] for task in own if task.by_rows})
+        ]
+        found.append(Phase(tuple(task for task in own if not task.by_rows), tuple(stages)))
+    return tuple(found)
 
 
 class _Plan:
     """The tasks so far, and the elementwise instructions that wait for the first one that needs them."""
 
-    def __init__(self) -> None:
+    def __init__(self, n_rows: int) -> None:
+        self._n_rows = n_rows
         self.tasks: list[Task] = []
         self._placed: list[tuple[Instruction, Task]] = []  # in an order that gives the same results
         self._waiting: list[Instruction] = []
@@ -138,39 +172,56 @@ class _Plan:
     def _makers(self, instruction: Instruction) -> list[Task]:
         """Return the tasks that make the inputs of an instruction, the last ones first."""
         makers = dict.fromkeys(task for other, task in self._placed if _reads(instruction, other))
-        return sorted(makers, key=lambda task: -task.phase)
+        return sorted(makers, key=lambda task: task.when, reverse=True)
 
     def _place(self, instruction: Instruction, preferred: list[Task]) -> None:
-        """Put an instruction into a task: a preferred one, one that makes its inputs, one of the same shape, or a new one."""
+        """Put an instruction into a task: a preferred one, one that makes an input, one of its shape, or a new one."""
         single = instruction.out.size == 1
-        makers = [] if single else [*preferred, *self._makers(instruction)]
+        makers = [*preferred, *self._makers(instruction)]
         alike = [task for task in self.tasks if task.first.out.shape == instruction.out.shape]
-        alike = sorted((task for task in alike if single or not task.contracts), key=lambda task: task.phase)
+        alike = sorted((task for task in alike if single or not task.contracts), key=lambda task: task.when)
         for task in (*makers, *alike):
             if task.fits(instruction):
-                phase = self._earliest(instruction, task)
-                # A task moves to a later phase only for what it makes.
-                if phase <= task.phase or (task in makers and self._free_until(task, phase)):
-                    task.phase = max(task.phase, phase)
+                when = self._earliest(instruction, task)
+                # Single numbers come early, for much may need them. A task moves to a later phase for what it makes.
+                early = when <= task.when if task in makers or not single else when == task.when
+                if early or (task in makers and not single and self._free_until(task, when)):
+                    task.when = max(task.when, when)
                     task.instructions.append(instruction)
                     break
         else:
-            task = Task([instruction], self._earliest(instruction, None))
+            task = Task([instruction], (0, 0), self._may_go_by_rows(instruction))
+            task.when = self._earliest(instruction, task)
             self.tasks.append(task)
         self._placed.append((instruction, task))
 
-    def _earliest(self, instruction: Instruction, home: Task | None) -> int:
-        """Return the first phase in which an instruction can run, apart from what it needs of its own task."""
-        tasks = (task for other, task in self._placed if task is not home and _conflict(other, instruction))
-        return 1 + max((task.phase for task in tasks), default=-1)
+    def _may_go_by_rows(self, instruction: Instruction) -> bool:
+        """Tell whether a block can do an instruction for its own rows."""
+        if self._n_rows < 2 or instruction.out.shape[:1] != (self._n_rows,):
+            return False
+        factor = instruction.reads[-1]
+        small = factor.size * factor.dtype.itemsize <= _FACTOR
+        return small if instruction.op is Op.MATMUL else not _contracts(instruction)
 
-    def _free_until(self, task: Task, phase: int) -> bool:
-        """Tell whether a task can move to a later phase: all that must come after it does so even then."""
-        after = False
-        own = task.instructions
+    def _earliest(self, instruction: Instruction, home: Task) -> _When:
+        """Return when an instruction of a task can run, as far as others let it."""
+        conflicts = [pair for pair in self._placed if pair[1] is not home and _conflict(pair[0], instruction)]
+        whens = [self._after(task.when, other, task, instruction, home) for other, task in conflicts]
+        return max(whens, default=(0, 0))
+
+    def _after(self, when: _When, a: Instruction, task: Task, b: Instruction, home: Task) -> _When:
+        """Return when an instruction can run that comes after one that runs at `when`."""
+        phase, stage = when
+        own_rows = task.by_rows and home.by_rows and _meet_in_rows(a, b, self._n_rows)
+        return (phase, stage + 1) if own_rows else (phase + 1, 0)
+
+    def _free_until(self, task: Task, when: _When) -> bool:
+        """Tell whether a task can run as late: all that must come after it does so even then."""
+        own: list[Instruction] = []  # what the task does before the other instruction
         for other, home in self._placed:
-            after = after or home is task
-            if after and home is not task and home.phase <= phase and any(_conflict(each, other) for each in own):
+            if home is task:
+                own.append(other)
+            elif any(_conflict(e, other) and home.when < self._after(when, e, task, other, home) for e in own):
                 return False
         return True
 
@@ -185,115 +236,21 @@ def _conflict(a: Instruction, b: Instruction) -> bool:
     return any(map(a.out.overlaps, b.values)) or any(map(b.out.overlaps, a.reads))
 
 
-def in_pieces(program: Program) -> Program:
-    """Split elementwise instructions on whole vectors at the pieces in which the gradient is computed.
-
-    The update of a weight matrix then joins the product that makes the gradient, which needs no memory.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from xpnet_backends.compiler.simplify import simplify
-    >>> from xpnet_backends.compiler.trace import trace
-    >>> def step(params, state, batch):
-    ...     params -= np.concatenate([np.reshape(batch[0].T @ batch[1], (-1,)), np.sum(batch[1], axis=0)])
-    ...     return params, state, params[0]
-    >>> program = simplify(trace(step, np.zeros(8), (), [np.zeros((4, 3)), np.zeros((4, 2))]), 100)
-    >>> print(program)
-    batch %0: f64[4,3], %1: f64[4,2]
-    state %2: f64[8]
-    %5[0:6]: f64[3,2] = matmul %0.T, %1
-    %5[6:8]: f64[2] = sum %1, axis=0
-    %2: f64[8] = subtract %2, %5
-    loss %2[0:1]()
-    >>> print(in_pieces(program))
-    batch %0: f64[4,3], %1: f64[4,2]
-    state %2: f64[8]
-    %5[0:6]: f64[3,2] = matmul %0.T, %1
-    %5[6:8]: f64[2] = sum %1, axis=0
-    %2[0:6]: f64[3,2] = subtract %2[0:6](3,2), %5[0:6](3,2)
-    %2[6:8]: f64[2] = subtract %2[6:8], %5[6:8]
-    loss %2[0:1]()
-    """
-    pieces: dict[int, dict[int, Value]] = {}  # by the size of the vector and the offset
-    for instruction in program.instructions:
-        out = instruction.out
-        if len(out.buffer.shape) == 1 and out.size < out.buffer.size and out.is_contiguous:
-            known = pieces.setdefault(out.buffer.size, {})
-            if not any(out.offset < end.offset + end.size and end.offset < out.offset + out.size
-                       for end in known.values() if end.offset != out.offset):  # fmt: skip
-                known.setdefault(out.offset, out)
-    instructions = [part for each in program.instructions for part in _parts(each, pieces.get(each.out.size, {}))]
-    return replace(program, instructions=tuple(instructions))
+def _meet_in_rows(a: Instruction, b: Instruction, n_rows: int) -> bool:
+    """Tell whether what one instruction writes and the other uses are the same rows, which both use row by row."""
+    pairs = [(a.out, a, value, b) for value in b.values] + [(value, a, b.out, b) for value in a.reads]
+    return all(
+        same_rows(value, other)
+        and _is_used_by_rows(value, user, n_rows)
+        and _is_used_by_rows(other, other_user, n_rows)
+        for value, user, other, other_user in pairs
+        if value.overlaps(other)
+    )
 
 
-def _parts(instruction: Instruction, pieces: dict[int, Value]) -> Iterator[Instruction]:
-    """Yield an instruction on a whole vector as instructions on pieces; any other as it is."""
-    n = instruction.out.size
-    vectors = [each for each in instruction.values if each.size > 1]
-    splits = instruction.op.is_elementwise and all(each.shape == (n,) and each.is_contiguous for each in vectors)
-    if n < 2 or not pieces or not splits:
-        yield instruction
-        return
-    start = 0
-    for offset in (*sorted(pieces), n):
-        if offset > start:  # between pieces
-            yield _part(instruction, start, (offset - start,))
-        if offset < n:
-            yield _part(instruction, offset, pieces[offset].shape)
-            start = offset + pieces[offset].size
-
-
-def _part(instruction: Instruction, start: int, shape: tuple[int, ...]) -> Instruction:
-    def part(value: Value) -> Value:
-        return value_of(value.buffer, shape, offset=value.offset + start) if value.size > 1 else value
-
-    inputs = tuple([part(each) if isinstance(each, Value) else each for each in instruction.inputs])
-    return instruction._replace(inputs=inputs, out=part(instruction.out))
-
-
-def partial_sums(program: Program) -> Program:
-    """Reduce a long vector in two phases: by rows, then the results. The order of a sum depends on the length alone.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from xpnet_backends.compiler.trace import trace
-    >>> program = trace(lambda params, state, batch: (params, state, np.sum(params)), np.zeros(1030), (), [np.zeros(1)])
-    >>> print(partial_sums(program))
-    batch %0: f64[1]
-    state %1: f64[1030]
-    %3[0:32]: f64[32] = sum %1[0:1024](32,32), axis=1
-    %3[32:33]: f64[1] = sum %1[1024:1030](1,6), axis=1
-    %2: f64[] = sum %3
-    loss %2
-    """
-
-    ids = itertools.count(1 + max(value.buffer.id for each in program.instructions for value in each.values))
-
-    def split(instruction: Instruction) -> Iterable[Instruction]:
-        op, inputs, out, axis = instruction
-        value = inputs[0]
-        if not (op.is_reduction and axis is None and isinstance(value, Value)):
-            return [instruction]
-        if not (value.size > _LONG and value.is_contiguous):
-            return [instruction]
-        n = min(_MOST_ROWS, value.size // _ROW)
-        length, rest = divmod(value.size, n)
-        parts = replace(out.buffer, id=next(ids), shape=(n + (rest > 0),), role=Role.TEMPORARY).whole
-        places = [(n, length, 0)] + [(1, rest, n)] * (rest > 0)
-        return [
-            *(
-                Instruction(
-                    op,
-                    (value_of(value.buffer, (m, width), offset=value.offset + start * length),),
-                    value_of(parts.buffer, (m,), offset=start),
-                    1,
-                )
-                for m, width, start in places
-            ),
-            Instruction(op, (parts,), out),
-        ]
-
-    return replace(program, instructions=tuple([each for i in program.instructions for each in split(i)]))
-
+def _is_used_by_rows(value: Value, instruction: Instruction, n_rows: int) -> bool:
+    """Tell whether row i of an instruction's result needs only row i of a value, which is an input or the result."""
+    if instruction.op is Op.MATMUL:
+        return value != instruction.reads[1]
+    n_axes = 2 if instruction.axis == 1 else len(instruction.out.shape)
+    return value == instruction.out or (len(value.shape) == n_axes and value.shape[0] == n_rows)

@@ -19,7 +19,7 @@ from cuda.pathfinder import load_nvidia_dynamic_lib  # type: ignore[import-untyp
 
 from xpnet_backends.compiler.epilogues import Epilogue, Product
 from xpnet_backends.compiler.ir import Value
-from xpnet_backends.cuda.cublas import COMPUTE, Products, call_of
+from xpnet_backends.cuda.cublas import COMPUTE, Call, Products, call_of
 
 __all__ = ["LtProducts"]
 
@@ -30,6 +30,7 @@ _TRANSPOSED, _EPILOGUE, _VECTOR, _MASK, _MASK_STRIDE = (3, 4), 7, 8, 11, 12
 # Attributes of the preference
 _MOST_WORKSPACE, _ALIGNMENTS = 1, (5, 6, 7, 8)
 _LARGEST_ALIGNMENT = 256  # bytes
+_SPARE = 16  # bytes of the workspace that a product with an epilogue may need beyond what its algorithm states
 _EPILOGUES = {
     Epilogue.NONE: 1,
     Epilogue.BIAS: 4,
@@ -112,6 +113,15 @@ class _Descriptor:
         _call(f"cublasLt{self._kind}SetAttribute", self, attribute, ctypes.byref(value), ctypes.sizeof(value))
 
 
+def _fits(call: Call, epilogue: Epilogue) -> bool:
+    """Tell whether a product may have an epilogue.
+
+    It works along the columns of cuBLASLt's result, which are our rows if the factors are swapped. Sums of a transposed
+    factor are not supported, nor are masks and sums of a product over a single element; the heuristic may not tell.
+    """
+    return call.swapped and call.sizes[2] > 1 and not (epilogue is Epilogue.SUMS and call.transposed[0])
+
+
 class LtProducts:
     """Matrix products with epilogues, in float32 and on the current GPU.
 
@@ -145,10 +155,9 @@ class LtProducts:
 
     def _launches_of(self, product: Product) -> list[Callable[[], None]]:
         """Return a launch for each algorithm that is to be tried, the most promising one first."""
-        call, plain = call_of(product.a, product.b, product.out), product.epilogue is Epilogue.NONE
-        by_cublas = product.exact or (plain and not self._autotune) or product.out.dtype != np.float32
-        # An epilogue works along the columns of cuBLASLt's result, which are our rows if the factors are swapped.
-        if by_cublas or not (plain or call.swapped) or _library() is None:
+        call = call_of(product.a, product.b, product.out)
+        fits = _fits(call, product.epilogue) if product.epilogue is not Epilogue.NONE else self._autotune
+        if not fits or product.exact or product.out.dtype != np.float32 or _library() is None:
             return []
         description = self._description(product, call.transposed)
         m, n, k = call.sizes
@@ -185,7 +194,7 @@ class LtProducts:
     ) -> list[Any]:
         """Return algorithms of the heuristic; it has none for products that this GPU or this cuBLASLt does not do."""
         preference = _Descriptor("MatmulPreference")
-        preference.set(_MOST_WORKSPACE, c_uint64(self._workspace.nbytes))
+        preference.set(_MOST_WORKSPACE, c_uint64(self._workspace.nbytes - _SPARE))
         a, b, out = addresses
         for attribute, address in zip(_ALIGNMENTS, (a, b, out, out), strict=True):
             preference.set(attribute, c_uint32(min(address & -address, _LARGEST_ALIGNMENT)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,12 +18,14 @@ import numpy as np
 from cupy.cuda.compiler import CompileException
 
 from xpnet.backend import Step, arrays_in, map_arrays
+from xpnet.errors import XpnetWarning
 from xpnet_backends.compiler.cuda_codegen import CudaSource, Kernel, Product, passes
 from xpnet_backends.compiler.ir import Buffer, Program, Value
 from xpnet_backends.compiler.ops import UntraceableError
-from xpnet_backends.compiler.program_cache import state_arrays, traced
+from xpnet_backends.compiler.program_cache import BoundProgram, state_arrays, traced
 from xpnet_backends.cuda.cublas import Products, call_of
 from xpnet_backends.cuda.cublaslt import LtProducts
+from xpnet_backends.cuda.persistent import persistent
 
 __all__ = ["Captured", "CudaGraph"]
 
@@ -69,41 +72,60 @@ class Captured:
     def _products(self) -> Products:
         return Products(self.precision, self._stream)
 
-    def __call__(self, step: Step, params: Array, state: Any, data: tuple[Array, ...], order: Array) -> CudaGraph:
-        """Return a step as CUDA graphs, after a comparison with the step itself, which NumPy does.
+    def __call__(self, step: Step, params: Array, state: Any, data: tuple[Array, ...], order: Array) -> BoundProgram:
+        """Return a step as one kernel for many steps or as CUDA graphs, after a comparison with NumPy's step.
 
         Raises
         ------
         UntraceableError
-            The step cannot be compiled or captured, or the captured step computes something else.
+            The step cannot be compiled or captured, or what was compiled computes something else.
         """
         own, first, on_numpy = arrays_in((params, state)), order[:1, :], partial(step, xp=numpy_xp)
         before = [cupy.asnumpy(array) for array in own]
+        program = traced(on_numpy, params, state, data, order)
 
         def restore() -> None:
             for array, value in zip(own, before, strict=True):
                 array[...] = cupy.asarray(value)
 
-        try:
-            graph = CudaGraph(
-                traced(on_numpy, params, state, data, order), own, self._stream, self._products, autotune=self.autotune
-            )
+        def captured() -> CudaGraph:
+            graph = CudaGraph(program, own, self._stream, self._products, autotune=self.autotune)
             graph.run(data, first)  # the first use of a kernel loads it, which cannot be captured
             restore()
             graph.capture()
-            loss = graph.run(data, first)
+            return graph
+
+        def checked(bound: BoundProgram) -> BoundProgram:
+            loss = bound.run(data, first)
             after = [cupy.asnumpy(array) for array in (*own, loss[0])]
             batch = tuple(cupy.asnumpy(cupy.take(array, first[0, :], axis=0)) for array in data)
             copies = (value.copy() for value in before)
             with np.errstate(all="ignore"):
                 expected = on_numpy(*map_arrays(lambda _: next(copies), (params, state)), batch)
             self._check([*before, 0 * after[-1]], after, arrays_in(expected))
+            return bound
+
+        try:
+            kernel = persistent(program, own)
+            if kernel is not None:
+                return checked(kernel)
+        except UntraceableError:
+            pass  # graphs do what one kernel cannot
         except _FAILURES as exc:
-            # A compiler's message may have hundreds of lines.
-            raise UntraceableError(shorten(str(exc), 300, placeholder=" ...")) from exc
+            warnings.warn(
+                f"training runs as several kernels, and slower: expected one kernel that does whole steps; received "
+                f"{_short(exc)}. Please report this.",
+                XpnetWarning,
+                stacklevel=5,
+            )
         finally:
             restore()
-        return graph
+        try:
+            return checked(captured())
+        except _FAILURES as exc:
+            raise UntraceableError(_short(exc)) from exc
+        finally:
+            restore()
 
     def _check(self, before: list[np.ndarray], after: list[np.ndarray], expected: list[np.ndarray]) -> None:
         """Compare the changes of parameters and state, and the loss, which comes last."""
@@ -212,6 +234,10 @@ class CudaGraph:
             return by_cublaslt or partial(by_cublas, *map(self._address, matrices))
         arguments = tuple(map(self._array, launch.buffers))
         return partial(module.get_function(launch.name), (launch.blocks,), (launch.threads,), arguments)
+
+
+def _short(error: BaseException) -> str:
+    return shorten(str(error), 300, placeholder=" ...")  # a compiler's message may have hundreds of lines
 
 
 def _distance(a: np.ndarray, b: np.ndarray) -> float:

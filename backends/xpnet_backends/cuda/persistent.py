@@ -41,24 +41,28 @@ def persistent(program: Program, state: list[Array]) -> PersistentKernel | None:
     if int(device.compute_capability) < _COMPUTE_CAPABILITY:
         return None
     attributes = device.attributes
+    # A multiprocessor holds one block at least.
     limits = Limits(attributes["MaxSharedMemoryPerBlockOptin"], attributes["MultiProcessorCount"])
     source = persistent_source(program, limits)
-    return None if source is None else PersistentKernel(source, program, state, limits)
+    if source is None:
+        return None
+    # Several blocks read the state where it lies, 16 bytes at once.
+    aligned = source.is_alone or all(array.data.ptr % 16 == 0 for array in state)
+    return PersistentKernel(source, program, state) if aligned else None
 
 
 class PersistentKernel:
     """A kernel, bound to the parameters and the state that it updates; it runs on the current stream."""
 
-    def __init__(self, source: PersistentSource, program: Program, state: list[Array], limits: Limits) -> None:
-        alone = source.blocks == 1
+    def __init__(self, source: PersistentSource, program: Program, state: list[Array]) -> None:
+        alone = source.is_alone
         module = cupy.RawModule(code=source.text, enable_cooperative_groups=not alone)
         self._kernel = module.get_function("steps")
         self._threads, self._most_steps = source.threads, source.most_steps
         self._shared = source.memory if alone else 0
         if alone:
             self._kernel.max_dynamic_shared_size_bytes = source.memory
-        # A multiprocessor holds one block at least.
-        self._blocks = 1 if alone else min(source.blocks, limits.n_blocks)
+        self._blocks = source.blocks
         self._dtype = program.loss.dtype
         self._own = () if alone else (cupy.empty(source.memory, np.uint8), cupy.zeros(1, np.uint32))
         self._arrays = (*state_arrays(program, state).values(), *map(cupy.asarray, source.constants))
