@@ -227,6 +227,14 @@ def test_shapes_of_batches_share_a_workspace(gpu: Any, only_graphs: None) -> Non
     assert gpu.used(0) - used < 1 << 20
 
 
+def test_products_alone_keep_their_memory(gpu: Any) -> None:
+    backend = get_backend("gpu")
+    factors = backend.asarray(np.ones((3, 4), "f4")), backend.asarray(np.ones((4, 2), "f4"))
+    multiply = backend.captured_products([factors])
+    del factors
+    multiply(2)  # the double finds what is freed
+
+
 def test_two_gpus_in_two_threads(gpu: Any) -> None:
     results: dict[str, Any] = {}
 

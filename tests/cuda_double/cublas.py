@@ -134,7 +134,8 @@ def _product(pointer: Any) -> int:
         with np.errstate(all="ignore"):
             c[...] = alpha * (a @ b) + (beta * c if beta else 0)
 
-    launch(stream, work, [call.a, call.b, call.c])
+    workspace = [handle.workspace] if handle.workspace else []
+    launch(stream, work, [call.a, call.b, call.c, *workspace])
     return _SUCCESS
 
 

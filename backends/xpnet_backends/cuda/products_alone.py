@@ -41,6 +41,6 @@ def captured_products(factors: Sequence[tuple[Array, Array]], precision: str) ->
         for _ in range(n):
             graph.launch(stream)
         stream.synchronize()
-        assert len(results) == len(factors)  # kept, for the graph writes to them
 
+    run.memory = factors, results, products  # type: ignore[attr-defined]  # kept, for the graph uses it
     return run
