@@ -1,8 +1,8 @@
 """Run a CUDA kernel of many blocks on the host: each thread of CUDA is a fiber, and fibers meet where threads do.
 
 The fibers run one at a time, from one barrier to the next: in order, in the opposite order, or shuffled. A kernel that
-lacks a barrier then reads what is not yet written in one of them. Threads that wait for one another forever are an
-error, and so is a write behind the shared memory.
+lacks a barrier then reads what is not yet written in one of them, and so does one that does not wait for its
+asynchronous copies. Threads that wait for one another forever are an error, and so is a write behind the shared memory.
 """
 
 from __future__ import annotations
@@ -58,8 +58,18 @@ template <class T> static T __shfl_xor_sync(unsigned, T r, int d) {
     return r;
 }
 #define ARENA char* const arena = (char*)memory[blockIdx.x].data();
-#define COPY_ASYNC(to, from) *(to) = *(from)
-#define WAIT_ASYNC
+// A copy is done as late as it may be: when its thread waits for it.
+struct Copy { void* to; const void* from; size_t size; };
+static vector<vector<Copy>> copies;
+template <class T> static void copy_async(T* to, const T* from) {
+    copies[own - fibers.data()].push_back({to, from, sizeof(T)});
+}
+static void wait_async() {
+    for (const Copy& each : copies[own - fibers.data()]) memcpy(each.to, each.from, each.size);
+    copies[own - fibers.data()].clear();
+}
+#define COPY_ASYNC(to, from) copy_async(to, from)
+#define WAIT_ASYNC wait_async()
 #define ARRIVE(count) ++*(count)
 #define READ(n, count) { n = *(count); rest(RUNS); }
 """
@@ -82,6 +92,7 @@ extern "C" int run(void** arguments, int blocks, int threads, int bytes, int mod
     const int n = blocks * threads, numbers = (bytes + 7) / 8, guards = 1024;
     fibers = vector<Fiber>(n);
     slots = vector<long long>(n);
+    copies.assign(n, {{}});
     memory.assign(blocks, vector<double>(numbers + guards));
     for (auto& each : memory) memset(each.data(), 255, each.size() * sizeof(double));  // not numbers
     vector<int> order(n);
