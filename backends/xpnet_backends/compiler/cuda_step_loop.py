@@ -235,14 +235,13 @@ __device__ void meet(unsigned* arrived, unsigned all) {
         for k, each in self._batch:
             kind, width = self._unit(each)
             loop, held = f"HELD_ITEMS(t, u, {n * width})", f"HELD({n * width})"
-            # Rows are read a step before the batch, so that no load waits for another.
-            start.append(f"int row{k}[{held}];")
-            start.append(f"if (n_steps > 1) {loop} row{k}[u] = order[{n} + t / {width}];")
+            # Indices are read a step before their samples, so that no load waits for another.
+            start.append(f"int sample{k}[{held}];")
+            start.append(f"if (n_steps > 1) {loop} sample{k}[u] = order[{n} + t / {width}];")
             load.append(f"{kind} held{k}[{held}];")
-            load.append(
-                f"if (more) {loop} held{k}[u] = ((const {kind}*)data{k})[(long long)row{k}[u] * {width} + t % {width}];"
-            )
-            load.append(f"if (step + 2 < n_steps) {loop} row{k}[u] = order[(step + 2ll) * {n} + t / {width}];")
+            place = f"(long long)sample{k}[u] * {width} + t % {width}"
+            load.append(f"if (more) {loop} held{k}[u] = ((const {kind}*)data{k})[{place}];")
+            load.append(f"if (step + 2 < n_steps) {loop} sample{k}[u] = order[(step + 2ll) * {n} + t / {width}];")
             store.append(f"if (more) {loop} ({self._batch_at(each, '(step + 1)', kind, width)})[t] = held{k}[u];")
         bodies = list(bodies)
         bodies[longest] = ["const bool more = step + 1 < n_steps;", *load, *bodies[longest], *store]
