@@ -14,6 +14,7 @@ from tests.compiler.nvrtc import ARCHITECTURES, check_kernels, needs_nvrtc
 from tests.compiler.training_steps import BACKEND, BATCH, CASES, CLOCKED, N, at_rate, data_of, started
 from xpnet.backend import arrays_in
 from xpnet.backend.steps import run_steps
+from xpnet.bench.workloads import WORKLOADS, make_data, orders
 from xpnet.nn.activations import ACTIVATIONS
 from xpnet.nn.network import Network
 from xpnet.nn.optimizers import OPTIMIZERS, get_optimizer
@@ -169,6 +170,22 @@ def test_the_number_of_resident_blocks_changes_no_bit(tmp_path: Path) -> None:
     for other in others:
         for mine, reference in zip(other, first, strict=True):
             np.testing.assert_array_equal(mine, reference)
+
+
+@pytest.mark.subprocess
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["tiny", "digits", "mnist-small"])
+def test_the_kernels_of_the_benchmark(name: str, tmp_path: Path) -> None:
+    workload = WORKLOADS[name]
+    steps = Steps(workload.network, workload.optimizer, "float32")
+    made = make_data(workload)
+    steps.data, steps.order = (made.x, made.y), orders(workload, 0, 1)[0][:STEPS].copy()
+    program = trace(steps.step, *steps.start(), [array[: workload.batch] for array in steps.data])
+    source = persistent_source(program, Limits(232448, 132))
+    assert source is not None
+    assert source.blocks == {"tiny": 1, "digits": 128, "mnist-small": 128}[name]
+    steps.source = source
+    steps.check(tmp_path, mode="shuffled")
 
 
 @pytest.mark.subprocess
