@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,18 +10,40 @@ import numpy as np
 from xpnet_backends.compiler.cuda_text import TYPES, KernelText, braces
 from xpnet_backends.compiler.ir import Buffer, Program, Role, Value
 
-__all__ = ["Life", "PhaseText", "StepLoop", "StepLoopOfBlock", "StepLoopOfGrid", "planned"]
+__all__ = ["MEMORY_HEADER", "Life", "PhaseText", "StepLoop", "StepLoopOfBlock", "StepLoopOfGrid", "planned"]
 
 _ALIGNMENT = 16  # bytes
 _SMALL = ("bool", "unsigned char")  # types that a GPU cannot copy asynchronously
 
+MEMORY_HEADER = """
+// A host that runs the kernel defines these itself.
+#ifndef ARENA
+#define ARENA extern __shared__ __align__(16) char arena[];
+#define SHARED(name, bytes) __shared__ __align__(16) char name[bytes];
+// Copy a number to shared memory without waiting, and wait for all such copies
+#define COPY_ASYNC(to, from) asm volatile("cp.async.ca.shared.global [%0], [%1], %2;" \\
+    :: "r"((unsigned)__cvta_generic_to_shared(to)), "l"(from), "n"(sizeof *(to)) : "memory")
+#define WAIT_ASYNC asm volatile("cp.async.wait_all;" ::: "memory")
+// Count a block, after all that its threads have written; and read the count, before all that they read then
+#define ARRIVE(count) asm volatile("red.release.gpu.global.add.u32 [%0], 1;" :: "l"(count) : "memory")
+#define READ(n, count) asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(n) : "l"(count) : "memory")
+#endif
+"""
+# Bytes of shared memory that a block may have without asking for more.
+_SHARED = 48 << 10
+
 
 class PhaseText(KernelText):
-    """The lines of phases. `lives` has the first and the last phase in which each buffer is used."""
+    """The lines of phases. `lives` has the first and the last phase in which each buffer is used.
+
+    `copies` are the names of copies in the block's shared memory, by buffer, first element and number of elements.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.phase = 0
+        self.copies: dict[tuple[Buffer, int, int], str] = {}
+        self._free = _SHARED
         self.lives: dict[Buffer, tuple[int, int]] = {}
 
     def pointer(self, buffer: Buffer) -> str:
@@ -28,6 +51,33 @@ class PhaseText(KernelText):
         first, last = self.lives.get(buffer, (self.phase, self.phase))
         self.lives[buffer] = min(first, self.phase), max(last, self.phase)
         return _name(buffer)
+
+    def element(self, value: Value, index: Sequence[str]) -> str:
+        """Return the text of an element of a value, or of its copy."""
+        copy = self.copies.get(_place(value)) if value.is_dense else None
+        if copy is None:
+            return super().element(value, index)
+        return copy + super().element(value._replace(offset=0), index).removeprefix(_name(value.buffer))
+
+    def copied(self, values: Iterable[Value]) -> tuple[dict[tuple[Buffer, int, int], str], list[str]]:
+        """Return names of copies of values, those that fit, and the lines with which a block begins to make them."""
+        names: dict[tuple[Buffer, int, int], str] = {}
+        lines, size = list[str](), 0
+        for value in values:
+            place, kind = _place(value), _type(value.buffer)
+            n = -(-value.size * value.dtype.itemsize // _ALIGNMENT) * _ALIGNMENT
+            if place not in names and value.is_dense and size + n <= self._free:
+                name = names[place] = self.variable("copy")
+                lines.append(f"{kind}* const {name} = ({kind}*)(copies{self.phase} + {size});")
+                source = f"{self.pointer(value.buffer)} + {value.offset} + t"
+                lines.append(f"OWN_ITEMS(t, {value.size}) COPY_ASYNC({name} + t, {source});")
+                size += n
+        self._free -= size
+        return names, [f"SHARED(copies{self.phase}, {size})"] * (size > 0) + lines
+
+
+def _place(value: Value) -> tuple[Buffer, int, int]:
+    return value.buffer, value.offset, value.size
 
 
 class Life(NamedTuple):
@@ -143,14 +193,6 @@ class StepLoopOfBlock(StepLoop):
     """One block has a step for itself. All arrays are in its shared memory: the state from first to last step."""
 
     macros = """
-// A host that runs the kernel defines these itself.
-#ifndef ARENA
-#define ARENA extern __shared__ __align__(16) char arena[];
-// Copy a number to shared memory without waiting, and wait for all such copies
-#define COPY_ASYNC(to, from) asm volatile("cp.async.ca.shared.global [%0], [%1], %2;" \\
-    :: "r"((unsigned)__cvta_generic_to_shared(to)), "l"(from), "n"(sizeof *(to)) : "memory")
-#define WAIT_ASYNC asm volatile("cp.async.wait_all;" ::: "memory")
-#endif
 // A loop of q over n items that the threads share; item 0 belongs to warp number `first`
 #define ITEMS(q, n, first) \\
     for (int q = (threadIdx.x + THREADS - (first) * 32 % THREADS) % THREADS; q < (n); q += THREADS)
@@ -193,12 +235,6 @@ class StepLoopOfGrid(StepLoop):
     """The blocks of a grid share a step, and all arrays are in global memory."""
 
     macros = """
-// A host that runs the kernel defines these itself.
-#ifndef ARRIVE
-// Count a block, after all that its threads have written; and read the count, before all that they read then
-#define ARRIVE(count) asm volatile("red.release.gpu.global.add.u32 [%0], 1;" :: "l"(count) : "memory")
-#define READ(n, count) asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(n) : "l"(count) : "memory")
-#endif
 // A loop of q over n items that the threads of the grid share: a block has neighbours, in as many warps as any other.
 // Item 0 belongs to block number `first`.
 #define SHARE(n) ((((n) + 31) / 32 + BLOCKS - 1) / BLOCKS * 32)
