@@ -12,6 +12,7 @@ from xpnet_backends.compiler.ir import Buffer, Program, Role, Value
 __all__ = ["Life", "PhaseText", "StepLoop", "StepLoopOfBlock", "StepLoopOfGrid", "planned"]
 
 _ALIGNMENT = 16  # bytes
+_SMALL = ("bool", "unsigned char")  # types that a GPU cannot copy asynchronously
 
 
 class PhaseText(KernelText):
@@ -116,17 +117,25 @@ class StepLoop:
     def _at(self, buffer: Buffer) -> str:
         return f"({_type(buffer)}*)(arena + {self._places[buffer]})"
 
-    def _batch_at(self, value: Value, step: str) -> str:
-        return f"{self._at(value.buffer)} + {step} % 2 * {value.size}"
+    def _unit(self, value: Value) -> tuple[str, int]:
+        """Return the type in which the rows of a batch are copied, and its number in a row: small types 4 at once."""
+        width, size = value.size // self._n_rows, value.dtype.itemsize
+        return ("int", width * size // 4) if size < 4 and width * size % 4 == 0 else (_type(value.buffer), width)
+
+    def _batch_at(self, value: Value, step: str, kind: str = "", width: int = 0) -> str:
+        """Return the pointer to a batch: that of a step with an even or an odd number."""
+        kind, size = kind or _type(value.buffer), width * self._n_rows or value.size
+        return f"({kind}*)(arena + {self._places[value.buffer]}) + {step} % 2 * {size}"
 
     def _gather(self, step: str, rows: str, copy: str) -> list[str]:
         """Return the lines that copy the rows of a batch."""
         lines = []
         for k, each in self._batch:
-            n = each.size // self._n_rows
-            to, source = f"{self._batch_at(each, step)} + t", f"data{k} + (long long)({rows})[t / {n}] * {n} + t % {n}"
-            own = copy if each.dtype.itemsize >= np.dtype(np.int32).itemsize else "*({0}) = *({1});"
-            lines.append(f"ITEMS(t, {each.size}, 0) {own.format(to, source)}")
+            kind, n = self._unit(each)
+            to = f"{self._batch_at(each, step, kind, n)} + t"
+            source = f"(const {kind}*)data{k} + (long long)({rows})[t / {n}] * {n} + t % {n}"
+            own = copy if kind not in _SMALL else "*({0}) = *({1});"
+            lines.append(f"ITEMS(t, {n * self._n_rows}, 0) {own.format(to, source)}")
         return lines
 
 
@@ -224,14 +233,16 @@ __device__ void meet(unsigned* arrived, unsigned all) {
         start, load, store = ["unsigned all = 0;"], list[str](), list[str]()
         start += self._gather("0", "order", "*({}) = *({});")
         for k, each in self._batch:
-            width, loop = each.size // n, f"HELD_ITEMS(t, u, {each.size})"
-            # Rows are read a step before the batch, so that no load waits for another.
-            start.append(f"int row{k}[HELD({each.size})];")
-            start.append(f"if (n_steps > 1) {loop} row{k}[u] = order[{n} + t / {width}];")
-            load.append(f"{_type(each.buffer)} held{k}[HELD({each.size})];")
-            load.append(f"if (more) {loop} held{k}[u] = data{k}[(long long)row{k}[u] * {width} + t % {width}];")
-            load.append(f"if (step + 2 < n_steps) {loop} row{k}[u] = order[(step + 2ll) * {n} + t / {width}];")
-            store.append(f"if (more) {loop} ({self._batch_at(each, '(step + 1)')})[t] = held{k}[u];")
+            kind, width = self._unit(each)
+            loop, held = f"HELD_ITEMS(t, u, {n * width})", f"HELD({n * width})"
+            # Indices are read a step before their samples, so that no load waits for another.
+            start.append(f"int sample{k}[{held}];")
+            start.append(f"if (n_steps > 1) {loop} sample{k}[u] = order[{n} + t / {width}];")
+            load.append(f"{kind} held{k}[{held}];")
+            place = f"(long long)sample{k}[u] * {width} + t % {width}"
+            load.append(f"if (more) {loop} held{k}[u] = ((const {kind}*)data{k})[{place}];")
+            load.append(f"if (step + 2 < n_steps) {loop} sample{k}[u] = order[(step + 2ll) * {n} + t / {width}];")
+            store.append(f"if (more) {loop} ({self._batch_at(each, '(step + 1)', kind, width)})[t] = held{k}[u];")
         bodies = list(bodies)
         bodies[longest] = ["const bool more = step + 1 < n_steps;", *load, *bodies[longest], *store]
         return self._kernel("", ["char* arena", "unsigned* arrived"], [*start, self.barrier], bodies, [])
