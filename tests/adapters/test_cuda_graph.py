@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 import warnings
@@ -19,6 +20,7 @@ from xpnet.errors import XpnetWarning
 from xpnet.nn.network import Network
 from xpnet.nn.optimizers import OPTIMIZERS, get_optimizer
 from xpnet.nn.step import make_step
+from xpnet_backends.compiler import cuda_persistent
 
 on_gpu = pytest.mark.parametrize("device", ["cupy:gpu"], indirect=True)
 on_double = pytest.mark.skipif(COMPILER is None, reason="no g++ to compile kernels for the host")
@@ -54,14 +56,29 @@ class Steps:
             np.testing.assert_allclose(self.backend.to_numpy(mine), reference, rtol=allowed, atol=allowed)
 
 
+@pytest.fixture(params=["PersistentKernel", "CudaGraph"])
+def program(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Compile steps in one of the two ways, whichever is expected to be faster."""
+    if request.param == "CudaGraph":
+        monkeypatch.setattr(graphs(), "persistent", lambda program, state: None)
+    monkeypatch.setattr(cuda_persistent, "_GAIN", 0)
+    return str(request.param)
+
+
 @on_gpu
 @pytest.mark.parametrize("case", CASES)
-def test_every_case(case: str, backend: Any, dtype: str) -> None:
+def test_every_case(case: str, backend: Any, dtype: str, program: str) -> None:
     steps = Steps(backend, case, "momentum", dtype)
     steps.check(19)  # a graph of many steps, and some alone
     steps.check(3)
-    steps.check(2, batch=5)  # a short last batch
-    steps.check(17)
+    assert {type(each).__name__ for each in steps.compiled._programs.values()} == {program}
+
+
+@on_gpu
+def test_a_short_last_batch(backend: Any, dtype: str, program: str) -> None:
+    steps = Steps(backend, "classes", "adam", dtype)
+    for batch in (BATCH, 5, BATCH):
+        steps.check(2, batch)
 
 
 @on_gpu
@@ -102,6 +119,12 @@ def graphs() -> Any:
     return sys.modules["xpnet_backends.cuda.graph"]
 
 
+@pytest.fixture
+def only_graphs(gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    get_backend("gpu")
+    monkeypatch.setattr(graphs(), "persistent", lambda program, state: None)
+
+
 def test_a_run_waits_for_nothing(gpu: Any) -> None:
     steps = Steps(get_backend("gpu"), "penalties", "adam", "float32")
     steps.check(3)
@@ -111,34 +134,74 @@ def test_a_run_waits_for_nothing(gpu: Any) -> None:
     assert gpu.waits == before
 
 
-def test_what_a_wrong_kernel_computes_is_refused(gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    steps = Steps(get_backend("gpu"), "classes", "adam", "float32")
-    source = graphs().CudaSource
+class Wrong:
+    """Sources whose kernels compute something else."""
 
-    def wrong(*args: Any) -> Any:
-        made = source(*args)
+    def __init__(self, make: Any) -> None:
+        self.make = make
+
+    def __call__(self, *args: Any) -> Any:
+        made = self.make(*args)
         made.text = made.text.replace("exp(", "0.9f * exp(")
         return made
 
-    monkeypatch.setattr(graphs(), "CudaSource", wrong)
-    with pytest.warns(XpnetWarning, match="training runs uncompiled, and slower: .* a captured step with an error of"):
+
+def test_what_wrong_kernels_compute_is_refused(gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = Steps(get_backend("gpu"), "classes", "adam", "float32")
+    module = sys.modules["xpnet_backends.cuda.persistent"]
+    monkeypatch.setattr(module, "persistent_source", Wrong(module.persistent_source))
+    monkeypatch.setattr(graphs(), "CudaSource", Wrong(graphs().CudaSource))
+    with pytest.warns(XpnetWarning) as warned:
         steps.check(20)
+    slower = "training is slower than it could be: expected {}; received a captured step with an error of"
+    assert [str(each.message).partition(" of ")[0] + " of" for each in warned] == [
+        slower.format("one kernel that does whole steps"),
+        slower.format("matrix products with epilogues"),
+        "training runs uncompiled, and slower: expected a step that can be compiled; received a captured step with an "
+        "error of",
+    ]
+
+
+def test_graphs_take_the_place_of_a_wrong_kernel(gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = Steps(get_backend("gpu"), "classes", "adam", "float32")
+    module = sys.modules["xpnet_backends.cuda.persistent"]
+    monkeypatch.setattr(module, "persistent_source", Wrong(module.persistent_source))
+    with pytest.warns(XpnetWarning, match="expected one kernel that does whole steps; .* Please report this"):
+        steps.check(20)
+    (program,) = steps.compiled._programs.values()
+    assert type(program).__name__ == "CudaGraph"
+
+
+def test_plain_products_take_the_place_of_wrong_epilogues(
+    gpu: Any, only_graphs: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = Steps(get_backend("gpu"), "long rows", "momentum", "float32")
+    module, real = graphs(), graphs().LtProducts.launch_of
+    monkeypatch.setattr(module.LtProducts, "launch_of", lambda self, product: real(self, product) and (lambda: None))
+    with pytest.warns(XpnetWarning, match="expected matrix products with epilogues; received a captured step with"):
+        steps.check(20)
+    assert len(steps.compiled._programs) == 1
 
 
 @pytest.mark.parametrize("error", [TypeError, ValueError, MemoryError, RuntimeError])
-def test_a_step_that_cannot_be_captured(error: type[Exception], gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_that_cannot_be_captured(
+    error: type[Exception], gpu: Any, only_graphs: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     steps = Steps(get_backend("gpu"), "classes", "adam", "float64")
 
     def fail(*_: Any, **__: Any) -> None:
         raise error("no such\nargument " + 1000 * "long ")
 
     monkeypatch.setattr(graphs().CudaGraph, "capture", fail)
-    with pytest.warns(XpnetWarning, match=r"received no such argument (long ){30,60}\.\.\.\.$"):
+    with pytest.warns(XpnetWarning) as warned:
         steps.check(3)
+    retried, given_up = (str(each.message) for each in warned)
+    assert re.search(r"; received no such argument (long ){30,60}\.\.\.\. Please report this\.$", retried)
+    assert re.search(r"runs uncompiled.*; received no such argument (long ){30,60}\.\.\.\.$", given_up)
     steps.check(3)  # on the current stream, which waits for what was begun on the other
 
 
-def test_an_error_within_a_run(gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_within_a_run(gpu: Any, only_graphs: None, monkeypatch: pytest.MonkeyPatch) -> None:
     steps = Steps(get_backend("gpu"), "classes", "adam", "float64")
     steps.check(3)
     monkeypatch.setattr(graphs().CudaGraph, "_steps", lambda self, n: 1 / 0)
@@ -148,7 +211,7 @@ def test_an_error_within_a_run(gpu: Any, monkeypatch: pytest.MonkeyPatch) -> Non
         array += 0  # no race: the current stream waits for the other
 
 
-def test_orders_that_do_not_fit_at_once(gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_orders_that_do_not_fit_at_once(gpu: Any, only_graphs: None, monkeypatch: pytest.MonkeyPatch) -> None:
     steps = Steps(get_backend("gpu"), "classes", "adam", "float64")
     monkeypatch.setattr(graphs(), "_ORDER_BYTES", 7 * 4 * BATCH)
     steps.check(33)  # of 7 steps at once
@@ -156,7 +219,7 @@ def test_orders_that_do_not_fit_at_once(gpu: Any, monkeypatch: pytest.MonkeyPatc
     steps.check(3, batch=BATCH + 1)  # no step fits, and one is done all the same
 
 
-def test_shapes_of_batches_share_a_workspace(gpu: Any) -> None:
+def test_shapes_of_batches_share_a_workspace(gpu: Any, only_graphs: None) -> None:
     steps = Steps(get_backend("gpu"), "classes", "adam", "float64")
     steps.check(3)
     used = gpu.used(0)

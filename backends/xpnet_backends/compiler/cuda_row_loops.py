@@ -57,11 +57,11 @@ def row_lines(text: KernelText, loops: tuple[Loop, ...], kept: Iterable[Value]) 
     rows = _RowText(text, _in_registers(instructions))
     lines = [line for buffer in rows.registers for line in rows.declared(buffer, instructions)]
     for loop in loops:
-        (*_, first) = loop.instructions
-        if first.op.is_reduction:
-            lines += rows.reduction_by_thread(first)
+        instruction = loop.instructions[0]
+        if instruction.op.is_reduction:
+            lines += rows.reduction_by_thread(instruction)
         else:
-            lines += rows.over_row(first.out, rows.elementwise(loop, []))
+            lines += rows.over_row(instruction.out, rows.elementwise(loop, []))
     for value in kept:
         if value.buffer in rows.registers:
             own, memory = rows.element(value, _INDEX[len(value.shape)]), text.element(value, _INDEX[len(value.shape)])

@@ -88,8 +88,9 @@ class Captured:
             for array, value in zip(own, before, strict=True):
                 array[...] = cupy.asarray(value)
 
-        def captured() -> CudaGraph:
-            graph = CudaGraph(program, own, self._stream, self._products, autotune=self.autotune)
+        def captured(*, has_epilogues: bool) -> CudaGraph:
+            shared = self._stream, self._products
+            graph = CudaGraph(program, own, *shared, autotune=self.autotune, has_epilogues=has_epilogues)
             graph.run(data, first)  # the first use of a kernel loads it, which cannot be captured
             restore()
             graph.capture()
@@ -105,27 +106,32 @@ class Captured:
             self._check([*before, 0 * after[-1]], after, arrays_in(expected))
             return bound
 
-        try:
-            kernel = persistent(program, own)
-            if kernel is not None:
-                return checked(kernel)
-        except UntraceableError:
-            pass  # graphs do what one kernel cannot
-        except _FAILURES as exc:
-            warnings.warn(
-                f"training runs as several kernels, and slower: expected one kernel that does whole steps; received "
-                f"{_short(exc)}. Please report this.",
-                XpnetWarning,
-                stacklevel=5,
-            )
-        finally:
-            restore()
-        try:
-            return checked(captured())
-        except _FAILURES as exc:
-            raise UntraceableError(_short(exc)) from exc
-        finally:
-            restore()
+        # The fastest first. Another takes its place, with a warning, if it fails on this GPU.
+        ways = {
+            "one kernel that does whole steps": partial(persistent, program, own),
+            "matrix products with epilogues": partial(captured, has_epilogues=True),
+            "a captured step": partial(captured, has_epilogues=False),
+        }
+        failed, failure = "", UntraceableError("")
+        for name, way in ways.items():
+            if failed:
+                warnings.warn(
+                    f"training is slower than it could be: expected {failed}; received {failure}. Please report this.",
+                    XpnetWarning,
+                    stacklevel=4,
+                )
+            try:
+                bound = way()
+                if bound is not None:
+                    return checked(bound)
+            except UntraceableError as exc:  # there may be separate kernels for what one kernel cannot do
+                failed, failure = "", exc
+            except _FAILURES as exc:
+                failed, failure = name, UntraceableError(_short(exc))
+                failure.__cause__ = exc
+            finally:
+                restore()
+        raise failure
 
     def _check(self, before: list[np.ndarray], after: list[np.ndarray], expected: list[np.ndarray]) -> None:
         """Compare the changes of parameters and state, and the loss, which comes last."""
@@ -153,16 +159,25 @@ class CudaGraph:
         Matrix products on that stream.
     autotune : bool
         Whether the algorithms of products are timed; see `LtProducts`.
+    has_epilogues : bool
+        Whether products do the work that follows them, as far as cuBLASLt can.
     """
 
     def __init__(
-        self, program: Program, state: list[Array], stream: Any, products: Products, *, autotune: bool
+        self,
+        program: Program,
+        state: list[Array],
+        stream: Any,
+        products: Products,
+        *,
+        autotune: bool,
+        has_epilogues: bool,
     ) -> None:
         self._stream, self._products = stream, products
         self._arrays: dict[Buffer, Array] = dict(state_arrays(program, state))
         # Not kept, for it refers to this graph, whose memory would then wait for the garbage collector.
         lt = LtProducts(products, self._address, autotune=autotune)
-        program = passes(program, lt.accepts)
+        program = passes(program, lt.accepts) if has_epilogues else passes(program)
         batch = program.batch[0].shape[0]
         self._n_steps = max(1, min(_STEPS, _ORDER_BYTES // (np.dtype(np.int32).itemsize * batch)))
         source = CudaSource(program, self._n_steps)
