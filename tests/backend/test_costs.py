@@ -167,6 +167,10 @@ def test_train_says_what_it_chose(gpu: Any, folder: Path) -> None:
     assert "auto:" not in out + err
 
 
+def test_nothing_is_tuned_on_a_cpu_that_auto_chose(gpu: Any, folder: Path) -> None:
+    assert "autotune: expected a device whose" in refused("train", "iris", "--autotune", "--epochs", 2)
+
+
 def test_calibrate(cache: Path) -> None:
     code, out, _ = xpnet("bench", "--calibrate", "--quick")
     assert code == 0

@@ -58,6 +58,9 @@ template <class T> static T __shfl_xor_sync(unsigned, T r, int d) {
     return r;
 }
 #define ARENA char* const arena = (char*)memory[blockIdx.x].data();
+#define SHARED(name, bytes) \\
+    static vector<vector<double>> name##_of(gridDim.x, vector<double>(bytes / 8 + 1, NAN)); \\
+    char* const name = (char*)name##_of[blockIdx.x].data();
 // A copy is done as late as it may be: when its thread waits for it.
 struct Copy { void* to; const void* from; size_t size; };
 static vector<vector<Copy>> copies;

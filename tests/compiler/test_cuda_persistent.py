@@ -14,6 +14,7 @@ from tests.compiler.nvrtc import ARCHITECTURES, check_kernels, needs_nvrtc
 from tests.compiler.training_steps import BACKEND, BATCH, CASES, CLOCKED, N, at_rate, data_of, started
 from xpnet.backend import arrays_in
 from xpnet.backend.steps import run_steps
+from xpnet.bench.workloads import WORKLOADS, make_data, orders
 from xpnet.nn.activations import ACTIVATIONS
 from xpnet.nn.network import Network
 from xpnet.nn.optimizers import OPTIMIZERS, get_optimizer
@@ -132,6 +133,32 @@ def test_a_rate_for_each_parameter_and_step(tmp_path: Path) -> None:
 
 
 @pytest.mark.subprocess
+@alone_and_together
+@pytest.mark.parametrize("n_features", [8, 9], ids=["words", "bytes"])
+def test_bytes(n_features: int, blocks: int, tmp_path: Path) -> None:
+    def step(params: Any, state: Any, batch: tuple[Any, ...]) -> Any:
+        x = batch[0].astype("float64") * (1 / 255)
+        hidden = np.tanh(x @ params)
+        error = hidden - batch[1].astype("float64")[:, None]
+        params -= 0.1 * (x.T @ (error * (1.0 - hidden * hidden)))
+        return params, state, np.sum(np.sum(error * error, axis=1))
+
+    rng = np.random.default_rng(0)
+    data = rng.integers(0, 255, (N, n_features), np.uint8), rng.integers(0, 2, N, np.uint8)
+    order = rng.integers(0, N, (STEPS, BATCH)).astype(np.int32)
+    params = rng.standard_normal((n_features, 5))
+    own, losses = params.copy(), np.full(STEPS, np.nan)
+    program = passes(trace(step, params, (), [array[:BATCH] for array in data]))
+    source = PersistentSource(program, THREADS, blocks)
+    memory = [] if source.is_alone else [np.full(-(-source.memory // 8), np.nan), np.zeros(1, np.uint32)]
+    shared = source.memory if source.is_alone else 0
+    build(source.text, tmp_path)([order, losses, STEPS, *memory, *data, own], source.blocks, THREADS, shared, 0)
+    expected = [step(params, (), [array[rows] for array in data])[2] for rows in order]
+    np.testing.assert_allclose(losses, expected, rtol=1e-11)
+    np.testing.assert_allclose(own, params, rtol=1e-11)
+
+
+@pytest.mark.subprocess
 def test_the_number_of_resident_blocks_changes_no_bit(tmp_path: Path) -> None:
     def results(resident: int) -> list[np.ndarray]:
         network = Network(**CASES["penalties"])
@@ -143,6 +170,22 @@ def test_the_number_of_resident_blocks_changes_no_bit(tmp_path: Path) -> None:
     for other in others:
         for mine, reference in zip(other, first, strict=True):
             np.testing.assert_array_equal(mine, reference)
+
+
+@pytest.mark.subprocess
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["tiny", "digits", "mnist-small"])
+def test_the_kernels_of_the_benchmark(name: str, tmp_path: Path) -> None:
+    workload = WORKLOADS[name]
+    steps = Steps(workload.network, workload.optimizer, "float32")
+    made = make_data(workload)
+    steps.data, steps.order = (made.x, made.y), orders(workload, 0, 1)[0][:STEPS].copy()
+    program = trace(steps.step, *steps.start(), [array[: workload.batch] for array in steps.data])
+    source = persistent_source(program, Limits(232448, 132))
+    assert source is not None
+    assert source.blocks == {"tiny": 1, "digits": 128, "mnist-small": 128}[name]
+    steps.source = source
+    steps.check(tmp_path, mode="shuffled")
 
 
 @pytest.mark.subprocess

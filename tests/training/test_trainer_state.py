@@ -186,7 +186,6 @@ def test_stopped_by_hand_the_best_weights_are_restored_too() -> None:
 def test_a_run_that_diverges_leaves_the_last_good_epoch(backend: Backend, dtype: str) -> None:
     # The first epoch at an ordinary rate, the second at one that overflows.
     factor = {"float32": 1e30, "float64": 1e300}[dtype]
-    # Runs of fewer than 12 steps are not compiled, and one epoch must be like three.
     options: dict[str, Any] = {"batch_size": 1, "device": backend, "dtype": dtype, "learning_rate": 0.01}
     trainer = Trainer(VALUES, "sgd", schedule=f"step:every=1,factor={factor}", epochs=3, **options)
     message = "diverged in epoch 2: .* Try a smaller learning rate"
@@ -197,8 +196,9 @@ def test_a_run_that_diverges_leaves_the_last_good_epoch(backend: Backend, dtype:
     assert (run.stopped, len(run.history)) == ("diverged", 1)
     vector = backend.to_numpy(run.params.vector)
     assert np.isfinite(vector).all()
-    good = Trainer(VALUES, "sgd", epochs=1, **options).fit(X, TARGETS)
-    np.testing.assert_array_equal(vector, backend.to_numpy(good.params.vector))
+    good = backend.to_numpy(Trainer(VALUES, "sgd", epochs=1, **options).fit(X, TARGETS).params.vector)
+    # A run of three epochs may be compiled where one of one epoch is not, and its sums are then rounded otherwise.
+    np.testing.assert_allclose(vector, good, rtol=1e3 * np.finfo(dtype).eps)
 
 
 def test_diverged_at_once() -> None:

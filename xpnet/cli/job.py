@@ -143,12 +143,7 @@ def prepare(data: str, options: TrainOptions) -> Job:
     device = choose_device(options)
     backend = get_backend(device)  # before the data are read, which takes time
     if options.autotune:
-        if not isinstance(backend, TunableBackend):
-            raise InvalidParameterError(
-                "autotune: expected a device whose matrix products have algorithms to choose from, such as gpu; "
-                f"received {backend.name}. Train without it."
-            )
-        backend.autotune = True
+        _autotune(backend)
     limit = None if options.memory_limit is None else MemoryLimit.parse(options.memory_limit)
     table = data not in DATASETS and is_table(data)
     preset = choose_preset(options, is_table=table)
@@ -167,6 +162,8 @@ def prepare(data: str, options: TrainOptions) -> Job:
     if is_open(device):
         backend, reason = choice_for(trainer, device, read.n_samples)
         trainer = replace(trainer, device=backend)
+        if options.autotune:
+            _autotune(backend)
     job = Job(read, model, trainer, backend, preset, reason)
     sources = [part for part in job.parts.values() if isinstance(part, Source)]
     if limit is not None and sources:
@@ -174,6 +171,15 @@ def prepare(data: str, options: TrainOptions) -> Job:
         for source in sources:
             source.buffer_bytes = buffer_bytes
     return job
+
+
+def _autotune(backend: Backend) -> None:
+    if not isinstance(backend, TunableBackend):
+        raise InvalidParameterError(
+            "autotune: expected a device whose matrix products have algorithms to choose from, such as gpu; received "
+            f"{backend.name}. Train without it."
+        )
+    backend.autotune = True
 
 
 def _make_model(data: JobData, options: TrainOptions, recipe: Recipe) -> Model:

@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 from xpnet_backends.compiler.cuda_product import PRODUCT_HEADER, contraction
 from xpnet_backends.compiler.cuda_rows import lanes_of, rows
-from xpnet_backends.compiler.cuda_step_loop import PhaseText, StepLoopOfBlock, StepLoopOfGrid
+from xpnet_backends.compiler.cuda_step_loop import MEMORY_HEADER, PhaseText, StepLoopOfBlock, StepLoopOfGrid
 from xpnet_backends.compiler.cuda_text import HEADER, braces, index_lines
 from xpnet_backends.compiler.cuda_tiles import WARP, Contraction, best_tile
 from xpnet_backends.compiler.fuse import stored
-from xpnet_backends.compiler.ir import Instruction, Loop, Program, Value
+from xpnet_backends.compiler.ir import Instruction, Loop, Program, Role, Value
 from xpnet_backends.compiler.ops import Op, UntraceableError
 from xpnet_backends.compiler.phases import Phase, Task, phases
 from xpnet_backends.compiler.pieces import in_pieces, partial_sums
@@ -103,6 +103,7 @@ class PersistentSource:
                 f"#define THREADS {threads}\n#define BLOCKS {self.blocks}",
                 HEADER,
                 PRODUCT_HEADER,
+                MEMORY_HEADER,
                 loop.macros,
                 *lines,
                 "",
@@ -134,12 +135,17 @@ class PersistentSource:
             return self._task(task, [each for other in later for each in other.instructions], head)
 
         if plan[0].stages:
+            # What all rows need of the parameters is on its way while the first stage runs.
+            waits = ["WAIT_ASYNC;", "__syncthreads();"]
+            names, copies = self._text.copied(_state_read(plan[0].stages[1:]))
             for stage in plan[0].stages:
                 parts = [done(task, "OWN_ITEMS({0}, {1})") for task in stage]
-                lines += [*["__syncthreads();"][: len(lines)], *(line for _, _, own in parts for line in own)]
+                lines += [*waits[: 2 * bool(lines)], *(line for _, _, own in parts for line in own)]
+                waits, self._text.copies = ["__syncthreads();"], names
                 slowest += sum(cycles for _, cycles, _ in parts) + _BARRIER
             n_rows, each = self._rows
-            lines, first = braces(f"ROWS(row0, {n_rows}, {each})", lines), -(-n_rows // each)
+            self._text.copies = {}
+            lines, first = [*copies, *braces(f"ROWS(row0, {n_rows}, {each})", lines)], -(-n_rows // each)
         for task in plan[0].tasks:
             items, cycles, own = done(task, f"ITEMS({{0}}, {{1}}, {first})")
             lines += own
@@ -181,6 +187,15 @@ class PersistentSource:
 
     def _rounds(self, items: int, task: Task) -> int:
         return -(-items // (self.threads * (1 if task.by_rows else self._many)))
+
+
+def _state_read(stages: tuple[tuple[Task, ...], ...]) -> list[Value]:
+    """Return what the tasks of stages read of the parameters and the state, and do not write."""
+    instructions = [each for stage in stages for task in stage for each in task.instructions]
+    read = [
+        value for each in instructions for value in each.reads if value.buffer.role is Role.STATE and value.size > 1
+    ]
+    return [value for value in read if not any(value.overlaps(each.out) for each in instructions)]
 
 
 def passes(program: Program) -> Program:

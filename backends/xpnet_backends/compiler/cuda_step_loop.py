@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,17 +10,40 @@ import numpy as np
 from xpnet_backends.compiler.cuda_text import TYPES, KernelText, braces
 from xpnet_backends.compiler.ir import Buffer, Program, Role, Value
 
-__all__ = ["Life", "PhaseText", "StepLoop", "StepLoopOfBlock", "StepLoopOfGrid", "planned"]
+__all__ = ["MEMORY_HEADER", "Life", "PhaseText", "StepLoop", "StepLoopOfBlock", "StepLoopOfGrid", "planned"]
 
 _ALIGNMENT = 16  # bytes
+_SMALL = ("bool", "unsigned char")  # types that a GPU cannot copy asynchronously
+
+MEMORY_HEADER = """
+// A host that runs the kernel defines these itself.
+#ifndef ARENA
+#define ARENA extern __shared__ __align__(16) char arena[];
+#define SHARED(name, bytes) __shared__ __align__(16) char name[bytes];
+// Copy a number to shared memory without waiting, and wait for all such copies
+#define COPY_ASYNC(to, from) asm volatile("cp.async.ca.shared.global [%0], [%1], %2;" \\
+    :: "r"((unsigned)__cvta_generic_to_shared(to)), "l"(from), "n"(sizeof *(to)) : "memory")
+#define WAIT_ASYNC asm volatile("cp.async.wait_all;" ::: "memory")
+// Count a block, after all that its threads have written; and read the count, before all that they read then
+#define ARRIVE(count) asm volatile("red.release.gpu.global.add.u32 [%0], 1;" :: "l"(count) : "memory")
+#define READ(n, count) asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(n) : "l"(count) : "memory")
+#endif
+"""
+# Bytes of shared memory that a block may have without asking for more.
+_SHARED = 48 << 10
 
 
 class PhaseText(KernelText):
-    """The lines of phases. `lives` has the first and the last phase in which each buffer is used."""
+    """The lines of phases. `lives` has the first and the last phase in which each buffer is used.
+
+    `copies` are the names of copies in the block's shared memory, by buffer, first element and number of elements.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.phase = 0
+        self.copies: dict[tuple[Buffer, int, int], str] = {}
+        self._free = _SHARED
         self.lives: dict[Buffer, tuple[int, int]] = {}
 
     def pointer(self, buffer: Buffer) -> str:
@@ -27,6 +51,33 @@ class PhaseText(KernelText):
         first, last = self.lives.get(buffer, (self.phase, self.phase))
         self.lives[buffer] = min(first, self.phase), max(last, self.phase)
         return _name(buffer)
+
+    def element(self, value: Value, index: Sequence[str]) -> str:
+        """Return the text of an element of a value, or of its copy."""
+        copy = self.copies.get(_place(value)) if value.is_dense else None
+        if copy is None:
+            return super().element(value, index)
+        return copy + super().element(value._replace(offset=0), index).removeprefix(_name(value.buffer))
+
+    def copied(self, values: Iterable[Value]) -> tuple[dict[tuple[Buffer, int, int], str], list[str]]:
+        """Return names of copies of values, those that fit, and the lines with which a block begins to make them."""
+        names: dict[tuple[Buffer, int, int], str] = {}
+        lines, size = list[str](), 0
+        for value in values:
+            place, kind = _place(value), _type(value.buffer)
+            n = -(-value.size * value.dtype.itemsize // _ALIGNMENT) * _ALIGNMENT
+            if place not in names and value.is_dense and size + n <= self._free:
+                name = names[place] = self.variable("copy")
+                lines.append(f"{kind}* const {name} = ({kind}*)(copies{self.phase} + {size});")
+                source = f"{self.pointer(value.buffer)} + {value.offset} + t"
+                lines.append(f"OWN_ITEMS(t, {value.size}) COPY_ASYNC({name} + t, {source});")
+                size += n
+        self._free -= size
+        return names, [f"SHARED(copies{self.phase}, {size})"] * (size > 0) + lines
+
+
+def _place(value: Value) -> tuple[Buffer, int, int]:
+    return value.buffer, value.offset, value.size
 
 
 class Life(NamedTuple):
@@ -116,17 +167,25 @@ class StepLoop:
     def _at(self, buffer: Buffer) -> str:
         return f"({_type(buffer)}*)(arena + {self._places[buffer]})"
 
-    def _batch_at(self, value: Value, step: str) -> str:
-        return f"{self._at(value.buffer)} + {step} % 2 * {value.size}"
+    def _unit(self, value: Value) -> tuple[str, int]:
+        """Return the type in which the rows of a batch are copied, and its number in a row: small types 4 at once."""
+        width, size = value.size // self._n_rows, value.dtype.itemsize
+        return ("int", width * size // 4) if size < 4 and width * size % 4 == 0 else (_type(value.buffer), width)
+
+    def _batch_at(self, value: Value, step: str, kind: str = "", width: int = 0) -> str:
+        """Return the pointer to a batch: that of a step with an even or an odd number."""
+        kind, size = kind or _type(value.buffer), width * self._n_rows or value.size
+        return f"({kind}*)(arena + {self._places[value.buffer]}) + {step} % 2 * {size}"
 
     def _gather(self, step: str, rows: str, copy: str) -> list[str]:
         """Return the lines that copy the rows of a batch."""
         lines = []
         for k, each in self._batch:
-            n = each.size // self._n_rows
-            to, source = f"{self._batch_at(each, step)} + t", f"data{k} + (long long)({rows})[t / {n}] * {n} + t % {n}"
-            own = copy if each.dtype.itemsize >= np.dtype(np.int32).itemsize else "*({0}) = *({1});"
-            lines.append(f"ITEMS(t, {each.size}, 0) {own.format(to, source)}")
+            kind, n = self._unit(each)
+            to = f"{self._batch_at(each, step, kind, n)} + t"
+            source = f"(const {kind}*)data{k} + (long long)({rows})[t / {n}] * {n} + t % {n}"
+            own = copy if kind not in _SMALL else "*({0}) = *({1});"
+            lines.append(f"ITEMS(t, {n * self._n_rows}, 0) {own.format(to, source)}")
         return lines
 
 
@@ -134,14 +193,6 @@ class StepLoopOfBlock(StepLoop):
     """One block has a step for itself. All arrays are in its shared memory: the state from first to last step."""
 
     macros = """
-// A host that runs the kernel defines these itself.
-#ifndef ARENA
-#define ARENA extern __shared__ __align__(16) char arena[];
-// Copy a number to shared memory without waiting, and wait for all such copies
-#define COPY_ASYNC(to, from) asm volatile("cp.async.ca.shared.global [%0], [%1], %2;" \\
-    :: "r"((unsigned)__cvta_generic_to_shared(to)), "l"(from), "n"(sizeof *(to)) : "memory")
-#define WAIT_ASYNC asm volatile("cp.async.wait_all;" ::: "memory")
-#endif
 // A loop of q over n items that the threads share; item 0 belongs to warp number `first`
 #define ITEMS(q, n, first) \\
     for (int q = (threadIdx.x + THREADS - (first) * 32 % THREADS) % THREADS; q < (n); q += THREADS)
@@ -184,12 +235,6 @@ class StepLoopOfGrid(StepLoop):
     """The blocks of a grid share a step, and all arrays are in global memory."""
 
     macros = """
-// A host that runs the kernel defines these itself.
-#ifndef ARRIVE
-// Count a block, after all that its threads have written; and read the count, before all that they read then
-#define ARRIVE(count) asm volatile("red.release.gpu.global.add.u32 [%0], 1;" :: "l"(count) : "memory")
-#define READ(n, count) asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(n) : "l"(count) : "memory")
-#endif
 // A loop of q over n items that the threads of the grid share: a block has neighbours, in as many warps as any other.
 // Item 0 belongs to block number `first`.
 #define SHARE(n) ((((n) + 31) / 32 + BLOCKS - 1) / BLOCKS * 32)
@@ -224,14 +269,16 @@ __device__ void meet(unsigned* arrived, unsigned all) {
         start, load, store = ["unsigned all = 0;"], list[str](), list[str]()
         start += self._gather("0", "order", "*({}) = *({});")
         for k, each in self._batch:
-            width, loop = each.size // n, f"HELD_ITEMS(t, u, {each.size})"
-            # Rows are read a step before the batch, so that no load waits for another.
-            start.append(f"int row{k}[HELD({each.size})];")
-            start.append(f"if (n_steps > 1) {loop} row{k}[u] = order[{n} + t / {width}];")
-            load.append(f"{_type(each.buffer)} held{k}[HELD({each.size})];")
-            load.append(f"if (more) {loop} held{k}[u] = data{k}[(long long)row{k}[u] * {width} + t % {width}];")
-            load.append(f"if (step + 2 < n_steps) {loop} row{k}[u] = order[(step + 2ll) * {n} + t / {width}];")
-            store.append(f"if (more) {loop} ({self._batch_at(each, '(step + 1)')})[t] = held{k}[u];")
+            kind, width = self._unit(each)
+            loop, held = f"HELD_ITEMS(t, u, {n * width})", f"HELD({n * width})"
+            # Indices are read a step before their samples, so that no load waits for another.
+            start.append(f"int sample{k}[{held}];")
+            start.append(f"if (n_steps > 1) {loop} sample{k}[u] = order[{n} + t / {width}];")
+            load.append(f"{kind} held{k}[{held}];")
+            place = f"(long long)sample{k}[u] * {width} + t % {width}"
+            load.append(f"if (more) {loop} held{k}[u] = ((const {kind}*)data{k})[{place}];")
+            load.append(f"if (step + 2 < n_steps) {loop} sample{k}[u] = order[(step + 2ll) * {n} + t / {width}];")
+            store.append(f"if (more) {loop} ({self._batch_at(each, '(step + 1)', kind, width)})[t] = held{k}[u];")
         bodies = list(bodies)
         bodies[longest] = ["const bool more = step + 1 < n_steps;", *load, *bodies[longest], *store]
         return self._kernel("", ["char* arena", "unsigned* arrived"], [*start, self.barrier], bodies, [])

@@ -71,6 +71,7 @@ class PersistentKernel:
         """Do a step for each row of `order`, (n_steps, batch), and return the losses, (n_steps,)."""
         order = cupy.ascontiguousarray(order.astype(np.int32, copy=False))
         data = tuple(map(cupy.ascontiguousarray, data))
+        data = tuple(each.copy() if each.data.ptr % 4 else each for each in data)  # bytes are copied 4 at once
         n_steps = order.shape[0]
         losses = cupy.empty(n_steps, self._dtype)
         for start in range(0, n_steps, self._most_steps):
