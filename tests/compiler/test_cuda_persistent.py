@@ -205,14 +205,14 @@ def test_a_barrier_that_lacks_is_noticed(blocks: int, barrier: str, count: int, 
 
 
 @pytest.mark.subprocess
-@pytest.mark.parametrize("number", [0, 1])
-def test_a_missing_wait_for_copies_is_noticed(number: int, tmp_path: Path) -> None:
-    steps = Steps(Network(**CASES["classes"]), "momentum", "float64", weighted=False)
-    parts = steps.source.text.partition("steps(")
-    pieces = parts[2].split("WAIT_ASYNC;")
-    assert len(pieces) == 3
-    without = [*pieces[:number], pieces[number] + pieces[number + 1], *pieces[number + 2 :]]
-    assert not steps.agrees(tmp_path, text=parts[0] + parts[1] + "WAIT_ASYNC;".join(without))
+@pytest.mark.parametrize(("blocks", "count"), [(1, 2), (3, 1)])
+def test_a_missing_wait_for_copies_is_noticed(blocks: int, count: int, tmp_path: Path) -> None:
+    steps = Steps(Network(**CASES["classes"]), "momentum", "float64", blocks=blocks, weighted=False)
+    pieces = steps.source.text.split(" WAIT_ASYNC;")
+    assert len(pieces) == count + 1
+    for k in range(count):
+        without = [*pieces[:k], pieces[k] + pieces[k + 1], *pieces[k + 2 :]]
+        assert not steps.agrees(tmp_path, text=" WAIT_ASYNC;".join(without))
 
 
 @pytest.mark.subprocess

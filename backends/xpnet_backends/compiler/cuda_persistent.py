@@ -136,12 +136,12 @@ class PersistentSource:
 
         if plan[0].stages:
             # What all rows need of the parameters is on its way while the first stage runs.
-            waits = ["WAIT_ASYNC;", "__syncthreads();"]
-            names, copies = self._text.copied(_state_read(plan[0].stages[1:]))
-            for stage in plan[0].stages:
+            names, copies = self._text.copied(_state_read(plan[0].stages))
+            for k, stage in enumerate(plan[0].stages):
                 parts = [done(task, "OWN_ITEMS({0}, {1})") for task in stage]
-                lines += [*waits[: 2 * bool(lines)], *(line for _, _, own in parts for line in own)]
-                waits, self._text.copies = ["__syncthreads();"], names
+                waits = ["WAIT_ASYNC;"] * (k == 1 and names != {}) + ["__syncthreads();"] * (k > 0)
+                lines += [*waits, *(line for _, _, own in parts for line in own)]
+                self._text.copies = names
                 slowest += sum(cycles for _, cycles, _ in parts) + _BARRIER
             n_rows, each = self._rows
             self._text.copies = {}
@@ -190,12 +190,11 @@ class PersistentSource:
 
 
 def _state_read(stages: tuple[tuple[Task, ...], ...]) -> list[Value]:
-    """Return what the tasks of stages read of the parameters and the state, and do not write."""
-    instructions = [each for stage in stages for task in stage for each in task.instructions]
-    read = [
-        value for each in instructions for value in each.reads if value.buffer.role is Role.STATE and value.size > 1
-    ]
-    return [value for value in read if not any(value.overlaps(each.out) for each in instructions)]
+    """Return what stages after the first one read of the parameters and the state, and no stage writes."""
+    first, *rest = ([each for task in stage for each in task.instructions] for stage in stages)
+    later = [each for stage in rest for each in stage]
+    read = [value for each in later for value in each.reads if value.buffer.role is Role.STATE and value.size > 1]
+    return [value for value in read if not any(value.overlaps(each.out) for each in (*first, *later))]
 
 
 def passes(program: Program) -> Program:
