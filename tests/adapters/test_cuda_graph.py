@@ -146,6 +146,30 @@ class Wrong:
         return made
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
+def test_a_step_that_diverges_is_not_refused(value: float, gpu: Any) -> None:
+    steps = Steps(get_backend("gpu"), "penalties", "adam", "float32")
+    x = steps.host_data[0].copy()
+    x[:3] = value
+    data = steps.backend.asarray(x), *steps.data[1:]
+    order = steps.backend.asarray(np.arange(BATCH, dtype=np.int32).reshape(1, BATCH))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a step that is refused warns
+        steps.compiled(*steps.own, data, order)
+
+
+def test_a_change_within_rounding_is_not_refused(gpu: Any) -> None:
+    get_backend("gpu")
+    before, loss = np.full(100, 0.5, np.float32), np.array(1, np.float32)
+    after, expected = before.copy(), before.copy()
+    after[0] += np.spacing(after[0])
+    expected[1] += np.spacing(expected[1])
+    check = graphs().Captured("tf32", autotune=False)._check
+    check([before, 0 * loss], [after, loss], [expected, loss])
+    with pytest.raises(RuntimeError, match="a captured step with an error of"):
+        check([before, 0 * loss], [after * 1.01, loss], [expected, loss])
+
+
 def test_what_wrong_kernels_compute_is_refused(gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     steps = Steps(get_backend("gpu"), "classes", "adam", "float32")
     module = sys.modules["xpnet_backends.cuda.persistent"]
