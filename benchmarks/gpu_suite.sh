@@ -34,15 +34,27 @@ python=(python3) options=()
 if [ "${DOUBLE:-}" ]; then python=(python3 -m tests.cuda_double) options=(--cuda-double); fi
 
 # What the sections do.
-rungs=(tiny digits mnist-small mnist-large wide) narrow=(narrow-1k narrow-64k) checks=()
+rungs=(tiny digits mnist-small mnist-large wide) narrow=(narrow-1k narrow-64k)
+checks=("device tiny" digits mnist-small mnist-large wide narrow-1k cases)
 others=(torch-graph:gpu jax:gpu torch:gpu eager:gpu jax-jit:gpu torch-compile:gpu)
 folders=(tests/nn tests/backend tests/adapters tests/training tests/model tests/estimators tests/bench)
 if [ "$QUICK" ]; then
-    rungs=(tiny) others=(eager:gpu) checks=(tiny cases) narrow=(tiny) folders=(tests/nn/test_counter_rng.py)
+    rungs=(tiny) others=(eager:gpu) checks=("device tiny" cases) narrow=(tiny) folders=(tests/nn/test_counter_rng.py)
 fi
 ladder=("${python[@]}" benchmarks/gpu/ladder.py)
 
-steps() { "${python[@]}" benchmarks/gpu/steps.py "${checks[@]}"; }
+# A process each, for an error in a kernel ends all work of its process on the GPU, and with a limit, for a kernel may hang.
+steps() {
+    local each code
+    for each in "${checks[@]}"; do
+        code=0
+        # In the group of the section, of which `timeout` ends all.
+        # shellcheck disable=SC2086 # words
+        timeout --foreground --kill-after=3 "${LIMIT:-40}" "${python[@]}" benchmarks/gpu/steps.py $each || code=$?
+        [ "$code" -eq 0 ] || printf '{"section": "%s", "item": "%s", "error": "exit code %d"}\n' \
+            "$GPU_SECTION" "$each" "$code" >>"$GPU_RESULTS"
+    done
+}
 
 peers() {
     local peer

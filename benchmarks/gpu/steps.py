@@ -134,10 +134,11 @@ def case(name: str, optimizer: str, dtype: str, **options: Any) -> dict[str, Any
 
 
 def main() -> None:
-    """Measure what is named on the command line, or everything."""
-    item("device", device_facts)
+    """Measure what is named on the command line: ``device``, workloads, ``cases``."""
     rungs = {**WORKLOADS, **NARROW_WORKLOADS}
-    wanted = sys.argv[1:] or [*WORKLOADS, "narrow-1k", "cases"]
+    wanted = sys.argv[1:]
+    if "device" in wanted:
+        item("device", device_facts)
     for precision in ("float32", "tf32"):
         for name in [name for name in wanted if name in rungs]:
             workload = rungs[name].quick() if QUICK else rungs[name]

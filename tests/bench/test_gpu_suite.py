@@ -104,6 +104,18 @@ def test_what_was_measured_before_a_kill_is_there(section: str, tmp_path: Path, 
     assert f"| {section} | " in (out / "summary.md").read_text()
 
 
+def test_a_process_that_dies_does_not_cost_the_others(tmp_path: Path, environment: dict[str, str]) -> None:
+    (stub := tmp_path / "python3").write_text(
+        f'#!/bin/sh\ncase "$*" in *" tiny"*) exit 7;; *) exec {sys.executable} "$@";; esac\n'
+    )
+    stub.chmod(0o755)
+    path = os.pathsep.join([str(tmp_path), str(Path(sys.executable).parent), os.environ["PATH"]])
+    start(tmp_path / "out", environment, "steps", PATH=path).communicate()
+    first, *rest = items(tmp_path / "out")
+    assert (first["item"], first["error"]) == ("device tiny", "exit code 7")
+    assert {each["item"] for each in rest} > {"case classes float32", "end"}
+
+
 def test_an_error_of_an_item_does_not_cost_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(SUITE.parent / "gpu"))
     import record
