@@ -173,7 +173,7 @@ def _query(pointer: Any) -> int:
     vector, mask, stride = (desc.values[name] for name in (8, 11, 12))
     if epilogue & _AUX and (mask % 16 or not mask or stride % 128 or stride < size[0]):
         return _INVALID_VALUE
-    if epilogue & (_BIAS | _BGRAD | _BGRADA) and (vector % 4 or not vector):
+    if epilogue & (_BIAS | _BGRAD | _BGRADA) and (vector % 16 or not vector):
         return _INVALID_VALUE
     # NVIDIA's own nvmath-python refuses these before it asks, so they may be wrong without an error.
     if (epilogue == _BGRADA and desc.values[3]) or (epilogue & (_DRELU | _BGRADA) and size[2] == 1):

@@ -30,6 +30,9 @@ _TRANSPOSED, _EPILOGUE, _VECTOR, _MASK, _MASK_STRIDE = (3, 4), 7, 8, 11, 12
 # Attributes of the preference
 _MOST_WORKSPACE, _ALIGNMENTS = 1, (5, 6, 7, 8)
 _LARGEST_ALIGNMENT = 256  # bytes
+# Alignment in bytes of what an epilogue reads or writes beside the result. The preference does not tell it, and kernels
+# fail where it is less: https://github.com/pytorch/pytorch/pull/194497
+_ALIGNMENT = 16
 _SPARE = 16  # bytes of the workspace that a product with an epilogue may need beyond what its algorithm states
 _EPILOGUES = {
     Epilogue.NONE: 1,
@@ -158,6 +161,8 @@ class LtProducts:
         call = call_of(product.a, product.b, product.out)
         fits = _fits(call, product.epilogue) if product.epilogue is not Epilogue.NONE else self._autotune
         if not fits or product.exact or product.out.dtype != np.float32 or _library() is None:
+            return []
+        if any(each and self._address(each) % _ALIGNMENT for each in (product.vector, product.mask)):
             return []
         description = self._description(product, call.transposed)
         m, n, k = call.sizes
