@@ -50,7 +50,7 @@ steps() {
         code=0
         # In the group of the section, of which `timeout` ends all.
         # shellcheck disable=SC2086 # words
-        timeout --foreground --kill-after=3 "${LIMIT:-40}" "${python[@]}" benchmarks/gpu/steps.py $each || code=$?
+        timeout --foreground --kill-after=3 "${LIMIT:-60}" "${python[@]}" benchmarks/gpu/steps.py $each || code=$?
         [ "$code" -eq 0 ] || printf '{"section": "%s", "item": "%s", "error": "exit code %d"}\n' \
             "$GPU_SECTION" "$each" "$code" >>"$GPU_RESULTS"
     done
@@ -125,7 +125,7 @@ if [ "${1:-}" = --within ]; then # the inner process, which does the work of a s
     "$2"
     exit
 fi
-declare -A limits=([steps]=90 [peers]=100 [tests]=120 [parity]=60 [rest]=110)
+declare -A limits=([steps]=110 [peers]=100 [tests]=120 [parity]=60 [rest]=110)
 for name in "${@:-steps peers tests parity rest}"; do
     for each in $name; do section "$each" "${limits[$each]:?no such section: $each}"; done
 done

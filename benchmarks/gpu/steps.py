@@ -23,6 +23,7 @@ from xpnet.backend import arrays_in, get_backend
 from xpnet.backend.steps import run_steps
 from xpnet.bench.matmul_bound import device_products
 from xpnet.bench.workloads import NARROW_WORKLOADS, WORKLOADS, Workload, make_data, orders
+from xpnet.errors import XpnetWarning
 from xpnet.nn.optimizers import OPTIMIZERS, get_optimizer
 from xpnet.nn.step import init_state, make_step
 
@@ -85,7 +86,9 @@ def rung(workload: Workload, precision: str) -> dict[str, Any]:
         params, state, arrays = started(backend)
         run = backend.compile(make_step(workload.network, optimizer, backend), MANY)
         began = time.perf_counter()
-        params, state, losses = run(params, state, arrays, backend.asarray(order[:1]))
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always", XpnetWarning)
+            params, state, losses = run(params, state, arrays, backend.asarray(order[:1]))
         cupy.cuda.Device().synchronize()
         first = time.perf_counter() - began
         params, state, rest = run(params, state, arrays, backend.asarray(order[1:]))
@@ -97,6 +100,7 @@ def rung(workload: Workload, precision: str) -> dict[str, Any]:
             "difference": error,
             "first_step_s": round(first, 3),
             "program": type(program).__name__,
+            "warnings": [str(each.message) for each in warned],  # which way of running steps failed, and why
             "launches": len(getattr(program, "_launches", ())),
         }
 
@@ -124,7 +128,7 @@ def rung(workload: Workload, precision: str) -> dict[str, Any]:
 def case(name: str, optimizer: str, dtype: str, **options: Any) -> dict[str, Any]:
     """Hold a kind of step to NumPy."""
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # a step that runs uncompiled warns
+        warnings.simplefilter("error", XpnetWarning)  # a step that runs uncompiled warns
         backend = get_backend("gpu")
         with backend.scope(dtype):
             steps = Steps(backend, name, optimizer, dtype, **options)

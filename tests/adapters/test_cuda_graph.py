@@ -99,7 +99,7 @@ def test_a_rounded_step_is_not_refused(precision: str, device: str, backend: Any
         run = Steps(rounded, "long rows", optimizer, "float32")
         order = rounded.asarray(np.arange(BATCH, dtype=np.int32).reshape(1, BATCH))
         with rounded.scope("float32"), warnings.catch_warnings():
-            warnings.simplefilter("error")  # a step that is refused warns
+            warnings.simplefilter("error", XpnetWarning)  # a step that is refused warns
             run.compiled(*run.own, run.data, order)
     assert backend.precision == "float32"
 
@@ -154,7 +154,7 @@ def test_a_step_that_diverges_is_not_refused(value: float, gpu: Any) -> None:
     data = steps.backend.asarray(x), *steps.data[1:]
     order = steps.backend.asarray(np.arange(BATCH, dtype=np.int32).reshape(1, BATCH))
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # a step that is refused warns
+        warnings.simplefilter("error", XpnetWarning)  # a step that is refused warns
         steps.compiled(*steps.own, data, order)
 
 
