@@ -107,7 +107,7 @@ class Captured:
             return bound
 
         # The fastest first. Another takes its place, with a warning, if it fails on this GPU.
-        ways = {
+        ways: dict[str, Callable[[], BoundProgram | None]] = {
             "one kernel that does whole steps": partial(persistent, program, own),
             "matrix products with epilogues": partial(captured, has_epilogues=True),
             "a captured step": partial(captured, has_epilogues=False),
