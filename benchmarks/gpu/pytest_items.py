@@ -25,6 +25,12 @@ def pytest_runtest_logreport(report: Any) -> None:
         record("tests so far", error="", **_counts)
 
 
+def pytest_collectreport(report: Any) -> None:
+    """Record a module that cannot be imported."""
+    if report.failed and "PYTEST_XDIST_WORKER" not in os.environ:
+        record(f"collect {report.nodeid}", error=str(report.longrepr)[-1500:])
+
+
 def pytest_sessionfinish() -> None:
     """Record the last count."""
     if "PYTEST_XDIST_WORKER" not in os.environ:

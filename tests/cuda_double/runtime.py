@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 import weakref
+from collections import Counter
 from collections.abc import Callable, Iterable
 from types import TracebackType
 
@@ -38,6 +39,7 @@ class State:
         self.attributes = {"MaxSharedMemoryPerBlockOptin": 232448, "MultiProcessorCount": 3}
         self.compute_capability = "90"
         self.waits = 0  # times that the host waited for a GPU
+        self.allocations = Counter[int]()  # by GPU
         self.errors: list[str] = []  # found where nothing can be raised
         self.host: Clock = {}
         self.copies: list[tuple[Stream, int, Memory, Callable[[], None]]] = []  # from pinned memory, not done yet
@@ -93,6 +95,7 @@ class Memory:
         if state.used(self.device) + host.nbytes > state.capacity:
             raise OutOfMemoryError(f"out of memory allocating {host.nbytes} bytes")
         state.memories[host.ctypes.data] = self
+        state.allocations[self.device] += 1
 
     def __del__(self) -> None:
         known = dict(self.stream.clock)

@@ -7,12 +7,13 @@ import pickle
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from sklearn import neural_network
 
 from xpnet import Callback, MLPClassifier, MLPRegressor
 from xpnet.errors import InvalidParameterError
+
+pd = pytest.importorskip("pandas")
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),

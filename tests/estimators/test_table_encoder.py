@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pytest
 from sklearn.base import clone
@@ -18,6 +17,8 @@ from sklearn.utils.estimator_checks import check_estimator
 from xpnet import TableEncoder
 from xpnet.data.tables.encoding import TableEncoding
 from xpnet.errors import DataError, InvalidParameterError
+
+pd = pytest.importorskip("pandas")
 
 FRAME = pd.DataFrame(
     {

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
@@ -163,6 +164,15 @@ def probe_devices(name: str) -> Iterator[tuple[str, Backend | Exception]]:
                 return
 
 
+def _numbered(name: str, device: Any) -> Iterator[Backend]:
+    """Yield the backends of the devices that have the number of a library's device object."""
+    numbers = (getattr(device, attribute, None) for attribute in ("id", "index"))
+    index = next((number for number in numbers if isinstance(number, int)), 0)
+    for kind in ("cpu", "gpu"):
+        with suppress(DeviceIndexError, DeviceUnavailableError, BackendNotInstalledError):
+            yield get_backend(f"{name}:{kind}:{index}")
+
+
 def backend_of(array: Any) -> Backend:
     """Return the backend on whose device an array lies, so that it is trained there.
 
@@ -175,7 +185,8 @@ def backend_of(array: Any) -> Backend:
     for name, entry in BUILTIN.items():
         if module in (entry.library, *entry.array_modules):
             where = array_api_compat.device(array)
-            for _, backend in probe_devices(name):
+            # Its own number first: the first use of a GPU takes time and memory on it.
+            for backend in itertools.chain(_numbered(name, where), (backend for _, backend in probe_devices(name))):
                 if not isinstance(backend, Exception) and backend.device == where:
                     return backend
     raise InvalidParameterError(

@@ -23,6 +23,7 @@ from xpnet.estimators.table_inputs import COLUMN_CONSTRAINTS, plan_features, rea
 from xpnet.model.model import Model
 from xpnet.nn.losses import fitting_losses
 from xpnet.nn.network import Network, Parameters
+from xpnet.training.auto_device import choice_for
 from xpnet.training.evaluation import evaluate
 from xpnet.training.history import Scores
 from xpnet.training.loop import Evaluate
@@ -80,7 +81,8 @@ class BaseTabular(BaseEstimator):
         classes : (n_classes,) or None
         """
         hidden = hidden_sizes(self.hidden_layer_sizes)
-        backend = train_device(self.device or "cpu")
+        device = self.device or "cpu"
+        train_device(device)  # a wrong one is refused first
         rng = check_random_state(self.random_state)
         check_consistent_length(y, range(len(table)))
         if sample_weight is not None and not (used := sample_weight != 0).all():
@@ -112,9 +114,11 @@ class BaseTabular(BaseEstimator):
                 "epochs": int(self.max_iter),
             },
             dtype=self.dtype,
-            device=backend,
+            device=device,
             callbacks=[Progress(len(train))] if self.verbose else (),
         )
+        backend = choice_for(trainer, device, len(train)).backend
+        trainer = replace(trainer, device=backend)
 
         def part(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
             x = encoding.transform(table.take(rows), self.dtype)
