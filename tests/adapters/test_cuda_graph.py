@@ -137,12 +137,12 @@ def test_a_run_waits_for_nothing(gpu: Any) -> None:
 class Wrong:
     """Sources whose kernels compute something else."""
 
-    def __init__(self, make: Any) -> None:
-        self.make = make
+    def __init__(self, make: Any, right: str = "exp(", wrong: str = "0.9f * exp(") -> None:
+        self.make, self.right, self.wrong = make, right, wrong
 
     def __call__(self, *args: Any) -> Any:
         made = self.make(*args)
-        made.text = made.text.replace("exp(", "0.9f * exp(")
+        made.text = made.text.replace(self.right, self.wrong)
         return made
 
 
@@ -194,6 +194,15 @@ def test_graphs_take_the_place_of_a_wrong_kernel(gpu: Any, monkeypatch: pytest.M
         steps.check(20)
     (program,) = steps.compiled._programs.values()
     assert type(program).__name__ == "CudaGraph"
+
+
+def test_a_kernel_whose_later_steps_are_wrong(gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = Steps(get_backend("gpu"), "classes", "adam", "float32")
+    module = sys.modules["xpnet_backends.cuda.persistent"]
+    wrong = Wrong(module.persistent_source, "(step + 2ll)", "(step + 1ll)")
+    monkeypatch.setattr(module, "persistent_source", wrong)
+    with pytest.warns(XpnetWarning, match="expected one kernel that does whole steps; received a captured step with"):
+        steps.check(20)
 
 
 def test_plain_products_take_the_place_of_wrong_epilogues(

@@ -96,14 +96,22 @@ class Captured:
             graph.capture()
             return graph
 
+        def after(bound: BoundProgram, *orders: Array) -> list[np.ndarray]:
+            restore()
+            losses = [bound.run(data, rows) for rows in orders]
+            return [cupy.asnumpy(array) for array in (*own, losses[-1][-1])]
+
         def checked(bound: BoundProgram) -> BoundProgram:
-            loss = bound.run(data, first)
-            after = [cupy.asnumpy(array) for array in (*own, loss[0])]
             batch = tuple(cupy.asnumpy(cupy.take(array, first[0, :], axis=0)) for array in data)
             copies = (value.copy() for value in before)
+            start = [*before, np.zeros((), program.loss.dtype)]
             with np.errstate(all="ignore"):
                 expected = on_numpy(*map_arrays(lambda _: next(copies), (params, state)), batch)
-                self._check([*before, np.zeros_like(after[-1])], after, arrays_in(expected))
+                self._check(start, after(bound, first), arrays_in(expected))
+                # Steps in one run, in which each prepares the next, do what they do one by one.
+                some = order[: _AT_ONCE + 1, :]
+                one_by_one = (some[k : k + 1, :] for k in range(some.shape[0]))
+                self._check(start, after(bound, some), after(bound, *one_by_one))
             return bound
 
         # The fastest first. Another takes its place, with a warning, if it fails on this GPU.
