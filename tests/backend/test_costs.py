@@ -17,6 +17,7 @@ from xpnet.backend import costs as module
 from xpnet.backend import devices, get_backend
 from xpnet.backend.costs import Costs, Work, choose_backend, costs_path, load_costs, save_costs
 from xpnet.bench.workloads import WORKLOADS
+from xpnet.errors import XpnetError
 from xpnet.estimators import MLPClassifier
 from xpnet.nn.network import Network
 from xpnet.training.trainer import Trainer
@@ -104,7 +105,7 @@ def test_a_calibration_is_kept_for_this_computer(cache: Path, monkeypatch: pytes
     + [
         json.dumps({"NODE": {"cpu": {**SOME["cpu"]._asdict(), name: value}}})
         for name in ("flops", "step")
-        for value in (-1.0, float("nan"), "many", None, [1])
+        for value in (-1.0, float("nan"), 10**400, "many", None, [1])
     ]
     + [json.dumps({"NODE": {"cpu": {**SOME["cpu"]._asdict(), "bytes": 0}}})],
 )
@@ -128,7 +129,13 @@ def test_the_file_is_in_the_users_folder(monkeypatch: pytest.MonkeyPatch, tmp_pa
 def test_no_folder_for_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "costs_path", lambda: None)
     assert load_costs() == module._defaults()
-    with pytest.raises(OSError, match="no home folder"):
+    with pytest.raises(XpnetError, match="no home folder"):
+        save_costs(SOME)
+
+
+def test_a_folder_that_cannot_be_written(cache: Path) -> None:
+    cache.parent.write_text("a file")
+    with pytest.raises(XpnetError, match="cannot write .*costs.json: .* Check the folder"):
         save_costs(SOME)
 
 
