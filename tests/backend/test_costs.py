@@ -135,7 +135,7 @@ def test_no_folder_for_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_folder_that_cannot_be_written(cache: Path) -> None:
     cache.parent.write_text("a file")
-    with pytest.raises(XpnetError, match="cannot write .*costs.json: .* Check the folder"):
+    with pytest.raises(XpnetError, match=r"cannot write .*costs.json: .* Check the folder"):
         save_costs(SOME)
 
 
