@@ -174,6 +174,12 @@ def test_train_says_what_it_chose(gpu: Any, folder: Path) -> None:
     assert "auto:" not in out + err
 
 
+def test_resume_says_what_it_chose(gpu: Any, folder: Path) -> None:
+    assert xpnet("train", "iris", "--epochs", 1, "--device", "cpu", "--checkpoint-every", 1, "--out", "run")[0] == 0
+    _, out, err = xpnet("resume", "run", "--epochs", 2, "--device", "auto")
+    assert "auto: cpu, about " in out + err
+
+
 def test_nothing_is_tuned_on_a_cpu_that_auto_chose(gpu: Any, folder: Path) -> None:
     assert "autotune: expected a device whose" in refused("train", "iris", "--autotune", "--epochs", 2)
 
