@@ -9,17 +9,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 
 from tests import cuda_double
 from tests.command_line import refused, xpnet
 from tests.cuda_double.kernels import COMPILER
 from xpnet.backend import costs as module
 from xpnet.backend import devices, get_backend
-from xpnet.backend.costs import Costs, Work, choose_backend, costs_path, load_costs, save_costs
+from xpnet.backend.costs import Choice, Costs, Work, choose_backend, costs_path, load_costs, save_costs
 from xpnet.bench.workloads import WORKLOADS
-from xpnet.errors import XpnetError
+from xpnet.data.scaled_bytes import ScaledBytes
+from xpnet.data.streams.source import ArraySource, Concatenated
+from xpnet.errors import InvalidParameterError, XpnetError
 from xpnet.estimators import MLPClassifier
 from xpnet.nn.network import Network
+from xpnet.training import auto_device
+from xpnet.training.samples import to_samples
 from xpnet.training.trainer import Trainer
 
 SOME = {"cpu": Costs(0.0, 1e-5, 1e-5, 1e11, 1e10), "gpu": Costs(1.0, 1e-6, 1e-6, 1e13, 1e12)}
@@ -154,6 +159,20 @@ def test_trainers_and_estimators(gpu: Any) -> None:
         MLPClassifier(hidden_layer_sizes=(5,), max_iter=2, device="auto", random_state=0, n_iter_no_change=9).fit(x, y)
         fitted.append(gpu.waits > before)
     assert fitted == [False, True]
+
+
+def test_inputs_of_all_kinds(gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y, network = np.zeros((50, 4), np.uint8), np.arange(50) % 2, Network((4, 5, 2))
+    trainer, numbers = Trainer(network, batch_size=10, epochs=2, device="auto"), []
+    for wrong in (np.float64(3), None, 3):
+        with pytest.raises(InvalidParameterError, match="x: expected the shape"):
+            trainer.fit(wrong, y)
+    monkeypatch.setattr(auto_device, "choose_backend", lambda _, work: numbers.append(work.n_steps) or Choice("here"))
+    for each in (x, ScaledBytes(x, 255.0), x.tolist(), csr_matrix(x), Concatenated([ArraySource(x, y)])):
+        auto_device.backend_for(trainer, each)
+    assert numbers == [10] * 5
+    samples = to_samples(network, get_backend("gpu"), "float32", x, y)
+    assert auto_device.backend_for(trainer, samples) is get_backend("gpu")
 
 
 # The command line.
