@@ -110,6 +110,19 @@ def test_bytes_give_the_numbers_of_their_features(kind: str | None) -> None:
         model.predict(x[:, :2])
 
 
+def test_features_of_another_kind_are_converted_once() -> None:
+    class Lazy:
+        conversions = 0
+
+        def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+            self.conversions += 1
+            return np.array(X, dtype)
+
+    x, model = Lazy(), make("integers")
+    np.testing.assert_array_equal(model.predict(x), model.predict(X))
+    assert x.conversions == 1
+
+
 @pytest.mark.parametrize("x", [X, (X * 9).astype(np.uint8)], ids=["floats", "bytes"])
 def test_a_gpu_holds_a_few_chunks_of_what_it_predicts(x: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     model = replace(make("integers"), scaler=None)
