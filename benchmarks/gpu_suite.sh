@@ -15,14 +15,15 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
 OUT=${OUT:-benchmarks/results/gpu}
-mkdir -p "$OUT"
-OUT=$(cd "$OUT" && pwd)
+mkdir -p "$OUT" && OUT=$(cd "$OUT" && pwd) || exit 2
 if [ -e "$OUT/results.jsonl" ] && [ $# -eq 0 ]; then
     echo "OUT: expected a folder without results; received $OUT. Choose another, or name the sections to add." >&2
     exit 2
 fi
-work=$(mktemp -d)
+work=$(mktemp -d) running=
 trap 'rm -rf "$work"' EXIT
+# `timeout` has a process group of its own, which Ctrl-C does not reach.
+trap '[ -z "$running" ] || { kill "$running"; wait "$running"; }; exit 130' INT TERM
 export PYTHONPATH="$root:$root/backends:$root/benchmarks/gpu${PYTHONPATH:+:$PYTHONPATH}"
 export GPU_RESULTS="$OUT/results.jsonl"
 export PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
@@ -110,7 +111,10 @@ section() { # NAME SECONDS: run a section, record how it ended, write summary an
     export GPU_SECTION=$name
     # In a process group of its own, of which `timeout` ends all.
     timeout --signal=TERM --kill-after=3 "$limit" bash "$root/benchmarks/gpu_suite.sh" --within "$name" "$work" \
-        >"$OUT/running.log" 2>&1 || code=$?
+        >"$OUT/running.log" 2>&1 &
+    running=$!
+    wait "$running" || code=$?
+    running=
     printf '{"section": "%s", "item": "end", "exit_code": %d, "seconds": %d, "limit": %d}\n' \
         "$name" "$code" "$((SECONDS - started))" "$limit" >>"$GPU_RESULTS"
     [ "$code" -eq 0 ] || { echo "   exit code $code:"; tail -n 5 "$OUT/running.log"; }
@@ -120,14 +124,16 @@ section() { # NAME SECONDS: run a section, record how it ended, write summary an
 }
 
 if [ "${1:-}" = --within ]; then # the inner process, which does the work of a section
-    trap - EXIT
+    trap - EXIT INT TERM
     work=$3
     "$2"
     exit
 fi
 declare -A limits=([steps]=110 [peers]=100 [tests]=120 [parity]=60 [rest]=110)
-for name in "${@:-steps peers tests parity rest}"; do
-    for each in $name; do section "$each" "${limits[$each]:?no such section: $each}"; done
+[ $# -gt 0 ] || set -- steps peers tests parity rest
+for name; do
+    [ "${limits[$name]:-}" ] || { echo "no such section: $name; expected some of ${!limits[*]}." >&2; exit 2; }
 done
+for name; do section "$name" "${limits[$name]}"; done
 rm -f "$OUT/running.log"
 echo "== $OUT/summary.md"

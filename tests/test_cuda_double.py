@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -156,3 +158,12 @@ def test_what_was_there_comes_back() -> None:
     with cuda_double.installed():
         assert "Device" in vars(modules()["cupy.cuda"])
     assert modules() == before
+
+
+@pytest.mark.subprocess
+def test_a_command_finds_the_double_as_it_would_find_a_gpu() -> None:
+    code = "import xpnet; print(xpnet.get_backend('auto').name)"
+    root = Path(__file__).parents[1]
+    script = [sys.executable, "-m", "tests.cuda_double", "-m", "timeit", "-n", "1", "-r", "1", code]
+    found = subprocess.run(script, cwd=root, capture_output=True, text=True, check=True)
+    assert found.stdout.startswith("cupy:gpu\n")

@@ -9,16 +9,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 
 from tests import cuda_double
 from tests.command_line import refused, xpnet
 from tests.cuda_double.kernels import COMPILER
 from xpnet.backend import costs as module
 from xpnet.backend import devices, get_backend
-from xpnet.backend.costs import Costs, Work, choose_backend, costs_path, load_costs, save_costs
+from xpnet.backend.costs import Choice, Costs, Work, choose_backend, costs_path, load_costs, save_costs
 from xpnet.bench.workloads import WORKLOADS
+from xpnet.data.scaled_bytes import ScaledBytes
+from xpnet.data.streams.source import ArraySource, Concatenated
+from xpnet.errors import InvalidParameterError, XpnetError
 from xpnet.estimators import MLPClassifier
 from xpnet.nn.network import Network
+from xpnet.training import auto_device
+from xpnet.training.samples import to_samples
 from xpnet.training.trainer import Trainer
 
 SOME = {"cpu": Costs(0.0, 1e-5, 1e-5, 1e11, 1e10), "gpu": Costs(1.0, 1e-6, 1e-6, 1e13, 1e12)}
@@ -104,7 +110,7 @@ def test_a_calibration_is_kept_for_this_computer(cache: Path, monkeypatch: pytes
     + [
         json.dumps({"NODE": {"cpu": {**SOME["cpu"]._asdict(), name: value}}})
         for name in ("flops", "step")
-        for value in (-1.0, float("nan"), "many", None, [1])
+        for value in (-1.0, float("nan"), 10**400, "many", None, [1])
     ]
     + [json.dumps({"NODE": {"cpu": {**SOME["cpu"]._asdict(), "bytes": 0}}})],
 )
@@ -128,7 +134,13 @@ def test_the_file_is_in_the_users_folder(monkeypatch: pytest.MonkeyPatch, tmp_pa
 def test_no_folder_for_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "costs_path", lambda: None)
     assert load_costs() == module._defaults()
-    with pytest.raises(OSError, match="no home folder"):
+    with pytest.raises(XpnetError, match="no home folder"):
+        save_costs(SOME)
+
+
+def test_a_folder_that_cannot_be_written(cache: Path) -> None:
+    cache.parent.write_text("a file")
+    with pytest.raises(XpnetError, match=r"cannot write .*costs.json: .* Check the folder"):
         save_costs(SOME)
 
 
@@ -149,6 +161,25 @@ def test_trainers_and_estimators(gpu: Any) -> None:
     assert fitted == [False, True]
 
 
+def test_inputs_of_all_kinds(gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y, network = np.zeros((50, 4), np.uint8), np.arange(50) % 2, Network((4, 5, 2))
+    trainer, numbers = Trainer(network, batch_size=10, epochs=2, device="auto"), []
+    for wrong in (np.float64(3), None, 3):
+        with pytest.raises(InvalidParameterError, match="x: expected the shape"):
+            trainer.fit(wrong, y)
+
+    def choose(device: str, work: Work) -> Choice:
+        numbers.append(work.n_steps)
+        return Choice(get_backend("cpu"))
+
+    monkeypatch.setattr(auto_device, "choose_backend", choose)
+    for each in (x, ScaledBytes(x, 255.0), x.tolist(), csr_matrix(x), Concatenated([ArraySource(x, y)])):
+        auto_device.backend_for(trainer, each)
+    assert numbers == [10] * 5
+    samples = to_samples(network, get_backend("gpu"), "float32", x, y)
+    assert auto_device.backend_for(trainer, samples) is get_backend("gpu")
+
+
 # The command line.
 
 
@@ -165,6 +196,12 @@ def test_train_says_what_it_chose(gpu: Any, folder: Path) -> None:
     assert "on cupy:gpu" in out
     code, out, err = xpnet("train", "iris", "--epochs", 2, "--device", "cpu")
     assert "auto:" not in out + err
+
+
+def test_resume_says_what_it_chose(gpu: Any, folder: Path) -> None:
+    assert xpnet("train", "iris", "--epochs", 1, "--device", "cpu", "--checkpoint-every", 1, "--out", "run")[0] == 0
+    _, out, err = xpnet("resume", "run", "--epochs", 2, "--device", "auto")
+    assert "auto: cpu, about " in out + err
 
 
 def test_nothing_is_tuned_on_a_cpu_that_auto_chose(gpu: Any, folder: Path) -> None:

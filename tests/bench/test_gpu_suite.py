@@ -37,10 +37,19 @@ def start(out: Path, environment: dict[str, str], *sections: str, **settings: st
 
 def kill_session(leader: int) -> None:
     """Kill all processes of a session; `timeout` gives its own a group apart."""
+    for pid in session(leader):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def session(leader: int) -> list[int]:
+    """Return the processes of a session."""
+    found = []
     for pid in [int(each.name) for each in Path("/proc").iterdir() if each.name.isdecimal()]:
         with suppress(ProcessLookupError):
             if os.getsid(pid) == leader:
-                os.kill(pid, signal.SIGKILL)
+                found.append(pid)
+    return found
 
 
 def items(out: Path) -> list[dict[str, Any]]:
@@ -86,6 +95,33 @@ def test_sections_out_of_time(tmp_path: Path, environment: dict[str, str]) -> No
     ends = [each for each in items(tmp_path / "out") if each["item"] == "end"]
     assert [(each["section"], each["exit_code"]) for each in ends] == [("steps", 124), ("tests", 124)]
     assert "| tests | out of time |" in (tmp_path / "out" / "summary.md").read_text()
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_suite_ends_its_section(sign: int, tmp_path: Path, environment: dict[str, str]) -> None:
+    out = tmp_path / "out"
+    suite = start(out, environment, "steps", "parity")
+    while not items(out) and suite.poll() is None:
+        time.sleep(0.05)
+    os.killpg(suite.pid, sign)
+    try:
+        suite.communicate(timeout=20)
+        assert suite.returncode == 130
+        assert not [pid for pid in session(suite.pid) if Path(f"/proc/{pid}/cmdline").read_bytes()]
+    finally:
+        kill_session(suite.pid)
+    assert {each["section"] for each in items(out)} == {"steps"}
+
+
+def test_what_cannot_be_run_is_refused_first(tmp_path: Path, environment: dict[str, str]) -> None:
+    suite = start(tmp_path / "out", environment, "steps", "stepz")
+    assert "no such section: stepz; expected some of" in suite.communicate()[1]
+    assert suite.returncode == 2
+    assert not items(tmp_path / "out")
+    (tmp_path / "file").touch()
+    suite = start(tmp_path / "file" / "out", environment, "steps")
+    suite.communicate()
+    assert suite.returncode == 2
 
 
 @pytest.mark.parametrize("section", SECTIONS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -108,6 +109,19 @@ def test_bytes_give_the_numbers_of_their_features(kind: str | None) -> None:
     assert model.evaluate(x, y) == floats.evaluate(model.features(x), y)
     with pytest.raises(ModelFormatError, match="as in training; received the shape"):
         model.predict(x[:, :2])
+
+
+def test_features_of_another_kind_are_converted_once() -> None:
+    class Lazy:
+        conversions = 0
+
+        def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+            self.conversions += 1
+            return np.array(X, dtype)
+
+    x, model = Lazy(), make("integers")
+    np.testing.assert_array_equal(model.predict(x), model.predict(X))
+    assert x.conversions == 1
 
 
 @pytest.mark.parametrize("x", [X, (X * 9).astype(np.uint8)], ids=["floats", "bytes"])

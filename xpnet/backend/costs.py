@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 from xpnet.backend.devices import get_backend, kind_of
 from xpnet.backend.protocol import Backend
+from xpnet.errors import XpnetError
+from xpnet.files import write_atomically, writing
 from xpnet.threads import process_cpu_count
 
 __all__ = ["Choice", "Costs", "Work", "choose_backend", "costs_path", "is_open", "load_costs", "save_costs"]
@@ -106,7 +108,7 @@ def load_costs() -> dict[str, Costs]:
         path = costs_path()
         found = json.loads(path.read_text(encoding="utf-8"))[platform.node()] if path is not None else {}
         return {kind: _checked(found.get(kind), default) for kind, default in costs.items()}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
         return costs
 
 
@@ -123,20 +125,21 @@ def save_costs(costs: Mapping[str, Costs]) -> Path:
 
     Raises
     ------
-    OSError
+    XpnetError
         It cannot be written.
     """
     path = costs_path()
     if path is None:
-        raise OSError("there is no folder for caches, because there is no home folder")
+        raise XpnetError("cannot keep the calibration: there is no home folder. Set XDG_CACHE_HOME to a folder.")
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
         kept = kept if isinstance(kept, dict) else {}
     except (OSError, ValueError, RecursionError):
         kept = {}
     kept[platform.node()] = {kind: each._asdict() for kind, each in costs.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, json.dumps(kept, indent=1).encode() + b"\n")
     return path
 
 

@@ -177,7 +177,7 @@ def _autotune(backend: Backend) -> None:
     if not isinstance(backend, TunableBackend):
         raise InvalidParameterError(
             "autotune: expected a device whose matrix products have algorithms to choose from, such as gpu; received "
-            f"{backend.name}. Train without it."
+            f"{backend.name}. Train without it, or resume with --no-autotune."
         )
     backend.autotune = True
 

@@ -46,9 +46,7 @@ def train(data: str = "digits", *, options: TrainOptions = _DEFAULTS) -> int:
     """
     with limit_threads(options.threads):
         job = prepare(data, options)
-        _say_notes(job)
-        if job.device_reason and not options.quiet:
-            say(job.device_reason)
+        _say_notes(job, options)
         with choose_folder(options.out, job.data.name) as folder:
             folder.files = _files(data, job, options)
             return jobs.train(job, options, folder)
@@ -78,7 +76,7 @@ def resume(path: Annotated[Path, Parameter(name="--run")], *, options: ResumeOpt
     with limit_threads(options.threads):
         configured = _find_again(data, configured, path)
         job = prepare(data, configured)
-        _say_notes(job)
+        _say_notes(job, configured)
         with RunFolder(path, is_new=False) as folder:
             folder.files = _files(data, job, configured)
             folder.lock()
@@ -88,10 +86,15 @@ def resume(path: Annotated[Path, Parameter(name="--run")], *, options: ResumeOpt
             return jobs.train(job, configured, folder, checkpoints if any(checkpoints.glob("*.safetensors")) else None)
 
 
-def _say_notes(job: Job) -> None:
-    """Say what became of the data, also with --quiet: nobody should learn later that a column was left out."""
+def _say_notes(job: Job, options: TrainOptions) -> None:
+    """Say what became of the data, also with --quiet: nobody should learn later that a column was left out.
+
+    Then say, without --quiet, why the device was chosen.
+    """
     for note in job.data.notes:
         say(note)
+    if job.device_reason and not options.quiet:
+        say(job.device_reason)
 
 
 def _find_again(data: str, options: TrainOptions, folder: Path) -> TrainOptions:

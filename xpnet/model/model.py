@@ -138,8 +138,12 @@ class Model:
 
     def inputs(self, x: Any, *, first_row: int = 0) -> np.ndarray | ScaledBytes:
         """Return raw features as `Trainer.fit` takes them: the result of `features`, or bytes with their scaling."""
-        kept = None if self.encoding is not None else scaled_bytes(self._checked(x), self.scaler, self.vector.dtype)
-        return self.features(x, first_row=first_row) if kept is None else kept
+        if self.encoding is None:
+            x = self._checked(x)
+            kept = scaled_bytes(x, self.scaler, self.vector.dtype)
+            if kept is not None:
+                return kept
+        return self.features(x, first_row=first_row)
 
     def targets(self, y: np.ndarray) -> np.ndarray:
         """Return raw targets as the loss takes them: class indices (n_samples,), or scaled values (n_samples, n_out).

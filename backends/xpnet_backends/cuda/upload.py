@@ -51,6 +51,9 @@ def upload(parts: Iterable[tuple[np.ndarray, Any]]) -> Iterator[Array]:
             n_rows = len(range(len(array))[rows]) if isinstance(rows, slice) else len(rows)
             shape = (n_rows, *array.shape[1:])
             n_bytes = math.prod(shape) * array.itemsize
+            if n_bytes == 0:
+                yield cupy.empty(shape, array.dtype)
+                continue
             slots = slots or [_Slot(n_bytes), _Slot(n_bytes)]
             slot = slots[number % 2]
             slot.is_copied.synchronize()  # the copy before the last one has left the pinned memory
