@@ -51,7 +51,7 @@ steps() {
         code=0
         # In the group of the section, of which `timeout` ends all.
         # shellcheck disable=SC2086 # words
-        timeout --foreground --kill-after=3 "${LIMIT:-60}" "${python[@]}" benchmarks/gpu/steps.py $each || code=$?
+        timeout --foreground --kill-after=3 "${LIMIT:-40}" "${python[@]}" benchmarks/gpu/steps.py $each || code=$?
         [ "$code" -eq 0 ] || printf '{"section": "%s", "item": "%s", "error": "exit code %d"}\n' \
             "$GPU_SECTION" "$each" "$code" >>"$GPU_RESULTS"
     done
@@ -60,7 +60,7 @@ steps() {
 peers() {
     local peer
     for peer in "${others[@]}"; do
-        "${ladder[@]}" --device gpu --peers "$peer" "${rungs[@]}"
+        timeout --foreground --kill-after=3 "${LIMIT:-45}" "${ladder[@]}" --device gpu --peers "$peer" "${rungs[@]}"
     done
 }
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from tests import cuda_double
-from tests.cuda_double.kernels import COMPILER
 from tests.cuda_double.runtime import state
+from tests.host_compiler import COMPILER
 
 if COMPILER is None:
     pytest.skip("no g++ to compile kernels for the host", allow_module_level=True)

@@ -17,7 +17,7 @@ import pytest
 from tests import cuda_double
 from tests.command_line import refused, train, xpnet
 from tests.compiler.training_steps import BACKEND
-from tests.cuda_double.kernels import COMPILER
+from tests.host_compiler import COMPILER
 from xpnet.backend import TunableBackend, arrays_in, get_backend, run_steps
 from xpnet.nn.network import Network
 from xpnet.nn.optimizers import get_optimizer

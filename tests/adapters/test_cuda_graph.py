@@ -13,7 +13,7 @@ import pytest
 
 from tests import cuda_double
 from tests.compiler.training_steps import BACKEND, BATCH, CASES, N, at_rate, data_of, started
-from tests.cuda_double.kernels import COMPILER
+from tests.host_compiler import COMPILER
 from xpnet.backend import arrays_in, get_backend, map_arrays
 from xpnet.backend.steps import run_steps
 from xpnet.errors import XpnetWarning

@@ -12,7 +12,7 @@ import pytest
 
 from tests import cuda_double
 from tests.command_line import xpnet
-from tests.cuda_double.kernels import COMPILER
+from tests.host_compiler import COMPILER
 from xpnet.backend import get_backend
 from xpnet.estimators import MLPClassifier
 from xpnet.nn.network import Network

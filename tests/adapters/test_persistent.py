@@ -11,8 +11,8 @@ import pytest
 
 from tests import cuda_double
 from tests.compiler.training_steps import BACKEND, BATCH, CASES, N, data_of, started
-from tests.cuda_double.kernels import COMPILER
 from tests.cuda_double.runtime import state as gpu
+from tests.host_compiler import COMPILER
 from xpnet.backend import arrays_in, map_arrays
 from xpnet.backend.steps import run_steps
 from xpnet.nn.network import Network

@@ -13,7 +13,7 @@ from scipy.sparse import csr_matrix
 
 from tests import cuda_double
 from tests.command_line import refused, xpnet
-from tests.cuda_double.kernels import COMPILER
+from tests.host_compiler import COMPILER
 from xpnet.backend import costs as module
 from xpnet.backend import devices, get_backend
 from xpnet.backend.costs import Choice, Costs, Work, choose_backend, costs_path, load_costs, save_costs

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.cuda_double.kernels import COMPILER
+from tests.host_compiler import COMPILER
 
 ROOT = Path(__file__).parents[2]
 SUITE = ROOT / "benchmarks" / "gpu_suite.sh"

@@ -1,34 +1,24 @@
 """Run a CUDA kernel of many blocks on the host: each thread of CUDA is a fiber, and fibers meet where threads do.
 
-The fibers run one at a time, from one barrier to the next: in order, in the opposite order, or shuffled. A kernel that
-lacks a barrier then reads what is not yet written in one of them, and so does one that does not wait for its
-asynchronous copies. Threads that wait for one another forever are an error, and so is a write behind the shared memory.
+The fibers run one at a time, from one barrier to the next: warp by warp, each as far as it comes, in order or in the
+opposite order, or all of them shuffled. A kernel that lacks a barrier then reads what is not yet written in one of
+them, and so does one that does not wait for its asynchronous copies. Threads that wait for one another forever are an error, and so is a write behind the shared memory.
 """
 
 from __future__ import annotations
 
 import ctypes
 import re
-import shutil
-import subprocess
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
-import pytest
+
+from tests import host_compiler
 
 __all__ = ["ORDERS", "build"]
 
 ORDERS = {"in order": 0, "in the opposite order": 1, "shuffled": 2}
 _HOST = """
-#include <algorithm>
-#include <cmath>
-#include <cstring>
-#include <memory>
-#include <random>
-#include <setjmp.h>
-#include <ucontext.h>
-#include <vector>
 using std::cos, std::exp, std::expm1, std::log, std::log1p, std::sqrt, std::tanh, std::vector;
 #define __global__
 #define __launch_bounds__(...)
@@ -58,8 +48,12 @@ template <class T> static T __shfl_xor_sync(unsigned, T r, int d) {
     return r;
 }
 #define ARENA char* const arena = (char*)memory[blockIdx.x].data();
+static int runs;  // a library is used again, and what a run leaves in shared memory must not be there in the next
 #define SHARED(name, bytes) \\
-    static vector<vector<double>> name##_of(gridDim.x, vector<double>(bytes / 8 + 1, NAN)); \\
+    static vector<vector<double>> name##_of; \\
+    static int name##_run; \\
+    if (name##_run != runs) name##_of.assign(gridDim.x, vector<double>(bytes / 8 + 1, NAN)); \\
+    name##_run = runs; \\
     char* const name = (char*)name##_of[blockIdx.x].data();
 // A copy is done as late as it may be: when its thread waits for it.
 struct Copy { void* to; const void* from; size_t size; };
@@ -91,7 +85,7 @@ static void go() {{
     setcontext(&context);
 }}
 extern "C" int run(void** arguments, int blocks, int threads, int bytes, int mode) {{
-    given = arguments, gridDim.x = blocks, blockDim.x = threads;
+    ++runs, given = arguments, gridDim.x = blocks, blockDim.x = threads;
     const int n = blocks * threads, numbers = (bytes + 7) / 8, guards = 1024;
     fibers = vector<Fiber>(n);
     slots = vector<long long>(n);
@@ -116,8 +110,23 @@ extern "C" int run(void** arguments, int blocks, int threads, int bytes, int mod
         }}
         return any;
     }};
+    // Run the fibers of a warp as far as they come without the others of their block.
+    auto ahead = [&](int first) {{
+        for (bool met = true; met;) {{
+            for (int f = first; f < first + 32; ++f) {{
+                own = &fibers[f];
+                if (own->state != RUNS) continue;
+                threadIdx.x = own->thread, blockIdx.x = own->block;
+                go();
+            }}
+            met = true;
+            for (int f = first; f < first + 32; ++f) met = met && fibers[f].state == WAITS_FOR_WARP;
+            if (met) for (int f = first; f < first + 32; ++f) fibers[f].state = RUNS;
+        }}
+    }};
     for (int idle = 0; idle < 1000;) {{
         if (mode > 1) std::shuffle(order.begin(), order.end(), random);
+        else for (int k = 0; k < n; k += 32) ahead(order[k] / 32 * 32);
         bool ran = false, done = true;
         for (int f : order) {{
             own = &fibers[f];
@@ -145,8 +154,8 @@ _ERRORS = {1: "threads that wait for one another", 2: "a write behind the shared
 class HostKernel:
     """A kernel ``steps`` that the host's compiler has built."""
 
-    def __init__(self, library: Path) -> None:
-        self._run = ctypes.CDLL(str(library)).run
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self._run = library.run
 
     def __call__(
         self, arguments: Sequence[np.ndarray | int], blocks: int, threads: int, shared: int, mode: int
@@ -162,17 +171,10 @@ class HostKernel:
             raise RuntimeError(f"a kernel with {_ERRORS[error]}")
 
 
-def build(text: str, folder: Path) -> HostKernel:
+def build(text: str) -> HostKernel:
     """Build the kernel ``steps`` of a CUDA source."""
-    compiler = shutil.which("g++")
-    if compiler is None:
-        pytest.skip("no g++ to compile kernels for the host")
     declared = re.search(r" steps\((.*?)\) \{", text)
     assert declared is not None
     kinds = [each.rpartition(" ")[0] for each in declared[1].split(", ")]
     arguments = [f"({kind})given[{k}]" if "*" in kind else f"*({kind}*)given[{k}]" for k, kind in enumerate(kinds)]
-    source, library = folder / "steps.cpp", folder / "steps.so"
-    source.write_text(_HOST + text + _RUN.format(arguments=", ".join(arguments)))
-    options = ["-std=c++20", "-O1", "-fwrapv", "-ffp-contract=off", "-shared", "-fPIC", "-w", "-U_FORTIFY_SOURCE"]
-    subprocess.run([compiler, *options, "-o", str(library), str(source)], check=True)
-    return HostKernel(library)
+    return HostKernel(host_compiler.build(_HOST + text + _RUN.format(arguments=", ".join(arguments))))

@@ -7,18 +7,17 @@ meet where CUDA's do.
 from __future__ import annotations
 
 import ctypes
-import shutil
-import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.compiler.training_steps import BACKEND, BATCH, CASES, CLOCKED, N, at_rate, data_of, started
+from tests.cuda_double.kernels import HOST
+from tests.host_compiler import COMPILER, build
 from xpnet.backend import arrays_in
 from xpnet.backend.steps import run_steps
 from xpnet.nn.activations import ACTIVATIONS
@@ -31,32 +30,12 @@ from xpnet_backends.compiler.ops import UntraceableError
 from xpnet_backends.compiler.program_cache import host_memory
 from xpnet_backends.compiler.trace import trace
 
-COMPILER = shutil.which("g++")
 if COMPILER is None:
     pytest.skip("no g++ to compile kernels for the host", allow_module_level=True)
 
 STEPS = 3
-HOST = """
-#include <cmath>
-using namespace std;
-#define LANES 1
-#define __global__
-#define __launch_bounds__(...)
-#define __device__
-#define __shared__
-static void __syncthreads() {}
-static void __syncwarp() {}
-template <class T> static T __shfl_xor_sync(unsigned, T r, int) { return r; }
-struct Dim { int x; };
-static Dim threadIdx{0}, blockDim{1}, blockIdx{0}, gridDim{1};
-"""
 THREADS = 64
 HOST_THREADS = """
-#include <barrier>
-#include <cmath>
-#include <cstring>
-#include <memory>
-#include <vector>
 #define LANES 32
 #define __global__
 #define __launch_bounds__(...)
@@ -99,17 +78,9 @@ KERNEL_CASES = [
 ]
 
 
-def run_on_host(
-    source: CudaSource, memory: Any, folder: Path, n_steps: int, *, threaded: bool, most_blocks: int = 2
-) -> None:
+def run_on_host(source: CudaSource, memory: Any, n_steps: int, *, threaded: bool, most_blocks: int = 2) -> None:
     """Do the launches of a step, so many times."""
-    folder.mkdir(exist_ok=True)
-    text = folder / "kernels.cpp"
-    text.write_text((HOST_THREADS if threaded else HOST) + source.text)
-    library = folder / "kernels.so"
-    options = ["-std=c++20", "-O0", "-fwrapv", "-shared", "-fPIC", "-pthread"]
-    subprocess.run([str(COMPILER), *options, "-o", library, text], check=True)
-    kernels = ctypes.CDLL(str(library))
+    kernels = build((HOST_THREADS if threaded else HOST) + source.text)
     with ThreadPoolExecutor(THREADS) as pool:
         for launch in source.launches * n_steps:
             if isinstance(launch, Product):
@@ -133,7 +104,7 @@ def run_on_host(
 
 
 def run_program(
-    step: Any, params: Any, state: Any, data: Any, order: np.ndarray, folder: Path, **options: Any
+    step: Any, params: Any, state: Any, data: Any, order: np.ndarray, **options: Any
 ) -> tuple[CudaSource, np.ndarray]:
     """Do steps by the kernels, for each row of an order; return the source and the losses."""
     program = passes(trace(step, params, state, [array[: order.shape[1]] for array in data]))
@@ -141,7 +112,7 @@ def run_program(
     memory(source.table.whole)[...] = [array.ctypes.data for array in data]
     memory(source.order.whole)[...] = order
     memory(source.counter.whole)[...] = 0
-    run_on_host(source, memory, folder, len(order), **options)
+    run_on_host(source, memory, len(order), **options)
     return source, memory(source.losses.whole)
 
 
@@ -149,7 +120,6 @@ def same(
     network: Network,
     optimizer: str,
     dtype: str,
-    folder: Path,
     *,
     weighted: bool = False,
     threaded: bool = False,
@@ -166,7 +136,7 @@ def same(
     with np.errstate(all="ignore"):
         expected = arrays_in(run_steps(BACKEND.xp, step, *with_rate(), data, order))
     params, state = with_rate()
-    _, losses = run_program(step, params, state, data, order, folder, threaded=threaded)
+    _, losses = run_program(step, params, state, data, order, threaded=threaded)
     allowed = {"float64": 1e-11, "float32": 5e-4}[dtype]
     for mine, reference in zip([*arrays_in((params, state)), losses], expected, strict=True):
         np.testing.assert_allclose(mine, reference, rtol=allowed, atol=allowed)
@@ -178,46 +148,46 @@ def small(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.subprocess
-def test_inputs_in_bytes(small: None, tmp_path: Path) -> None:
-    same(Network(**CASES["classes"]), "momentum", "float32", tmp_path, weighted=True, divisor=255.0)
+def test_inputs_in_bytes(small: None) -> None:
+    same(Network(**CASES["classes"]), "momentum", "float32", weighted=True, divisor=255.0)
 
 
 @pytest.mark.subprocess
 @pytest.mark.slow
 @pytest.mark.parametrize("case", KERNEL_CASES)
-def test_every_kind_of_network(case: str, small: None, tmp_path: Path) -> None:
-    same(Network(**CASES[case]), "adam", "float64", tmp_path, weighted=case != "classes")
+def test_every_kind_of_network(case: str, small: None) -> None:
+    same(Network(**CASES[case]), "adam", "float64", weighted=case != "classes")
 
 
 @pytest.mark.subprocess
 @pytest.mark.slow
 @pytest.mark.parametrize("case", ["classes", "many classes", "penalties"])
-def test_threads_that_meet(case: str, small: None, tmp_path: Path) -> None:
-    same(Network(**CASES[case]), "adam", "float64", tmp_path, threaded=True, clip_norm=3.0)
+def test_threads_that_meet(case: str, small: None) -> None:
+    same(Network(**CASES[case]), "adam", "float64", threaded=True, clip_norm=3.0)
 
 
 @pytest.mark.subprocess
-def test_float32(tmp_path: Path) -> None:
-    same(Network(**CASES["dropout and slopes"]), "adam", "float32", tmp_path)
+def test_float32() -> None:
+    same(Network(**CASES["dropout and slopes"]), "adam", "float32")
 
 
 @pytest.mark.subprocess
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*sorted(set(OPTIMIZERS) - {"rmsprop"}), "rmsprop:epsilon=0.01", "adam:beta_1=0"])
-def test_every_optimizer(name: str, small: None, tmp_path: Path) -> None:
-    same(Network((7, 30, 20, 5), activation="tanh"), name, "float64", tmp_path, clip_norm=3.0)
+def test_every_optimizer(name: str, small: None) -> None:
+    same(Network((7, 30, 20, 5), activation="tanh"), name, "float64", clip_norm=3.0)
 
 
 @pytest.mark.subprocess
-def test_a_rate_for_each_parameter_and_step(small: None, tmp_path: Path) -> None:
-    same(Network(**CASES["forward scaling"]), "adam", "float64", tmp_path, **CLOCKED)
+def test_a_rate_for_each_parameter_and_step(small: None) -> None:
+    same(Network(**CASES["forward scaling"]), "adam", "float64", **CLOCKED)
 
 
 @pytest.mark.subprocess
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ACTIVATIONS)
-def test_every_activation(name: str, tmp_path: Path) -> None:
-    same(Network((7, 20, 40, 4), activation=name), "momentum", "float64", tmp_path)
+def test_every_activation(name: str) -> None:
+    same(Network((7, 20, 40, 4), activation=name), "momentum", "float64")
 
 
 def test_a_softmax_is_one_loop_over_rows_and_few_barriers() -> None:
@@ -232,11 +202,11 @@ def test_a_softmax_is_one_loop_over_rows_and_few_barriers() -> None:
 
 @pytest.mark.subprocess
 @pytest.mark.parametrize("n_out", [28, 29])
-def test_rows_in_registers_and_rows_that_are_too_long(n_out: int, small: None, tmp_path: Path) -> None:
-    same(Network((7, n_out)), "sgd", "float32", tmp_path, weighted=True, threaded=n_out == 28)
+def test_rows_in_registers_and_rows_that_are_too_long(n_out: int, small: None) -> None:
+    same(Network((7, n_out)), "sgd", "float32", weighted=True, threaded=n_out == 28)
 
 
-def reduces(function: Callable[[Any, Any], Any], x: np.ndarray, folder: Path, **options: Any) -> np.ndarray:
+def reduces(function: Callable[[Any, Any], Any], x: np.ndarray, **options: Any) -> np.ndarray:
     """Return parameters after a step that subtracts a function of them and x, and check them."""
 
     def step(params: Any, state: Any, batch: tuple[Any, ...]) -> Any:
@@ -247,7 +217,7 @@ def reduces(function: Callable[[Any, Any], Any], x: np.ndarray, folder: Path, **
     n = len(function(np.zeros(x.shape[1]), x))
     params = np.linspace(-1.0, 1.0, n)
     expected, order = params - function(params, x), np.arange(len(x), dtype=np.int32)[None]
-    _, losses = run_program(step, params, (), (x,), order, folder, **options)
+    _, losses = run_program(step, params, (), (x,), order, **options)
     np.testing.assert_allclose(params, expected, rtol=1e-12)
     np.testing.assert_allclose(losses, np.sum(expected), rtol=1e-12)
     return params
@@ -255,42 +225,42 @@ def reduces(function: Callable[[Any, Any], Any], x: np.ndarray, folder: Path, **
 
 @pytest.mark.subprocess
 @pytest.mark.parametrize(("n", "m"), [(3, 40), (40, 3), (200, 5), (2100, 1)])
-def test_sums_by_a_thread_a_warp_or_a_block(n: int, m: int, tmp_path: Path) -> None:
+def test_sums_by_a_thread_a_warp_or_a_block(n: int, m: int) -> None:
     def function(params: Any, x: Any) -> Any:
         return np.sum(x * 2.0, axis=0) + np.max(np.sum(np.abs(x), axis=1))
 
-    reduces(function, np.random.default_rng(3).standard_normal((n, m)), tmp_path, threaded=True)
+    reduces(function, np.random.default_rng(3).standard_normal((n, m)), threaded=True)
 
 
 @pytest.mark.subprocess
-def test_rows_wait_for_a_number_from_all_rows(tmp_path: Path) -> None:
+def test_rows_wait_for_a_number_from_all_rows() -> None:
     def function(params: Any, x: Any) -> Any:
         y = x / np.max(np.max(np.abs(x), axis=1))
         return np.max(y, axis=1) + np.sum(y, axis=1)
 
-    reduces(function, np.random.default_rng(8).standard_normal((40, 3)), tmp_path, threaded=True)
+    reduces(function, np.random.default_rng(8).standard_normal((40, 3)), threaded=True)
 
 
 @pytest.mark.subprocess
-def test_long_reductions_do_not_depend_on_the_number_of_blocks(tmp_path: Path) -> None:
+def test_long_reductions_do_not_depend_on_the_number_of_blocks() -> None:
     def function(params: Any, x: Any) -> Any:
         largest = np.max(np.abs(x))
         return np.sum((x / largest) * (x / largest)) * params + np.sum(x[:, ::2]) * largest
 
     x = np.random.default_rng(4).standard_normal((150, 60)) ** 3
-    one, two = (reduces(function, x, tmp_path / str(n), threaded=True, most_blocks=n) for n in (1, 2))
+    one, two = (reduces(function, x, threaded=True, most_blocks=n) for n in (1, 2))
     np.testing.assert_array_equal(one, two)
 
 
 @pytest.mark.subprocess
-def test_a_vector_that_is_added_to_each_row_of_a_square_matrix(small: None, tmp_path: Path) -> None:
+def test_a_vector_that_is_added_to_each_row_of_a_square_matrix(small: None) -> None:
     x = np.random.default_rng(5).standard_normal((70, 70))  # more than 4096 elements, whose rows share a kernel
-    reduces(lambda params, x: np.max(x + np.tanh(params), axis=1), x, tmp_path, threaded=False)
+    reduces(lambda params, x: np.max(x + np.tanh(params), axis=1), x, threaded=False)
 
 
 @pytest.mark.subprocess
 @pytest.mark.parametrize("batch", [1, 50])
-def test_bytes_are_scaled_where_they_lie(batch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bytes_are_scaled_where_they_lie(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda_codegen, "_SMALL", 1)
     x = np.random.default_rng(6).integers(0, 255, (60, 30), dtype=np.uint8)
     weights = np.linspace(-1.0, 1.0, 60)
@@ -305,7 +275,7 @@ def test_bytes_are_scaled_where_they_lie(batch: int, tmp_path: Path, monkeypatch
     for rows in order:
         expected, _, loss = step(expected, (), (x[rows], weights[rows]))
         losses.append(loss)
-    source, received = run_program(step, params, (), (x, weights), order, tmp_path, threaded=False)
+    source, received = run_program(step, params, (), (x, weights), order, threaded=False)
     np.testing.assert_allclose(params, expected, rtol=1e-12)
     np.testing.assert_allclose(received, losses, rtol=1e-12)
     kernels = [launch for launch in source.launches if not isinstance(launch, Product)]
@@ -315,7 +285,7 @@ def test_bytes_are_scaled_where_they_lie(batch: int, tmp_path: Path, monkeypatch
 
 
 @pytest.mark.subprocess
-def test_rows_beyond_32_bit_indices(tmp_path: Path) -> None:
+def test_rows_beyond_32_bit_indices() -> None:
     # The first row is far before the array in memory, where the order has no row.
     step = make_step(Network((784, 3)), get_optimizer("sgd"), BACKEND)
     params, state = started(Network((784, 3)), "sgd", "float32")
@@ -325,7 +295,7 @@ def test_rows_beyond_32_bit_indices(tmp_path: Path) -> None:
     memory(source.table.whole)[...] = [array.ctypes.data - first * array[0].nbytes for array in (x, y)]
     memory(source.order.whole)[...] = np.arange(first, first + 4)
     memory(source.counter.whole)[...] = 0
-    run_on_host(source, memory, tmp_path, 1, threaded=False)
+    run_on_host(source, memory, 1, threaded=False)
     assert np.all(memory(program.batch[0]) == 1)
 
 

@@ -6,13 +6,8 @@ One thread runs a kernel; a kernel that does many steps runs with a fiber for ea
 from __future__ import annotations
 
 import ctypes
-import hashlib
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable
 from functools import cache, partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,11 +15,10 @@ import numpy as np
 from tests.compiler import fibers
 from tests.cuda_double.arrays import ndarray
 from tests.cuda_double.runtime import CUDARuntimeError, current_stream, launch, state
+from tests.host_compiler import HostCompilerError, build
 
-COMPILER = shutil.which("g++")
 HOST = """
-#include <cmath>
-using namespace std;
+using std::cos, std::exp, std::expm1, std::log, std::log1p, std::sqrt, std::tanh;
 #define LANES 1
 #define __global__
 #define __launch_bounds__(...)
@@ -42,22 +36,12 @@ class CompileException(Exception):  # noqa: N818 - CuPy's name
     """What CuPy raises where CUDA's compiler refuses a source."""
 
 
-@cache
-def _folder() -> Path:
-    return Path(tempfile.mkdtemp(prefix="cuda_double_"))
-
-
-@cache
 def compiled(text: str) -> ctypes.CDLL:
     """Return the library of a C++ source."""
-    name = hashlib.sha256(text.encode()).hexdigest()[:16]
-    source, library = _folder() / f"{name}.cpp", _folder() / f"{name}.so"
-    source.write_text(text)
-    options = ["-std=c++20", "-O1", "-fwrapv", "-shared", "-fPIC", "-pthread"]
-    done = subprocess.run([str(COMPILER), *options, "-o", library, source], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise CompileException(done.stderr)
-    return ctypes.CDLL(str(library))
+    try:
+        return build(text)
+    except HostCompilerError as exc:
+        raise CompileException(str(exc)) from exc
 
 
 class RawModule:
@@ -75,7 +59,7 @@ class RawModule:
 
 @cache
 def _fibers(code: str) -> fibers.HostKernel:
-    return fibers.build(code, Path(tempfile.mkdtemp(dir=_folder())))
+    return fibers.build(code)
 
 
 class RawKernel:
