@@ -46,12 +46,13 @@ ladder=("${python[@]}" benchmarks/gpu/ladder.py)
 
 # A process each, for an error in a kernel ends all work of its process on the GPU, and with a limit, for a kernel may hang.
 steps() {
-    local each code
+    local each code limit
     for each in "${checks[@]}"; do
-        code=0
+        code=0 limit=30
+        [ "$each" = cases ] && limit=60
         # In the group of the section, of which `timeout` ends all.
         # shellcheck disable=SC2086 # words
-        timeout --foreground --kill-after=3 "${LIMIT:-40}" "${python[@]}" benchmarks/gpu/steps.py $each || code=$?
+        timeout --foreground --kill-after=3 "${LIMIT:-$limit}" "${python[@]}" benchmarks/gpu/steps.py $each || code=$?
         [ "$code" -eq 0 ] || printf '{"section": "%s", "item": "%s", "error": "exit code %d"}\n' \
             "$GPU_SECTION" "$each" "$code" >>"$GPU_RESULTS"
     done

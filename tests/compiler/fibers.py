@@ -2,7 +2,8 @@
 
 The fibers run one at a time, from one barrier to the next: warp by warp, each as far as it comes, in order or in the
 opposite order, or all of them shuffled. A kernel that lacks a barrier then reads what is not yet written in one of
-them, and so does one that does not wait for its asynchronous copies. Threads that wait for one another forever are an error, and so is a write behind the shared memory.
+them, and so does one that does not wait for its asynchronous copies. Threads that wait for one another forever are an
+error, and so is a write behind the shared memory.
 """
 
 from __future__ import annotations
