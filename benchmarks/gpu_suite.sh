@@ -30,7 +30,7 @@ export PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 export XLA_PYTHON_CLIENT_PREALLOCATE=false # several processes share one GPU's memory
 export CUPY_ACCELERATORS=                  # CUB's reductions take seconds to compile
 export QUICK=${QUICK:-}
-unset PYTEST_ADDOPTS # the options of whoever runs it
+unset PYTEST_ADDOPTS PYTEST_XDIST_WORKER # the options of whoever runs it
 python=(python3) options=()
 if [ "${DOUBLE:-}" ]; then python=(python3 -m tests.cuda_double) options=(--cuda-double); fi
 

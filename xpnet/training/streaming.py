@@ -8,9 +8,10 @@ window of that batch.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from itertools import tee
+from typing import Any
 
 import numpy as np
 
@@ -123,10 +124,16 @@ class StreamBatches(BatchSource):
         return (samples for _, samples in self._windows(0, 0))
 
     def _windows(self, epoch: int, first: int) -> Iterator[tuple[int, Samples]]:
-        on_host, again = tee(self._host_windows(epoch, first))
-        inputs = self._backend.upload((to_host(samples.x), slice(None)) for _, samples in on_host)
-        for (window, samples), x in zip(again, inputs, strict=True):
-            yield window, Samples(x, *map(self._backend.asarray, samples.arrays[1:]))
+        others = deque[tuple[int, tuple[Any, ...]]]()  # what belongs to the inputs that are on their way
+
+        def inputs() -> Iterator[tuple[np.ndarray, slice]]:
+            for window, samples in self._host_windows(epoch, first):
+                others.append((window, samples.arrays[1:]))
+                yield to_host(samples.x), slice(None)
+
+        for x in self._backend.upload(inputs()):
+            window, arrays = others.popleft()
+            yield window, Samples(x, *map(self._backend.asarray, arrays))
 
     def _host_windows(self, epoch: int, first: int) -> Iterator[tuple[int, Samples]]:
         n_windows = -(-self.n_samples // self._window)
