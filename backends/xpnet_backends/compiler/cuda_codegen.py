@@ -118,7 +118,7 @@ class CudaSource:
         for k, group in enumerate(program.groups):
             if k == 0 and first is not None:
                 continue
-            self._later = [each for other in program.groups[k + 1 :] for each in _instructions(other.loops)]
+            self._later = [each for other in program.groups[k + 1 :] for each in other.instructions]
             if group.kind is Kind.BLOCK:
                 self._block(group, program.loss if k == last else None)
             else:

@@ -23,7 +23,7 @@ def gathered(program: Program) -> tuple[list[Value], Loop | None]:
 
 
 def _reads_samples(group: Group) -> bool:
-    instructions = [each for loop in group.loops for each in loop.instructions]
+    instructions = list(group.instructions)
     reads = [value for each in instructions for value in each.reads if value.buffer.role is Role.BATCH]
     simple = group.kind is Kind.ELEMENTS and not any(each.is_partial for each in instructions)
     return simple and reads != [] and all(map(_is_of_samples, reads))

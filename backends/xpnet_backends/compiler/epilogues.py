@@ -130,13 +130,13 @@ def epilogues(program: Program, accepts: Accepts) -> Program:
             groups = _with_bias(groups, k, accepts) or _with_mask(groups, k, new_id + k, accepts) or groups
             groups = _with_sums(groups, k, accepts) or groups
         k += 1
-    instructions = tuple(each for group in groups for each in _instructions(group))
+    instructions = tuple(each for group in groups for each in group.instructions)
     return replace(program, instructions=instructions, groups=tuple(groups))
 
 
 def product_of(group: Group) -> Product:
     """Return the product of a SINGLE or PRODUCT group."""
-    first, *rest = _instructions(group)
+    first, *rest = group.instructions
     a, b, out = first.values
     by_op = {each.op: each for each in rest}
     bias, kept, positive, sums = map(by_op.get, (Op.ADD, Op.MULTIPLY, Op.GREATER, Op.MATMUL))
@@ -168,12 +168,12 @@ def _with_mask(groups: list[Group], k: int, new_id: int, accepts: Accepts) -> li
     a, out = _with_zero(positive), kept.out
     if a is None or kept.reads != (out, positive.out):
         return None
-    f = max(n for n, group in enumerate(groups[:j]) if any(a.overlaps(each.out) for each in _instructions(group)))
+    f = max(n for n, group in enumerate(groups[:j]) if any(a.overlaps(each.out) for each in group.instructions))
     if groups[f].kind is not Kind.PRODUCT or product_of(groups[f])[2:5] != (a, False, Epilogue.BIAS_RELU):
         return None
     padded = -(-a.shape[1] // _MASK_BITS) * _MASK_BITS
     mask = value_of(Buffer(new_id, (a.shape[0], padded), np.dtype(bool)), a.shape, (padded, 1))
-    source = _product([*_instructions(groups[f]), positive._replace(out=mask)])
+    source = _product([*groups[f].instructions, positive._replace(out=mask)])
     if not accepts(product_of(source)):
         return None
     return _joined([*groups[:f], source, *groups[f + 1 :]], k, j, [kept._replace(inputs=(out, mask))], accepts)
@@ -187,7 +187,7 @@ def _with_sums(groups: list[Group], k: int, accepts: Accepts) -> list[Group] | N
         if _is_product(groups[j]):
             other = product_of(groups[j])
             if other.exact and other.b == summed:
-                return _joined(groups, k, j, _instructions(groups[j]), accepts)
+                return _joined(groups, k, j, list(groups[j].instructions), accepts)
     return None
 
 
@@ -197,9 +197,9 @@ def _is_product(group: Group) -> bool:
 
 def _loop_on_result(groups: list[Group], k: int) -> tuple[int, list[Instruction]]:
     """Return the next group that uses the result of product k, and its instructions if they only change the result."""
-    out = _instructions(groups[k])[0].out
+    out = groups[k].instructions[0].out
     for j in range(k + 1, len(groups)):
-        own = _instructions(groups[j])
+        own = list(groups[j].instructions)
         if any(out.overlaps(value) for each in own for value in each.values):
             alone = groups[j].kind is Kind.ELEMENTS and own[-1].out == out and groups[j].loops[0].stored == (out,)
             return j, own if alone else []
@@ -210,8 +210,8 @@ def _joined(
     groups: list[Group], k: int, j: int, instructions: list[Instruction], accepts: Accepts
 ) -> list[Group] | None:
     """Return the groups with these instructions in product k instead of group j, if they may move there."""
-    between = [each for group in groups[k + 1 : j] for each in _instructions(group)]
-    product = _product([*_instructions(groups[k]), *instructions])
+    between = [each for group in groups[k + 1 : j] for each in group.instructions]
+    product = _product([*groups[k].instructions, *instructions])
     if all(may_fuse(each, between, apart) for each in instructions) and accepts(product_of(product)):
         return [*groups[:k], product, *groups[k + 1 : j], *groups[j + 1 :]]
     return None
@@ -219,10 +219,6 @@ def _joined(
 
 def _product(instructions: list[Instruction]) -> Group:
     return Group(Kind.PRODUCT, (Loop(tuple(instructions), ()),))
-
-
-def _instructions(group: Group) -> list[Instruction]:
-    return [each for loop in group.loops for each in loop.instructions]
 
 
 def _with_zero(instruction: Instruction) -> Value | None:

@@ -237,7 +237,7 @@ def join_blocks(program: Program) -> Program:
     for group in program.groups:
         joined = _joined_to(groups, group) if group.kind is Kind.BLOCK else None
         groups = joined or [*groups, group]
-    instructions = [each for group in groups for loop in group.loops for each in loop.instructions]
+    instructions = [each for group in groups for each in group.instructions]
     return replace(program, instructions=tuple(instructions), groups=tuple(groups))
 
 
@@ -254,5 +254,5 @@ def _joined_to(groups: list[Group], last: Group) -> list[Group] | None:
 
 
 def _independent(group: Group, others: list[Group]) -> bool:
-    rest = [each for other in others for loop in other.loops for each in loop.instructions]
-    return all(may_fuse(each, rest, apart) for loop in group.loops for each in loop.instructions)
+    rest = [each for other in others for each in other.instructions]
+    return all(may_fuse(each, rest, apart) for each in group.instructions)

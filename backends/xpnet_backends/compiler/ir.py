@@ -214,6 +214,11 @@ class Group(NamedTuple):
     kind: Kind
     loops: tuple[Loop, ...]
 
+    @property
+    def instructions(self) -> tuple[Instruction, ...]:
+        """The instructions of all loops, in order."""
+        return tuple([each for loop in self.loops for each in loop.instructions])
+
     def __str__(self) -> str:
         if self.kind is Kind.SINGLE:
             return str(self.loops[0].instructions[0])
