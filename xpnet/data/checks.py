@@ -74,7 +74,9 @@ def check_lengths(x: Any, y: Any) -> None:
     """
     rows, targets = x.shape[0], y.shape[0]
     if rows != targets:
-        raise DataError(f"unequal lengths: expected one target for each sample; received {rows} rows, {targets} targets")
+        raise DataError(
+            f"unequal lengths: expected one target for each sample; received {rows} rows, {targets} targets"
+        )
 
 
 def check_finite(values: Array, what: str, names: Sequence[str] | None) -> None:
@@ -189,9 +191,10 @@ def warn_of_merged(values: Array, converted: Array, what: str, names: Sequence[s
     for column in np.flatnonzero((converted[:_FIRST_ROWS] == first).all(axis=0)):
         before = values[:, column]
         if (before != before[0]).any() and (converted[:, column] == first[column]).all():
-            where = f"column {column + 1}" if names is None else f"column {names[column]!r:.60}"
+            low, high = before.min(), before.max()
+            where = f"column {column + 1}" if names is None else f"column {names[int(column)]!r:.60}"
             warnings.warn(
-                f"{what}: the values of {where} differ, but not in {converted.dtype}: {before.min()} to {before.max()}. "
+                f"{what}: the values of {where}, {low} to {high}, are one number in {converted.dtype}. "
                 "Scale them, subtract an offset, or use float64.",
                 XpnetWarning,
                 stacklevel=4,

@@ -186,10 +186,10 @@ class Model:
 
     def outputs(self, x: Any, device: str | Backend = "cpu", *, first_row: int = 0) -> np.ndarray:
         """Return the network's output for raw features, (n_samples, n_out); `first_row` as for `features`."""
-        return self._outputs(x, device, first_row, lambda output: output)
+        return self._outputs(x, device, first_row)
 
     def _outputs(
-        self, x: Any, device: str | Backend, first_row: int, decide: Callable[[np.ndarray], np.ndarray]
+        self, x: Any, device: str | Backend, first_row: int, decide: Callable[[np.ndarray], np.ndarray] | None = None
     ) -> np.ndarray:
         backend = get_backend(device)
         with backend.scope(self.vector.dtype.name):

@@ -37,10 +37,6 @@ _CACHE_ELEMENTS = {"cpu": 1 << 17}
 _CHUNK_SAMPLES = 256  # a matrix product of fewer is slower
 
 
-def _as_is(output: Any) -> Any:
-    return output
-
-
 def sample_chunks(network: Network, n_samples: int, backend: Backend | None = None) -> Iterator[slice]:
     """Yield slices over the samples, each with a limited number of activations, or what a backend's cache holds."""
     widest = max(network.layer_sizes)
@@ -51,14 +47,18 @@ def sample_chunks(network: Network, n_samples: int, backend: Backend | None = No
 
 
 def outputs(
-    network: Network, params: Members, x: Array | InputRows, backend: Backend, decide: Callable[[Array], Array] = _as_is
+    network: Network,
+    params: Members,
+    x: Array | InputRows,
+    backend: Backend,
+    decide: Callable[[Array], Array] | None = None,
 ) -> Array:
     """Return the network's output on the device, (n_samples, n_out): probabilities, rates or values.
 
     With `decide`, return what it makes of the outputs, of some samples at a time. The outputs of all samples are then
     never in memory: with thousands of classes they would take much more of it than the data.
     """
-    chunks = [decide(chunk) for chunk in _outputs(network, params, x, backend)]
+    chunks = [decide(chunk) if decide else chunk for chunk in _outputs(network, params, x, backend)]
     return chunks[0] if len(chunks) == 1 else backend.xp.concat(chunks)
 
 
@@ -67,11 +67,11 @@ def host_outputs(
     params: Members,
     x: Array | InputRows,
     backend: Backend,
-    decide: Callable[[np.ndarray], np.ndarray] = _as_is,
+    decide: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> np.ndarray:
     """Return the result of `outputs` on the host; the device holds a few chunks at a time."""
     chunks = ((chunk,) for chunk in _outputs(network, params, x, backend))
-    return _joined(decide(output) for (output,) in _on_host(backend, chunks))
+    return _joined(decide(output) if decide else output for (output,) in _on_host(backend, chunks))
 
 
 def _outputs(network: Network, params: Members, x: Array | InputRows, backend: Backend) -> Iterator[Array]:
@@ -158,7 +158,7 @@ def assess(
     x: Array | InputRows,
     y: Array,
     backend: Backend,
-    decide: Callable[[np.ndarray], np.ndarray] = _as_is,
+    decide: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> tuple[dict[str, float], np.ndarray]:
     """Return the scores of `evaluate`, and the outputs or what `decide` makes of them, in one pass over the samples.
 
@@ -168,7 +168,7 @@ def assess(
         As for `host_outputs`.
     """
     copied = _on_host(backend, _forward(network, params, x, y, backend))
-    needed, decided = zip(*((needed, decide(output)) for needed, output in copied), strict=True)
+    needed, decided = zip(*((needed, decide(output) if decide else output) for needed, output in copied), strict=True)
     return _scores(network, y, _joined(needed), None), _joined(decided)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from xpnet.backend import Array, Namespace, namespace_of
@@ -20,7 +22,7 @@ def accuracy(output: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None
     return float(np.average(np.asarray(is_correct(namespace_of(output), output, y)), weights=sample_weight))
 
 
-def is_correct(xp: Namespace, output: Array, y: Array) -> Array:
+def is_correct(xp: Namespace, output: Array, y: Array) -> Any:
     """Return for each sample whether its class, or every one of its labels, is predicted, (n_samples,) bool."""
     if y.ndim == 1 and output.shape[1] > 1:
         return xp.argmax(output, axis=1) == y
