@@ -150,7 +150,7 @@ def encode_targets(y: ArrayLike, task: Task, classes: ArrayLike | None = None) -
     if task == "classification":
         return _encode_labels(values, None if classes is None else np.asarray(classes))
     if values.dtype.kind in "USTO":
-        raise DataError(f"{task} targets: expected numbers; received text such as {values.flat[0]!r:.60}")
+        raise DataError(f"{task} targets: expected numbers; received text such as {str(values.flat[0])!r:.60}")
     check_finite(values, "targets", None)
     matrix = values.reshape(len(values), -1).astype(np.float64)
     if task == "multilabel" and not np.isin(matrix, (0.0, 1.0)).all():
@@ -174,7 +174,7 @@ def _encode_labels(values: Array, classes: Array | None) -> tuple[Array, Array]:
     if classes is None:
         classes = np.unique(values)
         if classes.size < 2:
-            raise DataError(f"one class: expected at least two classes; received only {classes[0]!r:.60}")
+            raise DataError(f"one class: expected at least two classes; received only {classes[0].item()!r:.60}")
     if _is_text(classes) and not _is_text(values):
         # The model has text labels, and this file happens to hold only those that look like numbers.
         values = (values.astype(np.int64) if np.abs(values).max() < 2**53 else values).astype(str)
