@@ -159,7 +159,7 @@ def test_numbers_that_are_one_number_in_the_type_of_a_run() -> None:
 
 
 def test_text_is_no_target_of_a_network() -> None:
-    with pytest.raises(DataError, match="expected numbers or class indices; received text such as '0.125"):
+    with pytest.raises(DataError, match=r"expected numbers or class indices; received text such as '0\.125"):
         to_samples(REGRESSION, get_backend("cpu"), "float32", X, X[:, 0].astype(str))
 
 
