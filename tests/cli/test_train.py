@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import tomllib
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -370,3 +371,38 @@ def test_a_run_is_done_also_where_its_pictures_cannot_be_drawn(monkeypatch, erro
     assert sorted(path.suffix for path in Path("without").iterdir() if path.name != ".lock") == [
         ".jsonl", ".safetensors", ".toml",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("offset", "target_offset", "scale", "words"),
+    [
+        (1e9, 0, "none", "features: the values of column 2, .* are one number in float32"),
+        (2**60, 0, "standard", "features: the values of column 2, .* are one number in float64"),
+        (0, 1e9, "none", "targets: the values of column 1, .* are one number in float32"),
+        (1e9, 1e9, "standard", ""),
+    ],
+)
+def test_numbers_that_become_one_number_are_said_once(offset, target_offset, scale, words):
+    x = np.random.default_rng(0).integers(0, 30, (60, 2))
+    y = x[:, 0] + 0.5 + target_offset
+    x[:, 1] += int(offset)
+    np.savez("x.npz", x=x, y=y)
+    err = train("x.npz", "--scale", scale, "--epochs", 1, "--quiet", "--out", "out").err
+    assert err.count("\n") == bool(words)
+    assert re.search(words, err)
+
+
+@pytest.mark.slow
+def test_thousands_of_classes_take_little_memory():
+    n = 6000
+    np.savez("many.npz", x=np.random.default_rng(0).normal(size=(n, 2)), y=np.arange(n) % 3000)
+    options = ("--task", "classification", "--hidden", 4, "--epochs", 1, "--quiet", "--device", "cpu")
+    train("digits", *options, "--out", "first")  # imports
+    tracemalloc.start()
+    try:
+        train("many.npz", *options, "--test-fraction", 0.8, "--out", "out")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (Path("out") / "confusion.png").stat().st_size > 5000
+    assert peak < 60e6  # the probabilities of the test part are 58 MB, a matrix of all classes 72 MB

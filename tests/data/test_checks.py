@@ -121,9 +121,7 @@ def test_numbers_that_a_type_cannot_hold(value: float) -> None:
 def test_numbers_that_are_one_number_in_a_type(offset: float) -> None:
     x = np.tile(np.arange(3), (200, 1)) * np.arange(200)[:, None].clip(150) + offset  # the first 151 rows are equal
     assert np.unique(x[:, 2]).size > 1
-    with pytest.warns(
-        XpnetWarning, match="features: the values of column 'b', .* are one number in float32. Scale them"
-    ):
+    with pytest.warns(XpnetWarning, match="features: the values of column 'b', .* are one number in float32. Subtract"):
         warn_of_merged(x, (x - x.min() + 1e12).astype("float32"), "features", ("a", "b", "c"))
     warn_of_merged(x, x - offset, "features")
     warn_of_merged(np.full((5, 2), offset), np.full((5, 2), offset, "float32"), "features")  # equal before

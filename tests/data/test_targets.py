@@ -106,3 +106,12 @@ def test_targets_that_do_not_fit(y, task, classes, words):
 def test_an_unknown_task():
     with pytest.raises(UnknownNameError, match="Did you mean 'regression'"):
         encode_targets([1, 2], "regresion")
+
+
+@pytest.mark.parametrize(
+    ("y", "shown"),
+    [([7, 7], "7"), ([7.0, 7.0], "7.0"), (["a", "a"], "'a'"), (np.array(["a"], object), "'a'"), ([True], "True")],
+)
+def test_one_class_is_shown_as_the_user_wrote_it(y: list[object], shown: str) -> None:
+    with pytest.raises(DataError, match=f"expected at least two classes; received only {shown}$"):
+        encode_targets(y, "classification")

@@ -249,3 +249,9 @@ def test_thousands_of_classes_take_little_memory() -> None:
             tracemalloc.stop()
         np.testing.assert_array_equal(predicted, expected)
         assert peak < 70e6  # the probabilities of all samples are 120 MB
+
+
+def test_a_source_brings_its_own_targets() -> None:
+    y = CASES["integers"].y
+    with pytest.raises(InvalidParameterError, match="y must be omitted when x is a Source"):
+        make("integers").evaluate(ArraySource(X, y), y)

@@ -64,7 +64,8 @@ def predict(
         File model.safetensors of a run.
     data : str
         A file with the features of the training data, with or without the target; or a named data set. Columns of a
-        table are found by their names; - reads a table from standard input.
+        table are found by their names; - reads a table from standard input. Of data with a test part of their own,
+        only that is predicted.
     out : Path
         CSV file to write [default: stdout]
     probabilities : bool

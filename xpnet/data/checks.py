@@ -200,7 +200,7 @@ def warn_of_merged(values: Array, converted: Array, what: str, names: Sequence[s
             where = f"column {column + 1}" if names is None else f"column {names[int(column)]!r:.60}"
             warnings.warn(
                 f"{what}: the values of {where}, {low} to {high}, are one number in {converted.dtype}. "
-                "Scale them, subtract an offset, or use float64.",
+                "Subtract an offset, scale them, or use a wider type.",
                 XpnetWarning,
                 stacklevel=4,
             )

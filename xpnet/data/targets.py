@@ -174,7 +174,7 @@ def _encode_labels(values: Array, classes: Array | None) -> tuple[Array, Array]:
     if classes is None:
         classes = np.unique(values)
         if classes.size < 2:
-            raise DataError(f"one class: expected at least two classes; received only {classes[0].item()!r:.60}")
+            raise DataError(f"one class: expected at least two classes; received only {classes.tolist()[0]!r:.60}")
     if _is_text(classes) and not _is_text(values):
         # The model has text labels, and this file happens to hold only those that look like numbers.
         values = (values.astype(np.int64) if np.abs(values).max() < 2**53 else values).astype(str)

@@ -258,6 +258,8 @@ class Model:
         device : str or Backend
         """
         if isinstance(x, Source):
+            if y is not None:
+                raise InvalidParameterError("y must be omitted when x is a Source (it brings its own targets).")
             backend, dtype = get_backend(device), self.vector.dtype.name
             with backend.scope(dtype):
                 params = self._params_on(backend)

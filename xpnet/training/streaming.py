@@ -181,7 +181,8 @@ class StreamBatches(BatchSource):
                 targets.append(block_y.copy())  # the source may put its next block into the same memory
                 places.append((block, slice(done, done + count)))
                 done += count
-        y = np.concatenate(targets)
+            y = np.concatenate(targets)
+            y = y.astype(self._dtype) if y.dtype.kind == "f" else y
         try:
             samples = to_samples(self._network, self._host, self._dtype, x, y)
         except (DataError, InvalidParameterError):

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from xpnet.data.checks import warn_of_merged
 from xpnet.errors import DataError
 
 __all__ = [
@@ -189,7 +190,10 @@ def as_features(x: Array) -> Array:
     x = x.reshape(len(x), -1) if x.ndim > 2 and len(x) else x
     kept = x.dtype == np.uint8 or x.dtype == np.float32
     with np.errstate(over="ignore"):  # a long double beyond float64 becomes infinite, which is refused later
-        return x.astype(x.dtype.newbyteorder("=") if kept else np.float64, copy=False)
+        converted = x.astype(x.dtype.newbyteorder("=") if kept else np.float64, copy=False)
+    if x.ndim and x.size and converted.dtype != x.dtype:
+        warn_of_merged(x, converted, "features")  # integers of more than 53 bits
+    return converted
 
 
 def join_names(names: Iterable[object], limit: int = 20) -> str:
