@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from xpnet.backend.devices import get_backend, kind_of
 from xpnet.backend.protocol import Backend
+from xpnet.caches import cache_folder
 from xpnet.errors import XpnetError
 from xpnet.files import write_atomically, writing
 from xpnet.threads import process_cpu_count
@@ -89,13 +90,8 @@ def _defaults() -> dict[str, Costs]:
 
 def costs_path() -> Path | None:
     """Return the file of calibrations, by computer; None where there is no folder for it."""
-    from platformdirs import user_cache_path  # slow to import, and rarely needed
-
-    try:
-        path = user_cache_path("xpnet") / "costs.json"
-    except RuntimeError:  # there is no home folder
-        return None
-    return path if path.is_absolute() else None
+    folder = cache_folder()
+    return None if folder is None else folder / "costs.json"
 
 
 def load_costs() -> dict[str, Costs]:
