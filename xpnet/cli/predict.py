@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["evaluate", "predict"]
 
 _READING = ReadingOptions()
+_OUTPUT_VALUES = 1 << 22  # of the network that are held at once
 _ALL = "all"  # columns to keep
 
 
@@ -172,7 +173,17 @@ def _rows(
             f"keep: expected none for data and a model without named columns; received {join_names(keep)}."
         )
     x, _, _ = _read_arrays(model, data, data_dir)
-    return (_Rows(x[rows], rows.start, {}) for rows in row_blocks(x))
+    return (
+        _Rows(x[outer][inner], outer.start + inner.start, {})
+        for outer in row_blocks(x)
+        for inner in _pieces(model, outer.stop - outer.start)
+    )
+
+
+def _pieces(model: Model, n_rows: int) -> Iterator[slice]:
+    """Yield slices of rows whose outputs fit into memory also where there are many classes."""
+    size = max(1, _OUTPUT_VALUES // model.network.layer_sizes[-1])
+    return (slice(start, min(start + size, n_rows)) for start in range(0, max(n_rows, 1), size))
 
 
 def _open(model: Model, data: str, reading: ReadingOptions) -> TableFile:
@@ -189,8 +200,10 @@ def _rows_of_table(file: TableFile, model: Model, keep: tuple[str, ...]) -> Iter
         first = 0
         for block in range(len(file.block_sizes())):
             table = file.read_block(block, columns)
-            texts = {name: _text(table.column(name), name).to_pylist() for name in kept}
-            yield _Rows(table, first, texts)
+            for rows in _pieces(model, len(table)):
+                piece = table.slice(rows.start, rows.stop - rows.start)
+                texts = {name: _text(piece.column(name), name).to_pylist() for name in kept}
+                yield _Rows(piece, first + rows.start, texts)
             first += len(table)
 
 
