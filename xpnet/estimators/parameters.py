@@ -12,7 +12,7 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 from xpnet.backend import Backend, get_backend
 from xpnet.backend.costs import Work, choose_backend
 from xpnet.constraints import as_tuple
-from xpnet.errors import InvalidParameterError, UnknownNameError
+from xpnet.errors import InvalidParameterError, UnknownNameError, shown
 from xpnet.nn.activations import ACTIVATIONS, get_activation
 from xpnet.nn.initializers import INITIALIZERS, get_initializer
 from xpnet.nn.losses import get_loss
@@ -118,7 +118,7 @@ def check_names(estimator: Any, losses: Sequence[str], sklearns_losses: tuple[st
 def _check_name(parameter: str, names: _Names, spec: Any) -> None:
     known = sorted({*names.table, *names.sklearns})
     if not isinstance(spec, str):
-        raise InvalidParameterError(f"{parameter}: expected one of {', '.join(known)}; received {spec!r}.")
+        raise InvalidParameterError(f"{parameter}: expected one of {', '.join(known)}; received {shown(spec)}.")
     if spec in names.sklearns:
         return
     if spec.partition(":")[0] not in names.table:
@@ -143,7 +143,7 @@ def hidden_sizes(value: int | Iterable[int]) -> list[int]:
         hint = f" Write {tuple(whole)}." if len(whole) == len(sizes) else ""
         raise InvalidParameterError(
             "hidden_layer_sizes: expected an integer, or a sequence with one integer for each hidden layer; "
-            f"received {value!r}.{hint}"
+            f"received {shown(value)}.{hint}"
         )
     if any(size <= 0 for size in sizes):
         raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")  # scikit-learn's message

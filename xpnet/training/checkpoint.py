@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from xpnet.backend import to_host
 from xpnet.constraints import boolean, check_constraints, integer
-from xpnet.errors import InvalidParameterError, ModelFormatError, XpnetWarning
+from xpnet.errors import InvalidParameterError, ModelFormatError, XpnetWarning, shown
 from xpnet.files import remove_temporary_files, writing
 from xpnet.nn.network import Network
 from xpnet.training.callbacks import Callback
@@ -116,7 +116,7 @@ class Checkpoint(Callback):
         period = None if isinstance(every, bool) else _PERIOD.fullmatch(str(every))
         if period is None:
             raise InvalidParameterError(
-                f"every: expected a number of epochs, as 1, or 500steps, or 10min; received {every!r}."
+                f"every: expected a number of epochs, as 1, or 500steps, or 10min; received {shown(every)}."
             )
         self._number, self._unit = int(period[1]), period[2]
 
