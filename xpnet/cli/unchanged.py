@@ -12,6 +12,7 @@ from xpnet.cli.folder import CONFIG, FINGERPRINT
 from xpnet.cli.options import data_options
 from xpnet.data.fingerprint import describe_change
 from xpnet.errors import DataError, InvalidParameterError, XpnetError, shown
+from xpnet.files import open_file
 from xpnet.json_text import json_text
 
 __all__ = ["check_unchanged", "fingerprint_file"]
@@ -68,7 +69,8 @@ def check_unchanged(folder: Path, name: str, data: Mapping[str, Any], config: by
     """
     path = folder / FINGERPRINT
     try:
-        before = json.loads(path.read_bytes())
+        with open_file(path) as file:
+            before = json.loads(file.read())
         options, tables = before["options"], before["data"]
         for option, value in _options(config).items():
             if option in options and options[option] != value:

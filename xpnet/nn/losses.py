@@ -232,6 +232,6 @@ def check_output(loss: str, output: str, n_out: int) -> None:
         )
     if chosen.targets.sum_to_one and n_out < 2:
         raise InvalidParameterError(
-            f"layer_sizes: expected at least 2 outputs for the loss {shown(loss)}; received {n_out}. For two classes in "
-            "one output use binary_cross_entropy."
+            f"layer_sizes: expected at least 2 outputs for the loss {shown(loss)}; received {n_out}. For two classes "
+            "in one output use binary_cross_entropy."
         )
