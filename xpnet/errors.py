@@ -21,6 +21,7 @@ __all__ = [
     "UnknownNameError",
     "XpnetError",
     "XpnetWarning",
+    "printable",
     "shown",
     "size_text",
 ]
@@ -107,6 +108,17 @@ class OutOfMemoryError(XpnetError, MemoryError):
         sizes = f"expected room for {size_text(needed)}; received {size_text(free)} free"
         super().__init__(f"out of memory on {device}: {sizes}. {advice}")
         self.device, self.needed, self.free = device, needed, free
+
+
+def printable(text: str) -> str:
+    r"""Replace line breaks and other characters that a terminal would obey by their escapes.
+
+    Examples
+    --------
+    >>> print(printable("a\x1b[31mb"))
+    a\x1b[31mb
+    """
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def size_text(size: float | None) -> str:

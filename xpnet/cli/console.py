@@ -17,19 +17,17 @@ HELP_EPILOGUE = "--debug with any command shows the traceback of an error."
 _WIDE = 240  # columns of a file or a pipe, which have no width
 
 
-def make_console(kind: type[Console] | None = None, *, wide: bool = False) -> Console:
-    """Return a console on stdout for plain text.
+def make_console(*, wide: bool = False) -> Console:
+    """Return a console on stdout for plain text, which escapes characters that a terminal would obey.
 
     Parameters
     ----------
-    kind : type or None
-        A class of consoles, in place of rich's own.
     wide : bool
         Whether a file or a pipe gets lines as wide as needed.
     """
-    from rich.console import Console  # a quiet run needs none
+    from xpnet.cli.rich_console import PlainConsole  # a quiet run needs none
 
-    console = (kind or Console)(highlight=False, markup=False)
+    console = PlainConsole(highlight=False, markup=False)
     if wide and not console.file.isatty():  # `is_terminal` depends on FORCE_COLOR
         console.width = _WIDE
     return console

@@ -15,7 +15,7 @@ from xpnet.errors import InvalidParameterError, shown
 from xpnet.estimators.solvers import MEAN_OVER_OUTPUTS
 from xpnet.nn.network import Network
 from xpnet.training.callbacks import Callback
-from xpnet.training.sample_weights import add_sample_weights
+from xpnet.training.sample_weights import check_any_weight, with_weights
 from xpnet.training.samples import Samples, to_samples
 
 __all__ = ["NOT_FINITE", "Fit", "FitData", "begin_history", "check_continuation", "network_of"]
@@ -100,7 +100,11 @@ class Fit:
         """Return the training part on the device, with its sample weights, in a type."""
         x, y, _, sample_weight = self.training
         samples = to_samples(self.network, self.backend, dtype, x, y, checked=True)
-        return add_sample_weights(self.network, self.backend, dtype, samples, sample_weight)
+        if sample_weight is None:
+            return samples
+        if not self.incremental:  # a call of `partial_fit` may see none of the classes that have a weight
+            check_any_weight(sample_weight)
+        return with_weights(self.backend, dtype, samples, sample_weight)
 
 
 # The attributes that describe the course of training.

@@ -12,8 +12,9 @@ from xpnet.errors import InvalidParameterError, shown
 from xpnet.nn.network import Network
 from xpnet.subnormals import in_user_state
 from xpnet.training.early_stopping import EarlyStopping, get_early_stopping
-from xpnet.training.evaluation import evaluate, metric_name
+from xpnet.training.evaluation import evaluate
 from xpnet.training.loop import Evaluate
+from xpnet.training.metrics import metric_name
 from xpnet.training.samples import to_samples
 from xpnet.training.streaming import evaluate_source
 
