@@ -151,8 +151,8 @@ class _Shown(Repr):
     def repr1(self, x: Any, level: int) -> str:
         if isinstance(x, str):
             return self.repr_str(str(x), level)
-        # A scalar or an array without dimensions.
-        return str(x) if getattr(x, "ndim", None) == 0 else super().repr1(x, level)
+        is_number = getattr(x, "ndim", None) == 0 and not hasattr(x, "__len__")  # and no array without dimensions
+        return str(x) if is_number else super().repr1(x, level)
 
     def repr_instance(self, x: Any, level: int) -> str:
         return " ".join(super().repr_instance(x, level).split())

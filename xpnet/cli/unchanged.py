@@ -84,7 +84,7 @@ def check_unchanged(folder: Path, name: str, data: Mapping[str, Any], config: by
         return
     except InvalidParameterError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         raise XpnetError(
             f"{path}: expected the fingerprint of the run's data; received a damaged file. "
             "Remove it to resume without this check."

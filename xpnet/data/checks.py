@@ -171,8 +171,8 @@ def as_floats(values: Array, dtype: DTypeLike, what: str, names: Sequence[str] |
     check_finite(values, what, names)
     most = np.finfo(converted.dtype).max
     raise DataError(
-        f"{what}: expected numbers that {converted.dtype} can hold, up to {most:.2g}; received larger ones; rescale them "
-        "or use a wider type"
+        f"{what}: expected numbers that {converted.dtype} can hold, up to {most:.2g}; received larger ones; rescale "
+        "them or use a wider type"
     )
 
 
