@@ -25,6 +25,7 @@ from xpnet.data.readers.common import (
     read_bounded,
     reading,
 )
+from xpnet.files import open_file
 
 __all__ = [
     "array_header",
@@ -75,7 +76,7 @@ def reading_arrays(path: Path, what: str) -> AbstractContextManager[None]:
 
 def read_npz(path: Path, options: ReadOptions) -> RawData:
     """Read x (or X, x_train, X_train), y (or Y, y_train, Y_train, or the target's key), x_test and y_test."""
-    with reading_arrays(path, "an .npz archive"), zipfile.ZipFile(path) as archive:
+    with reading_arrays(path, "an .npz archive"), open_file(path) as raw, zipfile.ZipFile(raw) as archive:
         keys, members = choose_members(path, archive, options)
         x, y, x_test, y_test = (None if key is None else _read_member(path, archive, members[key]) for key in keys)
     test_features = None if x_test is None else as_features(x_test)
@@ -138,7 +139,7 @@ def target_path(path: Path, options: ReadOptions) -> Path | None:
 
 
 def _read_file(path: Path) -> Array:
-    with reading_arrays(path, "an .npy file"), path.open("rb") as file:
+    with reading_arrays(path, "an .npy file"), open_file(path) as file:
         return _read_array(path, file, path.stat().st_size)
 
 
