@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TextIO
 
 import numpy as np
 from cyclopts import Parameter
@@ -42,6 +42,16 @@ class _Rows(NamedTuple):
     x: Any
     first: int
     kept: Mapping[str, Sequence[str | None]]
+
+
+class _UnixLines:
+    """A file for `csv.writer`, which quotes a carriage return in a cell only if its own lines end with one."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, row: str) -> int:
+        return self._file.write(row.removesuffix("\r\n") + "\n")
 
 
 def predict(
@@ -85,7 +95,7 @@ def predict(
         if probabilities is None:
             probabilities = loaded.encoding is not None and loaded.gives_probabilities
         with open_output(out) as file, naming(Path(data)):
-            writer = csv.writer(file, lineterminator="\n")
+            writer = csv.writer(_UnixLines(file))
             for number, rows in enumerate(_rows(loaded, data, data_dir, keep, reading)):
                 output = loaded.outputs(rows.x, backend, first_row=rows.first)
                 columns = _columns("prediction", loaded.decide(output))

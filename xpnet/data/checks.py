@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from xpnet.data.scaling import row_blocks
-from xpnet.errors import DataError, XpnetWarning
+from xpnet.errors import DataError, XpnetWarning, shown
 
 __all__ = [
     "as_floats",
@@ -111,7 +111,7 @@ def check_finite(values: Array, what: str, names: Sequence[str] | None) -> None:
             value = values[rows][(row, *column)]
             where = ""
             if column:
-                where = f"column {names[column[0]]!r:.60}, " if names is not None else f"column {column[0] + 1}, "
+                where = f"column {shown(names[column[0]]):.60}, " if names is not None else f"column {column[0] + 1}, "
             raise DataError(
                 f"{what}: expected finite numbers; received {value} in {where}row {rows.start + row + 1}; "
                 f"remove the row or fill in the value"
@@ -237,5 +237,7 @@ def target_array(y: ArrayLike) -> Array:
     if values.dtype.kind == "S":
         values = np.char.decode(values, "utf-8", "backslashreplace")
     if values.dtype.kind not in "biufUST" and not isinstance(values.flat[0], str):
-        raise DataError(f"targets: expected numbers or text; received {values.flat[0]!r:.60} (dtype {values.dtype})")
+        raise DataError(
+            f"targets: expected numbers or text; received {shown(values.flat[0]):.60} (dtype {values.dtype})"
+        )
     return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values

@@ -8,7 +8,7 @@ from functools import partial
 from typing import NamedTuple
 
 from xpnet.constraints import Constraint, fraction, real
-from xpnet.errors import InvalidParameterError
+from xpnet.errors import InvalidParameterError, shown
 from xpnet.specs import from_spec
 from xpnet.training.history import EpochRecord
 
@@ -81,7 +81,7 @@ class EarlyStopping(NamedTuple):
         scores = record.validation or {}
         if self.metric not in scores:
             raise InvalidParameterError(
-                f"early_stopping: expected one of the scores {', '.join(scores)}; received {self.metric!r}."
+                f"early_stopping: expected one of the scores {', '.join(scores)}; received {shown(self.metric)}."
             )
         value = -scores["loss"] if self.metric == "loss" else scores[self.metric]
         return -math.inf if math.isnan(value) else value
