@@ -31,7 +31,7 @@ __all__ = [
 Members: TypeAlias = Parameters | tuple[Parameters, ...]
 
 _CHUNK_ELEMENTS = 1 << 22  # activations held at once, so that the memory does not grow with the data
-_COPIED_ELEMENTS = 1 << 22  # results that are copied to the host at once
+_COPIED_ELEMENTS = 1 << 21  # results that are copied to the host at once
 # Elements of an array that a processor's cache holds: on larger ones elementwise work takes several times as long.
 _CACHE_ELEMENTS = {"cpu": 1 << 17}
 _CHUNK_SAMPLES = 256  # a matrix product of fewer is slower
