@@ -75,8 +75,10 @@ def _read_config(path: Path) -> dict[str, Any]:
             values = tomllib.loads(file.read().decode(errors=_ANY_NAME))
     except OSError as exc:
         raise InvalidParameterError(f"{path}: expected a configuration file; received: {exc.strerror}.") from exc
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+    except ValueError as exc:  # also of an integer with too many digits
         raise InvalidParameterError(f"{path}: expected TOML; received: {exc}.") from exc
+    except RecursionError as exc:
+        raise InvalidParameterError(f"{path}: expected TOML; received brackets that are nested too deeply.") from exc
     known = {"data", *(option.removeprefix("--") for option in _OPTIONS.values())} - {"config"}
     for key in values.keys() - known:
         raise UnknownNameError.among(f"key in {path}", key, known)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from xpnet.data.scaling import row_blocks
-from xpnet.errors import DataError, XpnetWarning
+from xpnet.errors import DataError, XpnetWarning, shown
 
 __all__ = [
     "as_floats",
@@ -44,6 +44,7 @@ def check_data(x: ArrayLike, y: ArrayLike | None = None, feature_names: Sequence
         There are no samples or no features, the number of dimensions is wrong, `x` and `y` differ in length, the
         features are not numbers, or a value is NaN or infinite (the message names the first).
     """
+    _check_unmasked(x, "features")
     x = np.asarray(x)
     if x.ndim != 2:
         raise DataError(f"features: expected an array of shape (n_samples, n_features); received shape {x.shape}")
@@ -63,6 +64,11 @@ def check_data(x: ArrayLike, y: ArrayLike | None = None, feature_names: Sequence
     values = target_array(y)
     check_lengths(x, values)
     check_finite(values, "targets", None)
+
+
+def _check_unmasked(values: Any, what: str) -> None:
+    if np.ma.is_masked(values):
+        raise DataError(f"{what}: expected a value in each place; received masked ones; fill them in first")
 
 
 def check_lengths(x: Any, y: Any) -> None:
@@ -105,7 +111,7 @@ def check_finite(values: Array, what: str, names: Sequence[str] | None) -> None:
             value = values[rows][(row, *column)]
             where = ""
             if column:
-                where = f"column {names[column[0]]!r:.60}, " if names is not None else f"column {column[0] + 1}, "
+                where = f"column {shown(names[column[0]]):.60}, " if names is not None else f"column {column[0] + 1}, "
             raise DataError(
                 f"{what}: expected finite numbers; received {value} in {where}row {rows.start + row + 1}; "
                 f"remove the row or fill in the value"
@@ -135,8 +141,7 @@ def feature_array(x: Any, names: Sequence[str] | None = None) -> Array:
                     "data with these names, or an array"
                 )
         x = x.select([*names]) if hasattr(x, "select") else x[[*names]]
-    if np.ma.is_masked(x):
-        raise DataError("features: expected a value in each place; received masked ones; fill them in first")
+    _check_unmasked(x, "features")
     values = np.asarray(x)
     if values.dtype.kind == "O" and not any(isinstance(value, str | bytes) for value in values.flat):
         try:
@@ -171,8 +176,8 @@ def as_floats(values: Array, dtype: DTypeLike, what: str, names: Sequence[str] |
     check_finite(values, what, names)
     most = np.finfo(converted.dtype).max
     raise DataError(
-        f"{what}: expected numbers that {converted.dtype} can hold, up to {most:.2g}; received larger ones; rescale them "
-        "or use a wider type"
+        f"{what}: expected numbers that {converted.dtype} can hold, up to {most:.2g}; received larger ones; rescale "
+        "them or use a wider type"
     )
 
 
@@ -210,8 +215,9 @@ def target_array(y: ArrayLike) -> Array:
     Raises
     ------
     DataError
-        There are no targets, they have another shape, or they are neither numbers nor text.
+        There are no targets, they have another shape, one is masked, or they are neither numbers nor text.
     """
+    _check_unmasked(y, "targets")
     try:
         values = np.asarray(y)
         if values.dtype.kind == "O" and not all(isinstance(value, str) for value in values.flat):
@@ -231,5 +237,7 @@ def target_array(y: ArrayLike) -> Array:
     if values.dtype.kind == "S":
         values = np.char.decode(values, "utf-8", "backslashreplace")
     if values.dtype.kind not in "biufUST" and not isinstance(values.flat[0], str):
-        raise DataError(f"targets: expected numbers or text; received {values.flat[0]!r:.60} (dtype {values.dtype})")
+        raise DataError(
+            f"targets: expected numbers or text; received {shown(values.flat[0]):.60} (dtype {values.dtype})"
+        )
     return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values

@@ -32,7 +32,7 @@ from xpnet.estimators.inputs import (
 )
 from xpnet.estimators.lbfgs import fit_lbfgs
 from xpnet.estimators.monitoring import SklearnCallbackAdapter, split_callbacks
-from xpnet.estimators.parameters import SHARED_CONSTRAINTS, check_names, hidden_sizes, train_device
+from xpnet.estimators.parameters import SHARED_CONSTRAINTS, check_names, check_values, hidden_sizes, train_device
 from xpnet.estimators.solvers import ACTIVATIONS, draw_weights, scikit_learns_name
 from xpnet.estimators.stochastic import fit_stochastic
 from xpnet.model.model import Model
@@ -92,7 +92,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
 
     def _validate_params(self) -> None:
         check_names(self, fitting_losses(self._task), self._sklearns_losses)
-        super()._validate_params()
+        check_values(self)
 
     def _fit(
         self,

@@ -13,7 +13,7 @@ from sklearn.preprocessing import LabelBinarizer
 from xpnet.backend import to_host, without_float_warnings
 from xpnet.data.scaling import Scaler
 from xpnet.data.targets import Task
-from xpnet.errors import InvalidParameterError
+from xpnet.errors import InvalidParameterError, shown
 from xpnet.estimators.fitting import begin_history
 from xpnet.estimators.solvers import scikit_learns_name
 from xpnet.model.model import Model
@@ -46,7 +46,7 @@ def from_sklearn(cls: type, fitted: Any) -> Any:
     """Return an estimator with the parameters and the weights of scikit-learn's estimator of the same name."""
     if not isinstance(fitted, _theirs(cls)) or not hasattr(fitted, "coefs_"):
         raise TypeError(
-            f"from_sklearn: expected a fitted sklearn.neural_network.{cls.__name__}; received {fitted!r:.60}."
+            f"from_sklearn: expected a fitted sklearn.neural_network.{cls.__name__}; received {shown(fitted):.60}."
         )
     estimator = cls(**fitted.get_params(deep=False))
     _copy_attributes(fitted, estimator)
@@ -80,8 +80,8 @@ def to_sklearn(estimator: Any) -> Any:
     usual = estimator._usual_loss() == network.loss if classifies else estimator.out_activation_ in _LOSSES
     if not usual:
         raise InvalidParameterError(
-            f"to_sklearn: expected an output that scikit-learn has for its losses; received that of {network.loss!r}, "
-            f"{estimator.out_activation_!r}."
+            f"to_sklearn: expected an output that scikit-learn has for its losses; received that of "
+            f"{shown(network.loss)}, {shown(estimator.out_activation_)}."
         )
     cls = _theirs(type(estimator))
     twin = cls()
@@ -116,7 +116,7 @@ def to_model(estimator: Any) -> Model:
     if classes is not None:
         task = "multilabel" if estimator._multilabel else "classification"
     if classes is not None and len(classes) < 2 and task == "classification":
-        raise InvalidParameterError(f"to_model: expected at least two classes; received only {classes[0]!r}.")
+        raise InvalidParameterError(f"to_model: expected at least two classes; received only {shown(classes[0])}.")
     names = getattr(estimator, "feature_names_in_", None)
     return Model(
         estimator.network_,
@@ -158,7 +158,7 @@ def from_model(cls: type, model: Model) -> Any:
         raise InvalidParameterError(f"from_model: expected a model for {cls.__name__}; received a {model.task}.")
     if model.target_scaler is not None and network.activations[-1] != IDENTITY:
         raise InvalidParameterError(
-            f"from_model: expected the output identity where targets are scaled; received {network.output!r}."
+            f"from_model: expected the output identity where targets are scaled; received {shown(network.output)}."
         )
     estimator = cls(
         hidden_layer_sizes=network.layer_sizes[1:-1],

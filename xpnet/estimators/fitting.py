@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpnet.backend import Backend
-from xpnet.errors import InvalidParameterError
+from xpnet.errors import InvalidParameterError, shown
 from xpnet.estimators.solvers import MEAN_OVER_OUTPUTS
 from xpnet.nn.network import Network
 from xpnet.training.callbacks import Callback
@@ -166,6 +166,6 @@ def check_continuation(estimator: Any, network: Network) -> None:
     }
     name, aspect = next((name, of) for name, of in aspects.items() if of(network) != of(before))
     raise InvalidParameterError(
-        f"{name}: expected {aspect(before)!r}, as in the fit that warm_start or partial_fit continues; "
-        f"received {aspect(network)!r}. Set warm_start=False and call fit to start anew."
+        f"{name}: expected {shown(aspect(before))}, as in the fit that warm_start or partial_fit continues; "
+        f"received {shown(aspect(network))}. Set warm_start=False and call fit to start anew."
     )

@@ -11,7 +11,7 @@ from sklearn.utils import column_or_1d, compute_class_weight, compute_sample_wei
 
 from xpnet.backend import Array, Backend
 from xpnet.constraints import real
-from xpnet.errors import DataError, InvalidParameterError
+from xpnet.errors import DataError, InvalidParameterError, shown
 
 __all__ = ["combine_weights", "decide", "decode", "encode", "is_vector", "learn", "normalised"]
 
@@ -86,7 +86,8 @@ def combine_weights(
         for label, weight in mapping.items() if isinstance(mapping, Mapping) else ():
             if not _WEIGHT.holds(weight):
                 raise InvalidParameterError(
-                    f"class_weight: expected {_WEIGHT.expected} for each class; received {weight!r} for {label!r}."
+                    f"class_weight: expected {_WEIGHT.expected} for each class; received {shown(weight)} for "
+                    f"{shown(label)}."
                 )
     per_sample = 1.0 if sample_weight is None else sample_weight
     if multilabel:

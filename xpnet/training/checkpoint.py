@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from xpnet.backend import to_host
 from xpnet.constraints import boolean, check_constraints, integer
-from xpnet.errors import InvalidParameterError, ModelFormatError, XpnetError, XpnetWarning
+from xpnet.errors import InvalidParameterError, ModelFormatError, XpnetError, XpnetWarning, shown
 from xpnet.files import remove_temporary_files, write_atomically, writing
 from xpnet.locks import LockFile
 from xpnet.nn.network import Network
@@ -120,7 +120,7 @@ class Checkpoint(Callback):
         period = None if isinstance(every, bool) else _PERIOD.fullmatch(str(every))
         if period is None:
             raise InvalidParameterError(
-                f"every: expected a number of epochs, as 1, or 500steps, or 10min; received {every!r}."
+                f"every: expected a number of epochs, as 1, or 500steps, or 10min; received {shown(every)}."
             )
         self._number, self._unit = int(period[1]), period[2]
         self._locks: list[LockFile] = []  # one for each run that was started and has not ended

@@ -10,7 +10,7 @@ from array_api_compat import is_array_api_obj
 
 from xpnet.backend import Backend, to_host
 from xpnet.data.checks import as_floats
-from xpnet.errors import InvalidParameterError
+from xpnet.errors import InvalidParameterError, shown
 from xpnet.nn.network import Network
 from xpnet.subnormals import UserState
 from xpnet.training.samples import Samples
@@ -111,7 +111,7 @@ def class_weights(
     else:
         raise InvalidParameterError(
             f"class_weight: expected 'balanced' or a mapping of class indices from 0 to {n_classes - 1} to weights; "
-            f"received {class_weight!r}."
+            f"received {shown(class_weight)}."
         )
     return _checked(table)
 
@@ -123,7 +123,7 @@ def _numbers(what: str, values: Any) -> np.ndarray:
             return numbers.astype(np.float64)
         raise TypeError
     except (TypeError, ValueError, OverflowError):
-        raise InvalidParameterError(f"{what}: expected numbers; received {values!r:.60}.") from None
+        raise InvalidParameterError(f"{what}: expected numbers; received {shown(values):.60}.") from None
 
 
 def _checked(weight: np.ndarray) -> np.ndarray:

@@ -14,13 +14,13 @@ from typing import IO, cast
 import numpy as np
 
 from xpnet.data.readers.common import (
-    MAX_RATIO,
     Array,
     RawData,
     ReadOptions,
     as_features,
-    check_array_bytes,
+    check_content,
     join_names,
+    kept_itemsize,
     make_read_error,
     read_bounded,
     reading,
@@ -142,11 +142,11 @@ def read_idx(path: Path) -> Array:
         dtype, shape = idx_header(path, file)
         size = math.prod(shape) * dtype.itemsize
         # Nothing is read if the file cannot hold the declared size, and never more than one byte beyond it.
-        if size > stored * (MAX_RATIO if path.suffix == ".gz" else 1):
+        if path.suffix != ".gz" and size > stored:
             raise make_read_error(
                 path, f"truncated: expected {size} bytes of data by its header; received a file of {stored} bytes"
             )
-        check_array_bytes(path, size)
+        check_content(path, math.prod(shape) * kept_itemsize(dtype), stored)
         data = read_bounded(file, size + 1)
     if len(data) != size:
         wrong = "truncated" if len(data) < size else "oversized"

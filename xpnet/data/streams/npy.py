@@ -15,6 +15,8 @@ from xpnet.files import open_file
 
 __all__ = ["open_npy", "open_npz"]
 
+_CHUNK = 1 << 20
+
 
 def open_npy(path: Path, target: str | None) -> Source:
     """Open a file of features and a file of targets, which is found as `read_npy` finds it."""
@@ -26,7 +28,10 @@ def open_npy(path: Path, target: str | None) -> Source:
 
 
 def open_npz(path: Path, target: str | None) -> tuple[Source, Source | None]:
-    """Open the members x and y, and x_test and y_test as a test part, or None if they are absent."""
+    """Open the members x and y, and x_test and y_test as a test part, or None if they are absent.
+
+    The members are read once, because the archive has checksums.
+    """
     with reading_arrays(path, "an .npz archive"), open_file(path) as raw, zipfile.ZipFile(raw) as archive:
         keys, members = choose_members(path, archive, ReadOptions(training=True, target=target))
         x, y, x_test, y_test = (None if key is None else _open_member(path, archive, members[key]) for key in keys)
@@ -65,7 +70,10 @@ def _open_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) ->
             path, f"array {info.filename!r}: it declares {info.file_size} bytes, more than the file holds"
         )
     with archive.open(info) as file:
-        return _open_array(path, file, info.file_size, offset, info.filename)
+        array = _open_array(path, file, info.file_size, offset, info.filename)
+        while file.read(_CHUNK):  # compares the checksum, once: later reads go to the file itself
+            pass
+    return array
 
 
 def _open_array(path: Path, file: IO[bytes], size: int, offset: int, name: str) -> FileArray:
