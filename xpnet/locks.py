@@ -75,6 +75,7 @@ class LockFile:
             descriptor, is_new = self._open()
             try:
                 self._lock(descriptor)
+                self._folder = os.stat(self.path.parent)
                 if self._leads_to(descriptor):  # otherwise the run that held it has just removed it
                     self._descriptor, self._is_new = descriptor, is_new
             finally:
@@ -117,9 +118,13 @@ class LockFile:
         Raises
         ------
         XpnetError
-            Its lock file is another one: the folder was removed and made again, perhaps for another run.
+            It was removed and made again, perhaps for another run, or exchanged for a link.
         """
-        if self._descriptor is not None and os.path.lexists(self.path) and not self._leads_to(self._descriptor):
+        if self._descriptor is None or not self.path.parent.exists():
+            return
+        is_other = not os.path.samestat(os.stat(self.path.parent), self._folder)
+        # A new folder may have the number of the old one, but not its lock file; somebody may have removed that one.
+        if is_other or (os.path.lexists(self.path) and not self._leads_to(self._descriptor)):
             raise XpnetError(
                 f"{self.path.parent}: expected the folder in which the run began; received another folder of this "
                 "name. Leave the folder of a run in its place until it ends."

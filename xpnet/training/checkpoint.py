@@ -177,6 +177,7 @@ class Checkpoint(Callback):
         return due or run.stopped != "running"
 
     def _remove_all_but(self, newest: tuple[int, int]) -> None:
+        self._locks[-1].check()
         files = _list(self.folder)
         older = [file for file in files if _key(file) <= newest]
         with writing(self.folder):
