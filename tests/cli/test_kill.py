@@ -53,7 +53,8 @@ def dying(name, n):
 folder = Path(sys.argv[1])
 xpnet([*SETTINGS, str(folder / "whole")])
 expected = contents(folder / "whole")
-for name, places in {"fsync": (1, 2, 3, 4, 9, 10), "replace": (1, 2, 5), "link": (1, 2, 3), "unlink": (1, 2, 3)}.items():
+calls = {"fsync": (1, 2, 3, 4, 9, 10), "replace": (1, 2, 5), "link": (1, 2, 3), "unlink": (1, 2, 3)}
+for name, places in calls.items():
     for n in places:
         run = folder / f"{name}-{n}"
         killed = live(run, None, dying(name, n))
