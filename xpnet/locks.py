@@ -120,11 +120,14 @@ class LockFile:
         XpnetError
             It was removed and made again, perhaps for another run, or exchanged for a link.
         """
-        if self._descriptor is None or not self.path.parent.exists():
+        if self._descriptor is None:
             return
-        is_other = not os.path.samestat(os.stat(self.path.parent), self._folder)
-        # A new folder may have the number of the old one, but not its lock file; somebody may have removed that one.
-        if is_other or (os.path.lexists(self.path) and not self._leads_to(self._descriptor)):
+        is_same = True
+        with suppress(FileNotFoundError):  # the folder has gone, or somebody has removed the file
+            # A new folder may have the number of the old one, but not its lock file.
+            is_same = os.path.samestat(os.stat(self.path.parent), self._folder)
+            is_same = is_same and os.path.samestat(os.lstat(self.path), os.fstat(self._descriptor))
+        if not is_same:
             raise XpnetError(
                 f"{self.path.parent}: expected the folder in which the run began; received another folder of this "
                 "name. Leave the folder of a run in its place until it ends."
