@@ -146,3 +146,16 @@ def test_a_folder_that_was_made_again(path: Path) -> None:
         lock.check()
     lock.release(remove=True)
     assert path.read_text() == "of another run"
+
+
+def test_a_folder_that_was_exchanged_for_a_link(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (tmp_path / "victim").mkdir()
+    lock = locked(folder / "lock")
+    folder.rename(tmp_path / "kept")
+    lock.check()  # whatever is written now fails
+    folder.symlink_to("victim")
+    with pytest.raises(XpnetError, match="received another folder"):
+        lock.check()
+    lock.release(remove=True)

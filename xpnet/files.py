@@ -114,8 +114,9 @@ def write_atomically(path: str | Path, *parts: bytes | memoryview, exclusive: bo
     """
     path = Path(path)
     with writing(path):
-        found = path.lstat() if os.path.lexists(path) else None
-        if found is not None:
+        found = None
+        with suppress(FileNotFoundError):
+            found = path.lstat()
             check_regular(found.st_mode)
         with _replacing(path, found, exclusive) as file:
             _write_parts(file, parts)

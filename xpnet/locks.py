@@ -75,6 +75,7 @@ class LockFile:
             descriptor, is_new = self._open()
             try:
                 self._lock(descriptor)
+                self._folder = os.stat(self.path.parent)
                 if self._leads_to(descriptor):  # otherwise the run that held it has just removed it
                     self._descriptor, self._is_new = descriptor, is_new
             finally:
@@ -117,9 +118,16 @@ class LockFile:
         Raises
         ------
         XpnetError
-            Its lock file is another one: the folder was removed and made again, perhaps for another run.
+            It was removed and made again, perhaps for another run, or exchanged for a link.
         """
-        if self._descriptor is not None and os.path.lexists(self.path) and not self._leads_to(self._descriptor):
+        if self._descriptor is None:
+            return
+        is_same = True
+        with suppress(FileNotFoundError):  # the folder has gone, or somebody has removed the file
+            # A new folder may have the number of the old one, but not its lock file.
+            is_same = os.path.samestat(os.stat(self.path.parent), self._folder)
+            is_same = is_same and os.path.samestat(os.lstat(self.path), os.fstat(self._descriptor))
+        if not is_same:
             raise XpnetError(
                 f"{self.path.parent}: expected the folder in which the run began; received another folder of this "
                 "name. Leave the folder of a run in its place until it ends."

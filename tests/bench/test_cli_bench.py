@@ -137,9 +137,10 @@ def test_sweep(monkeypatch, folder, axis):
     assert len(found["speeds"]["numpy:cpu"]) == 2
 
 
-def test_nothing_that_is_there_is_overwritten(folder):
+@pytest.mark.parametrize("ending", ["json", "md", "png"])
+def test_nothing_that_is_there_is_overwritten(ending, folder):
     (folder / "old").mkdir()
-    (folder / "old" / "bench.json").write_text("{}")
+    (folder / "old" / f"bench.{ending}").write_text("{}")
     assert "--out" in refused("bench", "tiny", "--out", "old")
 
 

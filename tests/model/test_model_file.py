@@ -56,6 +56,23 @@ def test_round_trip(name: str, dtype: str, tmp_path: Path) -> None:
     assert (tmp_path / "again").read_bytes() == path.read_bytes()
 
 
+@pytest.mark.skipif(os.name != "posix", reason="links and pipes as POSIX has them")
+def test_a_link_stays_a_link_and_a_pipe_a_pipe(tmp_path: Path) -> None:
+    link, pipe, expected = tmp_path / "link", tmp_path / "pipe", tmp_path / "expected"
+    save_model(expected, make("text"))
+    link.symlink_to("there")
+    save_model(link, make("text"))
+    assert link.is_symlink()
+    assert (tmp_path / "there").read_bytes() == expected.read_bytes()
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    save_model(pipe, make("text"))
+    assert pipe.is_fifo()
+    assert os.read(reader, 1 << 16) == expected.read_bytes()
+    os.close(reader)
+    refused(pipe, "expected a model file; received: a pipe, not a regular file")
+
+
 @pytest.mark.parametrize("classes", [np.asarray(["a", "b", "c"], dtype=object), np.asarray([b"a", b"b", b"c"])])
 def test_labels_of_other_text_types(classes: np.ndarray, tmp_path: Path) -> None:
     from xpnet.data.targets import encode_targets

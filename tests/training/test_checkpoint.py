@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -150,6 +151,14 @@ def test_the_file_is_plain_safetensors(tmp_path: Path) -> None:
     network, state = load_state(tmp_path / "s")
     save_state(tmp_path / "again", network, state)
     assert (tmp_path / "again").read_bytes() == (tmp_path / "s").read_bytes()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links as POSIX has them")
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("there")
+    save_state(tmp_path / "link", NETWORK, fit("adam", 1).state)
+    assert (tmp_path / "link").is_symlink()
+    assert load_state(tmp_path / "there")[0] == NETWORK
 
 
 # Bad files.

@@ -107,5 +107,5 @@ def write_results(
     if png is not None:
         files[f"{name}.png"] = png
     for file, data in files.items():
-        write_atomically(out / file, data)
+        write_atomically(out / file, data, exclusive=True)
         print(f"  {out / file}", file=sys.stderr)

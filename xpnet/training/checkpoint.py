@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import math
 import re
+import stat
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -177,12 +179,14 @@ class Checkpoint(Callback):
         return due or run.stopped != "running"
 
     def _remove_all_but(self, newest: tuple[int, int]) -> None:
+        self._locks[-1].check()
         files = _list(self.folder)
         older = [file for file in files if _key(file) <= newest]
         with writing(self.folder):
             for file in {*files} - {*older[-self.keep :]}:
-                if file.is_file() and not file.is_symlink():  # others did not write it
-                    file.unlink(missing_ok=True)
+                with suppress(FileNotFoundError):
+                    if stat.S_ISREG(file.lstat().st_mode):  # a run writes no others
+                        file.unlink()
 
 
 def _is_best(state: RunState) -> bool:
