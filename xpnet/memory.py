@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ from xpnet.errors import InvalidParameterError, shown
 __all__ = ["available_bytes", "current_bytes", "parse_size", "peak_bytes"]
 
 _STATUS, _MEMINFO = Path("/proc/self/status"), Path("/proc/meminfo")
+# The limit of a Linux container (cgroup 2 and 1), as it is seen within; without a limit, "max" or a huge number.
+_CONTAINER = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")
 _UNITS = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "KI": 1 << 10, "MI": 1 << 20, "GI": 1 << 30, "TI": 1 << 40}
 
 
@@ -56,8 +59,14 @@ def peak_bytes() -> int:
 
 
 def available_bytes() -> int:
-    """Return the memory that this process can still allocate, or 0 where the system does not tell it."""
-    available = _field(_MEMINFO, "MemAvailable")
+    """Return the memory that this process can still allocate, or 0 where the system does not tell it.
+
+    It is what the machine has free (in all, where the system does not tell what is free), and no more than the limits
+    of the process (``ulimit -v``) and of its container leave.
+    """
+    available = _field(_MEMINFO, "MemAvailable") or _physical_bytes()
+    if container := min(filter(None, map(_number, _CONTAINER)), default=0):
+        available = min(available, max(container - current_bytes(), 1))
     try:
         import resource
     except ImportError:
@@ -66,6 +75,22 @@ def available_bytes() -> int:
     if limit == resource.RLIM_INFINITY:
         return available
     return min(available, max(limit - _field(_STATUS, "VmSize"), 1))
+
+
+def _physical_bytes() -> int:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 0
+
+
+def _number(path: Path) -> int:
+    """Return the number in a file of the system, or 0 if there is none."""
+    try:
+        text = path.read_text(encoding="ascii", errors="replace").strip()
+    except OSError:
+        return 0
+    return int(text) if text.isdecimal() else 0
 
 
 def _field(path: Path, name: str) -> int:

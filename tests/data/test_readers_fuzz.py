@@ -8,7 +8,6 @@ import struct
 import tempfile
 import warnings
 import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -231,7 +230,3 @@ def test_gzip_wrappers(level, cut, tail):
         (Path(folder) / f"{IDX_NAMES[0]}.gz").write_bytes(content)
         (Path(folder) / IDX_NAMES[1]).write_bytes(idx(np.arange(3)))
         outcome(Path(folder))
-
-
-def test_zlib_bound_is_the_one_assumed():
-    assert len(zlib.compress(bytes(1 << 24), 9)) * common.MAX_RATIO >= 1 << 24

@@ -239,7 +239,7 @@ SPOILED: dict[str, tuple[Change, str]] = {
     "absurd sizes": (put_network("layer_sizes", [4, 10**15, 3]), "layers.0.weight: expected the shape"),
     "size 0": (put_network("layer_sizes", [4, 0, 3]), "layer_sizes: expected an integer of at least 1"),
     "float size": (put_network("layer_sizes", [4, 6.0, 3]), "layer_sizes: expected an integer"),
-    "text size": (put_network("layer_sizes", "463"), "layer_sizes: expected the sizes"),
+    "text size": (put_network("layer_sizes", "463"), "layer_sizes: expected sizes of"),
     "number": (put_network("layer_sizes", 4), "TypeError"),
     "activation": (put_network("activation", "rely"), "unknown activation"),
     "activation list": (put_network("activation", [["relu"]]), "activation: expected a name"),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 from collections.abc import Iterator
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -24,7 +22,3 @@ class PlainConsole(Console):
                 yield segment
             else:
                 yield segment._replace(text="\n".join(map(printable, segment.text.split("\n"))))
-
-    def on_broken_pipe(self) -> None:
-        """Let the command report it; by default the library ends the program silently."""
-        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ from rich import box
 from rich.table import Table
 
 from xpnet.cli.console import make_console
+from xpnet.cli.rich_console import PlainConsole
 from xpnet.errors import size_text
 from xpnet.memory import parse_size
 from xpnet.training.progress import METRIC_NAMES, figure
@@ -17,9 +20,15 @@ from xpnet.training.trainer import Run
 __all__ = ["print_files", "print_summary"]
 
 
+class _Console(PlainConsole):
+    def on_broken_pipe(self) -> None:
+        """Let the command report it; by default the library ends the program silently."""
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+
 def print_summary(title: str, summary: dict[str, Any], run: Run, memory_limit: str | None = None) -> None:
     """Print a table of the parts with their scores, and the speed."""
-    console = make_console()
+    console = make_console(_Console)
     parts = [name for name in ("train", "validation", "test") if summary[name]]
     metrics: list[str] = list(summary[parts[0]])
     table = Table("part", *(METRIC_NAMES.get(metric, metric) for metric in metrics), box=box.SIMPLE_HEAD)
@@ -41,6 +50,6 @@ def print_summary(title: str, summary: dict[str, Any], run: Run, memory_limit: s
 
 def print_files(files: list[Path]) -> None:
     """Print the paths of the files of a run."""
-    console = make_console()
+    console = make_console(_Console)
     for path in files:
         console.print(f"  {path}", soft_wrap=True)

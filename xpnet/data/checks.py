@@ -44,6 +44,7 @@ def check_data(x: ArrayLike, y: ArrayLike | None = None, feature_names: Sequence
         There are no samples or no features, the number of dimensions is wrong, `x` and `y` differ in length, the
         features are not numbers, or a value is NaN or infinite (the message names the first).
     """
+    _check_unmasked(x, "features")
     x = np.asarray(x)
     if x.ndim != 2:
         raise DataError(f"features: expected an array of shape (n_samples, n_features); received shape {x.shape}")
@@ -63,6 +64,11 @@ def check_data(x: ArrayLike, y: ArrayLike | None = None, feature_names: Sequence
     values = target_array(y)
     check_lengths(x, values)
     check_finite(values, "targets", None)
+
+
+def _check_unmasked(values: Any, what: str) -> None:
+    if np.ma.is_masked(values):
+        raise DataError(f"{what}: expected a value in each place; received masked ones; fill them in first")
 
 
 def check_lengths(x: Any, y: Any) -> None:
@@ -135,8 +141,7 @@ def feature_array(x: Any, names: Sequence[str] | None = None) -> Array:
                     "data with these names, or an array"
                 )
         x = x.select([*names]) if hasattr(x, "select") else x[[*names]]
-    if np.ma.is_masked(x):
-        raise DataError("features: expected a value in each place; received masked ones; fill them in first")
+    _check_unmasked(x, "features")
     values = np.asarray(x)
     if values.dtype.kind == "O" and not any(isinstance(value, str | bytes) for value in values.flat):
         try:
@@ -210,8 +215,9 @@ def target_array(y: ArrayLike) -> Array:
     Raises
     ------
     DataError
-        There are no targets, they have another shape, or they are neither numbers nor text.
+        There are no targets, they have another shape, one is masked, or they are neither numbers nor text.
     """
+    _check_unmasked(y, "targets")
     try:
         values = np.asarray(y)
         if values.dtype.kind == "O" and not all(isinstance(value, str) for value in values.flat):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from xpnet.backend import Backend, get_backend, to_host
-from xpnet.data.checks import as_floats, feature_array, warn_of_merged
+from xpnet.data.checks import as_floats, feature_array
 from xpnet.data.scaled_bytes import ScaledBytes, scaled_bytes
 from xpnet.data.scaling import Scaler
 from xpnet.data.streams import Source
@@ -166,9 +166,7 @@ class Model:
         dtype = self.vector.dtype
         if self.target_scaler is not None:
             return self.target_scaler.transform(encoded, dtype)
-        targets = as_floats(encoded, dtype, "targets")
-        warn_of_merged(encoded, targets, "targets")
-        return targets
+        return as_floats(encoded, dtype, "targets")
 
     @overload
     def encode(self, data: Source) -> Source: ...

@@ -75,7 +75,7 @@ class EarlyStopping(NamedTuple):
         return max(reversed(history) if self.latest else history, key=self.value)
 
     def value(self, record: EpochRecord) -> float:
-        """Return the metric of an epoch, signed so that higher is better."""
+        """Return the metric of an epoch, signed so that higher is better; NaN is the lowest value."""
         if self.metric == "training_loss":
             return -record.loss
         scores = record.validation or {}
@@ -83,7 +83,8 @@ class EarlyStopping(NamedTuple):
             raise InvalidParameterError(
                 f"early_stopping: expected one of the scores {', '.join(scores)}; received {shown(self.metric)}."
             )
-        return -scores["loss"] if self.metric == "loss" else scores[self.metric]
+        value = -scores["loss"] if self.metric == "loss" else scores[self.metric]
+        return -math.inf if math.isnan(value) else value
 
 
 EARLY_STOPPING: dict[str, Callable[..., EarlyStopping]] = {

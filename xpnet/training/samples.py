@@ -91,6 +91,8 @@ def to_samples(network: Network, backend: Backend, dtype: str, x: Any, y: Any, *
             f"y: expected integers of shape ({x.shape[0]},) or numbers of shape ({x.shape[0]}, {n_out}); "
             f"received {y.dtype} of shape {tuple(y.shape)}."
         )
+    if isinstance(y, np.ndarray) and y.dtype.kind in "UST":
+        raise DataError(f"targets: expected numbers or class indices; received text such as {str(y.flat[0])!r:.60}")
     y = _narrowed(y, dtype, "targets")
     valid = network.loss_function.targets
     if not valid.may_be_scaled:

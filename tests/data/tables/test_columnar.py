@@ -63,6 +63,8 @@ def test_types_are_kept(suffix: str) -> None:
     expected = pa.table(COLUMNS)
     table = TableFile(write(expected, f"t{suffix}"))
     assert (table.name, table.has_header, table.duplicates, table.is_sequential) == ("t", True, (), False)
+    if "view" in COLUMNS:  # becomes text in one piece, which pyarrow's functions take
+        expected = expected.set_column(expected.num_columns - 1, "view", TEXT.cast(pa.large_string()))
     assert table.schema == expected.schema
     assert table.read().to_pydict() == expected.to_pydict()
     assert blocks(table).equals(table.read())
@@ -141,7 +143,7 @@ def test_a_table_beyond_the_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -
     assert Path("t.parquet").stat().st_size < 10**5
     monkeypatch.setattr(common, "max_array_bytes", lambda: 10**6)
     for use in (table.read, lambda: table.read_block(0)):
-        with pytest.raises(DataError, match=r"^t.parquet: too large: .* 1000000 rows of 1 features"):
+        with pytest.raises(DataError, match=r"^t.parquet: too large: .* received content of 8 MB; use fewer"):
             use()
 
 

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from xpnet.data.readers import common
 from xpnet.data.tables import text_table
 from xpnet.data.tables.files import TABLE_SUFFIXES, TableFile, TableOptions, is_table
 from xpnet.data.tables.text_header import MISSING
@@ -174,7 +175,7 @@ def test_the_memory_of_a_table_is_estimated() -> None:
 
 @pytest.mark.parametrize("rows", [b"1,2\n", b"x", bytes(4)])
 def test_a_bomb_is_refused_before_it_goes_off(rows: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(text_table, "max_array_bytes", lambda: 10**7)
+    monkeypatch.setattr(common, "max_content_bytes", lambda stored, in_pieces=False: 10**7)
     monkeypatch.setattr(text_table, "_MAX_ROW_BYTES", 10**7)
     monkeypatch.setattr(text_table, "_MAX_SAMPLE_BYTES", 10**6)
     packed = pa.compress(b"a,b\n" + rows * (10**8 // len(rows)), "zstd", asbytes=True)

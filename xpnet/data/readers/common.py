@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,21 +11,22 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from xpnet.errors import DataError, printable
+from xpnet.errors import DataError, printable, size_text
+from xpnet.memory import available_bytes
 
 __all__ = [
-    "MAX_RATIO",
     "TARGET_NAMES",
     "Array",
     "RawData",
     "ReadOptions",
     "Readable",
     "as_features",
-    "check_array_bytes",
-    "check_matrix_shape",
+    "check_content",
     "join_names",
+    "kept_itemsize",
     "make_read_error",
     "max_array_bytes",
+    "max_content_bytes",
     "naming",
     "read_bounded",
     "reading",
@@ -34,9 +34,9 @@ __all__ = [
 
 Array: TypeAlias = NDArray[Any]
 
-MAX_RATIO = 1032
-"""The largest ratio by which deflate can compress (zlib's technical details)."""
-
+_MAX_GROWTH = 1024  # about that of deflate; sparse text, which becomes a dense matrix, reaches several hundred
+_ALWAYS_ALLOWED = 256 << 20
+_TEXT_BYTES = 64  # of a str and its place in a list
 _CHUNK = 1 << 20
 TARGET_NAMES = ("target", "label", "class", "y")
 
@@ -142,44 +142,61 @@ def read_bounded(file: Readable, size: int) -> bytearray:
 
 
 def max_array_bytes() -> int:
-    """Return the largest size that one array may have: half of the machine's memory, or 8 GiB if that is unknown."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-    except (AttributeError, ValueError, OSError):
-        return 8 << 30
+    """Return the memory that the content of a file may take: half of what is free, or 8 GiB if that is unknown.
+
+    The other half is for the copies that training makes.
+    """
+    return (available_bytes() // 2) or (8 << 30)
 
 
-def check_array_bytes(path: Path, size: int) -> None:
-    """Check the number of bytes that a header declares: a small compressed file can declare a huge array.
+def max_content_bytes(stored: int, *, in_pieces: bool = False) -> int:
+    """Return the budget of a file of `stored` bytes: the bytes that all that is read from it may become in memory.
+
+    It is 1,024 bytes for each byte, at least 256 MiB, and at most `max_array_bytes`. Data that people have stay below
+    the ratio; a few kilobytes that declare, or decompress to, gigabytes exceed it.
+
+    Parameters
+    ----------
+    stored : int
+    in_pieces : bool
+        Whether only parts of the content are in memory at a time, so that the free memory is no limit.
+    """
+    growth = max(_MAX_GROWTH * stored, _ALWAYS_ALLOWED)
+    return growth if in_pieces else min(growth, max_array_bytes())
+
+
+def check_content(path: Path, size: int, stored: int, what: str = "content", *, in_pieces: bool = False) -> None:
+    """Check what the content of a file becomes in memory, before the memory is allocated.
+
+    Parameters
+    ----------
+    path : Path
+    size : int
+        Bytes that the content becomes: numbers as they are kept, text with its Python objects.
+    stored : int
+        Bytes of the file.
+    what : str
+        The content, for the message.
+    in_pieces : bool
+        As for `max_content_bytes`.
 
     Raises
     ------
     DataError
-        The size exceeds `max_array_bytes`.
+        The size exceeds `max_content_bytes`.
     """
-    if size > (limit := max_array_bytes()):
-        raise make_read_error(
-            path,
-            f"too large: expected at most {limit / 2**30:.3g} GiB of data; received {size / 2**30:.3g} GiB by its "
-            "header; if this size is right, store the data uncompressed and read it in pieces (--memory-limit)",
-        )
-
-
-def check_matrix_shape(path: Path, rows: int, columns: int) -> None:
-    """Check that a float64 matrix of this shape fits into memory.
-
-    Raises
-    ------
-    DataError
-        Its size exceeds `max_array_bytes`.
-    """
-    size, limit = rows * columns * 8, max_array_bytes()
-    if size > limit:
-        raise make_read_error(
-            path,
-            f"too large: expected a matrix of at most {limit / 2**30:.3g} GiB; received {rows} rows of {columns} "
-            f"features, {size / 2**30:.3g} GiB as float64; use fewer features or rows",
-        )
+    if size <= (limit := max_content_bytes(stored, in_pieces=in_pieces)):
+        return
+    if limit == max_content_bytes(stored, in_pieces=True):
+        allowed = f"for a file of {size_text(stored)}"
+        remedy = "use fewer columns or rows, or store the data uncompressed (.npy, np.savez)"
+    else:
+        allowed, remedy = "half of the free memory", "use fewer columns or rows, or read it in pieces (--memory-limit)"
+    raise make_read_error(
+        path,
+        f"too large: expected at most {size_text(limit)} in memory, {allowed}; received {what} of {size_text(size)}; "
+        f"{remedy}",
+    )
 
 
 def as_features(x: Array) -> Array:
@@ -187,9 +204,23 @@ def as_features(x: Array) -> Array:
     if x.dtype.kind not in "biuf":
         return x  # refused later, with the other checks
     x = x.reshape(len(x), -1) if x.ndim > 2 and len(x) else x
-    kept = x.dtype == np.uint8 or x.dtype == np.float32
     with np.errstate(over="ignore"):  # a long double beyond float64 becomes infinite, which is refused later
-        return x.astype(x.dtype.newbyteorder("=") if kept else np.float64, copy=False)
+        return x.astype(_kept_dtype(x.dtype), copy=False)
+
+
+def _kept_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    native = dtype.newbyteorder("=")
+    return native if native in (np.uint8, np.float32) else np.dtype(np.float64)
+
+
+def kept_itemsize(dtype: np.dtype[Any]) -> int:
+    """Return the bytes that a value of an array becomes: a number as `as_features` keeps it, text as Python's object.
+
+    Text is stored as wide as the longest of an array, with 4 bytes for each character.
+    """
+    if dtype.kind in "SU":
+        return _TEXT_BYTES + dtype.itemsize * (4 if dtype.kind == "S" else 1)
+    return max(dtype.itemsize, _kept_dtype(dtype).itemsize)
 
 
 def join_names(names: Iterable[object], limit: int = 20) -> str:

@@ -7,24 +7,25 @@ import math
 import struct
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import IO, cast
 
 import numpy as np
 
 from xpnet.data.readers.common import (
-    MAX_RATIO,
     Array,
     RawData,
     ReadOptions,
     as_features,
-    check_array_bytes,
+    check_content,
     join_names,
+    kept_itemsize,
     make_read_error,
     read_bounded,
     reading,
 )
+from xpnet.files import open_file
 
 __all__ = ["IDX_NAMES", "find_idx", "idx_header", "open_idx", "read_idx", "read_idx_folder"]
 
@@ -110,7 +111,8 @@ def open_idx(path: Path) -> Iterator[IO[bytes]]:
     message = "broken gzip file ({}): expected a complete one; copy or download it again"
     with (
         reading(path, _DAMAGED_GZIP, message),
-        cast(IO[bytes], gzip.open(path)) if path.suffix == ".gz" else path.open("rb") as file,
+        open_file(path) as raw,
+        cast(IO[bytes], gzip.open(raw)) if path.suffix == ".gz" else nullcontext(raw) as file,
     ):
         yield file
 
@@ -140,11 +142,11 @@ def read_idx(path: Path) -> Array:
         dtype, shape = idx_header(path, file)
         size = math.prod(shape) * dtype.itemsize
         # Nothing is read if the file cannot hold the declared size, and never more than one byte beyond it.
-        if size > stored * (MAX_RATIO if path.suffix == ".gz" else 1):
+        if path.suffix != ".gz" and size > stored:
             raise make_read_error(
                 path, f"truncated: expected {size} bytes of data by its header; received a file of {stored} bytes"
             )
-        check_array_bytes(path, size)
+        check_content(path, math.prod(shape) * kept_itemsize(dtype), stored)
         data = read_bounded(file, size + 1)
     if len(data) != size:
         wrong = "truncated" if len(data) < size else "oversized"

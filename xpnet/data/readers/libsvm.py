@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from xpnet.data.readers.common import RawData, ReadOptions, check_matrix_shape, make_read_error, reading
+from xpnet.data.readers.common import RawData, ReadOptions, check_content, make_read_error, reading
+from xpnet.files import open_file
 
 __all__ = ["read_libsvm"]
 
@@ -23,7 +24,7 @@ def read_libsvm(path: Path, options: ReadOptions) -> RawData:
 
     with (
         reading(path, _DAMAGE, "expected lines of 'label index:value ...' in LIBSVM format; {}"),
-        path.open("rb") as file,
+        open_file(path) as file,
     ):
         if not file.read(1):
             raise make_read_error(path, "empty file: expected lines of 'label index:value ...'; received none")
@@ -45,7 +46,8 @@ def read_libsvm(path: Path, options: ReadOptions) -> RawData:
         raise make_read_error(
             path, f"features: expected {n_features}, as in training; received index {highest}{counted}"
         )
-    check_matrix_shape(path, x.shape[0], n_features)
-    x.resize(x.shape[0], base + n_features)
+    n_rows = x.shape[0]
+    check_content(path, 8 * n_rows * n_features, path.stat().st_size, f"{n_rows} rows of {n_features} features")
+    x.resize(n_rows, base + n_features)
     whole = np.isfinite(y).all() and (y == np.floor(y)).all() and np.abs(y).max(initial=0) < 2**53
     return RawData(x[:, base:].toarray(), y.astype(np.int64) if whole else y, index_base=base)

@@ -9,22 +9,23 @@ import zipfile
 import zlib
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, TypeAlias, cast
 
 import numpy as np
 
 from xpnet.data.readers.common import (
-    MAX_RATIO,
     Array,
     RawData,
     ReadOptions,
     as_features,
-    check_array_bytes,
+    check_content,
     join_names,
+    kept_itemsize,
     make_read_error,
     read_bounded,
     reading,
 )
+from xpnet.files import open_file
 
 __all__ = [
     "array_header",
@@ -35,6 +36,8 @@ __all__ = [
     "reading_arrays",
     "target_path",
 ]
+
+_Header: TypeAlias = tuple[tuple[int, ...], bool, np.dtype[Any]]  # shape, whether in Fortran's order, dtype
 
 # Keys, in the order in which they are tried.
 _FEATURE_KEYS = ("x", "X", "x_train", "X_train")
@@ -75,9 +78,11 @@ def reading_arrays(path: Path, what: str) -> AbstractContextManager[None]:
 
 def read_npz(path: Path, options: ReadOptions) -> RawData:
     """Read x (or X, x_train, X_train), y (or Y, y_train, Y_train, or the target's key), x_test and y_test."""
-    with reading_arrays(path, "an .npz archive"), zipfile.ZipFile(path) as archive:
+    with reading_arrays(path, "an .npz archive"), open_file(path) as raw, zipfile.ZipFile(raw) as archive:
         keys, members = choose_members(path, archive, options)
-        x, y, x_test, y_test = (None if key is None else _read_member(path, archive, members[key]) for key in keys)
+        chosen = [None if key is None else members[key] for key in keys]
+        check_content(path, sum(_member_bytes(path, archive, info) for info in chosen if info), path.stat().st_size)
+        x, y, x_test, y_test = (None if info is None else _read_member(path, archive, info) for info in chosen)
     test_features = None if x_test is None else as_features(x_test)
     return RawData(as_features(cast(Array, x)), y, None, keys[1], test_features, y_test)
 
@@ -138,34 +143,42 @@ def target_path(path: Path, options: ReadOptions) -> Path | None:
 
 
 def _read_file(path: Path) -> Array:
-    with reading_arrays(path, "an .npy file"), path.open("rb") as file:
-        return _read_array(path, file, path.stat().st_size)
+    with reading_arrays(path, "an .npy file"), open_file(path) as file:
+        size = path.stat().st_size
+        header = array_header(path, file, size)
+        check_content(path, _content_bytes(header), size)
+        return _read_array(path, file, header)
 
 
-def _read_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
-    # NumPy writes no other method, and only for these is the ratio of compression bounded.
+def _member_bytes(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> int:
+    # NumPy writes no other method.
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise make_read_error(
             path, f"array {info.filename!r}: expected it stored or deflated; received another compression method"
         )
-    if info.file_size > path.stat().st_size * MAX_RATIO:
-        raise make_read_error(
-            path, f"array {info.filename!r}: it declares {info.file_size} bytes, more than the file can hold"
-        )
-    check_array_bytes(path, info.file_size)
     with archive.open(info) as file:
-        return _read_array(path, file, info.file_size)
+        return _content_bytes(array_header(path, file, info.file_size))
 
 
-def _read_array(path: Path, file: IO[bytes], size: int) -> Array:
-    """Read one array from a file of `size` bytes."""
-    shape, fortran_order, dtype = array_header(path, file, size)
+def _read_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
+    with archive.open(info) as file:
+        return _read_array(path, file, array_header(path, file, info.file_size))
+
+
+def _content_bytes(header: _Header) -> int:
+    shape, _, dtype = header
+    return math.prod(shape) * kept_itemsize(dtype)
+
+
+def _read_array(path: Path, file: IO[bytes], header: _Header) -> Array:
+    """Read the array behind its header. The last byte makes a zip archive compare its checksum."""
+    shape, fortran_order, dtype = header
     data = read_bounded(file, math.prod(shape) * dtype.itemsize)
     array: Array = np.ndarray(shape, dtype, data, order="F" if fortran_order else "C")
     return as_text(path, array) if dtype.kind in "US" else array.astype(dtype.newbyteorder("="), copy=False)
 
 
-def array_header(path: Path, file: IO[bytes], size: int) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+def array_header(path: Path, file: IO[bytes], size: int) -> _Header:
     """Read the header of an array.
 
     Parameters

@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from xpnet.data.readers.common import check_matrix_shape, make_read_error, reading
+from xpnet.data.readers.common import check_content, make_read_error, max_content_bytes, reading
+from xpnet.data.tables.arrow_sizes import batch_sizes
 from xpnet.data.tables.byte_source import ByteSource
 
 __all__ = ["COLUMNAR_TABLES", "ArrowTable", "ColumnarTable", "ParquetTable"]
@@ -39,14 +41,16 @@ class ColumnarTable(ABC):
     def __init__(self, source: ByteSource) -> None:
         self.source, self._path = source, source.path
         with self._open() as file:
-            schema, sizes, self.n_bytes = self._describe(file)
+            schema, sizes, self._bytes = self._describe(file)
+            names = schema.names  # fails for names that are no UTF-8
+        self.n_bytes = sum(self._bytes)
+        self._check(self.n_bytes, in_pieces=True)
         first: dict[str, int] = {}
-        for i, name in enumerate(schema.names):
+        for i, name in enumerate(names):
             first.setdefault(name, i)
-        self._kept = list(first.values())
-        repeated = (name for i, name in enumerate(schema.names) if first[name] != i)
+        repeated = (name for i, name in enumerate(names) if first[name] != i)
         self.duplicates = tuple(dict.fromkeys(repeated))
-        self.schema = pa.schema([schema.field(i).remove_metadata() for i in self._kept])
+        self.schema = pa.schema([_plain_field(schema.field(i)) for i in first.values()])
         self._blocks = np.flatnonzero(sizes)
         self._sizes = np.asarray(sizes, dtype=np.int64)[self._blocks]
 
@@ -60,16 +64,14 @@ class ColumnarTable(ABC):
         """Return the rows of a block, with some of the columns."""
         number = int(self._blocks[block])
         with self._open() as file:
-            self._check_memory(file, number)
+            self._check(self._bytes[number])
             return self._select(self._read_block(file, number, self._names(columns)), columns)
 
     def read(self, columns: Sequence[int] | None = None) -> pa.Table:
         """Return all rows, with some of the columns."""
         self.block_sizes()
         with self._open() as file:
-            for number in self._blocks.tolist():
-                self._check_memory(file, number)
-            check_matrix_shape(self._path, self.n_bytes // 8, 1)
+            self._check(self.n_bytes)
             return self._select(self._read(file, self._names(columns)), columns)
 
     def reader(self) -> ColumnarTable:
@@ -79,6 +81,9 @@ class ColumnarTable(ABC):
     def where(self, row: int) -> str:
         """Return the number of a row, counted from 1, as ``"row 138"``."""
         return f"row {row + 1}"
+
+    def _check(self, n_bytes: int, in_pieces: bool = False) -> None:
+        check_content(self._path, n_bytes, self.source.size, in_pieces=in_pieces)
 
     def _names(self, columns: Sequence[int] | None) -> list[str] | None:
         """Return the names of columns, after a check of their types."""
@@ -95,14 +100,15 @@ class ColumnarTable(ABC):
         return None if columns is None else [field.name for field in fields]
 
     def _select(self, table: pa.Table, columns: Sequence[int] | None) -> pa.Table:
-        """Put columns in order; of columns with one name take the first."""
+        """Put columns in order; of columns with one name take the first, and of views the text."""
         first: dict[str, int] = {}
         for i, name in enumerate(table.column_names):
             first.setdefault(name, i)
         schema = self.schema if columns is None else pa.schema([self.schema.field(i) for i in columns])
-        selected = table.select([first[name] for name in schema.names]).cast(schema)
+        selected = table.select([first[name] for name in schema.names])
         selected.validate(full=True)  # else a damaged file could make later code read foreign memory
-        return selected
+        self._check(sum(map(_text_bytes, selected.columns)))
+        return selected.cast(schema)
 
     @contextmanager
     def _open(self) -> Iterator[Any]:
@@ -114,11 +120,8 @@ class ColumnarTable(ABC):
     def _reader(self, raw: pa.NativeFile) -> Any: ...
 
     @abstractmethod
-    def _describe(self, file: Any) -> tuple[pa.Schema, list[int], int]:
-        """Return the schema, the number of rows of each block, and the memory of the table in bytes."""
-
-    @abstractmethod
-    def _check_memory(self, file: Any, block: int) -> None: ...
+    def _describe(self, file: Any) -> tuple[pa.Schema, list[int], list[int]]:
+        """Return the schema, and the rows and the bytes in memory of each block; 8 bytes at least for a cell."""
 
     @abstractmethod
     def _read_block(self, file: Any, block: int, names: list[str] | None) -> pa.Table: ...
@@ -127,30 +130,75 @@ class ColumnarTable(ABC):
     def _read(self, file: Any, names: list[str] | None) -> pa.Table: ...
 
 
+def _plain_field(field: pa.Field) -> pa.Field:
+    """Return a field without metadata, and with text in place of views, for which pyarrow lacks functions."""
+    kind = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}.get(field.type, field.type)
+    return pa.field(field.name, kind, field.nullable)
+
+
+def _text_bytes(column: pa.ChunkedArray) -> int:
+    """Return the bytes of the text of dictionaries and views, where one text may stand for many rows."""
+    return sum(map(_chunk_bytes, column.chunks))
+
+
+def _chunk_bytes(chunk: pa.Array) -> int:
+    if _is_view(chunk.type):
+        return int(_lengths(chunk).sum())
+    if not pa.types.is_dictionary(chunk.type):
+        return 0
+    lengths = _lengths(chunk.dictionary)
+    return int(np.bincount(chunk.indices.drop_null().to_numpy(zero_copy_only=False), minlength=len(lengths)) @ lengths)
+
+
+def _lengths(texts: pa.Array) -> NDArray[np.int64]:
+    if _is_view(texts.type):  # of 16 bytes, the first four are the length
+        views = np.frombuffer(texts.buffers()[1], np.int32)[4 * texts.offset : 4 * (texts.offset + len(texts)) : 4]
+        return np.maximum(views, 0).astype(np.int64)
+    if pa.types.is_primitive(texts.type) or pa.types.is_null(texts.type):
+        return np.full(len(texts), 8, dtype=np.int64)
+    return np.asarray(pc.binary_length(texts).fill_null(0).to_numpy(zero_copy_only=False), dtype=np.int64)
+
+
+def _is_view(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string_view(kind) or pa.types.is_binary_view(kind))
+
+
 class ParquetTable(ColumnarTable):
     """A table in a Parquet file; its blocks are row groups."""
 
     what = "a Parquet file"
 
     def _reader(self, raw: pa.NativeFile) -> Any:
-        return pq.ParquetFile(raw)
+        return pq.ParquetFile(raw, page_checksum_verification=True)
 
-    def _describe(self, file: Any) -> tuple[pa.Schema, list[int], int]:
+    def _describe(self, file: Any) -> tuple[pa.Schema, list[int], list[int]]:
         groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
-        # Dictionaries make text small in the file: at least 8 bytes are counted for a cell.
-        n_bytes = sum(max(group.total_byte_size, 8 * group.num_rows * group.num_columns) for group in groups)
+        n_bytes = [max(group.total_byte_size, 8 * group.num_rows * group.num_columns) for group in groups]
         return file.schema_arrow, [group.num_rows for group in groups], n_bytes
 
-    def _check_memory(self, file: Any, block: int) -> None:
-        group = file.metadata.row_group(block)
-        check_matrix_shape(self._path, group.num_rows, group.num_columns)
-        check_matrix_shape(self._path, group.total_byte_size // 8, 1)
-
     def _read_block(self, file: Any, block: int, names: list[str] | None) -> pa.Table:
-        return file.read_row_group(block, names, use_threads=False)
+        return self._read_groups(file, [block], names, use_threads=False)
 
     def _read(self, file: Any, names: list[str] | None) -> pa.Table:
-        return file.read(names)
+        return self._read_groups(file, list(range(file.metadata.num_row_groups)), names, use_threads=True)
+
+    def _read_groups(self, file: Any, groups: list[int], names: list[str] | None, use_threads: bool) -> pa.Table:
+        """Read row groups. Only the text itself tells how long it becomes, so it is read some rows at a time."""
+        rows = self._safe_rows(file, groups)
+        if rows >= max(file.metadata.row_group(group).num_rows for group in groups):
+            return file.read_row_groups(groups, names, use_threads=use_threads)
+        batches, n_bytes = [], 0
+        for batch in file.iter_batches(rows, groups, names, use_threads=use_threads):
+            batches.append(batch)
+            n_bytes += sum(column.nbytes for column in batch.columns if not pa.types.is_dictionary(column.type))
+            self._check(n_bytes)
+        return pa.Table.from_batches(batches).combine_chunks()
+
+    def _safe_rows(self, file: Any, groups: list[int]) -> int:
+        """Return how many rows keep to the budget, even if each text is as long as all that is stored of its column."""
+        columns = (group.column(i) for group in map(file.metadata.row_group, groups) for i in range(group.num_columns))
+        longest = max((c.total_uncompressed_size for c in columns if c.physical_type == "BYTE_ARRAY"), default=0)
+        return max(1, max_content_bytes(self.source.size) // (4 * max(1, longest)))
 
 
 class ArrowTable(ColumnarTable):
@@ -161,17 +209,18 @@ class ArrowTable(ColumnarTable):
     def _reader(self, raw: pa.NativeFile) -> Any:
         return pa.ipc.open_file(raw)
 
-    def _describe(self, file: Any) -> tuple[pa.Schema, list[int], int]:
-        sizes, n_bytes = [], 0
-        for i in range(file.num_record_batches):
+    def _describe(self, file: Any) -> tuple[pa.Schema, list[int], list[int]]:
+        with self.source.open_raw() as raw:
+            dictionaries, declared = batch_sizes(raw)
+        self._check(sum(dictionaries) + sum(declared), in_pieces=True)
+        sizes = []
+        for i, size in enumerate(declared):
+            self._check(sum(dictionaries) + size)
             batch = file.get_batch(i)
             batch.validate(full=True)
             sizes.append(batch.num_rows)
-            n_bytes += batch.nbytes
+        n_bytes = [max(n, 8 * rows * len(file.schema)) for n, rows in zip(declared, sizes, strict=True)]
         return file.schema, sizes, n_bytes
-
-    def _check_memory(self, file: Any, block: int) -> None:
-        pass  # the declared sizes were met when the batches were counted
 
     def _read_block(self, file: Any, block: int, names: list[str] | None) -> pa.Table:
         return pa.Table.from_batches([file.get_batch(block)])

@@ -130,6 +130,7 @@ class TableSummary:
         self._schema: pa.Schema | None = None
         self._groups: list[tuple[slice, DistinctValues]] = []
         self._levels: dict[str, tuple[str, ...]] = {}
+        self._columns: tuple[ColumnSummary, ...] | None = None  # of the rows so far
 
     def add(self, table: pa.Table) -> None:
         """Include the rows of a table.
@@ -144,6 +145,7 @@ class TableSummary:
         elif not table.schema.equals(self._schema):
             difference = _difference(self._schema, table.schema)
             raise DataError(f"tables: expected the same columns and types in each; received {difference}")
+        self._columns = None
         names = table.column_names
         for columns, group in self._groups:
             part = table.select(names[columns])
@@ -168,12 +170,14 @@ class TableSummary:
         """The summary of each column, in the order of the table."""
         if self._schema is None:
             raise DataError("no rows: expected a table; received none")
-        found = {slot.start: list(self._of_group(slot, group)) for slot, group in self._groups}
-        summaries: list[ColumnSummary] = []
-        while len(summaries) < len(self._schema):
-            start = len(summaries)
-            summaries += found.get(start) or [self._unsupported(start)]
-        return tuple(summaries)
+        if self._columns is None:
+            found = {slot.start: list(self._of_group(slot, group)) for slot, group in self._groups}
+            summaries: list[ColumnSummary] = []
+            while len(summaries) < len(self._schema):
+                start = len(summaries)
+                summaries += found.get(start) or [self._unsupported(start)]
+            self._columns = tuple(summaries)
+        return self._columns
 
     def _unsupported(self, index: int) -> ColumnSummary:
         assert self._schema is not None

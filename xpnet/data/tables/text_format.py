@@ -14,7 +14,7 @@ from itertools import islice
 
 from xpnet.data.tables.text_header import MISSING, is_number, judge_header
 from xpnet.data.tables.text_rows import BLANKS, ONE_COLUMN, find_quoted, row_bounds, split_cells, unquote
-from xpnet.errors import InvalidParameterError
+from xpnet.errors import DataError, InvalidParameterError
 
 __all__ = ["DELIMITERS", "TableOptions", "TextFormat", "check_options", "find_encoding", "find_format"]
 
@@ -28,6 +28,8 @@ _SIGNS = (".", ",")
 _ROWS, _CELLS, _CLEAN_CELLS = 1000, 200_000, 5000
 # Runs of blanks are a delimiter only where nothing else gives clean cells.
 _BLANKS_PENALTY = 0.3
+
+_MAX_COLUMNS = 1 << 17  # a column takes about 16 kB while it is looked at, however short it is
 
 _MISSING = frozenset(MISSING)
 _OTHER_DELIMITER = re.compile(r"[,;\t|](?! )")
@@ -152,8 +154,11 @@ def find_format(sample: bytes, options: TableOptions) -> TextFormat | None:
     Raises
     ------
     DataError
-        The first row may be a header or a sample.
+        The first row may be a header or a sample, or it has too many cells.
     """
+    line = re.split(rb"[\r\n]", sample.lstrip(), maxsplit=1)[0]
+    if max(line.count(delimiter.encode()) for delimiter in (*DELIMITERS, " ")) >= _MAX_COLUMNS:
+        raise DataError(f"line 1: expected at most {_MAX_COLUMNS:,} columns; received more; save the numbers as .npy")
     stated, skip = options.delimiter, 0
     if (line := _STATED.match(sample)) and stated in (None, line[1].decode("latin-1")):
         stated, skip = line[1].decode("latin-1"), line.end()

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from xpnet.data.readers.common import join_names, make_read_error, max_array_bytes
+from xpnet.data.readers.common import check_content, join_names, make_read_error, max_array_bytes
 from xpnet.data.streams.file_array import make_changed_file_error
 from xpnet.data.tables.byte_source import ByteSource, TextStream
 from xpnet.data.tables.file_kinds import check_encoding, make_encoding_error
@@ -140,16 +140,11 @@ class TextTable:
         """Return all rows, with some of the columns."""
         size = max(_PIECE_BYTES, _BLOCK_BYTES_PER_COLUMN * len(self.format.names))
         tables: list[pa.Table] = []
-        n_bytes, limit = 0, max_array_bytes()
+        n_bytes = 0
         for table in map_in_threads(lambda piece: self._parse(piece, columns), self._pieces(size)):
             tables.append(table)
             n_bytes += table.nbytes
-            if n_bytes > limit:  # compressed text may be far larger than its file
-                raise make_read_error(
-                    self._path,
-                    f"too large: expected at most {limit / 2**30:.3g} GiB of text, half of the memory; received more; "
-                    "read it in pieces (--memory-limit)",
-                )
+            check_content(self._path, n_bytes, self.source.size)
         self._refuse_no_rows(sum(table.num_rows for table in tables))
         return pa.concat_tables(tables)
 
