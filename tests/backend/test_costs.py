@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 from pathlib import Path
 from typing import Any
@@ -206,6 +207,21 @@ def test_resume_says_what_it_chose(gpu: Any, folder: Path) -> None:
 
 def test_nothing_is_tuned_on_a_cpu_that_auto_chose(gpu: Any, folder: Path) -> None:
     assert "autotune: expected a device whose" in refused("train", "iris", "--autotune", "--epochs", 2)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.skipif(os.name != "posix", reason="links and pipes as POSIX has them")
+def test_a_pipe_or_a_link_in_place_of_the_file(cache: Path, tmp_path: Path) -> None:
+    cache.parent.mkdir()
+    os.mkfifo(cache)
+    assert load_costs() == module._defaults()
+    with pytest.raises(XpnetError, match="a pipe, not a regular file"):
+        save_costs(module._defaults())
+    cache.unlink()
+    cache.symlink_to(tmp_path / "there")
+    with pytest.raises(XpnetError, match="a link, not a regular file"):
+        save_costs(module._defaults())
+    assert not (tmp_path / "there").exists()
 
 
 def test_calibrate(cache: Path) -> None:

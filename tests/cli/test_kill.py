@@ -27,6 +27,13 @@ def test_ten_kills_at_random_moments(environment: dict[str, str], seed: int) -> 
     assert done.stderr == ""
 
 
+def test_runs_that_race_for_a_folder(environment: dict[str, str]) -> None:
+    command = [sys.executable, str(ROOT / "benchmarks" / "races.py"), "--seconds", "10", "--scenario", "run"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith("run: ")
+
+
 # Each line: a call of the system, which one of them, and whether the run had been killed at it.
 STAGES = """
 import os, signal, sys
@@ -46,7 +53,7 @@ def dying(name, n):
 folder = Path(sys.argv[1])
 xpnet([*SETTINGS, str(folder / "whole")])
 expected = contents(folder / "whole")
-for name, places in {"fsync": (1, 2, 3, 4, 9, 10), "replace": (1, 2, 5), "unlink": (1, 2, 3)}.items():
+for name, places in {"fsync": (1, 2, 3, 4, 9, 10), "replace": (1, 2, 5), "link": (1, 2, 3), "unlink": (1, 2, 3)}.items():
     for n in places:
         run = folder / f"{name}-{n}"
         killed = live(run, None, dying(name, n))
@@ -62,5 +69,5 @@ def test_kills_at_each_stage_of_a_write(environment: dict[str, str], tmp_path: P
     done = subprocess.run([sys.executable, "-c", STAGES, tmp_path], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.splitlines()
-    assert len(lines) == 12
+    assert len(lines) == 15
     assert all(line.endswith(" True") for line in lines), lines

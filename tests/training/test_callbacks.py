@@ -175,6 +175,44 @@ def test_metrics_that_cannot_be_written_cost_no_epoch(path: str, tmp_path: Path,
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("content", [b"mine", b'{"epochs": 1}', b"\0\0x"])
+def test_what_is_no_file_of_metrics_stays(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "m").write_bytes(content)
+    with pytest.raises(XpnetError, match="m: expected a new file, or one with metrics of a run; received another file"):
+        fit(MetricsFile(tmp_path / "m"))
+    assert (tmp_path / "m").read_bytes() == content
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\0" * 99, b'{"epoch": 1, "loss": 2.5}\n'])
+def test_metrics_of_a_run_that_was_killed_are_replaced(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "m").write_bytes(content)
+    run = fit(MetricsFile(tmp_path / "m"))
+    assert lines_of(tmp_path / "m") == [record._asdict() for record in run.history]
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.skipif(os.name != "posix", reason="links and pipes as POSIX has them")
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_metrics_to_a_link_or_a_pipe(kind: str, tmp_path: Path) -> None:
+    path, received = tmp_path / "m", []
+    if kind == "link":
+        path.symlink_to(tmp_path / "there")
+    else:
+        os.mkfifo(path)
+    with pytest.raises(XpnetError, match="cannot write "):
+        fit(MetricsFile(path, regular=True))
+    assert not (tmp_path / "there").exists()
+    reader = threading.Thread(target=lambda: received.append(path.read_text()))
+    if kind == "pipe":
+        reader.start()
+    fit(MetricsFile(path))
+    if kind == "pipe":
+        reader.join()
+    else:
+        received.append((tmp_path / "there").read_text())
+    assert received[0].count("\n") == 3
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 def test_metrics_on_a_full_disk() -> None:
     with pytest.raises(XpnetError, match="cannot write /dev/full: No space left on device"):

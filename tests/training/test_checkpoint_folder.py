@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ from xpnet.training.callbacks import Callback
 from xpnet.training.checkpoint import Checkpoint
 from xpnet.training.checkpoint_file import load_state, save_state
 from xpnet.training.history import EpochRecord
+from xpnet.training.metrics_file import MetricsFile
 from xpnet.training.state import Run, RunState
 from xpnet.training.trainer import Trainer
 
@@ -449,3 +451,107 @@ def test_what_was_to_go_back_to_is_forgotten_where_a_run_is_to_stop() -> None:
     assert state.rollback is not None
     run = dataclasses.replace(TRAINER, epochs=3).fit(X, Y, validation=(X[:9], Y[:9]), state=state)
     assert run.state.rollback is None
+
+
+# One run at a time
+
+
+class During(Callback):
+    """Call a function after the second epoch, when the first one has its checkpoint."""
+
+    def __init__(self, action: Callable[[], object]) -> None:
+        self.action = action
+
+    def on_epoch(self, record: EpochRecord, run: Run) -> None:
+        if record.epoch == 2:
+            self.action()
+
+
+LOCKED = "expected a folder for the checkpoints of one run; received that of another run, which lasts"
+PART = ".epoch-000002-step-0000000.safetensors.1a2b3c4d.part"
+
+
+@pytest.mark.parametrize("again", ["another", "the same", "in a thread", "resume"])
+def test_a_second_run_is_refused_before_it_touches_a_file(again: str, tmp_path: Path) -> None:
+    first = Checkpoint(tmp_path, keep=9)
+    refused: list[bool] = []
+
+    def second() -> None:
+        (tmp_path / PART).write_text("being written")  # which on Windows nobody could remove
+        before = names(tmp_path)
+        callback = Checkpoint(tmp_path, keep=1) if again in ("another", "resume") else first
+        with pytest.raises(XpnetError, match=LOCKED):
+            resume(tmp_path, callback) if again == "resume" else fit(callback)
+        assert names(tmp_path) == before
+        refused.append(True)
+
+    def in_a_thread() -> None:
+        thread = threading.Thread(target=second)
+        thread.start()
+        thread.join()
+
+    fit(first, During(in_a_thread if again == "in a thread" else second))
+    assert refused
+    (tmp_path / PART).unlink()
+    assert moments(tmp_path) == [(1, 0), (2, 0), (3, 0), (4, 0)]  # and no lock
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_an_error_releases_the_folder(error: type[BaseException], tmp_path: Path) -> None:
+    def fail() -> None:
+        raise error
+
+    with pytest.raises(error):
+        fit(During(fail), Checkpoint(tmp_path))
+    assert moments(tmp_path) == [(1, 0)]
+    resume(tmp_path, Checkpoint(tmp_path))
+
+
+def test_what_a_kill_leaves_locks_nobody_out(tmp_path: Path) -> None:
+    (tmp_path / ".xpnet.lock").touch()
+    fit(Checkpoint(tmp_path))
+    assert moments(tmp_path) == [(2, 0), (3, 0), (4, 0)]
+
+
+def test_a_refused_run_leaves_its_other_files(tmp_path: Path) -> None:
+    """The metrics come first, and it is the checkpoints that refuse the run."""
+    metrics = MetricsFile(tmp_path / "metrics")
+    fit(metrics, Checkpoint(tmp_path / "c"))
+    before = (tmp_path / "metrics").read_bytes()
+    with pytest.raises(InvalidParameterError, match="expected a folder without checkpoints"):
+        fit(metrics, Checkpoint(tmp_path / "c"))
+    with pytest.raises(InvalidParameterError, match="expected a folder without checkpoints"):
+        fit(MetricsFile(tmp_path / "new"), Checkpoint(tmp_path / "c"))
+    assert (tmp_path / "metrics").read_bytes() == before
+    assert names(tmp_path) == ["c", "metrics"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links as POSIX has them")
+def test_links_and_folders_with_the_name_of_a_checkpoint(tmp_path: Path) -> None:
+    folder, victim = tmp_path / "c", tmp_path / "victim"
+    victim.write_text("mine")
+
+    def plant() -> None:
+        (folder / "epoch-000009-step-0000000.safetensors").mkdir()
+        (folder / "epoch-000008-step-0000000.safetensors").symlink_to(victim)
+        (folder / "epoch-000003-step-0000000.safetensors").symlink_to(victim)
+
+    with pytest.raises(XpnetError, match=r"cannot write .*epoch-000003.*: a link, not a regular file"):
+        fit(Checkpoint(folder, keep=1), During(plant))
+    assert victim.read_text() == "mine"
+    kept = [f"epoch-00000{epoch}-step-0000000.safetensors" for epoch in (2, 3, 8, 9)]
+    assert names(folder) == kept
+
+
+@pytest.mark.skipif(os.name != "posix", reason="an open file may be moved")
+def test_a_folder_that_is_made_again_for_another_run(tmp_path: Path) -> None:
+    folder = tmp_path / "c"
+
+    def exchange() -> None:
+        folder.rename(tmp_path / "kept")
+        fit(Checkpoint(folder, keep=9), epochs=2)
+        (folder / ".xpnet.lock").touch()  # a third run
+
+    with pytest.raises(XpnetError, match="expected the folder in which the run began"):
+        fit(Checkpoint(folder, keep=1), During(exchange))
+    assert names(folder)[1:] == [f"epoch-00000{epoch}-step-0000000.safetensors" for epoch in (1, 2)]

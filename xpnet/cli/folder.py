@@ -208,6 +208,8 @@ class RunFolder(Callback):
                 f"{self.path}: expected files of a run; received a link: {', '.join(links)}. "
                 "Replace it by what it leads to, or choose another folder."
             )
+        if _exists(self.path / CHECKPOINTS) and not (self.path / CHECKPOINTS).is_dir():
+            raise XpnetError(f"{self.path / CHECKPOINTS}: expected a folder; received a file. Move it elsewhere.")
         for name in (_LOCK, *self._is_own):
             if _exists(self.path / name):
                 try:
