@@ -6,7 +6,9 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +18,17 @@ from tests.command_line import refused, train, write_csv, xpnet
 from xpnet.cli import _show_warning
 from xpnet.cli.process import own_process
 from xpnet.model.model_file import load_model
+from xpnet.threads import THREAD_VARIABLES, process_cpu_count
 
 pytestmark = pytest.mark.usefixtures("folder")
+
+
+@pytest.fixture(autouse=True)
+def _same_logger() -> Iterator[None]:
+    logger = logging.getLogger("matplotlib")
+    level = logger.level
+    yield
+    logger.setLevel(level)
 
 
 @pytest.mark.subprocess
@@ -33,14 +44,33 @@ def test_variables_of_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
     """It refuses to load with an unknown one, and warns where there is no home folder."""
     monkeypatch.setenv("MPLBACKEND", "nonsense")
     monkeypatch.setattr(sys, "meta_path", [*sys.meta_path])
-    logger = logging.getLogger("matplotlib")
-    level = logger.level
-    try:
-        own_process()
-        assert not logger.isEnabledFor(logging.WARNING)
-        assert "MPLBACKEND" not in os.environ
-    finally:
-        logger.setLevel(level)
+    own_process()
+    assert not logging.getLogger("matplotlib").isEnabledFor(logging.WARNING)
+    assert "MPLBACKEND" not in os.environ
+
+
+def refuse(thread: object) -> None:
+    raise RuntimeError("can't start new thread")
+
+
+def test_without_threads_blas_gets_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenBLAS would end the process with SIGINT when it is loaded."""
+    for name in THREAD_VARIABLES:
+        monkeypatch.setenv(name, "2")
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path])
+    own_process()
+    assert {os.environ[name] for name in THREAD_VARIABLES} == {"2"}
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    own_process()
+    assert {os.environ[name] for name in THREAD_VARIABLES} == {"1"}
+
+
+@pytest.mark.skipif(process_cpu_count() < 2, reason="needs two processors")
+def test_more_threads_than_the_system_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenBLAS would wait for them for ever."""
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    message = refused("train", "iris", "--epochs", 1, "--device", "cpu", "--threads", 2)
+    assert "--threads: expected 1, because the system refuses to start a thread" in message
 
 
 def test_a_warning_of_a_library_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
