@@ -3,7 +3,8 @@
 Each round has processes that train into one folder, one that resumes whatever is there, and two that choose folders of
 their own in the same second. Some are killed. Of those that train into one folder at most one may come to its end.
 Afterwards the run in the folder is resumed: its model must be that of its seed, bit for bit, its metrics must be whole,
-and files of others must be as they were. The exit code is 1 if they are not.
+and files of others must be as they were. In the scenario `code` processes share a folder of Numba's machine code, whose
+files are damaged and removed meanwhile: each must come to the same model. The exit code is 1 if anything is not so.
 
     python benchmarks/races.py --seconds 10
 """
@@ -22,6 +23,8 @@ import time
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -110,7 +113,64 @@ def check(run: Path, references: Path) -> None:
     assert not left, f"{run}: left behind: {left}"
 
 
+def damage(folder: Path, draw: random.Random) -> None:
+    """Spoil files of a folder, or all of it, at random times until this process is killed."""
+    while True:
+        time.sleep(draw.uniform(0, 0.1))
+        with suppress(OSError, IndexError):
+            path = draw.choice(list(folder.iterdir()))
+            how = draw.randrange(7)
+            if how == 0:
+                path.unlink()
+            elif how == 1:
+                os.truncate(path, draw.randrange(path.stat().st_size))
+            elif how == 2:
+                path.write_bytes(draw.randbytes(path.stat().st_size))
+            elif how == 3:
+                path.chmod(0o666)
+            elif how == 4:
+                folder.chmod(draw.choice([0o500, 0o777]))
+            elif how == 5:
+                folder.rename(folder.with_name(f"old-{draw.random()}"))
+            else:
+                shutil.rmtree(folder)
+
+
+def race_for_machine_code(draw: random.Random, folder: Path) -> Counter[str]:
+    """Let processes share a folder of machine code, which another one damages; the results must not change."""
+    from xpnet_backends.numba import _compile  # which a fork of this process would remember
+
+    command = ["train", "iris", "--hidden", "none", "--optimizer", "sgd", "--epochs", "2", "--device", "numba:cpu"]
+    command += ["--quiet", "--out"]  # a small program, which is compiled in a second
+    os.environ["NUMBA_CACHE_DIR"] = str(folder / "cache")
+    expected, kept = folder.parent / "compiled", folder.parent / "cache"
+    if not expected.exists():
+        assert xpnet([*command, str(expected)]) == 0
+        _compile.cache_clear()
+        (folder / "cache").rename(kept)
+    if draw.random() < 0.7:  # otherwise all begin without machine code
+        shutil.copytree(kept, folder / "cache")
+    names = [f"run-{number}" for number in range(3)]
+    processes = [Process([*command, name], draw.uniform(0, 0.3)) for name in names]
+    killed = Process([*command, "killed"], draw.uniform(0, 0.3), draw.uniform(0, 2))
+    vandal = os.fork()
+    if vandal == 0:
+        damage(folder / "cache" / "xpnet" / "machine-code", draw)
+    try:
+        codes = run_all([*processes, killed], folder)
+    finally:
+        os.kill(vandal, signal.SIGKILL)
+        os.waitpid(vandal, 0)
+    assert codes[:-1] == [0, 0, 0], f"exit codes {codes}"
+    for name in names:
+        model, reference = (load_model(path / "model.safetensors") for path in (folder / name, expected))
+        assert model.vector.tobytes() == reference.vector.tobytes(), f"{name}: another model than without a cache"
+    return Counter(killed=int(codes[-1] < 0), ended=codes.count(0))
+
+
 SCENARIOS: dict[str, Callable[[random.Random, Path], Counter[str]]] = {"run": race_for_a_folder}
+if find_spec("numba") is not None:
+    SCENARIOS["code"] = race_for_machine_code
 
 
 def race(scenario: str, seconds: float, seed: int, folder: Path) -> str:

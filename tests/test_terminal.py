@@ -66,3 +66,14 @@ def test_closed_streams() -> None:
 
     closed = 'exec "$0" -c "$1" <&- >&- 2>&-'
     assert subprocess.run(["sh", "-c", closed, sys.executable, code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [("0", "80"), ("1", "20"), ("19", "20"), ("20", "20"), ("300", "300"), ("99999999999", "1000"), ("x", "x")],
+)
+def test_text_is_wrapped_to_a_width_that_can_be_read(given: str, used: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "get_terminal_size", lambda *_: os.terminal_size((80, 24)))
+    monkeypatch.setenv("COLUMNS", given)
+    open_standard_streams()
+    assert os.environ["COLUMNS"] == used

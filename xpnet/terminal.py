@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import sys
 from typing import TextIO
 
 __all__ = ["can_redraw", "open_standard_streams"]
 
 _NO_CURSOR = ("", "dumb", "unknown")  # values of TERM
+_NARROWEST, _WIDEST = 20, 1000  # columns that text is wrapped to
 
 
 def can_redraw(stream: TextIO) -> bool:
@@ -27,7 +29,8 @@ def open_standard_streams() -> None:
     """Make the standard streams usable for any text, also if they are closed or cannot encode it.
 
     Characters that a stream cannot encode are written as escapes of ASCII characters. A stream that was closed before
-    the program started leads to the null device; otherwise the next file that is opened would receive its text.
+    the program started leads to the null device; otherwise the next file that is opened would receive its text. Text is
+    wrapped to a width that can be read.
     """
     if os.name == "posix":
         while True:
@@ -42,5 +45,7 @@ def open_standard_streams() -> None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - open until the end
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    if os.environ.get("COLUMNS") == "0":  # some shells without a terminal export it; nothing can be wrapped to it
-        del os.environ["COLUMNS"]
+    columns = shutil.get_terminal_size().columns
+    # To wrap text to a few columns takes minutes; some shells without a terminal export 0.
+    if not _NARROWEST <= columns <= _WIDEST or os.environ.get("COLUMNS") == "0":
+        os.environ["COLUMNS"] = str(min(max(columns, _NARROWEST), _WIDEST))

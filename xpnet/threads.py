@@ -15,7 +15,14 @@ from weakref import WeakKeyDictionary
 from xpnet.constraints import integer
 from xpnet.errors import InvalidParameterError, shown
 
-__all__ = ["THREAD_VARIABLES", "BlasThreads", "limit_threads", "most_threads", "process_cpu_count"]
+__all__ = [
+    "THREAD_VARIABLES",
+    "BlasThreads",
+    "can_start_thread",
+    "limit_threads",
+    "most_threads",
+    "process_cpu_count",
+]
 
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 """Environment variables that libraries read once, when they are loaded."""
@@ -42,6 +49,17 @@ def most_threads() -> int:
     # OpenMP allows a number for each level of nested loops.
     firsts = [value.partition(",")[0].strip() for value in values]
     return min([process_cpu_count(), *(int(first) for first in firsts if first.isdecimal() and int(first))])
+
+
+def can_start_thread() -> bool:
+    """Return whether the system starts another thread for this user; if not, OpenBLAS waits or ends the process."""
+    try:
+        thread = threading.Thread(target=int)
+        thread.start()
+    except RuntimeError:
+        return False
+    thread.join()
+    return True
 
 
 def _quota() -> float:
@@ -96,6 +114,10 @@ def limit_threads(n: int | None) -> Iterator[None]:
     if not integer(1).holds(n) or n > count:
         raise InvalidParameterError(
             f"threads: expected an integer from 1 to {count}, the number of processors; received {shown(n)}."
+        )
+    if n > 1 and not can_start_thread():
+        raise InvalidParameterError(
+            f"threads: expected 1, because the system refuses to start a thread (ulimit -u); received {n}."
         )
     # The variables reach child processes and libraries that are loaded later.
     before = {name: os.environ.get(name) for name in THREAD_VARIABLES}

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["BUILTIN", "DEFAULTS", "has_driver", "list_backends", "load_factory"]
 
 ENTRY_POINT_GROUP = "xpnet.backends"
+# What libraries raise when they are imported: for lack of a part, for another version of it, for a variable.
+_DOES_NOT_IMPORT = (ImportError, OSError, ValueError, RuntimeError, AttributeError, TypeError)
 
 # An adapter's entry: the kind of device ("cpu" or "gpu") and its index, to a backend.
 Factory = Callable[[str, int], Any]
@@ -119,7 +121,7 @@ def load_factory(name: str) -> Factory:
         return factory
     try:
         module = importlib.import_module(entry.module)
-    except (ImportError, OSError) as exc:
+    except _DOES_NOT_IMPORT as exc:
         if isinstance(exc, ModuleNotFoundError) and (exc.name or "").partition(".")[0] == entry.library:
             raise BackendNotInstalledError(
                 f"backend {name!r} is not installed: expected the package {entry.library!r}; "
@@ -128,7 +130,8 @@ def load_factory(name: str) -> Factory:
         reason = " ".join(str(exc).split())
         raise DeviceUnavailableError(
             f"backend {name!r} is installed but does not work: expected to import {entry.library!r}; "
-            f"received {type(exc).__name__}: {reason}. Reinstall it: {entry.install}"
+            f"received {type(exc).__name__}: {reason}. Check its environment variables, or reinstall it: "
+            f"{entry.install}"
         ) from exc
     built_in: Factory = module.create
     return built_in

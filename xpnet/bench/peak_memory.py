@@ -56,7 +56,7 @@ def peak_bytes(workload: Workload, implementation: Implementation) -> int | None
     path = os.pathsep.join(filter(None, sys.path))
     task = json.dumps([workload._asdict(), implementation.name])
     done = subprocess.run(
-        [sys.executable, "-m", "xpnet.bench.peak_memory", task],
+        [sys.executable, "-P", "-m", "xpnet.bench.peak_memory", task],
         env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True,
     )  # fmt: skip
     if done.returncode:

@@ -8,7 +8,6 @@ import signal
 import sys
 import warnings
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import TextIO
 
 from cyclopts import App, ArgumentCollection, CycloptsError, Parameter
@@ -137,9 +136,9 @@ def _show_warning(
 ) -> None:
     if issubclass(category, XpnetWarning):
         say(_one_line(str(message)))
-    else:
-        with suppress(OSError):
-            sys.stderr.write(warnings.formatwarning(message, category, filename, lineno))
+    else:  # of a library: some add a traceback
+        first, _, _ = str(message).strip().partition("\n")
+        say(_one_line(f"{category.__name__}: {first}"))
 
 
 def _flush(file: TextIO) -> None:

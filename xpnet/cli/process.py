@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
 from types import FrameType
 from typing import Any
+
+from xpnet.threads import THREAD_VARIABLES, can_start_thread
 
 __all__ = ["own_process"]
 
@@ -36,5 +40,9 @@ def _module_of(frame: FrameType) -> str:
 
 def own_process() -> None:
     """Prepare a process that does nothing but run a command."""
+    if not can_start_thread():
+        os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
+    os.environ.pop("MPLBACKEND", None)  # pictures are drawn into memory; Matplotlib refuses to load with a wrong one
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it takes a temporary folder where there is no home
     if not any(isinstance(finder, _PyarrowWithoutPandas) for finder in sys.meta_path):
         sys.meta_path.insert(0, _PyarrowWithoutPandas())

@@ -80,8 +80,10 @@ def fetch(url: str, path: Path, expected: RemoteFile, show: Callable[[int], obje
                 is_wanted = _is_at(part, file) and not is_whole(path, expected)
                 if is_wanted:
                     _complete(url, file, expected, show)
-        except _OtherFileError:
-            part.unlink(missing_ok=True)
+        except BaseException:
+            with suppress(OSError):
+                if not part.stat().st_size:
+                    part.unlink()
             raise
         if is_wanted:
             with suppress(FileNotFoundError):  # another process has renamed it

@@ -29,7 +29,7 @@ from xpnet.caches import cache_folder
 
 __all__ = ["keep_code"]
 
-_MOST_FILES = 200  # a file is for one network and one set of options; it takes about 0.1 MB
+_MOST_FILES = 200  # a file is for one network and one set of options; it takes about 0.3 MB
 _ENDINGS = (".code", ".part")  # complete files, and those that are being written
 _DIGEST_BYTES = hashlib.sha256().digest_size
 _FOLDER_FLAGS = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)

@@ -45,7 +45,7 @@ while os.getppid() == parent:
 @contextmanager
 def occupied_core() -> Iterator[int]:
     """Let another process occupy a core; yields its number, and always ends it."""
-    process = subprocess.Popen([sys.executable, "-c", _SPIN], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, "-P", "-c", _SPIN], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     try:
         assert process.stdout is not None
         process.stdout.readline()  # it runs
