@@ -34,7 +34,8 @@ def batch_sizes(file: Any) -> tuple[list[int], list[int]]:
     end = file.tell() - len(_MAGIC) - 4
     (length,) = struct.unpack("<i", _read(file, end, 4))
     footer = _Table.root(_read(file, end - length, length))
-    return [[_batch_size(file, block) for block in _blocks(footer, slot)] for slot in (2, 3)]
+    dictionaries, records = ([_batch_size(file, block) for block in _blocks(footer, slot)] for slot in (2, 3))
+    return dictionaries, records
 
 
 def _blocks(footer: _Table, slot: int) -> Iterator[tuple[int, int]]:
