@@ -1,194 +1,153 @@
-"""Read damaged files with all readers and both file formats: ``python benchmarks/fuzz.py --inputs 1000000``.
+"""Give damaged and hostile files to xpnet: ``python benchmarks/fuzz.py --inputs 1000000 --jobs 2``.
 
-Small valid files are overwritten, cut, repeated and spliced at random. Each input must give a result or an error of
-xpnet with a message of one line, within a limit of time and of address space. Inputs that do not are kept in a folder,
-and the exit code is 1.
+Small valid files of each kind are overwritten, cut, repeated and spliced at random, and read in all ways. Some go
+through the commands too: inspect, train, predict and evaluate. Other inputs are sound but have hostile names, labels
+and cells, and what xpnet writes from them is read back. Each input must give a result or an error of one line, within
+budgets of memory, of processor time and of time. Inputs that do not are kept in a folder, and the exit code is 1.
 """
 
 from __future__ import annotations
 
 import argparse
-import gzip
-import io
+import multiprocessing
+import os
 import random
 import resource
 import shutil
 import signal
-import struct
 import sys
 import tempfile
 import time
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
+os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
-from xpnet.data.readers import read_dataset, read_features
-from xpnet.data.readers.idx import IDX_NAMES
-from xpnet.data.streams import open_source
-from xpnet.errors import XpnetError, size_text
-from xpnet.memory import peak_bytes
-from xpnet.model.model import Model
-from xpnet.model.model_file import load_model, save_model
-from xpnet.nn.network import Network
-from xpnet.training.checkpoint_file import load_state, save_state
-from xpnet.training.trainer import Trainer
+from fuzz_commands import USES, run_commands, write_hostile_results
+from fuzz_files import damaged, seeds
 
-X, Y = np.arange(12.0).reshape(6, 2), np.array([0, 1, 1, 0, 1, 0])
-PIECES = [
-    *(b"nan", b"1e999", b"-inf", b"9" * 30, b"\0", b"\n", b'"', b",", b":", b"\xff\xff\xff\xff", b"-1", b"1_0", b"("),
-    *(b" ", b"{", b"}", b"[" * 100, b"null", b"..", b"/", b'":', struct.pack("<Q", 1 << 60), b"PK\3\4", b"\x1f\x8b"),
-]
-SECONDS, ADDRESS_SPACE = 10, 4 << 30
+from xpnet.cli import plots
+from xpnet.errors import XpnetWarning, size_text
+from xpnet.memory import current_bytes, peak_bytes
+
+# Budgets of one input, which is at most a few kilobytes. A command is a run of its own, with a network and a report.
+MEMORY, CPU_SECONDS, SECONDS = 96 << 20, 2.0, 30
+ADDRESS_SPACE = 4 << 30
+OUTPUTS = "hostile names"
+# Commands take a hundred times as long as reading, so fewer inputs go through them.
+COMMANDS_SHARE = 0.004
 
 
-def bytes_of(write: Callable[[Any], Any]) -> bytes:
-    """Return the bytes that a function writes into a file."""
-    file = io.BytesIO()
-    write(file)
-    return file.getvalue()
+class Result(NamedTuple):
+    """Inputs, accepted inputs and failures by kind, and the largest use of memory and of processor time."""
+
+    inputs: Counter[str]
+    accepted: Counter[str]
+    failures: list[str]
+    memory: int
+    cpu: float
 
 
-def idx(array: np.ndarray) -> bytes:
-    """Return an array of small integers in IDX format."""
-    return struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.astype(np.uint8).tobytes()
+class _OverBudgetError(Exception):
+    pass
 
 
-def read_data(path: Path) -> None:
-    """Read a file into memory, for a prediction, and in pieces."""
-    for use in (
-        lambda: read_dataset(path),
-        lambda: read_features(path, feature_names=None, target_name=None),
-        lambda: list(open_source(path)),
-    ):
-        attempt(use)
+def _hang(*_: Any) -> None:
+    raise _OverBudgetError(f"more than {SECONDS} s")
 
 
-def predict(path: Path) -> None:
-    """Load a model and predict with it."""
-    model = load_model(path)
-    model.predict(np.ones((2, model.network.layer_sizes[0])))
+def _forget_peak() -> None:
+    """Let the peak of this process' memory begin anew; Linux only."""
+    Path("/proc/self/clear_refs").write_text("5")
 
 
-def attempt(use: Callable[[], Any]) -> None:
-    """Call a function; the message of an error of xpnet must be one short line."""
-    try:
-        use()
-    except XpnetError as exc:
-        if "\n" in str(exc) or len(str(exc)) > 2000:
-            raise ValueError(f"a message that is not one short line: {str(exc)[:200]!r}") from exc
-
-
-def seeds(folder: Path) -> dict[str, tuple[dict[str, bytes], str, Callable[[Path], None]]]:
-    """Return valid files, the path to read, and the function that reads it, by name."""
-    images = {IDX_NAMES[0]: idx(np.ones((6, 2, 2))), IDX_NAMES[1]: idx(Y)}
-    cases: dict[str, tuple[dict[str, bytes], str, Callable[[Path], None]]] = {
-        "csv": ({"a.csv": b'\xef\xbb\xbfa,"b",target\r\n1,2,u\r\n3,4e1,v\r\n'}, "a.csv", read_data),
-        "libsvm": ({"a.svm": b"1 1:2 3:4\n-1 2:1.5 # comment\n1 qid:3 1:1\n"}, "a.svm", read_data),
-        "npy": (
-            {"x.npy": bytes_of(lambda f: np.save(f, X)), "y.npy": bytes_of(lambda f: np.save(f, Y))},
-            "x.npy",
-            read_data,
-        ),
-        "npz": ({"a.npz": bytes_of(lambda f: np.savez(f, x=X, y=Y))}, "a.npz", read_data),
-        "npz, deflated": ({"a.npz": bytes_of(lambda f: np.savez_compressed(f, x=X, y=Y))}, "a.npz", read_data),
-        "idx": (images, ".", read_data),
-        "idx, gzip": ({f"{name}.gz": gzip.compress(data) for name, data in images.items()}, ".", read_data),
-    }  # fmt: skip
-    network = Network([2, 3, 2])
-    save_model(folder / "m", Model(network, network.init().vector, "classification", np.asarray(["a", "b"])))
-    save_state(folder / "s", network, Trainer(network, epochs=1).fit(X, Y).state)
-    cases["model"] = {"m": (folder / "m").read_bytes()}, "m", predict
-    cases["state"] = {"s": (folder / "s").read_bytes()}, "s", lambda path: load_state(path) and None
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError:
-        return cases
-    table = pa.table({"a": X[:, 0], "target": Y})
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, table.schema) as writer:
-        writer.write_table(table)
-    cases["parquet"] = {"a.parquet": bytes_of(lambda f: pq.write_table(table, f))}, "a.parquet", read_data
-    cases["arrow"] = {"a.arrow": sink.getvalue().to_pybytes()}, "a.arrow", read_data
-    return cases
-
-
-def mutated(rng: random.Random, data: bytes) -> bytes:
-    """Return a damaged copy: 1 to 4 places are changed."""
-    out = bytearray(data)
-    for _ in range(rng.randint(1, 4)):
-        start = rng.randint(0, len(out))
-        stop = min(len(out), start + rng.randint(0, 8))
-        kind = rng.randrange(6)
-        piece = rng.choice(PIECES) if rng.random() < 0.5 else rng.randbytes(rng.randint(1, 8))
-        if kind == 0:
-            out[start : start + len(piece)] = piece
-        elif kind == 1:
-            out[start:start] = piece
-        elif kind == 2:
-            del out[start:stop]
-        elif kind == 3:
-            del out[start:]
-        elif kind == 4:
-            out[start:start] = out[start:stop] * 3
-        elif out:
-            out[rng.randrange(len(out))] ^= 1 << rng.randrange(8)
-    return bytes(out)
-
-
-def main() -> int:
-    """Run, and print the number of inputs, the time and the peak memory."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--inputs", type=int, default=10_000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--keep", type=Path, default=Path("fuzz-failures"))
-    given = parser.parse_args()
+def start() -> None:
+    """Prepare a process for `run`."""
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
     warnings.simplefilter("error")
+    warnings.simplefilter("ignore", XpnetWarning)
+    plots.is_available = lambda: False  # pictures are slow; those of hostile names are drawn apart
+    signal.signal(signal.SIGALRM, _hang)
 
-    def hang(*_: Any) -> None:
-        raise TimeoutError(f"more than {SECONDS} s")
 
-    signal.signal(signal.SIGALRM, hang)
-    rng, counts, failures = random.Random(given.seed), Counter[str](), 0
+def run(inputs: int, seed: int, keep: Path) -> Result:
+    """Give a process' share of the inputs to xpnet."""
+    rng, counts, accepted = random.Random(seed), Counter[str](), Counter[str]()
+    failures: list[str] = []
+    worst_memory, worst_cpu = 0, 0.0
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as name:
         folder = Path(name)
         cases = seeds(folder)
-        before, started = peak_bytes(), time.perf_counter()
-        for i in range(given.inputs):
-            kind = list(cases)[i % len(cases)]
-            files, target, use = cases[kind]
-            place = folder / "input"
+        kinds = [*cases, OUTPUTS]
+        weights = [1 if kind in cases and cases[kind].kind != "config" else 10 * COMMANDS_SHARE for kind in kinds]
+        place = folder / "input"
+        for i in range(-len(cases), inputs):  # first every valid file, which must be accepted and loads the libraries
+            kind = list(cases)[i] if i < 0 else rng.choices(kinds, weights)[0]
             shutil.rmtree(place, ignore_errors=True)
             place.mkdir()
-            for file, data in files.items():
-                damage = len(files) == 1 or rng.random() < 0.7
-                (place / file).write_bytes(mutated(rng, data) if damage else data)
+            taken = False
+            before, cpu = current_bytes(), time.process_time()
+            if peak_bytes() > before + MEMORY // 4:
+                _forget_peak()
             signal.setitimer(signal.ITIMER_REAL, SECONDS)
             try:
-                attempt(partial(use, place / target))
+                if kind == OUTPUTS:
+                    write_hostile_results(rng, place)
+                    taken = True
+                else:
+                    case = cases[kind]
+                    for file, data in (case.files if i < 0 else damaged(rng, case)).items():
+                        (place / file).write_bytes(data)
+                    taken = USES[case.kind](place / case.target)
+                    if case.kind == "data" and (i < 0 or rng.random() < COMMANDS_SHARE):
+                        taken = run_commands(place / case.target, folder / "input") or taken
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                cpu, used = time.process_time() - cpu, peak_bytes() - before
+                if i < 0:
+                    if not taken:
+                        raise ValueError("a valid file was refused")
+                    continue
+                worst_memory, worst_cpu = max(worst_memory, used), max(worst_cpu, cpu)
+                if used > MEMORY or cpu > CPU_SECONDS:
+                    raise _OverBudgetError(f"{size_text(used)} of memory, {cpu:.1f} s of processor time")
             except Exception as exc:
-                failures += 1
-                kept = given.keep / f"{given.seed}-{i}"
+                kept = keep / f"{seed}-{i}"
                 shutil.copytree(place, kept, dirs_exist_ok=True)
                 last = traceback.extract_tb(exc.__traceback__)[-1]
-                print(f"{kind}: {type(exc).__name__}: {exc} ({last.filename}:{last.lineno}); kept in {kept}")
+                where = f"{last.filename}:{last.lineno}"
+                failures.append(f"{kind}: {type(exc).__name__}: {str(exc)[:500]} ({where}); kept in {kept}")
+                print(failures[-1], file=sys.stderr, flush=True)
             finally:
                 signal.setitimer(signal.ITIMER_REAL, 0)
-            counts[kind] += 1
-        seconds = time.perf_counter() - started
-    for kind, count in counts.items():
-        print(f"{kind:<16}{count:>10,}")
+            counts[kind] += i >= 0
+            accepted[kind] += i >= 0 and taken
+    return Result(counts, accepted, failures, worst_memory, worst_cpu)
+
+
+def main() -> int:
+    """Run, and print the number of inputs, the time and the peak memory."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--inputs", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=1, help="processes at a time")
+    parser.add_argument("--keep", type=Path, default=Path("fuzz-failures"))
+    given = parser.parse_args()
+    started = time.perf_counter()
+    share = -(-given.inputs // given.jobs)
+    with multiprocessing.get_context("spawn").Pool(given.jobs, start) as pool:
+        results = pool.starmap(run, [(share, given.seed + job, given.keep) for job in range(given.jobs)])
+    inputs, accepted = (sum((getattr(r, name) for r in results), Counter[str]()) for name in ("inputs", "accepted"))
+    for kind, count in inputs.items():
+        print(f"{kind:<16}{count:>10,}{accepted[kind] / count:>8.1%} accepted")
+    failures = sum(len(result.failures) for result in results)
     print(
-        f"{sum(counts.values()):,} inputs in {seconds:,.0f} s, {failures} failures; "
-        f"peak memory {size_text(peak_bytes())}, {size_text(peak_bytes() - before)} of it in the run"
+        f"{inputs.total():,} inputs in {time.perf_counter() - started:,.0f} s, {failures} failures; the most for one "
+        f"input: {size_text(max(r.memory for r in results))} of memory, {max(r.cpu for r in results):.2f} s of "
+        "processor time"
     )
     return int(failures > 0)
 

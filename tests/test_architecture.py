@@ -24,7 +24,8 @@ SOURCES = (ROOT, "xpnet"), (ROOT / "backends", "xpnet_backends")
 # Folders of the core, bottom to top: each imports only from those above its own line. Modules at the top level stand
 # in the first line, and the next lines need nothing of each other.
 ORDER = """
-    errors constraints specs seeds files memory threads tensors terminal json_text markdown subnormals submodules
+    errors constraints specs seeds files locks memory threads tensors terminal json_text markdown \
+    subnormals submodules caches
     backend data
     nn
     training
@@ -153,7 +154,7 @@ def test_a_peer_is_written_without_xpnet(name: str) -> None:
 @adapter_modules
 def test_adapters_know_few_modules_of_the_core(name: str) -> None:
     known = {imported for imported in _imports(name) if imported.partition(".")[0] == "xpnet"}
-    few = ("errors", "backend", "memory", "subnormals")
+    few = ("errors", "backend", "memory", "subnormals", "caches")
     assert known <= {f"xpnet.{module}" for module in few}
 
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 import stat
 import threading
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from xpnet import files
 from xpnet.errors import DataError, XpnetError
-from xpnet.files import open_output, remove_temporary_files, write_atomically
+from xpnet.files import open_file, open_output, remove_temporary_files, write_atomically, write_output
+from xpnet.locks import try_lock
 
 posix = pytest.mark.skipif(os.name != "posix", reason="links, pipes and permissions as POSIX has them")
 
@@ -144,6 +148,15 @@ def test_a_name_as_long_as_the_file_system_allows(tmp_path: Path) -> None:
     assert path.read_bytes() == b"again"
 
 
+def without_locks(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    fcntl = pytest.importorskip("fcntl")
+
+    def flock(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+
+
 def failing_fsync(monkeypatch: pytest.MonkeyPatch, *, on_folders: bool, code: int) -> None:
     real = os.fsync
 
@@ -173,13 +186,97 @@ def test_a_flush_that_fails(on_folders: bool, name: str, tmp_path: Path, monkeyp
 
 @posix
 def test_temporary_files_of_killed_processes(tmp_path: Path) -> None:
-    mine = [".download.part", ".x.1234.part", "x.12345678.part"]
+    mine = [".download.part", ".x.1234.part", "x.12345678.part", ".notes.12345678.part"]
     for name in [*mine, ".model.12345678.part", ".model.abcdef01.part"]:
         (tmp_path / name).write_text("")
-    (tmp_path / ".folder.12345678.part").mkdir()
+    (tmp_path / ".model.00000000.part").mkdir()
+    (tmp_path / ".model.00000001.part").symlink_to("x.12345678.part")
+    os.mkfifo(tmp_path / ".model.00000002.part")
+    mine += [f".model.0000000{i}.part" for i in range(3)]
     with open(tmp_path / ".model.abcdef01.part", "rb") as written:
-        assert files._lock(written)
-        remove_temporary_files(tmp_path)
-        assert names(tmp_path) == sorted([*mine, ".folder.12345678.part", ".model.abcdef01.part"])
-    remove_temporary_files(tmp_path)
-    assert names(tmp_path) == sorted([*mine, ".folder.12345678.part"])
+        assert try_lock(written.fileno())
+        remove_temporary_files(tmp_path, "model".__eq__)
+        assert names(tmp_path) == sorted([*mine, ".model.abcdef01.part"])
+    remove_temporary_files(tmp_path, "model".__eq__)
+    assert names(tmp_path) == sorted(mine)
+
+
+@posix
+def test_temporary_files_stay_where_nobody_can_tell_who_writes_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_locks(monkeypatch, errno.ENOLCK)
+    (tmp_path / ".model.12345678.part").write_text("")
+    remove_temporary_files(tmp_path, "model".__eq__)
+    assert names(tmp_path) == [".model.12345678.part"]
+
+
+@posix
+@pytest.mark.parametrize("write", [write_output, lambda path, data: write_atomically(path, data)])
+@pytest.mark.parametrize("kind", ["link", "dangling", "pipe", "device", "socket"])
+def test_only_regular_files_are_replaced(
+    kind: str, write: Callable[[Path, bytes], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that a user named is followed or written in place; one that the program named is refused."""
+    monkeypatch.chdir(tmp_path)
+    path, reader = Path("it"), None
+    if kind in ("link", "dangling"):
+        path.symlink_to("real")
+        if kind == "link":
+            Path("real").write_text("old")
+    elif kind == "pipe":
+        os.mkfifo(path)
+        reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    elif kind == "device":
+        try:
+            os.mknod(path, 0o600 | stat.S_IFCHR, os.makedev(1, 3))
+        except PermissionError:
+            pytest.skip("only root makes devices")
+    else:
+        with socket.socket(socket.AF_UNIX) as made:
+            made.bind(str(path))
+    before = path.lstat()
+    refused = write is not write_output or kind == "socket"
+    with pytest.raises(XpnetError, match="cannot write it: ") if refused else nullcontext():
+        write(path, b"new")
+    assert (path.lstat().st_ino, path.lstat().st_mode) == (before.st_ino, before.st_mode)
+    if "real" in names(tmp_path):
+        assert Path("real").read_text() == ("old" if refused else "new")
+    if reader is not None:
+        assert os.read(reader, 9) == (b"" if refused else b"new")
+        os.close(reader)
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_name_is_taken_only_if_it_is_free(links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def link(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    if not links:  # a file system without hard links
+        monkeypatch.setattr(files.os, "link", link)
+    path = tmp_path / "it"
+    write_atomically(path, b"first", exclusive=True)
+    with pytest.raises(XpnetError, match="File exists") as caught:
+        write_atomically(path, b"second", exclusive=True)
+    assert isinstance(caught.value.__cause__, FileExistsError)
+    assert (path.read_bytes(), names(tmp_path)) == (b"first", ["it"])
+
+
+@posix
+@pytest.mark.timeout(20)
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    (tmp_path / "link").symlink_to("file")
+    with open_file(tmp_path / "link") as file:
+        assert file.read() == b"content"
+    os.mkfifo(tmp_path / "pipe")
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(str(tmp_path / "socket"))
+    for path, message in (
+        (tmp_path / "pipe", "a pipe, not a regular file"),
+        (tmp_path / "socket", "a socket, not a regular file"),
+        (Path(os.devnull), "a device, not a regular file"),
+        (tmp_path, "Is a directory"),
+    ):
+        with pytest.raises(OSError, match=message):
+            open_file(path)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
-from xpnet.errors import InvalidParameterError
+from xpnet.errors import InvalidParameterError, shown
 
 __all__ = [
     "Constraint",
@@ -113,7 +113,7 @@ def check_constraints(values: Any, table: Mapping[str, Constraint]) -> None:
         received = getattr(values, name)
         for value in received if isinstance(received, tuple) else (received,):
             if not constraint.holds(value):
-                raise InvalidParameterError(f"{name}: expected {constraint.expected}; received {value!r}.")
+                raise InvalidParameterError(f"{name}: expected {constraint.expected}; received {shown(value)}.")
 
 
 def plain_value(value: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from reprlib import Repr
 from typing import Any
 
 __all__ = [
@@ -20,6 +21,8 @@ __all__ = [
     "UnknownNameError",
     "XpnetError",
     "XpnetWarning",
+    "printable",
+    "shown",
     "size_text",
 ]
 
@@ -45,7 +48,7 @@ class UnknownNameError(InvalidParameterError):
         names = sorted(known)
         near = difflib.get_close_matches(received.lower(), names, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        return cls(f"unknown {kind}: expected one of {', '.join(names)}; received {received!r}.{hint}")
+        return cls(f"unknown {kind}: expected one of {', '.join(names)}; received {shown(received)}.{hint}")
 
 
 class DataError(XpnetError, ValueError):
@@ -107,8 +110,56 @@ class OutOfMemoryError(XpnetError, MemoryError):
         self.device, self.needed, self.free = device, needed, free
 
 
+def printable(text: str) -> str:
+    r"""Replace line breaks and other characters that a terminal would obey by their escapes.
+
+    Examples
+    --------
+    >>> print(printable("a\x1b[31mb"))
+    a\x1b[31mb
+    """
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 def size_text(size: float | None) -> str:
     """Format a number of bytes for a message, for example ``"512 MB"``."""
     if size is None:
         return "an unknown number of bytes"
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
+
+
+def shown(value: Any) -> str:
+    """Format a received value for a message, on one line and of limited length.
+
+    Numbers and texts are written as Python's own, whichever library they come from.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> print(shown(np.int64(7)), shown([np.float32(0.1), "a"]), shown(10**5000))
+    7 [0.1, 'a'] an integer of 16610 bits
+    """
+    return _SHOWN.repr(value)
+
+
+class _Shown(Repr):
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlist = self.maxtuple = self.maxset = self.maxfrozenset = self.maxdict = self.maxdeque = 20
+        self.maxstring = self.maxother = self.maxlong = 500
+
+    def repr1(self, x: Any, level: int) -> str:
+        if isinstance(x, str):
+            return self.repr_str(str(x), level)
+        is_number = getattr(x, "ndim", None) == 0 and not hasattr(x, "__len__")  # and no array without dimensions
+        return str(x) if is_number else super().repr1(x, level)
+
+    def repr_instance(self, x: Any, level: int) -> str:
+        return " ".join(super().repr_instance(x, level).split())
+
+    def repr_int(self, x: int, level: int) -> str:
+        # Python refuses to write out longer ones.
+        return super().repr_int(x, level) if x.bit_length() < 10_000 else f"an integer of {x.bit_length()} bits"
+
+
+_SHOWN = _Shown()

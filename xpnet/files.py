@@ -1,4 +1,4 @@
-"""File writes: a file is written under a temporary name, flushed to disk and then renamed."""
+"""Files: how they are opened, and how they are written: under a temporary name, flushed to disk and then renamed."""
 
 from __future__ import annotations
 
@@ -9,17 +9,29 @@ import re
 import secrets
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, BinaryIO, TextIO
+from typing import BinaryIO, TextIO
 
 from xpnet.errors import XpnetError
+from xpnet.locks import try_lock
 
-__all__ = ["open_output", "remove_temporary_files", "write_atomically", "writing"]
+__all__ = [
+    "check_regular",
+    "open_file",
+    "open_output",
+    "remove_temporary_files",
+    "write_atomically",
+    "write_output",
+    "writing",
+]
 
 # Names of `_temporary_name`; files with other names belong to others.
-_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.part")
+_TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}\.part")
+_NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # for the other end of a pipe
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+_KINDS = {stat.S_IFLNK: "a link", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a folder"}
 # How file systems that cannot flush a folder answer: CIFS, sshfs, shared folders of virtual machines, and folders that
 # may be written but not read. The rename itself is done.
 _CANNOT_FLUSH = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EACCES, errno.EPERM}
@@ -45,16 +57,55 @@ def writing(path: Path) -> Iterator[None]:
         ) from exc
 
 
-def write_atomically(path: str | Path, *parts: bytes | memoryview) -> None:
+def check_regular(mode: int) -> None:
+    """Check that a mode, as `os.stat` returns it, is that of a regular file.
+
+    Raises
+    ------
+    OSError
+        Its text says what it is instead.
+    """
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, f"{_KINDS.get(stat.S_IFMT(mode), 'a device')}, not a regular file")
+
+
+def open_file(path: str | Path, buffering: int = -1) -> BinaryIO:
+    """Open a regular file to read its bytes. A pipe, a socket or a device is refused, and not waited for.
+
+    Raises
+    ------
+    OSError
+        The file cannot be opened, or is not a regular file.
+    """
+    return open(path, "rb", buffering, opener=_open_regular)
+
+
+def _open_regular(path: str, flags: int) -> int:
+    check_regular(os.stat(path).st_mode)  # to open some devices does something
+    descriptor = os.open(path, flags | _NO_WAIT)
+    try:
+        check_regular(os.fstat(descriptor).st_mode)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def write_atomically(path: str | Path, *parts: bytes | memoryview, exclusive: bool = False) -> None:
     """Write a file so that a killed process or a power failure leaves the old file or the new one, never a part of it.
 
-    When the function returns, the new file and its name are on the disk.
+    When the function returns, the new file and its name are on the disk. It is for files that the program names: a
+    link, a pipe or a device in place of the file is refused.
 
     Parameters
     ----------
     path : str or Path
     *parts : bytes-like
         The content, written one part after the other.
+    exclusive : bool
+        Whether a file that exists is refused too; the cause of the error is then a FileExistsError.
 
     Raises
     ------
@@ -62,9 +113,30 @@ def write_atomically(path: str | Path, *parts: bytes | memoryview) -> None:
         The file cannot be written; the old file is unchanged.
     """
     path = Path(path)
-    with writing(path), _replacing(path) as file:
-        for part in parts:
-            file.write(part)
+    with writing(path):
+        found = path.lstat() if os.path.lexists(path) else None
+        if found is not None:
+            check_regular(found.st_mode)
+        with _replacing(path, found, exclusive) as file:
+            _write_parts(file, parts)
+
+
+def write_output(path: str | Path, *parts: bytes | memoryview) -> None:
+    """Write a file that a user named, as `open_output` does.
+
+    Raises
+    ------
+    XpnetError
+        The file cannot be written. A regular file is unchanged.
+    """
+    path = Path(path)
+    with writing(path), _open_for_user(path) as file:
+        _write_parts(file, parts)
+
+
+def _write_parts(file: BinaryIO, parts: Iterable[bytes | memoryview]) -> None:
+    for part in parts:
+        file.write(part)
 
 
 @contextmanager
@@ -122,23 +194,39 @@ def _open_for_user(path: Path) -> AbstractContextManager[BinaryIO]:
 
 
 @contextmanager
-def _replacing(path: Path, like: os.stat_result | None = None) -> Iterator[BinaryIO]:
+def _replacing(path: Path, like: os.stat_result | None = None, exclusive: bool = False) -> Iterator[BinaryIO]:
     """Open a temporary file that takes the name `path` at the end, and the permissions of the file that it replaces."""
     temporary = path.with_name(_temporary_name(path.name))
     try:
         with open(temporary, "xb") as file:
-            _lock(file)
+            with suppress(OSError):  # a file system without locks
+                try_lock(file.fileno())
             if like is not None:
                 with suppress(OSError):  # a file system without permissions
                     temporary.chmod(stat.S_IMODE(like.st_mode))
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        if exclusive:
+            _take_free_name(temporary, path)
+        else:
+            os.replace(temporary, path)
         _sync_folder(path.parent)
     finally:
         with suppress(OSError):  # a folder that has become read-only must not hide the error
             temporary.unlink(missing_ok=True)
+
+
+def _take_free_name(temporary: Path, path: Path) -> None:
+    """Give a file a name that no other file has."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError as exc:  # a file system without hard links
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from exc
+        os.replace(temporary, path)
 
 
 def _temporary_name(name: str) -> str:
@@ -146,29 +234,27 @@ def _temporary_name(name: str) -> str:
     return f".{os.fsdecode(os.fsencode(name)[:200])}.{secrets.token_hex(4)}.part"
 
 
-def remove_temporary_files(folder: Path) -> None:
-    """Remove the incomplete files that killed processes left in a folder; files that are being written stay."""
-    for temporary in folder.glob(".*.part"):
-        if not _TEMPORARY.fullmatch(temporary.name) or temporary.is_symlink() or not temporary.is_file():
+def remove_temporary_files(folder: Path, belongs: Callable[[str], object]) -> None:
+    """Remove the incomplete files that killed processes left in a folder; files that are being written stay.
+
+    Parameters
+    ----------
+    folder : Path
+    belongs : (name) -> bool
+        Whether a file of this name would be the caller's.
+    """
+
+    def open_own(path: str, flags: int) -> int:
+        return os.open(path, flags | _NO_LINK | _NO_WAIT)
+
+    for path in folder.glob(".*.part"):
+        match = _TEMPORARY.fullmatch(path.name)
+        if match is None or not belongs(match[1]):
             continue
-        with suppress(PermissionError), open(temporary, "r+b") as file:
-            if _lock(file):
-                temporary.unlink(missing_ok=True)
-
-
-def _lock(file: IO[Any]) -> bool:
-    """Lock a file until it is closed; return whether no other process holds it."""
-    if sys.platform == "win32":  # an open file cannot be removed there
-        return True
-    import fcntl
-
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # a file system without locks
-        pass
-    return True
+        with suppress(OSError), open(path, "r+b", 0, opener=open_own) as file:
+            check_regular(os.fstat(file.fileno()).st_mode)
+            if try_lock(file.fileno()):  # without locks none is removed
+                path.unlink()
 
 
 def _sync_folder(folder: Path) -> None:

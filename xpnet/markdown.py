@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from xpnet.errors import printable
+
 __all__ = ["TextTable", "markdown_lines"]
+
+# Characters that would end a cell, or begin HTML.
+_MARKUP = str.maketrans({"\\": r"\\", "|": r"\|", "<": "&lt;"})
 
 
 class TextTable(NamedTuple):
@@ -23,4 +28,4 @@ def markdown_lines(table: TextTable) -> list[str]:
 
 
 def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(printable(cell).translate(_MARKUP) for cell in cells) + " |"

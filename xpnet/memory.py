@@ -7,7 +7,7 @@ import re
 import sys
 from pathlib import Path
 
-from xpnet.errors import InvalidParameterError
+from xpnet.errors import InvalidParameterError, shown
 
 __all__ = ["available_bytes", "current_bytes", "parse_size", "peak_bytes"]
 
@@ -37,7 +37,7 @@ def parse_size(text: str) -> int:
     match = re.fullmatch(r"\s*([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*([KMGT]I?|)B?\s*", text.upper())
     size = int(float(match[1]) * _UNITS[match[2]]) if match else 0
     if size < 1:
-        raise InvalidParameterError(f"memory_limit: expected a size such as 512MB or 2GB; received {text!r:.60}.")
+        raise InvalidParameterError(f"memory_limit: expected a size such as 512MB or 2GB; received {shown(text):.60}.")
     return size
 
 

@@ -7,7 +7,7 @@ from enum import IntEnum
 import numpy as np
 
 from xpnet.constraints import integer
-from xpnet.errors import InvalidParameterError
+from xpnet.errors import InvalidParameterError, shown
 
 __all__ = ["Purpose", "seed_sequence"]
 
@@ -42,5 +42,5 @@ def seed_sequence(seed: int, purpose: Purpose, *counters: int) -> np.random.Seed
         The seed is not an integer of at least 0.
     """
     if not _SEED.holds(seed):
-        raise InvalidParameterError(f"seed: expected {_SEED.expected}; received {seed!r}.")
+        raise InvalidParameterError(f"seed: expected {_SEED.expected}; received {shown(seed)}.")
     return np.random.SeedSequence(seed, spawn_key=(purpose, *counters))

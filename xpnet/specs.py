@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from xpnet.constraints import Constraint
-from xpnet.errors import InvalidParameterError, UnknownNameError
+from xpnet.errors import InvalidParameterError, UnknownNameError, shown
 
 __all__ = ["from_spec", "options_of"]
 
@@ -51,7 +51,7 @@ def from_spec(
     4.0
     """
     if not isinstance(spec, str):
-        raise InvalidParameterError(f"{kind}: expected one of {', '.join(sorted(table))}; received {spec!r}.")
+        raise InvalidParameterError(f"{kind}: expected one of {', '.join(sorted(table))}; received {shown(spec)}.")
     name, _, tail = spec.partition(":")
     if name not in table:
         raise UnknownNameError.among(kind, name, table)
@@ -64,8 +64,8 @@ def from_spec(
             what = f"option of {kind} {name}"
             if known:
                 raise UnknownNameError.among(what, option, known)
-            raise UnknownNameError(f"unknown {what}: expected none, it has no options; received {option!r}.")
-        options[option] = _number(f"{kind} {spec!r}: {option}", text, (ranges or {}).get(option, _FINITE))
+            raise UnknownNameError(f"unknown {what}: expected none, it has no options; received {shown(option)}.")
+        options[option] = _number(f"{kind} {shown(spec)}: {option}", text, (ranges or {}).get(option, _FINITE))
     return factory(**options)
 
 
@@ -81,5 +81,5 @@ def _number(what: str, text: str, constraint: Constraint) -> float:
     except ValueError:
         value = math.nan
     if not constraint.holds(value):
-        raise InvalidParameterError(f"{what}: expected {constraint.expected}; received {text!r}.")
+        raise InvalidParameterError(f"{what}: expected {constraint.expected}; received {shown(text)}.")
     return value

@@ -12,7 +12,7 @@ import numpy as np
 from safetensors import SafetensorError
 
 from xpnet.errors import InvalidParameterError, ModelFormatError
-from xpnet.files import write_atomically
+from xpnet.files import open_file
 
 __all__ = ["Format"]
 
@@ -38,23 +38,17 @@ class Format(NamedTuple):
     what: str
     version: int
 
-    def write(self, path: str | Path, values: dict[str, Any], tensors: dict[str, np.ndarray]) -> None:
-        """Write a file atomically.
+    def parts(self, values: dict[str, Any], tensors: dict[str, np.ndarray]) -> Iterator[bytes | memoryview]:
+        """Yield the content of a file, piece by piece.
 
         Parameters
         ----------
-        path : str or Path
         values : dict
             Values that JSON can hold; NaN, infinity and the scalars of any array library are allowed too.
         tensors : dict of str to ndarray
-
-        Raises
-        ------
-        XpnetError
-            The file cannot be written.
         """
         text = json.dumps({"format_version": self.version, **values}, default=float)
-        write_atomically(path, *_parts({self.key: text}, tensors))
+        return _parts({self.key: text}, tensors)
 
     def read(self, path: str | Path, build: Callable[[dict[str, Any], dict[str, np.ndarray]], _T]) -> _T:
         """Read a file and return ``build(values, tensors)``, made of its JSON and its arrays.
@@ -94,11 +88,12 @@ class Format(NamedTuple):
             hint = f"Give the {self.what}.safetensors in it."
             raise ModelFormatError(f"{path}: expected a {self.what} file; received a folder. {hint}")
         try:
+            open_file(path).close()  # the library would wait for a pipe
             with safe_open(path, framework="numpy") as file:
                 metadata = (file.metadata() or {}).get(self.key)
             tensors = _read_tensors(path)
         except OSError as exc:
-            raise ModelFormatError(f"{path}: expected a {self.what} file; received: {exc}") from exc
+            raise ModelFormatError(f"{path}: expected a {self.what} file; received: {exc.strerror or exc}") from exc
         except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as exc:
             raise ModelFormatError(
                 f"{path}: expected a whole safetensors file; received a damaged file or another format ({exc!s:.300})"
@@ -138,7 +133,7 @@ def _parts(metadata: dict[str, str], tensors: dict[str, np.ndarray]) -> Iterator
 
 def _read_tensors(path: Path) -> dict[str, np.ndarray]:
     """Read the arrays of a valid file. Without free memory this is a MemoryError; the library ends the program."""
-    with path.open("rb") as file:
+    with open_file(path) as file:
         n_header = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(n_header))
         header.pop("__metadata__", None)

@@ -13,7 +13,7 @@ from typing import Any, Self
 from weakref import WeakKeyDictionary
 
 from xpnet.constraints import integer
-from xpnet.errors import InvalidParameterError
+from xpnet.errors import InvalidParameterError, shown
 
 __all__ = ["THREAD_VARIABLES", "BlasThreads", "limit_threads", "most_threads", "process_cpu_count"]
 
@@ -95,7 +95,7 @@ def limit_threads(n: int | None) -> Iterator[None]:
     usable, count = _affinity(), process_cpu_count()
     if not integer(1).holds(n) or n > count:
         raise InvalidParameterError(
-            f"threads: expected an integer from 1 to {count}, the number of processors; received {n!r}."
+            f"threads: expected an integer from 1 to {count}, the number of processors; received {shown(n)}."
         )
     # The variables reach child processes and libraries that are loaded later.
     before = {name: os.environ.get(name) for name in THREAD_VARIABLES}

@@ -13,10 +13,9 @@ import sys
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
-import numba
 import numpy as np
 import scipy.linalg.cython_blas  # noqa: F401
 from scipy.linalg.blas import dgemm, sgemm
@@ -25,7 +24,7 @@ from xpnet.backend import NUMPY, Backend, RunSteps, Step, check_index
 from xpnet_backends.compiler import numba_math
 from xpnet_backends.compiler.host_function import HostFunction
 from xpnet_backends.compiler.ir import Program
-from xpnet_backends.compiler.numba_cache import keep_code, load_module
+from xpnet_backends.compiler.numba_cache import keep_code
 from xpnet_backends.compiler.numba_codegen import NumbaSource, passes
 from xpnet_backends.compiler.program_cache import ProgramCache, host_memory, on_host
 from xpnet_backends.numpy import NumpyBackend
@@ -53,13 +52,12 @@ class NumbaProgram:
 @lru_cache(maxsize=64)
 def _compile(text: str) -> Callable[..., None]:
     """Return the function ``steps`` of a module's text as machine code, from the disk or compiled at the first call."""
-    # Numba finds machine code by the file's name; it does not see changes of the functions that the code calls.
-    parts = (text, Path(numba_math.__file__).read_text(), numba.__version__)
-    name = f"steps_{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}"
-    module, is_kept = load_module(name, text)
-    sys.modules[name] = module  # Numba looks for it there
-    steps: Callable[..., None] = numba_math.compiled(module.steps)
-    return keep_code(steps) if is_kept else steps
+    # The machine code contains that of the functions which the text calls.
+    everything = text + Path(numba_math.__file__).read_text(encoding="utf-8")
+    module = ModuleType(f"steps_{hashlib.sha256(everything.encode()).hexdigest()[:32]}")
+    exec(compile(text, f"<{module.__name__}>", "exec"), module.__dict__)
+    sys.modules[module.__name__] = module  # Numba looks for it there
+    return keep_code(numba_math.compiled(module.steps), everything)
 
 
 _GEMM = {np.dtype(np.float32): sgemm, np.dtype(np.float64): dgemm}

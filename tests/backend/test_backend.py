@@ -333,7 +333,6 @@ def test_importing_xpnet_imports_no_array_library(environment: dict[str, str]) -
         "pandas",
         "matplotlib",
         "pyarrow",
-        "pooch",
         "numba",
     )
     code = (

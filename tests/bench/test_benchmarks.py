@@ -25,7 +25,7 @@ def script(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> A
     monkeypatch.syspath_prepend(str(FOLDER))
 
     def load(name: str) -> ModuleType:
-        for each in (name, "writing", "table_list", "table_parts"):
+        for each in (name, "writing", "table_list", "table_parts", "fuzz_files", "fuzz_commands"):
             request.addfinalizer(lambda each=each: sys.modules.pop(each, None))
         return importlib.import_module(name)
 

@@ -170,6 +170,9 @@ CONFIGS = {
     "a list": ("lr = [1]", ["[lr]", "c.toml"]),
     "half an epoch": ("epochs = 1.5", ["[epochs]", "'1.5'"]),
     "bad value": ("lr = -1", ["--lr:", "received -1.0"]),
+    "brackets": ("x = " + 20_000 * "[", ["c.toml", "expected TOML", "nested too deeply"]),
+    "tables in tables": ("x = " + 20_000 * "{a=", ["c.toml", "expected TOML", "nested too deeply"]),
+    "an endless integer": (f"epochs = {5000 * '9'}", ["c.toml", "expected TOML", "5000 digits"]),
     "itself": ('config = "c.toml"', ["'config'"]),
     "unknown preset": ('preset = "xro"', ["'xro'", "Did you mean 'xor'?"]),
 }

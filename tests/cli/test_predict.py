@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from tests.command_line import house_csv, idx_folder, labels_npz, species_csv, train, write_csv, xpnet
+from xpnet.model.model import Model
 from xpnet.model.model_file import load_model
 
 
@@ -253,3 +254,28 @@ def test_a_model_trained_on_another_device_loads_here():
     pytest.importorskip("torch")
     train("iris", "--device", "torch:cpu", "--quiet", "--epochs", 20, "--out", "run")
     assert json.loads(xpnet("evaluate", "run/model.safetensors", "iris", "--json").out)["accuracy"] > 0.5
+
+
+def test_rows_are_predicted_a_few_at_a_time_where_there_are_many_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = np.random.default_rng(0).standard_normal((40, 2))
+    np.savez("x.npz", x=frame, y=np.arange(40) % 20)
+    write_csv("x.csv", "a,b,target", *(f"{a},{b},c{i % 20}" for i, (a, b) in enumerate(frame)))
+    for data in ("x.npz", "x.csv"):
+        train(data, "--task", "classification", "--epochs", 1, "--quiet", "--out", data[2:])
+        arguments = ("predict", f"{data[2:]}/model.safetensors", data, "--probabilities")
+        if data == "x.csv":
+            arguments += ("--keep", "b")
+        whole = xpnet(*arguments)
+        seen: list[int] = []
+        outputs = Model.outputs
+        with monkeypatch.context() as patched:
+            patched.setattr("xpnet.cli.predict._OUTPUT_VALUES", 7 * 20)
+            patched.setattr(
+                Model,
+                "outputs",
+                lambda self, x, *given, outputs=outputs, seen=seen, **more: (
+                    seen.append(len(x)) or outputs(self, x, *given, **more)
+                ),
+            )
+            assert xpnet(*arguments) == whole
+        assert seen == [7] * 5 + [5]

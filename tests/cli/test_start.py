@@ -18,7 +18,7 @@ from xpnet.cli import _COMMANDS, plots, run
 from xpnet.cli.process import _PyarrowWithoutPandas, own_process
 
 SLOW = {
-    "sklearn", "scipy", "pandas", "torch", "jax", "cupy", "numba", "matplotlib", "rich", "pooch", "array_api_strict",
+    "sklearn", "scipy", "pandas", "torch", "jax", "cupy", "numba", "matplotlib", "rich", "array_api_strict",
 }  # fmt: skip
 
 # Runs the command as its installed script does. The modules are those at the end of the command, or before it draws.

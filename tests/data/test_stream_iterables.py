@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.data.test_streams import NETWORK, X, Y, all_of, batches_of, buffered, seen
-from xpnet.data.streams import IterableSource, iterables
-from xpnet.data.streams.source import Source
+from xpnet.data.streams import ArraySource, IterableSource, iterables, split_source
+from xpnet.data.streams.source import Array, Source
 from xpnet.errors import DataError, InvalidParameterError
 from xpnet.training.trainer import Trainer
+
+FRACTIONS = {"validation_fraction": 0.2, "test_fraction": 0.2, "seed": 0}
 
 
 @pytest.fixture(autouse=True)
@@ -109,3 +111,60 @@ def test_an_iterable_that_raises_in_a_later_epoch() -> None:
 
     with pytest.raises(ConnectionError, match="the sensor is gone"):
         Trainer(NETWORK, batch_size=20, epochs=9).fit(buffered(IterableSource(blocks), 100))
+
+
+def _in_one_buffer(rows: int, of: Array, targets: Array) -> Callable[[], Iterator[tuple[Array, Array]]]:
+    """Return a function that yields blocks which lie in the same memory, and spoils it at the end."""
+
+    def blocks() -> Iterator[tuple[Array, Array]]:
+        x, y = np.empty((rows, of.shape[1])), np.empty(rows, targets.dtype)
+        for start in range(0, len(of), rows):
+            n = min(rows, len(of) - start)
+            x[:n], y[:n] = of[start : start + n], targets[start : start + n]
+            yield x[:n], y[:n]
+        x[:], y[:] = np.nan, 99
+
+    return blocks
+
+
+@pytest.mark.parametrize("rows", [1, 41, 1003])
+def test_blocks_may_lie_in_the_same_memory(rows: int) -> None:
+    source = IterableSource(_in_one_buffer(rows, X, Y))
+    x, y = map(np.concatenate, zip(*list(source), strict=True))
+    np.testing.assert_array_equal(x, X)
+    np.testing.assert_array_equal(y, Y)
+    own = [(X[start : start + rows], Y[start : start + rows]) for start in range(0, len(X), rows)]
+    runs = [
+        Trainer(NETWORK, batch_size=20, epochs=2).fit(buffered(each, 100), validation=each)
+        for each in (source, IterableSource(own))
+    ]
+    np.testing.assert_array_equal(runs[0].params.vector, runs[1].params.vector)
+    assert runs[0].history[-1].validation == runs[1].history[-1].validation
+
+
+class _OneBuffer(ArraySource):
+    """A source that reads each block into the same memory."""
+
+    def read(self, block: int, epoch: int = 0, start: int = 0, stop: int | None = None) -> tuple[Array, Array]:
+        read = super().read(block, epoch, start, stop)
+        if not hasattr(self, "_buffer"):
+            self._buffer = np.empty((1003, 6)), np.empty(1003, Y.dtype)
+        for array, values in zip(self._buffer, read, strict=True):
+            array[: len(values)] = values
+        return self._buffer[0][: len(read[0])], self._buffer[1][: len(read[1])]
+
+
+def test_a_source_may_read_into_the_same_memory() -> None:
+    for make in (lambda source: source, lambda source: split_source(source, **FRACTIONS).training):
+        ours, theirs = (make(of(X, Y)) for of in (_OneBuffer, ArraySource))
+        runs = [Trainer(NETWORK, batch_size=20, epochs=2).fit(buffered(each, 100)) for each in (ours, theirs)]
+        np.testing.assert_array_equal(runs[0].params.vector, runs[1].params.vector)
+
+
+def test_a_part_of_an_iterable_reads_it_once_an_epoch() -> None:
+    blocks = Blocks()
+    part = split_source(IterableSource(blocks), **FRACTIONS).training
+    firsts = [rows for block in range(len(part.sizes)) for rows in part.rows(block)]
+    assert len(firsts) > len(part.sizes)  # some parts of a block are in two slices
+    Trainer(NETWORK, batch_size=20, epochs=3).fit(part)
+    assert blocks.epochs == 1 + 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+import tracemalloc
 from dataclasses import replace
 from typing import Any
 
@@ -278,6 +279,7 @@ def test_a_pickle_loads_where_the_library_is_not(tmp_path: Any, environment: dic
     out = script(
         f"""
 import sys
+import tracemalloc
 from dataclasses import replace
 class NoTorch:
     def find_spec(name, *_):
@@ -545,6 +547,77 @@ def test_a_scaled_target_as_an_estimator(folder: Any) -> None:
     np.testing.assert_allclose(reg.predict(X), model.predict(X), rtol=1e-9)
     with pytest.raises(InvalidParameterError, match="expected a model for MLPClassifier; received a regression"):
         MLPClassifier.from_model(model)
+
+
+KINDS = {
+    "classes": ("cross_entropy", 4, "classification"),
+    "two classes": ("binary_cross_entropy", 1, "classification"),
+    "labels": ("binary_cross_entropy", 3, "multilabel"),
+    "values": ("squared_error", 2, "regression"),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("scale", ["standard", "minmax", "divide:3", "none"])
+def test_an_estimator_predicts_what_its_model_does(kind: str, scale: str, dtype: Any) -> None:
+    loss, n_out, task = KINDS[kind]
+    rng = np.random.default_rng(0)
+    options = {"parametrization": "ntk", "input_scale": True} if dtype == "float64" else {}
+    network = xpnet.Network([5, 16, n_out], "tanh", loss=loss, **options)
+    for offset, spread in ((0, 1), (1e6, 1), (-1e9, 1), (1e6, 1e-3), (1e-30, 1e-32), (1e30, 1e28), (1e12, 1e3)):
+        x = offset + spread * rng.normal(size=(1000, 5))
+        model = xpnet.Model(
+            network,
+            network.init(1, dtype=dtype).vector,
+            task,
+            np.arange(max(n_out, 2)) if task == "classification" else None,
+            fit_scaler(scale, x),
+            fit_scaler("standard", 1e6 + rng.normal(size=(50, 2))) if task == "regression" else None,
+        )
+        estimator = (MLPRegressor if task == "regression" else MLPClassifier).from_model(model)
+        for twin in (estimator, estimator.to_model()):
+            if task == "regression":
+                np.testing.assert_allclose(twin.predict(x) - 1e6, model.predict(x) - 1e6, atol=1e-5)
+            else:
+                np.testing.assert_array_equal(twin.predict(x), model.predict(x))
+                np.testing.assert_allclose(twin.predict_proba(x), model.predict_proba(x), atol=1e-6)
+
+
+def test_a_scaling_that_no_layer_can_do() -> None:
+    network = xpnet.Network([4, 3])
+    scaler = fit_scaler("standard", 1e15 + 1e3 * X)
+    model = xpnet.Model(network, network.init().vector, "classification", np.arange(3), scaler)
+    with pytest.raises(InvalidParameterError, match=r"whose offset is at most 1e\+10 times their scale; received"):
+        MLPClassifier.from_model(model)
+
+
+@pytest.mark.parametrize("device", [None, "torch:cpu"])
+def test_thousands_of_classes_take_little_memory(device: str | None) -> None:
+    if device:
+        pytest.importorskip("torch")
+    network, n = xpnet.Network([2, 3, 3000]), 10_000
+    model = xpnet.Model(network, network.init(dtype="float32").vector, "classification", np.arange(3000))
+    clf = MLPClassifier.from_model(model).set_params(device=device)
+    x = np.random.default_rng(0).standard_normal((n, 2), dtype="float32")
+    expected = clf.predict_proba(x).argmax(axis=1)
+    tracemalloc.start()
+    try:
+        predicted = clf.predict(x)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_array_equal(predicted, expected)
+    assert peak < 70e6  # the probabilities of all samples are 120 MB
+
+
+def test_weights_of_no_class() -> None:
+    with pytest.raises(InvalidParameterError, match="weights: expected at least one above 0; received none"):
+        classifier(class_weight={0: 0, 1: 0}).fit(X, np.arange(len(X)) % 2)
+    # A call of `partial_fit` may see none of the classes that have a weight.
+    clf = classifier(class_weight={0: 0, 1: 1}).partial_fit(X, np.arange(len(X)) % 2, classes=[0, 1])
+    clf.partial_fit(X, np.zeros(len(X), int))
+    assert np.isfinite(clf.coefs_[0]).all()
 
 
 def test_a_model_of_a_table_is_no_estimator_of_arrays() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -192,3 +193,59 @@ def test_an_ensemble_predicts_the_mean_and_comes_back_from_its_file(name: str, t
     assert loaded.evaluate(X, y) == several.evaluate(X, y)
     single = replace(one, vector=vectors[:1])
     np.testing.assert_allclose(single.outputs(X), one.outputs(X), rtol=1e-12)
+
+
+def test_targets_of_another_length_are_refused() -> None:
+    for name, case in CASES.items():
+        model = make(name)
+        for y in (case.y[:-1], np.concatenate([case.y, case.y])):
+            for evaluate in (model.evaluate, model.assess):
+                with pytest.raises(DataError, match=f"received 30 rows, {len(y)} targets"):
+                    evaluate(X, y)
+
+
+def test_a_model_without_labels_has_the_indices_of_its_classes() -> None:
+    network = Network([4, 3])
+    model = Model(network, network.init().vector, "classification")
+    y = model.predict(X)
+    assert model.evaluate(X, y)["accuracy"] == 1
+    assert model.evaluate(X[:1], y[:1])["accuracy"] == 1
+    for labels in (np.resize([3, 5], 30), np.resize(["a", "b"], 30)):
+        with pytest.raises(DataError, match="unknown label: expected one of 0, 1, 2; received"):
+            model.evaluate(X, labels)
+
+
+@pytest.mark.parametrize("scaler", [None, "none", "standard"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e39 * 1e250])
+def test_no_prediction_for_what_is_no_number(scaler: str | None, value: float) -> None:
+    model = replace(make("integers"), scaler=scaler and fit_scaler(scaler, X))
+    x = X.copy()
+    x[3, 2] = value
+    for predict in (model.predict, model.predict_proba, lambda x: model.evaluate(x, CASES["integers"].y)):
+        with pytest.raises(DataError, match=r"expected (finite )?(numbers|values)"):
+            predict(x)
+
+
+def test_a_frame_is_taken_by_the_names_of_its_columns() -> None:
+    pandas = pytest.importorskip("pandas")
+    model = replace(make("integers"), feature_names=("a", "b", "c", "d"))
+    frame = pandas.DataFrame(X, columns=["a", "b", "c", "d"])
+    np.testing.assert_array_equal(model.outputs(frame[["d", "b", "a", "c"]]), model.outputs(X))
+    with pytest.raises(DataError, match="received none named 'c'"):
+        model.predict(frame.rename(columns={"c": "C"}))
+
+
+def test_thousands_of_classes_take_little_memory() -> None:
+    network, n = Network([2, 3, 3000]), 10_000
+    model = Model(network, network.init(dtype="float32").vector, "classification", np.arange(3000))
+    x, y = np.random.default_rng(0).standard_normal((n, 2)), np.arange(n) % 3000
+    expected = model.predict_proba(x).argmax(axis=1)
+    for predict in (model.predict, lambda x: model.assess(x, y)[1]):
+        tracemalloc.start()
+        try:
+            predicted = predict(x)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        np.testing.assert_array_equal(predicted, expected)
+        assert peak < 70e6  # the probabilities of all samples are 120 MB

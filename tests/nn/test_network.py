@@ -295,7 +295,7 @@ def test_the_input_is_brought_to_the_dtype_of_the_parameters(backend: Any, dtype
 
 # Each field, the wrong value, and what the message must say.
 BAD = [
-    ({"layer_sizes": [4]}, r"layer_sizes: expected the sizes of input, hidden layers and output; received \(4,\)"),
+    ({"layer_sizes": [4]}, r"layer_sizes: expected sizes of input, hidden layers and output; received \(4,\)"),
     ({"layer_sizes": [4, 0, 3]}, "layer_sizes: expected an integer of at least 1; received 0"),
     ({"layer_sizes": [4, 2.5, 3]}, "layer_sizes: expected an integer of at least 1; received 2.5"),
     ({"layer_sizes": [4, 5, 1]}, "layer_sizes: expected at least 2 outputs for the loss 'cross_entropy'; received 1"),

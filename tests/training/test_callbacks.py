@@ -19,6 +19,7 @@ from tests.runs import StopAt
 from xpnet.errors import DivergenceError, InvalidParameterError, XpnetError
 from xpnet.nn.network import Network
 from xpnet.training.callbacks import Callback, Interrupt, LearningRateSchedule, StopTraining, TimeLimit
+from xpnet.training.checkpoint import Checkpoint
 from xpnet.training.history import EpochRecord
 from xpnet.training.metrics_file import MetricsFile
 from xpnet.training.progress import Progress
@@ -462,11 +463,11 @@ def test_what_is_imported_only_when_used(environment: dict[str, str]) -> None:
 
 def test_they_are_the_packages() -> None:
     import xpnet
-    from xpnet.training import callbacks, checkpoint
+    from xpnet.training import callbacks, checkpoint_file
 
     for name in ("Interrupt", "LearningRateSchedule", "TimeLimit"):
         assert getattr(xpnet, name) is getattr(callbacks, name)
-    for name in ("Checkpoint", "load_state", "save_state"):
-        assert getattr(xpnet, name) is getattr(checkpoint, name)
-    assert (xpnet.MetricsFile, xpnet.Progress) == (MetricsFile, Progress)
+    for name in ("load_state", "save_state"):
+        assert getattr(xpnet, name) is getattr(checkpoint_file, name)
+    assert (xpnet.Checkpoint, xpnet.MetricsFile, xpnet.Progress) == (Checkpoint, MetricsFile, Progress)
     assert {"Checkpoint", "MetricsFile", "Progress", "load_state", "save_state"} <= set(xpnet.__all__)

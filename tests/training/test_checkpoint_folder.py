@@ -119,10 +119,11 @@ def test_an_older_one_is_there_until_the_newer_is(tmp_path: Path, monkeypatch: p
 
 def test_what_is_not_a_checkpoint_stays(tmp_path: Path) -> None:
     (tmp_path / "notes-000009.txt").write_text("mine")
-    (tmp_path / ".x.safetensors.1a2b3c4d.part").write_text("left by a kill")
-    (tmp_path / ".x.1a2b.part").write_text("mine")
+    (tmp_path / ".epoch-000002-step-0000000.safetensors.1a2b3c4d.part").write_text("left by a kill")
+    (tmp_path / ".x.safetensors.1a2b3c4d.part").write_text("mine")
     fit(Checkpoint(tmp_path, keep=1))
-    assert names(tmp_path) == [".x.1a2b.part", "epoch-000004-step-0000000.safetensors", "notes-000009.txt"]
+    kept = [".x.safetensors.1a2b3c4d.part", "epoch-000004-step-0000000.safetensors", "notes-000009.txt"]
+    assert names(tmp_path) == kept
 
 
 def scores_in_turn(*values: float) -> Callable[[Any], dict[str, float]]:

@@ -117,3 +117,9 @@ def test_unknown_names(name: str) -> None:
 def test_options_out_of_range(option: str) -> None:
     with pytest.raises(InvalidParameterError, match=f"{option.partition('=')[0]}: expected"):
         get_early_stopping(f"loss:{option}")
+
+
+@pytest.mark.parametrize("name", ["loss", "accuracy", "loss:latest=1"])
+def test_the_epoch_that_is_restored_has_a_score(name: str) -> None:
+    stopping, history = get_early_stopping(name), [epoch_of(value) for value in (NAN, 0.5, NAN)]
+    assert stopping.best(history) is history[1]

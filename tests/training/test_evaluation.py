@@ -12,7 +12,8 @@ from xpnet.backend import Backend, get_backend
 from xpnet.nn.backprop import forward
 from xpnet.nn.network import Network
 from xpnet.training import evaluation
-from xpnet.training.evaluation import accuracy, evaluate, evaluate_chunks, metric_name, outputs, r2
+from xpnet.training.evaluation import evaluate, evaluate_chunks, outputs
+from xpnet.training.metrics import accuracy, metric_name, r2
 
 _rng = np.random.default_rng(2)
 X = _rng.standard_normal((50, 4))

@@ -10,6 +10,7 @@ from scipy import sparse
 
 import xpnet.training.step_chunks
 from xpnet.backend import Backend, get_backend
+from xpnet.errors import DataError, InvalidParameterError, XpnetWarning
 from xpnet.nn.network import Network
 from xpnet.training.batch_source import epoch_order
 from xpnet.training.sample_weights import add_sample_weights
@@ -133,3 +134,45 @@ def test_balanced_weights_of_the_classes_that_are_there() -> None:
     weight = add_sample_weights(NETWORK, get_backend("cpu"), "float64", samples, class_weight="balanced").sample_weight
     np.testing.assert_allclose(weight, [0.7] * 5 + [1.75] * 2)
     assert weight.sum() == pytest.approx(7)
+
+
+REGRESSION = Network([4, 1], loss="squared_error")
+
+
+@pytest.mark.parametrize("checked", [False, True])
+def test_numbers_that_the_type_of_a_run_cannot_hold(checked: bool) -> None:
+    backend, y = get_backend("cpu"), X[:, 0]
+    for x, targets, what in ((X * 1e39, y, "features"), (X, y * 1e39, "targets")):
+        assert np.isfinite(to_samples(REGRESSION, backend, "float64", x, targets).y).all()
+        with pytest.raises(DataError, match=f"{what}: expected numbers that float32 can hold"):
+            to_samples(REGRESSION, backend, "float32", x, targets, checked=checked)
+    with pytest.raises(DataError, match="weights: expected numbers that float32 can hold"):
+        add_sample_weights(NETWORK, backend, "float32", Samples(X, Y), sample_weight=np.full(7, 1e39))
+
+
+def test_numbers_that_are_one_number_in_the_type_of_a_run() -> None:
+    backend, y = get_backend("cpu"), X[:, 0]
+    for x, targets, what in ((X + np.eye(4)[2] * 1e9, y, "column 3"), (X, y + 1e9, "column 1")):
+        to_samples(REGRESSION, backend, "float64", x, targets)
+        with pytest.warns(XpnetWarning, match=rf"{what}, .* are one number in float32"):
+            to_samples(REGRESSION, backend, "float32", x, targets)
+
+
+def test_text_is_no_target_of_a_network() -> None:
+    with pytest.raises(DataError, match=r"expected numbers or class indices; received text such as '0\.125"):
+        to_samples(REGRESSION, get_backend("cpu"), "float32", X, X[:, 0].astype(str))
+
+
+@pytest.mark.parametrize("given", [{"sample_weight": np.zeros(7)}, {"class_weight": {0: 0, 1: 0, 2: 0}}])
+@pytest.mark.parametrize("factor", [0, 1e-60])
+def test_some_weight_is_above_0(given: Any, factor: float) -> None:
+    weight = np.full(7, factor)
+    for options in (given, {"sample_weight": weight}):
+        with pytest.raises(InvalidParameterError, match="weights: expected at least one above 0; received none"):
+            add_sample_weights(NETWORK, get_backend("cpu"), "float32", Samples(X, Y), **options)
+
+
+@pytest.mark.parametrize("weight", [["1"] * 7, np.ones(7) + 1j, [10**400] * 7])
+def test_weights_are_numbers(weight: Any) -> None:
+    with pytest.raises(InvalidParameterError, match="sample_weight: expected numbers; received"):
+        weights(sample_weight=weight)

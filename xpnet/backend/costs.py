@@ -8,12 +8,13 @@ import math
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from xpnet.backend.devices import get_backend, kind_of
 from xpnet.backend.protocol import Backend
+from xpnet.caches import cache_folder
 from xpnet.errors import XpnetError
-from xpnet.files import write_atomically, writing
+from xpnet.files import open_file, write_atomically, writing
 from xpnet.threads import process_cpu_count
 
 __all__ = ["Choice", "Costs", "Work", "choose_backend", "costs_path", "is_open", "load_costs", "save_costs"]
@@ -89,13 +90,8 @@ def _defaults() -> dict[str, Costs]:
 
 def costs_path() -> Path | None:
     """Return the file of calibrations, by computer; None where there is no folder for it."""
-    from platformdirs import user_cache_path  # slow to import, and rarely needed
-
-    try:
-        path = user_cache_path("xpnet") / "costs.json"
-    except RuntimeError:  # there is no home folder
-        return None
-    return path if path.is_absolute() else None
+    folder = cache_folder()
+    return None if folder is None else folder / "costs.json"
 
 
 def load_costs() -> dict[str, Costs]:
@@ -106,10 +102,15 @@ def load_costs() -> dict[str, Costs]:
     costs = _defaults()
     try:
         path = costs_path()
-        found = json.loads(path.read_text(encoding="utf-8"))[platform.node()] if path is not None else {}
+        found = _read(path)[platform.node()] if path is not None else {}
         return {kind: _checked(found.get(kind), default) for kind, default in costs.items()}
     except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
         return costs
+
+
+def _read(path: Path) -> Any:
+    with open_file(path) as file:
+        return json.loads(file.read())
 
 
 def _checked(values: object, default: Costs) -> Costs:
@@ -132,7 +133,7 @@ def save_costs(costs: Mapping[str, Costs]) -> Path:
     if path is None:
         raise XpnetError("cannot keep the calibration: there is no home folder. Set XDG_CACHE_HOME to a folder.")
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
+        kept = _read(path)
         kept = kept if isinstance(kept, dict) else {}
     except (OSError, ValueError, RecursionError):
         kept = {}

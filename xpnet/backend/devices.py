@@ -26,6 +26,7 @@ from xpnet.errors import (
     InvalidParameterError,
     UnknownBackendError,
     UnknownNameError,
+    shown,
 )
 
 __all__ = [
@@ -110,7 +111,7 @@ def get_backend(device: str | Backend = "auto") -> Backend:
         if isinstance(device, Backend):
             return device
         raise InvalidParameterError(
-            f"device: expected a Backend, or a text such as 'cpu' or 'gpu:1'; received {device!r}."
+            f"device: expected a Backend, or a text such as 'cpu' or 'gpu:1'; received {shown(device)}."
         )
     name, kind, index, precision = _parse(device)
     if kind != "auto":

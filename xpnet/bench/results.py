@@ -190,7 +190,7 @@ def load(path: Path) -> list[WorkloadResults]:
             WorkloadResults(_workload(each["rung"]), tuple(_row(row) for row in each["rows"]))
             for each in values["rungs"]
         ]
-    except (ValueError, KeyError, TypeError, AttributeError) as exc:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         if isinstance(exc, DataError):
             raise
         raise DataError(

@@ -17,7 +17,7 @@ import xpnet
 from xpnet.cli.console import HELP_EPILOGUE, say
 from xpnet.cli.process import own_process
 from xpnet.cli.tokens import join_hyphens, join_sizes
-from xpnet.errors import DivergenceError, InvalidParameterError, XpnetError, XpnetWarning
+from xpnet.errors import DivergenceError, InvalidParameterError, XpnetError, XpnetWarning, printable
 from xpnet.terminal import open_standard_streams
 
 __all__ = ["app", "main"]
@@ -164,7 +164,7 @@ def _one_line(exc: BaseException | str) -> str:
     elif isinstance(exc, MemoryError) and not isinstance(exc, XpnetError):
         message = f"out of memory: {message or 'the system has no more'}. Use fewer samples or a smaller network."
     message = re.sub(r"\s*\n\s*", " ", message.strip())
-    message = "".join(char if char.isprintable() else repr(char)[1:-1] for char in message)
+    message = printable(message)
     if len(message) > _LONGEST_MESSAGE:  # keep what was expected, at the start, and the advice, at the end
         message = f"{message[: _LONGEST_MESSAGE - 300]} ... {message[-300:]}"
     return message

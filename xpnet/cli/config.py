@@ -17,6 +17,7 @@ from xpnet.cli.presets import PRESETS
 from xpnet.data.named import DATASETS
 from xpnet.data.tables.paths import STANDARD_INPUT
 from xpnet.errors import InvalidParameterError, UnknownNameError
+from xpnet.files import open_file
 
 __all__ = ["fill_options", "name_option", "read_config", "write_config"]
 
@@ -70,11 +71,14 @@ def fill_options(app: App, commands: tuple[str, ...], arguments: ArgumentCollect
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8", errors=_ANY_NAME))
+        with open_file(path) as file:
+            values = tomllib.loads(file.read().decode(errors=_ANY_NAME))
     except OSError as exc:
         raise InvalidParameterError(f"{path}: expected a configuration file; received: {exc.strerror}.") from exc
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+    except ValueError as exc:  # also of an integer with too many digits
         raise InvalidParameterError(f"{path}: expected TOML; received: {exc}.") from exc
+    except RecursionError as exc:
+        raise InvalidParameterError(f"{path}: expected TOML; received brackets that are nested too deeply.") from exc
     known = {"data", *(option.removeprefix("--") for option in _OPTIONS.values())} - {"config"}
     for key in values.keys() - known:
         raise UnknownNameError.among(f"key in {path}", key, known)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from xpnet.cli.rich_console import PlainConsole
+
 __all__ = ["HELP_EPILOGUE", "make_console", "say"]
 
 HELP_EPILOGUE = "--debug with any command shows the traceback of an error."
@@ -17,19 +19,19 @@ HELP_EPILOGUE = "--debug with any command shows the traceback of an error."
 _WIDE = 240  # columns of a file or a pipe, which have no width
 
 
-def make_console(kind: type[Console] | None = None, *, wide: bool = False) -> Console:
-    """Return a console on stdout for plain text.
+def make_console(kind: type[PlainConsole] | None = None, *, wide: bool = False) -> Console:
+    """Return a console on stdout for plain text, which escapes characters that a terminal would obey.
 
     Parameters
     ----------
     kind : type or None
-        A class of consoles, in place of rich's own.
+        A class of consoles, in place of `PlainConsole`.
     wide : bool
         Whether a file or a pipe gets lines as wide as needed.
     """
-    from rich.console import Console  # a quiet run needs none
+    from xpnet.cli.rich_console import PlainConsole  # a quiet run needs none
 
-    console = (kind or Console)(highlight=False, markup=False)
+    console = (kind or PlainConsole)(highlight=False, markup=False)
     if wide and not console.file.isatty():  # `is_terminal` depends on FORCE_COLOR
         console.width = _WIDE
     return console

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
+import os
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from filelock import FileLock, Timeout
-
+from xpnet.cli.console import say
 from xpnet.errors import InvalidParameterError, XpnetError
-from xpnet.files import remove_temporary_files, write_atomically, writing
+from xpnet.files import check_regular, open_file, remove_temporary_files, write_atomically, writing
+from xpnet.locks import LockFile
 from xpnet.training.callbacks import Callback
+from xpnet.training.metrics_file import holds_metrics
 from xpnet.training.state import Run
 
 __all__ = [
@@ -32,17 +35,40 @@ __all__ = [
 
 MODEL, CONFIG, METRICS, FINGERPRINT = "model.safetensors", "config.toml", "metrics.jsonl", "data.json"
 CHECKPOINTS, CURVES, CONFUSION, COLUMNS = "checkpoints", "curves.png", "confusion.png", "columns.md"
-_CONTENT = (MODEL, CONFIG, METRICS, FINGERPRINT, CHECKPOINTS, CURVES, CONFUSION, COLUMNS)
 _LOCK = ".lock"
 
 
-def choose_folder(out: Path | None, name: str) -> RunFolder:
+def _holds(mark: bytes) -> Callable[[Path], bool]:
+    def holds(path: Path) -> bool:
+        with open_file(path) as file:
+            return mark in file.read(4096)
+
+    return holds
+
+
+# How a file of a run is told from another file with its name; None for what a reader checks.
+_IS_OWN: dict[str, Callable[[Path], bool] | None] = {
+    CONFIG: None,
+    FINGERPRINT: None,
+    METRICS: holds_metrics,
+    MODEL: _holds(b'{"__metadata__":{"xpnet":'),
+    CURVES: _holds(b"Matplotlib"),
+    CONFUSION: _holds(b"Matplotlib"),
+    COLUMNS: _holds(b"| column "),
+}
+
+
+def choose_folder(out: Path | None, name: str, n_members: int = 1) -> RunFolder:
     """Return the folder for a new run.
 
     Parameters
     ----------
     out : Path or None
         The folder that the user gave. By default a new one is made: ``runs/NAME-TIME``.
+    name : str
+        Of the data.
+    n_members : int
+        Number of networks that are trained, each with metrics of its own.
 
     Raises
     ------
@@ -50,8 +76,9 @@ def choose_folder(out: Path | None, name: str) -> RunFolder:
         The folder holds a run, or files with the names that a run has: nothing is ever overwritten.
     """
     if out is not None:
-        _check_free(out)
-        return RunFolder(out, is_new=True)
+        folder = RunFolder(out, is_new=True, n_members=n_members)
+        folder.check_free()
+        return folder
     stem = re.sub(r"[^\w.-]+", "-", name)[:80]
     first = Path("runs") / f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
     others = (first.with_name(f"{first.name}-{i}") for i in itertools.count(2))
@@ -60,7 +87,7 @@ def choose_folder(out: Path | None, name: str) -> RunFolder:
         try:
             path.parent.mkdir(exist_ok=True)
             path.mkdir()
-            return RunFolder(path, is_new=True, made=[path, *made])
+            return RunFolder(path, is_new=True, n_members=n_members, made=[path, *made])
         except FileExistsError as exc:  # several runs may start in the same second
             if not path.parent.is_dir():
                 raise _cannot_make(path, exc) from exc
@@ -73,31 +100,20 @@ def _cannot_make(folder: Path, exc: OSError) -> XpnetError:
     return XpnetError(f"cannot make the folder {folder}: {exc.strerror}. Choose another with --out.")
 
 
-def _check_free(out: Path) -> None:
-    try:
-        taken = [name for name in _CONTENT if _exists(out / name)]
-    except OSError as exc:
-        raise _cannot_make(out, exc) from exc
-    if taken:
-        others = "" if {MODEL, CONFIG} & {*taken} else f", which has {', '.join(taken)}"
-        raise InvalidParameterError(f"--out: expected a folder without a run; received {out}{others}. Choose another.")
-
-
-def _exists(path: Path) -> bool:
-    return path.is_symlink() or path.exists()
-
-
 class RunFolder(Callback):
-    """Make and lock the folder of a run, and write its configuration.
+    """Make and lock the folder of a run, and write files into it.
 
-    This happens when training starts, so that bad input leaves no folder. Leaving it as a context manager releases the
-    lock; the system releases the lock of a process that dies.
+    A new folder is made when training starts, so that bad input leaves no folder. Nothing is checked or written before
+    the folder is locked. Leaving it as a context manager releases the lock; the system releases that of a process that
+    dies.
 
     Parameters
     ----------
     path : Path
     is_new : bool
         Whether a run starts in it.
+    n_members : int
+        Number of networks that are trained.
     made : sequence of Path
         The folders that have just been made for it; if no run starts, they are removed again.
 
@@ -110,61 +126,162 @@ class RunFolder(Callback):
         Number of epochs that earlier processes completed.
     """
 
-    def __init__(self, path: Path, *, is_new: bool, made: Sequence[Path] = ()) -> None:
+    def __init__(self, path: Path, *, is_new: bool, n_members: int = 1, made: Sequence[Path] = ()) -> None:
         self.path = path
         self.files: Mapping[str, bytes] = {}
         self.epochs_before = 0
         self._is_new, self._made = is_new, made
-        self._lock = FileLock(path / _LOCK)
+        self._is_own = {**_IS_OWN, **{self.metrics(i).name: holds_metrics for i in range(1, n_members)}}
+        self._own: set[str] = set()  # the names of this run's files
+        self._lock = LockFile(path / _LOCK)
+        self._begun = False
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._lock.release(force=True)
+        if self._begun:
+            self._lock.release(remove=False)
+            return
+        self._lock.withdraw()
         for folder in self._made:
             with suppress(OSError):  # only empty folders are removed
                 folder.rmdir()
 
-    def lock(self) -> None:
-        """Lock the folder against other processes.
+    def metrics(self, member: int) -> Path:
+        """Return the file for the metrics of a member of an ensemble, counted from 0."""
+        path = self.path / METRICS
+        return path if member == 0 else path.with_stem(f"{path.stem}-{member + 1}")
+
+    def check_free(self) -> None:
+        """Check that there is nothing of the names that a run has: nothing is ever overwritten.
+
+        Raises
+        ------
+        InvalidParameterError
+            There is a run, or another file or link of such a name.
+        XpnetError
+            The folder cannot be looked into.
+        """
+        try:
+            taken = [name for name in (*self._is_own, CHECKPOINTS) if _exists(self.path / name)]
+        except OSError as exc:
+            raise _cannot_make(self.path, exc) from exc
+        if taken:
+            others = "" if {MODEL, CONFIG} & {*taken} else f", which has {', '.join(taken)}"
+            raise InvalidParameterError(
+                f"--out: expected a folder without a run; received {self.path}{others}. Choose another."
+            )
+
+    def open_run(self) -> None:
+        """Lock the folder of a run that goes on, and check that what is in it is the run's.
+
+        Raises
+        ------
+        InvalidParameterError
+            There is no run.
+        XpnetError
+            Another process trains in the folder; or something in it is a link, which would lead writes elsewhere, or
+            otherwise no file of a run.
+        """
+        config = self.path / CONFIG
+        if not _exists(config):
+            raise InvalidParameterError(
+                f"{config}: expected a configuration file; received: No such file or directory."
+            )
+        with writing(self.path):
+            self._check_kinds()  # before the lock makes a file
+            self._acquire()
+            self._check_kinds()
+            self._own = {name for name in self._is_own if _exists(self.path / name)}
+            foreign = [name for name in self._own if (is_own := self._is_own[name]) and not is_own(self.path / name)]
+            if foreign:
+                raise XpnetError(
+                    f"{self.path}: expected files of a run; received others: {', '.join(sorted(foreign))}. Move them "
+                    "elsewhere."
+                )
+
+    def _check_kinds(self) -> None:
+        links = [name for name in (_LOCK, CHECKPOINTS, *self._is_own) if (self.path / name).is_symlink()]
+        if links:
+            raise XpnetError(
+                f"{self.path}: expected files of a run; received a link: {', '.join(links)}. "
+                "Replace it by what it leads to, or choose another folder."
+            )
+        for name in (_LOCK, *self._is_own):
+            if _exists(self.path / name):
+                try:
+                    check_regular((self.path / name).lstat().st_mode)
+                except OSError as exc:
+                    raise XpnetError(
+                        f"{self.path / name}: expected a file of a run; received: {exc.strerror}."
+                    ) from exc
+
+    def _acquire(self) -> None:
+        try:
+            self._lock.acquire()
+        except BlockingIOError as exc:
+            raise XpnetError(
+                f"{self.path}: expected a folder that no other process trains in; received a locked folder. "
+                "Wait for that run, or choose another folder."
+            ) from exc
+
+    def on_start(self, n_steps: int, epochs: int) -> None:
+        """Make and lock the folder of a new run, and write the configuration."""
+        if self._is_new:
+            self._make()
+            with writing(self.path):
+                self._acquire()
+            self.check_free()  # another run may have begun there meanwhile
+        self._lock.check()
+        with writing(self.path):
+            remove_temporary_files(self.path, self._is_own.__contains__)
+        for name, data in self.files.items():
+            self._write(name, data)
+        self._begun = self._at_start = True
+
+    def _make(self) -> None:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with suppress(FileExistsError):
+                self.path.mkdir()
+                self._made = [self.path]
+            if not self.path.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        except OSError as exc:
+            raise _cannot_make(self.path, exc) from exc
+
+    def write(self, name: str, *parts: bytes | memoryview) -> Path:
+        """Write a file, and return its path.
+
+        If another program has meanwhile taken its name, the file gets the next free one, as ``model-2.safetensors``.
 
         Raises
         ------
         XpnetError
-            Another process trains in the folder, or something in it is a link, which would lead writes elsewhere.
+            The file cannot be written.
         """
-        with writing(self.path):
-            links = [name for name in (_LOCK, *_CONTENT) if (self.path / name).is_symlink()]
-            if links:
-                raise XpnetError(
-                    f"{self.path}: expected files of a run; received a link: {', '.join(links)}. "
-                    "Replace it by what it leads to, or choose another folder."
-                )
-            try:
-                self._lock.acquire(blocking=False)
-            except Timeout as exc:
-                raise XpnetError(
-                    f"{self.path}: expected a folder that no other process trains in; received a locked folder. "
-                    "Wait for that run, or choose another folder."
-                ) from exc
+        self._lock.check()
+        path = self.path / name
+        others = (path.with_stem(f"{path.stem}-{i}").name for i in itertools.count(2))
+        for free in itertools.chain([name], others):
+            if free in self._own or not _exists(self.path / free):
+                self._write(free, *parts)
+                if free != name:
+                    say(f"{path}: another program has made a file of this name; wrote {self.path / free}.")
+                return self.path / free
+        raise AssertionError  # the numbers do not end
 
-    def on_start(self, n_steps: int, epochs: int) -> None:
-        """Make the folder, lock it and write the configuration."""
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as exc:
-            raise _cannot_make(self.path, exc) from exc
-        self.lock()
-        if self._is_new:  # another run may have ended there meanwhile
-            _check_free(self.path)
-        with writing(self.path):
-            remove_temporary_files(self.path)
-        for name, data in self.files.items():
-            write_atomically(self.path / name, data)
-        self._begun, self._made = False, ()
+    def _write(self, name: str, *parts: bytes | memoryview) -> None:
+        """Write a file; only one of this run is replaced."""
+        write_atomically(self.path / name, *parts, exclusive=name not in self._own)
+        self._own.add(name)
 
     def on_state(self, run: Run) -> None:
         """Note the epoch at which this process starts."""
-        if not self._begun:
-            self.epochs_before, self._begun = run.state.epoch, True
+        if self._at_start:
+            self.epochs_before, self._at_start = run.state.epoch, False
+
+
+def _exists(path: Path) -> bool:
+    return path.is_symlink() or path.exists()

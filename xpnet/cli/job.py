@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ from xpnet.cli.options import TrainOptions, table_options
 from xpnet.cli.presets import PRESETS
 from xpnet.cli.run import train
 from xpnet.cli.table_data import read_table
+from xpnet.data.checks import warn_of_merged
 from xpnet.data.named import DATASETS
 from xpnet.data.scaling import Scaler, scaler_from_moments
 from xpnet.data.streams import Source
@@ -88,14 +90,24 @@ class Job:
 
     def arguments(self) -> dict[str, Any]:
         """Return the data as `Trainer.fit` and `Trainer.resume` take it: `x`, `y`, `sample_weight`, `validation`."""
-        training, validation = map(self._encoded, (self.parts["train"], self.parts.get("validation")))
+        given = self.parts["train"]
+        training, validation = map(self._encoded, (given, self.parts.get("validation")))
         x, y = (training, None) if isinstance(training, Source) else training
+        if not isinstance(given, Source):
+            self._warn_of_merged("features", given[0], x, self.data.feature_names)
+            self._warn_of_merged("targets", given[1], y)
         return {
             "x": x,
             "y": y,
             "sample_weight": self.data.weights,
             "validation": validation,
         }
+
+    @staticmethod
+    def _warn_of_merged(what: str, raw: Any, encoded: Any, names: Sequence[str] | None = None) -> None:
+        """Warn if numbers that differ are one number after their encoding; tables, bytes and classes keep theirs."""
+        if isinstance(raw, np.ndarray) and isinstance(encoded, np.ndarray) and encoded.dtype.kind == "f":
+            warn_of_merged(raw, encoded, what, names)
 
     def _encoded(self, part: RawPart | None) -> Any:
         if part is None or isinstance(part, Source):

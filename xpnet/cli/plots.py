@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["confusion_matrix_png", "curves_png", "is_available", "parity_png", "sweeps_png", "workloads_png"]
 
+_MOST_CLASSES = 50  # in a picture
 _MOST_CLASSES_WITH_NUMBERS = 20
 _MOST_EPOCHS_WITH_POINTS = 30
 _LONGEST_NAME = 12
@@ -51,15 +52,30 @@ def curves_png(history: Sequence[EpochRecord], metric: str) -> bytes:
 
 
 def confusion_matrix_png(true: np.ndarray, predicted: np.ndarray, labels: np.ndarray, part: str) -> bytes:
-    """Draw the confusion matrix of sorted class labels; rows are true classes, columns predicted ones."""
+    """Draw the confusion matrix of sorted class labels; rows are true classes, columns predicted ones.
+
+    Of more than 50 classes, it has the 20 that are in most errors. No larger matrix is made.
+    """
+    rows, columns = np.searchsorted(labels, true), np.searchsorted(labels, predicted)
+    title = f"{part} part"
+    totals = np.bincount(rows, minlength=len(labels))
+    if len(labels) > _MOST_CLASSES:
+        wrong = rows != columns
+        errors = np.bincount(np.concatenate([rows[wrong], columns[wrong]]), minlength=len(labels))
+        drawn = np.sort(np.argsort(-errors, kind="stable")[:_MOST_CLASSES_WITH_NUMBERS])
+        title += f", the {drawn.size} of {len(labels):,} classes with the most errors"
+        both = np.isin(rows, drawn) & np.isin(columns, drawn)
+        rows, columns = np.searchsorted(drawn, rows[both]), np.searchsorted(drawn, columns[both])
+        labels, totals = labels[drawn], totals[drawn]
     matrix = np.zeros((len(labels), len(labels)), np.int64)
-    np.add.at(matrix, (np.searchsorted(labels, true), np.searchsorted(labels, predicted)), 1)
+    np.add.at(matrix, (rows, columns), 1)
+    shares = matrix / np.maximum(totals, 1)[:, None]
     size = 3 + 0.35 * min(len(labels), _MOST_CLASSES_WITH_NUMBERS)
     figure = _figure(size + 0.5, size)
     axes = figure.subplots()
-    image = axes.imshow(matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1), cmap="Blues", vmin=0, vmax=1)
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(image, label="share of the true class")
-    axes.set(xlabel="predicted", ylabel="true", title=f"{part} part")
+    axes.set(xlabel="predicted", ylabel="true", title=title)
     if len(labels) <= _MOST_CLASSES_WITH_NUMBERS:
         ticks = np.arange(len(labels))
         names = [name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}..." for name in map(str, labels)]
@@ -68,7 +84,7 @@ def confusion_matrix_png(true: np.ndarray, predicted: np.ndarray, labels: np.nda
         axes.set_yticks(ticks, names, parse_math=False)
         for (row, column), count in np.ndenumerate(matrix):
             if count:
-                dark = count > 0.5 * matrix[row].sum()
+                dark = shares[row, column] > 0.5
                 axes.text(column, row, count, ha="center", va="center", color="white" if dark else "black", size=8)
     return _png(figure)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TextIO
 
 import numpy as np
 from cyclopts import Parameter
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["evaluate", "predict"]
 
 _READING = ReadingOptions()
+_OUTPUT_VALUES = 1 << 22  # of the network that are held at once
 _ALL = "all"  # columns to keep
 
 
@@ -41,6 +42,16 @@ class _Rows(NamedTuple):
     x: Any
     first: int
     kept: Mapping[str, Sequence[str | None]]
+
+
+class _UnixLines:
+    """A file for `csv.writer`, which quotes a carriage return in a cell only if its own lines end with one."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, row: str) -> int:
+        return self._file.write(row.removesuffix("\r\n") + "\n")
 
 
 def predict(
@@ -83,7 +94,7 @@ def predict(
         if probabilities is None:
             probabilities = loaded.encoding is not None and loaded.gives_probabilities
         with open_output(out) as file, naming(Path(data)):
-            writer = csv.writer(file, lineterminator="\n")
+            writer = csv.writer(_UnixLines(file))
             for number, rows in enumerate(_rows(loaded, data, data_dir, keep, reading)):
                 output = loaded.outputs(rows.x, backend, first_row=rows.first)
                 columns = _columns("prediction", loaded.decide(output))
@@ -162,7 +173,17 @@ def _rows(
             f"keep: expected none for data and a model without named columns; received {join_names(keep)}."
         )
     x, _, _ = _read_arrays(model, data, data_dir)
-    return (_Rows(x[rows], rows.start, {}) for rows in row_blocks(x))
+    return (
+        _Rows(x[outer][inner], outer.start + inner.start, {})
+        for outer in row_blocks(x)
+        for inner in _pieces(model, outer.stop - outer.start)
+    )
+
+
+def _pieces(model: Model, n_rows: int) -> Iterator[slice]:
+    """Yield slices of rows whose outputs fit into memory also where there are many classes."""
+    size = max(1, _OUTPUT_VALUES // model.network.layer_sizes[-1])
+    return (slice(start, min(start + size, n_rows)) for start in range(0, max(n_rows, 1), size))
 
 
 def _open(model: Model, data: str, reading: ReadingOptions) -> TableFile:
@@ -179,8 +200,10 @@ def _rows_of_table(file: TableFile, model: Model, keep: tuple[str, ...]) -> Iter
         first = 0
         for block in range(len(file.block_sizes())):
             table = file.read_block(block, columns)
-            texts = {name: _text(table.column(name), name).to_pylist() for name in kept}
-            yield _Rows(table, first, texts)
+            for rows in _pieces(model, len(table)):
+                piece = table.slice(rows.start, rows.stop - rows.start)
+                texts = {name: _text(piece.column(name), name).to_pylist() for name in kept}
+                yield _Rows(piece, first + rows.start, texts)
             first += len(table)
 
 

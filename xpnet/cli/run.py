@@ -16,14 +16,13 @@ import numpy as np
 from xpnet.backend import to_host
 from xpnet.cli import plots
 from xpnet.cli.console import say
-from xpnet.cli.folder import CHECKPOINTS, CONFUSION, CURVES, METRICS, MODEL, RunFolder
+from xpnet.cli.folder import CHECKPOINTS, CONFUSION, CURVES, MODEL, RunFolder
 from xpnet.cli.options import TrainOptions
 from xpnet.errors import DivergenceError
-from xpnet.files import write_atomically
 from xpnet.json_text import json_text
 from xpnet.memory import peak_bytes
 from xpnet.model.model import Model
-from xpnet.model.model_file import save_model
+from xpnet.model.model_file import model_parts
 from xpnet.training.callbacks import Callback, Interrupt
 from xpnet.training.checkpoint import Checkpoint
 from xpnet.training.metrics_file import MetricsFile
@@ -45,7 +44,6 @@ def train(job: Job, options: TrainOptions, folder: RunFolder, checkpoints: Path 
     started = time.perf_counter()
     runs: list[Run] = []
     failure = None
-    path = folder.path / MODEL
     with interrupt:
         try:
             for fit in _fits(job, options, folder, interrupt, checkpoints):
@@ -65,7 +63,7 @@ def train(job: Job, options: TrainOptions, folder: RunFolder, checkpoints: Path 
         vectors = [to_host(each.params.vector) for each in finished]
         # One vector is not copied: the memory that a copy takes may be what is left to save it.
         model = dataclasses.replace(job.model, vector=np.stack(vectors) if len(vectors) > 1 else vectors[0])
-        save_model(path, model)
+        path = folder.write(MODEL, *model_parts(model))
     if failure is not None:
         raise DivergenceError(f"{failure} Saved as {path}.", run) from failure
     code = interrupt.exit_code if run.stopped == "interrupted" else 0
@@ -94,7 +92,7 @@ def train(job: Job, options: TrainOptions, folder: RunFolder, checkpoints: Path 
         _report(job, options, summary, run)
     finally:  # pictures take longer than a short run, so they come last; also if nobody reads the summary
         # The plotting library may take more memory than the limit of a run that reads its data in pieces.
-        pictures = _draw(finished[0], model, confusion, folder.path) if job.is_in_memory else []
+        pictures = _draw(finished[0], model, confusion, folder) if job.is_in_memory else []
     if not (options.json or options.quiet):
         from xpnet.cli.summary import print_files
 
@@ -124,10 +122,9 @@ def _how_to_continue(options: TrainOptions, folder: Path) -> str:
 
 def _callbacks(job: Job, options: TrainOptions, folder: RunFolder, interrupt: Interrupt, member: int) -> list[Callback]:
     """Return the callbacks of a member of an ensemble, counted from 0; each has metrics of its own."""
-    metrics = folder.path / METRICS
-    own = metrics if member == 0 else metrics.with_stem(f"{metrics.stem}-{member + 1}")
     # The order matters: install signal handlers before the folder is created. The other callbacks write into it.
-    callbacks: list[Callback] = [interrupt, *([folder] if member == 0 else []), MetricsFile(own)]
+    metrics = MetricsFile(folder.metrics(member), regular=True)
+    callbacks: list[Callback] = [interrupt, *([folder] if member == 0 else []), metrics]
     if options.checkpoint_every is not None:
         callbacks.append(Checkpoint(folder.path / CHECKPOINTS, options.checkpoint_every, options.keep))
     if not options.quiet:
@@ -147,7 +144,7 @@ def _report(job: Job, options: TrainOptions, summary: dict[str, Any], run: Run) 
         print_summary(title, summary, run, options.memory_limit)
 
 
-def _draw(run: Run, model: Model, confusion: Confusion | None, folder: Path) -> list[Path]:
+def _draw(run: Run, model: Model, confusion: Confusion | None, folder: RunFolder) -> list[Path]:
     """Draw the curves and, for classes, the confusion matrix."""
     if not plots.is_available() or not run.history:
         return []
@@ -161,6 +158,4 @@ def _draw(run: Run, model: Model, confusion: Confusion | None, folder: Path) -> 
     except (ImportError, MemoryError) as exc:  # memory is short: the library does not load, but the run is done
         say(f"no pictures were drawn: {str(exc) or 'out of memory'}.")
         return []
-    for file, png in pictures.items():
-        write_atomically(folder / file, png)
-    return [folder / file for file in pictures]
+    return [folder.write(file, png) for file, png in pictures.items()]

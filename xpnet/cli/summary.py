@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from xpnet.cli.console import make_console
+from xpnet.cli.rich_console import PlainConsole
 from xpnet.errors import size_text
 from xpnet.memory import parse_size
 from xpnet.training.progress import METRIC_NAMES, figure
@@ -20,7 +20,7 @@ from xpnet.training.trainer import Run
 __all__ = ["print_files", "print_summary"]
 
 
-class _Console(Console):
+class _Console(PlainConsole):
     def on_broken_pipe(self) -> None:
         """Let the command report it; by default the library ends the program silently."""
         raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))

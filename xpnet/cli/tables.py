@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -81,7 +82,7 @@ def open_results(out: Path | None, name: str) -> None:
     """
     if out is None:
         return
-    if (out / f"{name}.json").exists():
+    if any(os.path.lexists(out / f"{name}.{ending}") for ending in ("json", "md", "png")):
         raise InvalidParameterError(f"--out: expected a folder without results; received {out}. Choose another.")
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)

@@ -47,7 +47,7 @@ def train(data: str = "digits", *, options: TrainOptions = _DEFAULTS) -> int:
     with limit_threads(options.threads):
         job = prepare(data, options)
         _say_notes(job, options)
-        with choose_folder(options.out, job.data.name) as folder:
+        with choose_folder(options.out, job.data.name, options.ensemble) as folder:
             folder.files = _files(data, job, options)
             return jobs.train(job, options, folder)
 
@@ -60,6 +60,22 @@ def resume(path: Annotated[Path, Parameter(name="--run")], *, options: ResumeOpt
     path : Path
         Folder of a run that was trained with --checkpoint-every.
     """
+    with RunFolder(path, is_new=False) as folder:
+        folder.open_run()
+        data, configured = _configured(path, options)
+        with limit_threads(configured.threads):
+            configured = _find_again(data, configured, path)
+            job = prepare(data, configured)
+            _say_notes(job, configured)
+            folder.files = _files(data, job, configured)
+            check_unchanged(path, data, job.data.fingerprint, folder.files[CONFIG])
+            checkpoints = path / CHECKPOINTS
+            # A run that was killed before its first checkpoint starts again, with the same result.
+            return jobs.train(job, configured, folder, checkpoints if any(checkpoints.glob("*.safetensors")) else None)
+
+
+def _configured(path: Path, options: ResumeOptions) -> tuple[str, TrainOptions]:
+    """Return the data and the options of a run, of which the command line may change some."""
     data, configured = read_config(path / CONFIG)
     if options.device is not None and configured.memory_limit is not None:
         raise InvalidParameterError(
@@ -73,17 +89,7 @@ def resume(path: Annotated[Path, Parameter(name="--run")], *, options: ResumeOpt
         raise InvalidParameterError(
             f"{path}: expected a run with checkpoints; received one without. Train with --checkpoint-every."
         )
-    with limit_threads(options.threads):
-        configured = _find_again(data, configured, path)
-        job = prepare(data, configured)
-        _say_notes(job, configured)
-        with RunFolder(path, is_new=False) as folder:
-            folder.files = _files(data, job, configured)
-            folder.lock()
-            check_unchanged(path, data, job.data.fingerprint, folder.files[CONFIG])
-            checkpoints = path / CHECKPOINTS
-            # A run that was killed before its first checkpoint starts again, with the same result.
-            return jobs.train(job, configured, folder, checkpoints if any(checkpoints.glob("*.safetensors")) else None)
+    return data, configured
 
 
 def _say_notes(job: Job, options: TrainOptions) -> None:

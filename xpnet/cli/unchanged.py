@@ -11,7 +11,8 @@ from typing import Any
 from xpnet.cli.folder import CONFIG, FINGERPRINT
 from xpnet.cli.options import data_options
 from xpnet.data.fingerprint import describe_change
-from xpnet.errors import DataError, InvalidParameterError, XpnetError
+from xpnet.errors import DataError, InvalidParameterError, XpnetError, shown
+from xpnet.files import open_file
 from xpnet.json_text import json_text
 
 __all__ = ["check_unchanged", "fingerprint_file"]
@@ -68,13 +69,14 @@ def check_unchanged(folder: Path, name: str, data: Mapping[str, Any], config: by
     """
     path = folder / FINGERPRINT
     try:
-        before = json.loads(path.read_bytes())
+        with open_file(path) as file:
+            before = json.loads(file.read())
         options, tables = before["options"], before["data"]
         for option, value in _options(config).items():
             if option in options and options[option] != value:
                 raise InvalidParameterError(
-                    f"{folder / CONFIG}: expected {option} = {options[option]!r}, with which the run began; received "
-                    f"{value!r}. Set it back, or start a new run with xpnet train."
+                    f"{folder / CONFIG}: expected {option} = {shown(options[option])}, with which the run began; "
+                    f"received {shown(value)}. Set it back, or start a new run with xpnet train."
                 )
         changes = {part: describe_change(tables[part], data[part]) for part in data if part in tables}
         changes |= {part: "none" for part in tables if part not in data}
@@ -82,7 +84,7 @@ def check_unchanged(folder: Path, name: str, data: Mapping[str, Any], config: by
         return
     except InvalidParameterError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         raise XpnetError(
             f"{path}: expected the fingerprint of the run's data; received a damaged file. "
             "Remove it to resume without this check."

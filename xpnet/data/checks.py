@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from xpnet.data.scaling import row_blocks
-from xpnet.errors import DataError
+from xpnet.errors import DataError, XpnetWarning, shown
 
-__all__ = ["check_data", "check_finite", "check_lengths", "target_array"]
+__all__ = [
+    "as_floats",
+    "check_data",
+    "check_finite",
+    "check_lengths",
+    "feature_array",
+    "target_array",
+    "warn_of_merged",
+]
 
 Array: TypeAlias = NDArray[Any]
+
+_FIRST_ROWS = 100  # of which a column is looked at before all of it is
 
 
 def check_data(x: ArrayLike, y: ArrayLike | None = None, feature_names: Sequence[str] | None = None) -> None:
@@ -33,6 +44,7 @@ def check_data(x: ArrayLike, y: ArrayLike | None = None, feature_names: Sequence
         There are no samples or no features, the number of dimensions is wrong, `x` and `y` differ in length, the
         features are not numbers, or a value is NaN or infinite (the message names the first).
     """
+    _check_unmasked(x, "features")
     x = np.asarray(x)
     if x.ndim != 2:
         raise DataError(f"features: expected an array of shape (n_samples, n_features); received shape {x.shape}")
@@ -54,16 +66,22 @@ def check_data(x: ArrayLike, y: ArrayLike | None = None, feature_names: Sequence
     check_finite(values, "targets", None)
 
 
-def check_lengths(x: Array, y: Array) -> None:
-    """Check that there is one target for each sample.
+def _check_unmasked(values: Any, what: str) -> None:
+    if np.ma.is_masked(values):
+        raise DataError(f"{what}: expected a value in each place; received masked ones; fill them in first")
+
+
+def check_lengths(x: Any, y: Any) -> None:
+    """Check that there is one target for each sample, in arrays of any library.
 
     Raises
     ------
     DataError
     """
-    if len(y) != len(x):
+    rows, targets = x.shape[0], y.shape[0]
+    if rows != targets:
         raise DataError(
-            f"unequal lengths: expected one target for each sample; received {len(x)} rows, {len(y)} targets"
+            f"unequal lengths: expected one target for each sample; received {rows} rows, {targets} targets"
         )
 
 
@@ -93,11 +111,100 @@ def check_finite(values: Array, what: str, names: Sequence[str] | None) -> None:
             value = values[rows][(row, *column)]
             where = ""
             if column:
-                where = f"column {names[column[0]]!r:.60}, " if names is not None else f"column {column[0] + 1}, "
+                where = f"column {shown(names[column[0]]):.60}, " if names is not None else f"column {column[0] + 1}, "
             raise DataError(
                 f"{what}: expected finite numbers; received {value} in {where}row {rows.start + row + 1}; "
                 f"remove the row or fill in the value"
             )
+
+
+def feature_array(x: Any, names: Sequence[str] | None = None) -> Array:
+    """Return features as an array of real numbers.
+
+    Parameters
+    ----------
+    x : array_like, data frame or Arrow table, shape (n_samples, n_features)
+    names : sequence of str, optional
+        Names of the columns in their order. Columns that have names of their own are put into this order.
+
+    Raises
+    ------
+    DataError
+        A column is missing, a value is masked, or the values are not real numbers.
+    """
+    own = [*getattr(x, "column_names", getattr(x, "columns", ()))]
+    if names is not None and own and own != [*names] and all(isinstance(name, str) for name in own):
+        for name in names:
+            if name not in own:
+                raise DataError(
+                    f"features: expected the columns of the training data; received none named {name!r:.60}; give "
+                    "data with these names, or an array"
+                )
+        x = x.select([*names]) if hasattr(x, "select") else x[[*names]]
+    _check_unmasked(x, "features")
+    values = np.asarray(x)
+    if values.dtype.kind == "O" and not any(isinstance(value, str | bytes) for value in values.flat):
+        try:
+            values = values.astype(np.float64)
+        except (TypeError, ValueError, OverflowError) as exc:
+            raise DataError(f"features: expected real numbers; received others: {exc}") from exc
+    if values.dtype.kind not in "biuf":
+        raise DataError(f"features: expected real numbers; received dtype {values.dtype}; encode text as numbers first")
+    return values
+
+
+def as_floats(values: Array, dtype: DTypeLike, what: str, names: Sequence[str] | None = None) -> Array:
+    """Return numbers in a floating-point type; they are copied only if needed.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n_samples,) or (n_samples, n_columns)
+    dtype : dtype
+    what, names
+        As for `check_finite`.
+
+    Raises
+    ------
+    DataError
+        A value is NaN or infinite, or too large for `dtype`.
+    """
+    with np.errstate(all="ignore"):
+        converted = values.astype(dtype, order="C", copy=False)
+        # One sum takes half the time of looking at each value, and tells nothing only where it is not finite.
+        if np.isfinite(np.add.reduce(converted, axis=None)) or np.isfinite(converted).all():
+            return converted
+    check_finite(values, what, names)
+    most = np.finfo(converted.dtype).max
+    raise DataError(
+        f"{what}: expected numbers that {converted.dtype} can hold, up to {most:.2g}; received larger ones; rescale "
+        "them or use a wider type"
+    )
+
+
+def warn_of_merged(values: Array, converted: Array, what: str, names: Sequence[str] | None = None) -> None:
+    """Warn of the first column whose values differ, but are one number after a conversion.
+
+    Parameters
+    ----------
+    values, converted : ndarray, shape (n_samples,) or (n_samples, n_columns)
+        Numbers before and after the conversion to another type.
+    what, names
+        As for `check_finite`.
+    """
+    values, converted = values.reshape(len(values), -1), converted.reshape(len(values), -1)
+    first = converted[0]
+    for column in np.flatnonzero((converted[:_FIRST_ROWS] == first).all(axis=0)):
+        before = values[:, column]
+        if (before != before[0]).any() and (converted[:, column] == first[column]).all():
+            low, high = before.min(), before.max()
+            where = f"column {column + 1}" if names is None else f"column {names[int(column)]!r:.60}"
+            warnings.warn(
+                f"{what}: the values of {where}, {low} to {high}, are one number in {converted.dtype}. "
+                "Scale them, subtract an offset, or use float64.",
+                XpnetWarning,
+                stacklevel=4,
+            )
+            return
 
 
 def target_array(y: ArrayLike) -> Array:
@@ -108,8 +215,9 @@ def target_array(y: ArrayLike) -> Array:
     Raises
     ------
     DataError
-        There are no targets, they have another shape, or they are neither numbers nor text.
+        There are no targets, they have another shape, one is masked, or they are neither numbers nor text.
     """
+    _check_unmasked(y, "targets")
     try:
         values = np.asarray(y)
         if values.dtype.kind == "O" and not all(isinstance(value, str) for value in values.flat):
@@ -129,5 +237,7 @@ def target_array(y: ArrayLike) -> Array:
     if values.dtype.kind == "S":
         values = np.char.decode(values, "utf-8", "backslashreplace")
     if values.dtype.kind not in "biufUST" and not isinstance(values.flat[0], str):
-        raise DataError(f"targets: expected numbers or text; received {values.flat[0]!r:.60} (dtype {values.dtype})")
+        raise DataError(
+            f"targets: expected numbers or text; received {shown(values.flat[0]):.60} (dtype {values.dtype})"
+        )
     return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values

@@ -5,19 +5,30 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
+from xpnet.caches import cache_folder
 from xpnet.data.readers.idx import IDX_NAMES, find_idx
 from xpnet.errors import DataError
 from xpnet.terminal import can_redraw
 
-__all__ = ["REMOTES", "Remote", "locate"]
+__all__ = ["REMOTES", "Remote", "RemoteFile", "locate"]
 
 _SYSTEM_FOLDER = Path("/usr/share/datasets")  # the folder of Debian's package dataset-fashion-mnist
-_TIMEOUT = 10.0  # seconds without an answer
 _LABELS = IDX_NAMES[3]  # the smallest of the four files
+# The same labels, compressed anew for Debian's package.
+_PACKAGED_LABELS = {"8d3605d196f4be44669e46906da9733c8131fef761fdbfec72c424d5222f1a05": "fashion-mnist"}
+
+
+class RemoteFile(NamedTuple):
+    """What is known of a file on a server: its size in bytes and its SHA-256 hash."""
+
+    size: int
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -28,31 +39,47 @@ class Remote:
     ----------
     base_url : str
         The address of their folder, with a slash at the end.
-    files : dict of str to str
-        The SHA-256 hash of each file, by name.
+    files : dict of str to RemoteFile
+        By name.
     """
 
     base_url: str
-    files: dict[str, str]
+    files: dict[str, RemoteFile]
 
 
 REMOTES: dict[str, Remote] = {
     "mnist": Remote(
         "https://ossci-datasets.s3.amazonaws.com/mnist/",
         {
-            "train-images-idx3-ubyte.gz": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
-            "train-labels-idx1-ubyte.gz": "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
-            "t10k-images-idx3-ubyte.gz": "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
-            "t10k-labels-idx1-ubyte.gz": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+            "train-images-idx3-ubyte.gz": RemoteFile(
+                9_912_422, "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"
+            ),
+            "train-labels-idx1-ubyte.gz": RemoteFile(
+                28_881, "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c"
+            ),
+            "t10k-images-idx3-ubyte.gz": RemoteFile(
+                1_648_877, "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"
+            ),
+            "t10k-labels-idx1-ubyte.gz": RemoteFile(
+                4_542, "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6"
+            ),
         },
     ),
     "fashion-mnist": Remote(
         "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
         {
-            "train-images-idx3-ubyte.gz": "b0564c3eedabfbf835052cff8503ea422014ce006caf5b757f851416ee8300c7",
-            "train-labels-idx1-ubyte.gz": "0ae29f65d86684f32d1b9c85147786c547b9c6aebcaf235f0400a0cce308b056",
-            "t10k-images-idx3-ubyte.gz": "cc1d090a38ace84dfa1aa66e3ada7c336ef481a96936906477e6dd344da56eaa",
-            "t10k-labels-idx1-ubyte.gz": "8d3605d196f4be44669e46906da9733c8131fef761fdbfec72c424d5222f1a05",
+            "train-images-idx3-ubyte.gz": RemoteFile(
+                26_421_880, "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84"
+            ),
+            "train-labels-idx1-ubyte.gz": RemoteFile(
+                29_515, "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845"
+            ),
+            "t10k-images-idx3-ubyte.gz": RemoteFile(
+                4_422_102, "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073"
+            ),
+            "t10k-labels-idx1-ubyte.gz": RemoteFile(
+                5_148, "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5"
+            ),
         },
     ),
 }
@@ -91,59 +118,51 @@ def _is_other_dataset(name: str, folder: Path) -> bool:
     path = folder / f"{_LABELS}.gz"
     if not path.is_file():
         return False
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return any(digest == remote.files[path.name] for other, remote in REMOTES.items() if other != name)
+    names = {remote.files[path.name].sha256: other for other, remote in REMOTES.items()} | _PACKAGED_LABELS
+    with path.open("rb") as file:
+        return names.get(hashlib.file_digest(file, "sha256").hexdigest(), name) != name
 
 
 def _fetch(name: str, folders: list[Path]) -> Path:
+    from http.client import HTTPException  # slow to import, and rarely needed
+
+    from xpnet.data.fetch import fetch
+
     remote = REMOTES[name]
     by_hand = f"put {', '.join(remote.files)} from {remote.base_url} in a folder and give it as data_dir or $XPNET_DATA"
     searched = f"{name} is in none of {', '.join(map(str, folders))}"
-    try:
-        import pooch
-    except ImportError as exc:
-        raise DataError(f"{searched}, and the download needs pooch: pip install pooch; or {by_hand}") from exc
-    # Its messages on stderr would repeat what the progress bar shows.
-    pooch.get_logger().setLevel("WARNING")
-    folder = Path(pooch.os_cache("xpnet")) / name
-    fetcher = pooch.create(path=folder, base_url=remote.base_url, registry=remote.files)
-    for file in remote.files:
-        bar: Any = _DownloadBar(f"{name} {file}")  # pooch's annotations lack these types
-        downloader: Any = pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 16, timeout=_TIMEOUT)
+    caches = cache_folder()
+    if caches is None:
+        raise DataError(f"{searched}, and there is no cache folder to download it to: set XDG_CACHE_HOME; or {by_hand}")
+    folder = caches / name
+    for file, expected in remote.files.items():
         try:
-            fetcher.fetch(file, downloader=downloader)
-        except (OSError, ValueError) as exc:  # network errors are OSErrors, a wrong hash is a ValueError
-            response = getattr(exc, "response", None)
-            if response is not None:
-                response.close()  # pooch does not close it
-            reason = " ".join(str(exc).split())
+            folder.mkdir(parents=True, exist_ok=True)
+            with _progress(f"{name} {file}", expected.size) as show:
+                fetch(remote.base_url + file, folder / file, expected, show)
+        except (OSError, ValueError, HTTPException) as exc:
+            reason = " ".join(str(exc).split()) or type(exc).__name__
             raise DataError(f"{searched}, and the download of {file} failed ({reason:.500}); {by_hand}") from exc
-        finally:
-            bar.close()
     return folder
 
 
-class _DownloadBar:
-    """A progress bar with the interface that pooch expects; it is shown on a terminal only."""
+@contextmanager
+def _progress(label: str, size: int) -> Iterator[Callable[[int], object]]:
+    """Draw a progress bar on a terminal; it is given the number of bytes that have come."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-    def __init__(self, label: str) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    disable = not (console.is_terminal and can_redraw(sys.stderr))
+    progress = Progress(*columns, console=console, disable=disable, auto_refresh=False)
+    task = progress.add_task(label, total=size)
 
-        console = Console(stderr=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-        self.total = 0
-        self._progress = Progress(
-            *columns, console=console, disable=not (console.is_terminal and can_redraw(sys.stderr))
-        )
-        self._task = self._progress.add_task(label, total=None)
+    def show(n_bytes: int) -> None:
+        progress.start()  # here, because most calls download nothing
+        progress.update(task, completed=n_bytes, refresh=True)
 
-    def update(self, size: int) -> None:
-        self._progress.start()
-        self._progress.update(self._task, total=self.total or None, advance=size)
-
-    def reset(self) -> None:
-        self._progress.reset(self._task)
-
-    def close(self) -> None:
-        self._progress.stop()
+    try:
+        yield show
+    finally:
+        progress.stop()

@@ -16,7 +16,7 @@ from xpnet.data.dataset import Dataset
 from xpnet.data.downloads import REMOTES, locate
 from xpnet.data.readers import SUFFIXES, read_dataset
 from xpnet.data.sklearn_files import load_with_sklearn, read_sklearn
-from xpnet.errors import InvalidParameterError, UnknownNameError
+from xpnet.errors import InvalidParameterError, UnknownNameError, shown
 
 __all__ = ["DATASETS", "DatasetInfo", "load_dataset"]
 
@@ -80,7 +80,7 @@ def load_dataset(name_or_path: str, *, data_dir: str | Path | None = None, targe
     if info is not None:
         if target is not None:
             raise InvalidParameterError(
-                f"target: must be omitted for {info.name}, which has a fixed target; received {target!r}"
+                f"target: must be omitted for {info.name}, which has a fixed target; received {shown(target)}"
             )
         return info.load(None if data_dir is None else Path(data_dir))
     separators = {os.sep, os.altsep or os.sep, "/"}

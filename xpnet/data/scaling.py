@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from xpnet.data.row_sample import RowSample, sample_limit
-from xpnet.errors import DataError, InvalidParameterError, UnknownNameError
+from xpnet.errors import DataError, InvalidParameterError, UnknownNameError, shown
 
 __all__ = ["Moments", "Scaler", "ScalerKind", "add_for_scaler", "fit_scaler", "row_blocks", "scaler_from_moments"]
 
@@ -281,7 +281,7 @@ def _divisor(spec: str, argument: str) -> float:
     except ValueError:
         constant = math.nan
     if not 0 < constant < math.inf:
-        raise InvalidParameterError(f"scaling: expected 'divide:' and a positive number; received {spec!r:.60}")
+        raise InvalidParameterError(f"scaling: expected 'divide:' and a positive number; received {shown(spec):.60}")
     return constant
 
 

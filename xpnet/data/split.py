@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from xpnet.data.checks import check_lengths
 from xpnet.data.draw import draw, draw_in_proportion
-from xpnet.errors import DataError, InvalidParameterError
+from xpnet.errors import DataError, InvalidParameterError, shown
 from xpnet.seeds import Purpose, seed_sequence
 
 __all__ = ["Split", "draw_rows", "part_sizes", "split", "split_rows"]
@@ -118,7 +118,7 @@ def split_rows(
         A fraction is out of range, both `groups` and `times` are given, or no samples are left for training.
     """
     if seed < 0:
-        raise InvalidParameterError(f"seed: expected an integer of at least 0; received {seed!r}")
+        raise InvalidParameterError(f"seed: expected an integer of at least 0; received {shown(seed)}")
     if groups is not None and times is not None:
         raise InvalidParameterError("group: expected none with a column of times; received both; choose one")
     n_validation, n_test = part_sizes(len(y), validation_fraction, test_fraction)
@@ -191,7 +191,7 @@ def part_sizes(n_samples: int, validation_fraction: float, test_fraction: float)
     fractions = {"validation_fraction": validation_fraction, "test_fraction": test_fraction}
     for name, fraction in fractions.items():
         if not 0 <= fraction < 1:
-            raise InvalidParameterError(f"{name}: expected a number from 0 to less than 1; received {fraction!r}")
+            raise InvalidParameterError(f"{name}: expected a number from 0 to less than 1; received {shown(fraction)}")
     n_validation, n_test = (max(1, round(fraction * n_samples)) if fraction else 0 for fraction in fractions.values())
     if n_validation + n_test >= n_samples:
         raise InvalidParameterError(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xpnet.data.checks import check_finite, target_array
-from xpnet.errors import DataError, UnknownNameError
+from xpnet.errors import DataError, UnknownNameError, shown
 
 __all__ = ["TargetSummary", "Task", "check_label_lengths", "encode_targets", "infer_task", "whole_task"]
 
@@ -152,7 +152,7 @@ def encode_targets(y: ArrayLike, task: Task, classes: ArrayLike | None = None) -
     if task == "classification":
         return _encode_labels(values, None if classes is None else np.asarray(classes))
     if values.dtype.kind in "USTO":
-        raise DataError(f"{task} targets: expected numbers; received text such as {values.flat[0]!r:.60}")
+        raise DataError(f"{task} targets: expected numbers; received text such as {shown(values.flat[0]):.60}")
     check_finite(values, "targets", None)
     matrix = values.reshape(len(values), -1).astype(np.float64)
     if task == "multilabel" and not np.isin(matrix, (0.0, 1.0)).all():
@@ -176,7 +176,7 @@ def _encode_labels(values: Array, classes: Array | None) -> tuple[Array, Array]:
     if classes is None:
         classes = np.unique(values)
         if classes.size < 2:
-            raise DataError(f"one class: expected at least two classes; received only {classes[0]!r:.60}")
+            raise DataError(f"one class: expected at least two classes; received only {shown(classes[0]):.60}")
         if _is_text(classes):
             check_label_lengths(classes.tolist())
     if _is_text(classes) and not _is_text(values):
@@ -191,7 +191,7 @@ def _encode_labels(values: Array, classes: Array | None) -> tuple[Array, Array]:
         row = int(np.argmin(known))
         listed = ", ".join(str(label) for label in classes[:20]) + (", ..." if classes.size > 20 else "")
         raise DataError(
-            f"unknown label: expected one of {listed:.200}; received {str(values[row])!r:.60} in row {row + 1}"
+            f"unknown label: expected one of {listed:.200}; received {shown(str(values[row])):.60} in row {row + 1}"
         )
     return indices.astype(np.int32), classes
 

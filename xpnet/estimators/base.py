@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache, partial
 from typing import Any, ClassVar, Self
 
@@ -32,7 +32,7 @@ from xpnet.estimators.inputs import (
 )
 from xpnet.estimators.lbfgs import fit_lbfgs
 from xpnet.estimators.monitoring import SklearnCallbackAdapter, split_callbacks
-from xpnet.estimators.parameters import SHARED_CONSTRAINTS, check_names, hidden_sizes, train_device
+from xpnet.estimators.parameters import SHARED_CONSTRAINTS, check_names, check_values, hidden_sizes, train_device
 from xpnet.estimators.solvers import ACTIVATIONS, draw_weights, scikit_learns_name
 from xpnet.estimators.stochastic import fit_stochastic
 from xpnet.model.model import Model
@@ -92,7 +92,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
 
     def _validate_params(self) -> None:
         check_names(self, fitting_losses(self._task), self._sklearns_losses)
-        super()._validate_params()
+        check_values(self)
 
     def _fit(
         self,
@@ -238,7 +238,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
     def from_model(cls, model: Model) -> Self:
         """Return an estimator that predicts the same as a `Model` on raw features.
 
-        The scaling of the features is folded into the first layer, that of the targets into the last layer.
+        The scaling of features and targets is folded into the first and the last layer, in float64.
         """
         return conversion.from_model(cls, model)
 
@@ -249,8 +249,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
 
     # Prediction.
 
-    def _output(self, X: Any, method: str) -> tuple[Array, Backend]:
-        """Return the network's output, (n_samples, n_outputs), where `X` lies."""
+    def _output(self, X: Any, method: str, decide: Callable[..., Any] | None = None) -> tuple[Array, Backend]:
+        """Return the output, (n_samples, n_outputs), or what `decide` makes of some rows at a time, where `X` lies."""
         if not hasattr(self, "coefs_"):
             check_is_fitted(self)
         check_same_place(self, X, method)
@@ -269,9 +269,11 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             if any(data_backend_of(array) is not backend or array.dtype != arrays[0].dtype for array in arrays):
                 params = params.map(lambda array: to_device(backend, array, dtype))
             if backend is data_backend and not hasattr(x, "tocsr"):
-                return outputs(self.network_, params, to_device(backend, x, dtype), backend), data_backend
+                here = decide and partial(decide, backend=backend)
+                return outputs(self.network_, params, to_device(backend, x, dtype), backend, here), data_backend
             rows = host_inputs(backend, x if hasattr(x, "tocsr") else to_host(x), dtype)
-            return data_backend.asarray(host_outputs(self.network_, params, rows, backend)), data_backend
+            on_host = decide and partial(decide, backend=get_backend("cpu"))
+            return data_backend.asarray(host_outputs(self.network_, params, rows, backend, on_host)), data_backend
 
     # Copies. Pickles hold arrays on the host, so that they can be read on a machine without the device.
 

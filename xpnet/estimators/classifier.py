@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -267,9 +268,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
         Labels that are not numbers are returned as a NumPy array.
         """
-        output, data_backend = self._output(X, "predict")
+        indices, data_backend = self._output(X, "predict", partial(labels.decide, multilabel=self._multilabel))
         with data_backend.scope("float64"):
-            return labels.decode(output, data_backend, self.classes_, multilabel=self._multilabel)
+            return labels.decode(indices, data_backend, self.classes_, multilabel=self._multilabel)
 
     def predict_proba(self, X: Any) -> Array:
         """Return the probability of each class, or of each label, (n_samples, n_classes), where `X` lies."""

@@ -13,7 +13,7 @@ from sklearn.preprocessing import LabelBinarizer
 from xpnet.backend import to_host, without_float_warnings
 from xpnet.data.scaling import Scaler
 from xpnet.data.targets import Task
-from xpnet.errors import InvalidParameterError
+from xpnet.errors import InvalidParameterError, shown
 from xpnet.estimators.fitting import begin_history
 from xpnet.estimators.solvers import scikit_learns_name
 from xpnet.model.model import Model
@@ -27,6 +27,7 @@ _ATTRIBUTES = (
     *("n_iter_", "t_", "n_layers_", "n_outputs_", "out_activation_", "n_features_in_", "feature_names_in_", "classes_"),
 )
 _ACTIVATIONS = ("identity", "logistic", "relu", "tanh")
+_LARGEST_FOLDED_SHIFT = 1e10  # in units of the scale: float64 then keeps six digits of a scaled feature
 _LOSSES = {"identity": "squared_error", "exp": "poisson"}  # of scikit-learn's regressor, by output
 
 
@@ -45,7 +46,7 @@ def from_sklearn(cls: type, fitted: Any) -> Any:
     """Return an estimator with the parameters and the weights of scikit-learn's estimator of the same name."""
     if not isinstance(fitted, _theirs(cls)) or not hasattr(fitted, "coefs_"):
         raise TypeError(
-            f"from_sklearn: expected a fitted sklearn.neural_network.{cls.__name__}; received {fitted!r:.60}."
+            f"from_sklearn: expected a fitted sklearn.neural_network.{cls.__name__}; received {shown(fitted):.60}."
         )
     estimator = cls(**fitted.get_params(deep=False))
     _copy_attributes(fitted, estimator)
@@ -79,8 +80,8 @@ def to_sklearn(estimator: Any) -> Any:
     usual = estimator._usual_loss() == network.loss if classifies else estimator.out_activation_ in _LOSSES
     if not usual:
         raise InvalidParameterError(
-            f"to_sklearn: expected an output that scikit-learn has for its losses; received that of {network.loss!r}, "
-            f"{estimator.out_activation_!r}."
+            f"to_sklearn: expected an output that scikit-learn has for its losses; received that of "
+            f"{shown(network.loss)}, {shown(estimator.out_activation_)}."
         )
     cls = _theirs(type(estimator))
     twin = cls()
@@ -115,7 +116,7 @@ def to_model(estimator: Any) -> Model:
     if classes is not None:
         task = "multilabel" if estimator._multilabel else "classification"
     if classes is not None and len(classes) < 2 and task == "classification":
-        raise InvalidParameterError(f"to_model: expected at least two classes; received only {classes[0]!r}.")
+        raise InvalidParameterError(f"to_model: expected at least two classes; received only {shown(classes[0])}.")
     names = getattr(estimator, "feature_names_in_", None)
     return Model(
         estimator.network_,
@@ -130,13 +131,15 @@ def from_model(cls: type, model: Model) -> Any:
     """Return an estimator with the weights of a model.
 
     The scaling of the features is folded into the first layer, that of the targets into the last layer, and the
-    parametrization into all layers.
+    parametrization into all layers. The folded weights are float64, because the large biases that scaled features far
+    from zero lead to would leave float32 too few digits.
 
     Raises
     ------
     InvalidParameterError
         The model is for another task, or has a part that no layer can do: an encoding of tables, several members, a
-        scaling with a clip, a range of outputs, or scaled targets with an output that is not linear.
+        scaling with a clip, a range of outputs, scaled targets with an output that is not linear, or a scaling that
+        float64 cannot fold.
     """
     for part, given in (
         ("an encoding of tables", model.encoding is not None),
@@ -155,7 +158,7 @@ def from_model(cls: type, model: Model) -> Any:
         raise InvalidParameterError(f"from_model: expected a model for {cls.__name__}; received a {model.task}.")
     if model.target_scaler is not None and network.activations[-1] != IDENTITY:
         raise InvalidParameterError(
-            f"from_model: expected the output identity where targets are scaled; received {network.output!r}."
+            f"from_model: expected the output identity where targets are scaled; received {shown(network.output)}."
         )
     estimator = cls(
         hidden_layer_sizes=network.layer_sizes[1:-1],
@@ -187,6 +190,15 @@ def _folded(
     params: Parameters, gains: Sequence[float], scaler: Scaler | None, target_scaler: Scaler | None
 ) -> Parameters:
     """Fold ``(x - shift) / scale`` and the input scale into the first layer, and ``y scale + shift`` into the last."""
+    plain = scaler is None or scaler.kind == "none"
+    if plain and target_scaler is None and params.input_scale is None and set(gains) == {1.0}:
+        return params
+    ratios = np.zeros(1) if scaler is None else np.abs(scaler.shift / scaler.scale)
+    if ratios.max() > _LARGEST_FOLDED_SHIFT:
+        raise InvalidParameterError(
+            f"from_model: expected features whose offset is at most {_LARGEST_FOLDED_SHIFT:g} times their scale; "
+            f"received {ratios.max():g} times in column {np.argmax(ratios) + 1}. Predict with the model itself."
+        )
     layers = [
         (np.array(W, np.float64) * gain, np.array(b, np.float64)) for (W, b), gain in zip(params, gains, strict=True)
     ]
@@ -200,5 +212,4 @@ def _folded(
     if target_scaler is not None:
         W, b = layers[-1]
         layers[-1] = W * target_scaler.scale, b * target_scaler.scale + target_scaler.shift
-    dtype = params[0][0].dtype
-    return Parameters.of(((W.astype(dtype), b.astype(dtype)) for W, b in layers), params.slopes)
+    return Parameters.of(layers, [slope if slope is None else np.array(slope, np.float64) for slope in params.slopes])

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpnet.backend import Backend
-from xpnet.errors import InvalidParameterError
+from xpnet.errors import InvalidParameterError, shown
 from xpnet.estimators.solvers import MEAN_OVER_OUTPUTS
 from xpnet.nn.network import Network
 from xpnet.training.callbacks import Callback
-from xpnet.training.sample_weights import add_sample_weights
+from xpnet.training.sample_weights import check_any_weight, with_weights
 from xpnet.training.samples import Samples, to_samples
 
 __all__ = ["NOT_FINITE", "Fit", "FitData", "begin_history", "check_continuation", "network_of"]
@@ -100,7 +100,11 @@ class Fit:
         """Return the training part on the device, with its sample weights, in a type."""
         x, y, _, sample_weight = self.training
         samples = to_samples(self.network, self.backend, dtype, x, y, checked=True)
-        return add_sample_weights(self.network, self.backend, dtype, samples, sample_weight)
+        if sample_weight is None:
+            return samples
+        if not self.incremental:  # a call of `partial_fit` may see none of the classes that have a weight
+            check_any_weight(sample_weight)
+        return with_weights(self.backend, dtype, samples, sample_weight)
 
 
 # The attributes that describe the course of training.
@@ -162,6 +166,6 @@ def check_continuation(estimator: Any, network: Network) -> None:
     }
     name, aspect = next((name, of) for name, of in aspects.items() if of(network) != of(before))
     raise InvalidParameterError(
-        f"{name}: expected {aspect(before)!r}, as in the fit that warm_start or partial_fit continues; "
-        f"received {aspect(network)!r}. Set warm_start=False and call fit to start anew."
+        f"{name}: expected {shown(aspect(before))}, as in the fit that warm_start or partial_fit continues; "
+        f"received {shown(aspect(network))}. Set warm_start=False and call fit to start anew."
     )

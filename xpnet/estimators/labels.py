@@ -11,9 +11,9 @@ from sklearn.utils import column_or_1d, compute_class_weight, compute_sample_wei
 
 from xpnet.backend import Array, Backend
 from xpnet.constraints import real
-from xpnet.errors import DataError, InvalidParameterError
+from xpnet.errors import DataError, InvalidParameterError, shown
 
-__all__ = ["combine_weights", "decode", "encode", "is_vector", "learn", "normalised"]
+__all__ = ["combine_weights", "decide", "decode", "encode", "is_vector", "learn", "normalised"]
 
 _WEIGHT = real(0)
 
@@ -86,7 +86,8 @@ def combine_weights(
         for label, weight in mapping.items() if isinstance(mapping, Mapping) else ():
             if not _WEIGHT.holds(weight):
                 raise InvalidParameterError(
-                    f"class_weight: expected {_WEIGHT.expected} for each class; received {weight!r} for {label!r}."
+                    f"class_weight: expected {_WEIGHT.expected} for each class; received {shown(weight)} for "
+                    f"{shown(label)}."
                 )
     per_sample = 1.0 if sample_weight is None else sample_weight
     if multilabel:
@@ -98,18 +99,25 @@ def combine_weights(
         return np.where(per_sample, by_class[np.searchsorted(classes, y)] * per_sample, 0.0)
 
 
-def decode(output: Array, data_backend: Backend, classes: np.ndarray, *, multilabel: bool) -> Array:
-    """Return the predicted labels on the device of the output. Text labels are returned on the host.
+def decide(output: Array, backend: Backend, *, multilabel: bool) -> Array:
+    """Return the class index of each sample, or whether it has each label, on the device of the output.
 
     Parameters
     ----------
     output : (n_samples, n_outputs)
         A single output is the probability of the second class.
     """
+    if multilabel:
+        return output > 0.5
+    return backend.xp.argmax(output, axis=1) if output.shape[1] > 1 else output[:, 0] > 0.5
+
+
+def decode(indices: Array, data_backend: Backend, classes: np.ndarray, *, multilabel: bool) -> Array:
+    """Return the labels of the result of `decide` on its device. Text labels are returned on the host."""
     xp = data_backend.xp
     if multilabel:
-        return xp.astype(output > 0.5, xp.int64)
-    indices = xp.argmax(output, axis=1) if output.shape[1] > 1 else (output[:, 0] > 0.5) & (len(classes) > 1)
+        return xp.astype(indices, xp.int64)
+    indices = indices & (len(classes) > 1) if xp.isdtype(indices.dtype, "bool") else indices
     if classes.dtype.kind in "biuf":
         return xp.take(data_backend.asarray(classes), xp.astype(indices, xp.int64), axis=0)
     return classes[data_backend.to_numpy(indices).astype(np.int64)]

@@ -8,7 +8,7 @@ from typing import Any
 from sklearn.callback import FitCallback
 from sklearn.metrics import get_scorer
 
-from xpnet.errors import InvalidParameterError
+from xpnet.errors import InvalidParameterError, shown
 from xpnet.estimators.fitting import Fit
 from xpnet.estimators.inputs import host
 from xpnet.estimators.solvers import learning_rate_rule
@@ -48,7 +48,7 @@ def named_scorers(scoring: Any) -> dict[str, Scorer]:
     given = scoring.values() if isinstance(scoring, Mapping) else scoring if isinstance(scoring, list | tuple) else ()
     for scorer in given:
         if not (isinstance(scorer, str) or (callable(scorer) and isinstance(scoring, Mapping))):
-            raise InvalidParameterError(f"scoring: expected names of scorers; received {scorer!r}.")
+            raise InvalidParameterError(f"scoring: expected names of scorers; received {shown(scorer)}.")
     if scoring is None:
         return {}
     if isinstance(scoring, str):
@@ -169,7 +169,7 @@ def split_callbacks(callbacks: Iterable[Any] | None) -> tuple[list[Callback], li
         else:
             raise TypeError(
                 "callbacks: expected instances of xpnet.Callback, or of scikit-learn's callback protocol; "
-                f"received {callback!r}."
+                f"received {shown(callback)}."
             )
     return xpnet_callbacks, sklearn_callbacks
 

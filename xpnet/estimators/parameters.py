@@ -7,19 +7,20 @@ from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 import numpy as np
-from sklearn.utils._param_validation import Interval, Options, StrOptions
+from sklearn.base import BaseEstimator
+from sklearn.utils._param_validation import Interval, Options, StrOptions, validate_parameter_constraints
 
 from xpnet.backend import Backend, get_backend
 from xpnet.backend.costs import Work, choose_backend
 from xpnet.constraints import as_tuple
-from xpnet.errors import InvalidParameterError, UnknownNameError
+from xpnet.errors import InvalidParameterError, UnknownNameError, shown
 from xpnet.nn.activations import ACTIVATIONS, get_activation
 from xpnet.nn.initializers import INITIALIZERS, get_initializer
 from xpnet.nn.losses import get_loss
 from xpnet.nn.optimizers import OPTIMIZERS, get_optimizer
 from xpnet.training.schedules import SCHEDULES, Schedule, get_schedule
 
-__all__ = ["SHARED_CONSTRAINTS", "check_names", "hidden_sizes", "store", "train_device"]
+__all__ = ["SHARED_CONSTRAINTS", "check_names", "check_values", "hidden_sizes", "store", "train_device"]
 
 # First scikit-learn's parameters, then those of this library. `check_names` checks names first.
 SHARED_CONSTRAINTS: dict[str, Any] = {
@@ -118,7 +119,7 @@ def check_names(estimator: Any, losses: Sequence[str], sklearns_losses: tuple[st
 def _check_name(parameter: str, names: _Names, spec: Any) -> None:
     known = sorted({*names.table, *names.sklearns})
     if not isinstance(spec, str):
-        raise InvalidParameterError(f"{parameter}: expected one of {', '.join(known)}; received {spec!r}.")
+        raise InvalidParameterError(f"{parameter}: expected one of {', '.join(known)}; received {shown(spec)}.")
     if spec in names.sklearns:
         return
     if spec.partition(":")[0] not in names.table:
@@ -127,6 +128,21 @@ def _check_name(parameter: str, names: _Names, spec: Any) -> None:
         names.get(spec)
     except InvalidParameterError as exc:
         raise _about(parameter, exc) from None
+
+
+def check_values(estimator: BaseEstimator) -> None:
+    """Check the parameters against scikit-learn's constraints; a message shows numbers of NumPy as Python's own.
+
+    Raises
+    ------
+    ValueError
+        scikit-learn's, with its message.
+    """
+    values = {
+        name: value.item() if isinstance(value, np.generic) else value
+        for name, value in estimator.get_params(deep=False).items()
+    }
+    validate_parameter_constraints(estimator._parameter_constraints, values, type(estimator).__name__)
 
 
 def hidden_sizes(value: int | Iterable[int]) -> list[int]:
@@ -143,10 +159,10 @@ def hidden_sizes(value: int | Iterable[int]) -> list[int]:
         hint = f" Write {tuple(whole)}." if len(whole) == len(sizes) else ""
         raise InvalidParameterError(
             "hidden_layer_sizes: expected an integer, or a sequence with one integer for each hidden layer; "
-            f"received {value!r}.{hint}"
+            f"received {shown(value)}.{hint}"
         )
     if any(size <= 0 for size in sizes):
-        raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")  # scikit-learn's message
+        raise ValueError(f"hidden_layer_sizes must be > 0, got {shown(sizes)}.")  # scikit-learn's message
     return [int(size) for size in sizes]
 
 

@@ -14,7 +14,7 @@ from xpnet.estimators.fitting import NOT_FINITE, Fit, FitData
 from xpnet.estimators.inputs import take_rows
 from xpnet.estimators.monitoring import EpochEvaluator, VerboseCallback, named_scorers
 from xpnet.training.callbacks import Interrupt
-from xpnet.training.evaluation import metric_name
+from xpnet.training.metrics import metric_name
 
 __all__ = ["fit_stochastic"]
 

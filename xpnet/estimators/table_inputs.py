@@ -14,7 +14,7 @@ from xpnet.data.tables.columns import ColumnPlan, plan_columns
 from xpnet.data.tables.describe import check_features
 from xpnet.data.tables.frames import as_table
 from xpnet.data.tables.summary import TableSummary
-from xpnet.errors import DataError, InvalidParameterError
+from xpnet.errors import DataError, InvalidParameterError, shown
 from xpnet.estimators.inputs import host
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def plan_features(estimator: Any, table: pa.Table) -> tuple[ColumnPlan, ...]:
     summary = TableSummary()
     summary.add(table)
     plans = plan_columns(summary, **wishes)
-    check_features(plans, option=lambda parameter, column: f"{parameter}=[{column!r:.60}]")
+    check_features(plans, option=lambda parameter, column: f"{parameter}=[{shown(column):.60}]")
     return plans
 
 
@@ -103,5 +103,5 @@ def _name(estimator: Any, table: pa.Table, parameter: str, column: Any) -> str:
         return str(table.column_names[int(column)])
     raise InvalidParameterError(
         f"{parameter}: expected indices of columns from 0 to {table.num_columns - 1}, as X has no names; received "
-        f"{column!r}."
+        f"{shown(column)}."
     )

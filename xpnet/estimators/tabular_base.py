@@ -18,7 +18,7 @@ from xpnet.data.scaling import fit_scaler
 from xpnet.data.split import split_rows
 from xpnet.data.tables.fitting import fit_encoding
 from xpnet.data.targets import Task
-from xpnet.estimators.parameters import SHARED_CONSTRAINTS, hidden_sizes, train_device
+from xpnet.estimators.parameters import SHARED_CONSTRAINTS, check_values, hidden_sizes, train_device
 from xpnet.estimators.table_inputs import COLUMN_CONSTRAINTS, plan_features, read_features, table_tags
 from xpnet.model.model import Model
 from xpnet.nn.losses import fitting_losses
@@ -68,6 +68,9 @@ class BaseTabular(BaseEstimator):
     device: str | Backend | None
     dtype: str
     verbose: bool | int
+
+    def _validate_params(self) -> None:
+        check_values(self)
 
     def _fit(
         self, table: pa.Table, y: np.ndarray, sample_weight: np.ndarray | None, classes: np.ndarray | None

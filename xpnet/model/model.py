@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import reprlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, overload
@@ -10,14 +11,16 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from xpnet.backend import Backend, get_backend, to_host
+from xpnet.data.checks import as_floats, feature_array
 from xpnet.data.scaled_bytes import ScaledBytes, scaled_bytes
 from xpnet.data.scaling import Scaler
 from xpnet.data.streams import Source
 from xpnet.data.targets import Task, encode_targets
 from xpnet.errors import InvalidParameterError, ModelFormatError
 from xpnet.nn.network import Network, Parameters
-from xpnet.training.evaluation import assess, host_outputs, metric_name
+from xpnet.training.evaluation import assess, evaluate, host_outputs
 from xpnet.training.history import Scores
+from xpnet.training.metrics import metric_name
 from xpnet.training.samples import host_inputs
 from xpnet.training.streaming import evaluate_source
 
@@ -107,7 +110,8 @@ class Model:
 
         Parameters
         ----------
-        x : (n_samples, n_columns) array; with an `encoding` also a data frame, an Arrow table or a mapping of columns
+        x : (n_samples, n_columns) array, data frame or Arrow table; with an `encoding` also a mapping of columns
+            Columns with names are taken by their names, if the model has names too.
         first_row : int
             The row of the whole data with which `x` begins, for messages.
 
@@ -116,7 +120,7 @@ class Model:
         ModelFormatError
             The number of features differs from the training data.
         DataError
-            A column is missing, or a value cannot be used.
+            A column is missing, or a value cannot be used: text, NaN, infinity, or too large for the network's dtype.
         """
         if self.encoding is not None:
             from xpnet.data.tables.frames import as_table
@@ -124,10 +128,12 @@ class Model:
             return self.encoding.transform(as_table(x), self.vector.dtype, first_row=first_row)
         x = self._checked(x)
         dtype = self.vector.dtype
-        return x.astype(dtype, copy=False) if self.scaler is None else self.scaler.transform(x, dtype)
+        if self.scaler is None:
+            return as_floats(x, dtype, "features", self.feature_names)
+        return self.scaler.transform(x, dtype)
 
     def _checked(self, x: Any) -> np.ndarray:
-        array: np.ndarray = np.asarray(x)
+        array = feature_array(x, self.feature_names)
         n_in = self.network.layer_sizes[0]
         if array.ndim != 2 or array.shape[1] != n_in:
             raise ModelFormatError(
@@ -153,12 +159,14 @@ class Model:
         DataError
             A label did not occur in training, or the targets do not fit the task.
         """
-        encoded, _ = encode_targets(y, self.task, self.classes)
+        classes = np.arange(max(self.network.layer_sizes[-1], 2)) if self.classes is None else self.classes
+        encoded, _ = encode_targets(y, self.task, classes)
         if self.task == "classification":
             return encoded
+        dtype = self.vector.dtype
         if self.target_scaler is not None:
-            return self.target_scaler.transform(encoded, self.vector.dtype)
-        return encoded.astype(self.vector.dtype)
+            return self.target_scaler.transform(encoded, dtype)
+        return as_floats(encoded, dtype, "targets")
 
     @overload
     def encode(self, data: Source) -> Source: ...
@@ -176,10 +184,15 @@ class Model:
 
     def outputs(self, x: Any, device: str | Backend = "cpu", *, first_row: int = 0) -> np.ndarray:
         """Return the network's output for raw features, (n_samples, n_out); `first_row` as for `features`."""
+        return self._outputs(x, device, first_row)
+
+    def _outputs(
+        self, x: Any, device: str | Backend, first_row: int, decide: Callable[[np.ndarray], np.ndarray] | None = None
+    ) -> np.ndarray:
         backend = get_backend(device)
         with backend.scope(self.vector.dtype.name):
             rows = host_inputs(backend, self.inputs(x, first_row=first_row), self.vector.dtype.name)
-            return host_outputs(self.network, self._params_on(backend), rows, backend)
+            return host_outputs(self.network, self._params_on(backend), rows, backend, decide)
 
     @property
     def gives_probabilities(self) -> bool:
@@ -219,7 +232,7 @@ class Model:
         ndarray
             Labels (n_samples,), a 0/1 matrix (n_samples, n_labels), or values (n_samples,) or (n_samples, n_out).
         """
-        return self.decide(self.outputs(x, device))
+        return self._outputs(x, device, 0, self.decide)
 
     def decide(self, output: np.ndarray) -> np.ndarray:
         """Return the predictions of `predict` from the network's output."""
@@ -251,16 +264,17 @@ class Model:
                 return evaluate_source(self.network, params, self.encode(x), backend, dtype)
         if y is None:
             raise InvalidParameterError("y must be given when x is an array; received none. Give the targets of x.")
-        scores, _ = self.assess(x, y, device)
-        return scores
+        backend = get_backend(device)
+        with backend.scope(self.vector.dtype.name):
+            rows = host_inputs(backend, self.inputs(x), self.vector.dtype.name)
+            return evaluate(self.network, self._params_on(backend), rows, self.targets(y), backend)
 
     def assess(self, x: Any, y: np.ndarray, device: str | Backend = "cpu") -> tuple[Scores, np.ndarray]:
         """Return the scores of `evaluate` and the predictions of `predict` in one pass over the samples."""
         backend = get_backend(device)
         with backend.scope(self.vector.dtype.name):
             rows = host_inputs(backend, self.inputs(x), self.vector.dtype.name)
-            scores, output = assess(self.network, self._params_on(backend), rows, self.targets(y), backend)
-        return scores, self.decide(output)
+            return assess(self.network, self._params_on(backend), rows, self.targets(y), backend, self.decide)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the arrays as plain values."""

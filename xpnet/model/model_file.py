@@ -5,6 +5,7 @@ The weights are saved from the host, so a model that was trained on a GPU loads 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -13,6 +14,7 @@ import numpy as np
 from xpnet.data.scaling import Scaler, ScalerKind
 from xpnet.data.targets import Task, check_label_lengths
 from xpnet.errors import ModelFormatError
+from xpnet.files import write_output
 from xpnet.model.model import Model
 from xpnet.nn.network import Network
 from xpnet.nn.parameters import Segment
@@ -21,7 +23,7 @@ from xpnet.tensors import Format
 if TYPE_CHECKING:
     from xpnet.data.tables.encoding import TableEncoding
 
-__all__ = ["FORMAT_VERSION", "load_model", "save_model"]
+__all__ = ["FORMAT_VERSION", "load_model", "model_parts", "save_model"]
 
 FORMAT_VERSION = 1
 _FORMAT = Format("xpnet", "model", FORMAT_VERSION)
@@ -39,7 +41,8 @@ _LABEL_TYPES = ("str", "bool", *_INTEGERS, "float16", "float32", "float64")
 def save_model(path: str | Path, model: Model) -> None:
     """Write a model as one safetensors file.
 
-    The file is written under another name and then renamed, so it is never incomplete.
+    The file is written under another name and then renamed, so it is never incomplete. A link is followed, and a pipe
+    or a device is written in place.
 
     The tensors are ``layers.<i>.weight`` (n_in, n_out), ``layers.<i>.bias`` (n_out,), ``layers.<i>.slope`` of learned
     slopes, ``input_scale`` (n_in,), ``scaler.shift``, ``scaler.scale``, ``target_scaler.shift`` and
@@ -55,6 +58,11 @@ def save_model(path: str | Path, model: Model) -> None:
     ...     xpnet.load_model(f"{folder}/model.safetensors").network == network
     True
     """
+    write_output(path, *model_parts(model))
+
+
+def model_parts(model: Model) -> Iterator[bytes | memoryview]:
+    """Yield the content of a model file, piece by piece."""
     members = model.vector.shape[:-1]
     parts = np.split(model.vector, _ends(model.network), axis=-1)  # views: a model may fill the memory
     tensors: dict[str, Any] = {
@@ -65,7 +73,7 @@ def save_model(path: str | Path, model: Model) -> None:
         scaler: Scaler | None = getattr(model, name)
         if scaler is not None:
             tensors |= {f"{name}.shift": scaler.shift, f"{name}.scale": scaler.scale}
-    _FORMAT.write(path, model.to_dict(), tensors)
+    return _FORMAT.parts(model.to_dict(), tensors)
 
 
 def load_model(path: str | Path) -> Model:

@@ -17,7 +17,7 @@ from array_api_compat import device
 from xpnet.backend.array import Array, Namespace
 from xpnet.constraints import real
 from xpnet.data.targets import Task
-from xpnet.errors import InvalidParameterError
+from xpnet.errors import InvalidParameterError, shown
 from xpnet.nn.activations import ACTIVATIONS, sigmoid, softplus
 from xpnet.nn.elementwise import clip
 from xpnet.specs import from_spec
@@ -224,14 +224,14 @@ def check_output(loss: str, output: str, n_out: int) -> None:
     chosen = get_loss(loss)
     if chosen.output and output != chosen.output:
         raise InvalidParameterError(
-            f"output: expected {chosen.output!r}, which the loss {loss!r} demands; received {output!r}."
+            f"output: expected {shown(chosen.output)}, which the loss {shown(loss)} demands; received {shown(output)}."
         )
     if not chosen.output and output in OUTPUTS and output not in ACTIVATIONS:
         raise InvalidParameterError(
-            f"output: expected an elementwise activation for the loss {loss!r}; received {output!r}."
+            f"output: expected an elementwise activation for the loss {shown(loss)}; received {shown(output)}."
         )
     if chosen.targets.sum_to_one and n_out < 2:
         raise InvalidParameterError(
-            f"layer_sizes: expected at least 2 outputs for the loss {loss!r}; received {n_out}. For two classes in one "
-            "output use binary_cross_entropy."
+            f"layer_sizes: expected at least 2 outputs for the loss {shown(loss)}; received {n_out}. For two classes "
+            "in one output use binary_cross_entropy."
         )

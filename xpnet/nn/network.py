@@ -11,7 +11,7 @@ from array_api_compat import device as device_of
 
 from xpnet.backend import Array, Backend, Namespace, get_backend, namespace_of, without_float_warnings
 from xpnet.constraints import as_tuple, boolean, check_constraints, integer, one_of, optional, plain_value, real, text
-from xpnet.errors import InvalidParameterError
+from xpnet.errors import InvalidParameterError, shown
 from xpnet.nn.activations import Activation, get_activation
 from xpnet.nn.backprop import forward, objective_and_gradient
 from xpnet.nn.initializers import get_initializer
@@ -102,7 +102,7 @@ class Network:
         set_(self, "layer_sizes", as_tuple(self.layer_sizes))
         if len(self.layer_sizes) < 2:
             raise InvalidParameterError(
-                f"layer_sizes: expected the sizes of input, hidden layers and output; received {self.layer_sizes}."
+                f"layer_sizes: expected sizes of input, hidden layers and output; received {shown(self.layer_sizes)}."
             )
         hidden = self.n_layers - 1
         for name, count in {"activation": hidden, "dropout": hidden, "initializer": self.n_layers}.items():
@@ -113,7 +113,7 @@ class Network:
                     which = "hidden layers" if count == hidden else "layers, the last included"
                     raise InvalidParameterError(
                         f"{name}: expected one value, or one for each of the {count} {which}; "
-                        f"received {len(value)}: {list(value)}."
+                        f"received {len(value)}: {shown(list(value))}."
                     )
             set_(self, name, value)
         check_constraints(self, _CONSTRAINTS)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from xpnet.backend import Array, namespace_of
-from xpnet.errors import InvalidParameterError
+from xpnet.errors import InvalidParameterError, shown
 from xpnet.nn.initializers import get_initializer
 from xpnet.seeds import Purpose, seed_sequence
 
@@ -172,7 +172,9 @@ def pack(network: Network, layers: Sequence[tuple[Array, Array]]) -> Parameters:
     try:
         shapes = [(tuple(W.shape), tuple(b.shape)) for W, b in layers]
     except (AttributeError, TypeError, ValueError):
-        raise InvalidParameterError(f"parameters: expected (W, b) of each layer; received {layers!r:.60}.") from None
+        raise InvalidParameterError(
+            f"parameters: expected (W, b) of each layer; received {shown(layers):.60}."
+        ) from None
     expected = [((n_in, n_out), (n_out,)) for n_in, n_out in pairwise(network.layer_sizes)]
     if shapes != expected:
         raise InvalidParameterError(f"parameters: expected the shapes {expected}; received {shapes}.")

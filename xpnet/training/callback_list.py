@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from xpnet.constraints import real
-from xpnet.errors import InvalidParameterError
+from xpnet.errors import InvalidParameterError, shown
 from xpnet.subnormals import UserState, in_user_state
 from xpnet.training.callbacks import Callback
 from xpnet.training.history import EpochRecord
@@ -28,7 +28,7 @@ def check_callbacks(callbacks: Any) -> None:
         It is another object, or one of its elements is not a `Callback`.
     """
     if not isinstance(callbacks, Sequence) or not all(isinstance(each, Callback) for each in callbacks):
-        raise InvalidParameterError(f"callbacks: expected a sequence of xpnet.Callback; received {callbacks!r}.")
+        raise InvalidParameterError(f"callbacks: expected a sequence of xpnet.Callback; received {shown(callbacks)}.")
 
 
 class CallbackList(ExitStack):
@@ -75,7 +75,7 @@ class CallbackList(ExitStack):
             if not _AT_LEAST_0.holds(given):
                 raise InvalidParameterError(
                     f"learning_rate: expected {_AT_LEAST_0.expected} from {type(callback).__name__} for epoch {epoch}; "
-                    f"received {given!r}."
+                    f"received {shown(given)}."
                 )
             rate = float(given)
         return rate

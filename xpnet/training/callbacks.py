@@ -10,7 +10,7 @@ from types import FrameType
 from typing import Any, Self
 
 from xpnet.constraints import check_constraints, real
-from xpnet.errors import InvalidParameterError
+from xpnet.errors import InvalidParameterError, shown
 from xpnet.training.history import EpochRecord
 from xpnet.training.state import Run
 
@@ -148,7 +148,8 @@ class LearningRateSchedule(Callback):
         given = self.function(epoch, rate)
         if not _ABOVE_0.holds(given):
             raise InvalidParameterError(
-                f"learning_rate: expected {_ABOVE_0.expected} from the function for epoch {epoch}; received {given!r}."
+                f"learning_rate: expected {_ABOVE_0.expected} from the function for epoch {epoch}; "
+                f"received {shown(given)}."
             )
         return float(given)
 

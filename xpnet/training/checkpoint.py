@@ -15,16 +15,18 @@ from typing import TypeVar
 
 from xpnet.backend import to_host
 from xpnet.constraints import boolean, check_constraints, integer
-from xpnet.errors import InvalidParameterError, ModelFormatError, XpnetWarning
-from xpnet.files import remove_temporary_files, writing
+from xpnet.errors import InvalidParameterError, ModelFormatError, XpnetError, XpnetWarning, shown
+from xpnet.files import remove_temporary_files, write_atomically, writing
+from xpnet.locks import LockFile
 from xpnet.nn.network import Network
 from xpnet.training.callbacks import Callback
-from xpnet.training.checkpoint_file import load_state, save_state
+from xpnet.training.checkpoint_file import load_state, state_parts
 from xpnet.training.state import Run, RunState
 
 __all__ = ["Checkpoint", "load_newest"]
 
 _T = TypeVar("_T")
+_LOCK = ".xpnet.lock"
 
 
 def load_newest(path: str | Path, accept: Callable[[Network, RunState], _T]) -> _T:
@@ -103,8 +105,10 @@ class Checkpoint(Callback):
 
     Raises
     ------
+    InvalidParameterError
+        In training, if a new run starts and the folder has checkpoints.
     XpnetError
-        In training, if a file cannot be written. Older files stay as they are.
+        In training, if another run writes to the folder, or if a file cannot be written. Older files stay as they are.
     """
 
     def __init__(self, folder: str | Path, every: int | str = 1, keep: int = 3, best_only: bool = False) -> None:
@@ -116,15 +120,24 @@ class Checkpoint(Callback):
         period = None if isinstance(every, bool) else _PERIOD.fullmatch(str(every))
         if period is None:
             raise InvalidParameterError(
-                f"every: expected a number of epochs, as 1, or 500steps, or 10min; received {every!r}."
+                f"every: expected a number of epochs, as 1, or 500steps, or 10min; received {shown(every)}."
             )
         self._number, self._unit = int(period[1]), period[2]
+        self._locks: list[LockFile] = []  # one for each run that was started and has not ended
 
     def on_start(self, n_steps: int, epochs: int) -> None:
-        """Make the folder before the first epoch, so that no epoch is lost if it cannot be written."""
+        """Make and lock the folder before the first epoch, so that no epoch is lost if it cannot be written."""
+        self._locks.append(LockFile(self.folder / _LOCK))
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            remove_temporary_files(self.folder)
+            try:
+                self._locks[-1].acquire()
+            except BlockingIOError as exc:
+                raise XpnetError(
+                    f"{self.folder}: expected a folder for the checkpoints of one run; received that of another run, "
+                    "which lasts. Wait for that run, or choose another folder."
+                ) from exc
+            remove_temporary_files(self.folder, _NAME.fullmatch)
         self._n_steps = n_steps
         self._last: tuple[tuple[int, int], float] | None = None  # epoch and position, and time
 
@@ -141,9 +154,15 @@ class Checkpoint(Callback):
             self._last = here, now
         # Within an epoch a run may have diverged; it could not continue from such a state.
         elif here != self._last[0] and self._is_due(run, *self._last, now) and to_host(state.all_finite()):
-            save_state(self.folder / _name(*here), run.network, state)
+            self._locks[-1].check()
+            write_atomically(self.folder / _name(*here), *state_parts(run.network, state))
             self._remove_all_but(here)
             self._last = here, now
+
+    def on_end(self) -> None:
+        """Unlock the folder."""
+        if self._locks:
+            self._locks.pop().release(remove=True)
 
     def _is_due(self, run: Run, last: tuple[int, int], then: float, now: float) -> bool:
         epoch, position = run.state.epoch, run.state.position
@@ -162,7 +181,8 @@ class Checkpoint(Callback):
         older = [file for file in files if _key(file) <= newest]
         with writing(self.folder):
             for file in {*files} - {*older[-self.keep :]}:
-                file.unlink(missing_ok=True)
+                if file.is_file() and not file.is_symlink():  # others did not write it
+                    file.unlink(missing_ok=True)
 
 
 def _is_best(state: RunState) -> bool:

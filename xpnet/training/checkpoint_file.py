@@ -7,6 +7,7 @@ run writes such files.
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 from xpnet.backend import to_host
 from xpnet.constraints import Constraint, boolean, check_constraints, integer
 from xpnet.errors import ModelFormatError
+from xpnet.files import write_output
 from xpnet.nn.network import Network
 from xpnet.nn.optimizers import OptimizerState
 from xpnet.nn.step import StepState
@@ -23,7 +25,7 @@ from xpnet.training.early_stopping import StoppingState
 from xpnet.training.history import EpochRecord
 from xpnet.training.state import Rollback, RunState
 
-__all__ = ["load_state", "save_state"]
+__all__ = ["load_state", "save_state", "state_parts"]
 
 _FORMAT = Format("xpnet_state", "checkpoint", 2)
 
@@ -51,7 +53,8 @@ _RECORD = {
 def save_state(path: str | Path, network: Network, state: RunState) -> None:
     """Write the state of a run as one safetensors file.
 
-    The file is written under another name and then renamed, so it is never incomplete.
+    The file is written under another name and then renamed, so it is never incomplete. A link is followed, and a pipe
+    or a device is written in place.
 
     The tensors are ``params``, ``total``, ``key``, ``learning_rate``, ``count`` and ``slots.<i>``. With early stopping
     there is ``best``, within an epoch ``start``, and with ``on_divergence="halve"`` the tensors of the rollback, whose
@@ -73,7 +76,12 @@ def save_state(path: str | Path, network: Network, state: RunState) -> None:
     >>> len(xpnet.Trainer(network, epochs=5).fit(x, y, state=state).history)
     5
     """
-    _FORMAT.write(path, _values(network, state), _tensors(state))
+    write_output(path, *state_parts(network, state))
+
+
+def state_parts(network: Network, state: RunState) -> Iterator[bytes | memoryview]:
+    """Yield the content of a checkpoint, piece by piece."""
+    return _FORMAT.parts(_values(network, state), _tensors(state))
 
 
 def _values(network: Network, state: RunState) -> dict[str, Any]:

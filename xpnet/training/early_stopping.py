@@ -8,7 +8,7 @@ from functools import partial
 from typing import NamedTuple
 
 from xpnet.constraints import Constraint, fraction, real
-from xpnet.errors import InvalidParameterError
+from xpnet.errors import InvalidParameterError, shown
 from xpnet.specs import from_spec
 from xpnet.training.history import EpochRecord
 
@@ -75,15 +75,16 @@ class EarlyStopping(NamedTuple):
         return max(reversed(history) if self.latest else history, key=self.value)
 
     def value(self, record: EpochRecord) -> float:
-        """Return the metric of an epoch, signed so that higher is better."""
+        """Return the metric of an epoch, signed so that higher is better; NaN is the lowest value."""
         if self.metric == "training_loss":
             return -record.loss
         scores = record.validation or {}
         if self.metric not in scores:
             raise InvalidParameterError(
-                f"early_stopping: expected one of the scores {', '.join(scores)}; received {self.metric!r}."
+                f"early_stopping: expected one of the scores {', '.join(scores)}; received {shown(self.metric)}."
             )
-        return -scores["loss"] if self.metric == "loss" else scores[self.metric]
+        value = -scores["loss"] if self.metric == "loss" else scores[self.metric]
+        return -math.inf if math.isnan(value) else value
 
 
 EARLY_STOPPING: dict[str, Callable[..., EarlyStopping]] = {

@@ -10,21 +10,20 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from xpnet.backend import Array, Backend, Namespace, kind_of, namespace_of
+from xpnet.data.checks import check_lengths
 from xpnet.data.scaling import Moments
 from xpnet.nn.backprop import forward
 from xpnet.nn.network import Network, Parameters
 from xpnet.training.input_rows import InputRows, input_chunks
+from xpnet.training.metrics import is_correct, metric_name, r2, r2_of_squares
 
 __all__ = [
     "Members",
-    "accuracy",
     "assess",
     "evaluate",
     "evaluate_chunks",
     "host_outputs",
-    "metric_name",
     "outputs",
-    "r2",
     "sample_chunks",
 ]
 
@@ -47,16 +46,32 @@ def sample_chunks(network: Network, n_samples: int, backend: Backend | None = No
     return (slice(start, min(start + size, n_samples)) for start in range(0, max(n_samples, 1), size))
 
 
-def outputs(network: Network, params: Members, x: Array | InputRows, backend: Backend) -> Array:
-    """Return the network's output on the device, (n_samples, n_out): probabilities, rates or values."""
-    chunks = list(_outputs(network, params, x, backend))
+def outputs(
+    network: Network,
+    params: Members,
+    x: Array | InputRows,
+    backend: Backend,
+    decide: Callable[[Array], Array] | None = None,
+) -> Array:
+    """Return the network's output on the device, (n_samples, n_out): probabilities, rates or values.
+
+    With `decide`, return what it makes of the outputs, of some samples at a time. The outputs of all samples are then
+    never in memory: with thousands of classes they would take much more of it than the data.
+    """
+    chunks = [decide(chunk) if decide else chunk for chunk in _outputs(network, params, x, backend)]
     return chunks[0] if len(chunks) == 1 else backend.xp.concat(chunks)
 
 
-def host_outputs(network: Network, params: Members, x: Array | InputRows, backend: Backend) -> np.ndarray:
+def host_outputs(
+    network: Network,
+    params: Members,
+    x: Array | InputRows,
+    backend: Backend,
+    decide: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> np.ndarray:
     """Return the result of `outputs` on the host; the device holds a few chunks at a time."""
-    (output,) = _on_host(backend, ((chunk,) for chunk in _outputs(network, params, x, backend)))
-    return output
+    chunks = ((chunk,) for chunk in _outputs(network, params, x, backend))
+    return _joined(decide(output) if decide else output for (output,) in _on_host(backend, chunks))
 
 
 def _outputs(network: Network, params: Members, x: Array | InputRows, backend: Backend) -> Iterator[Array]:
@@ -64,26 +79,30 @@ def _outputs(network: Network, params: Members, x: Array | InputRows, backend: B
     return (network.outputs(_logits(network, params, chunk)) for chunk in input_chunks(x, slices))
 
 
-def _on_host(backend: Backend, chunks: Iterable[tuple[Array, ...]]) -> tuple[np.ndarray, ...]:
-    """Copy the arrays of each chunk to the host, and join those of all chunks.
+def _on_host(backend: Backend, chunks: Iterable[tuple[Array, ...]]) -> Iterator[tuple[np.ndarray, ...]]:
+    """Yield the arrays of some chunks at a time, joined and copied to the host.
 
     Each copy waits for the device, so that many chunks are copied at once.
     """
-    copied, waiting, size = [], [], 0
+    waiting, size = [], 0
     for chunk in chunks:
         waiting.append(chunk)
         size += sum(math.prod(array.shape) for array in chunk)
         if size > _COPIED_ELEMENTS:
-            copied.append(_joined(backend, waiting))
+            yield _copied(backend, waiting)
             waiting, size = [], 0
     if waiting:
-        copied.append(_joined(backend, waiting))
-    return copied[0] if len(copied) == 1 else tuple(map(np.concatenate, zip(*copied, strict=True)))
+        yield _copied(backend, waiting)
 
 
-def _joined(backend: Backend, chunks: list[tuple[Array, ...]]) -> tuple[np.ndarray, ...]:
+def _copied(backend: Backend, chunks: list[tuple[Array, ...]]) -> tuple[np.ndarray, ...]:
     joined = chunks[0] if len(chunks) == 1 else map(backend.xp.concat, zip(*chunks, strict=True))
     return tuple(map(backend.to_numpy, joined))
+
+
+def _joined(arrays: Iterable[np.ndarray]) -> np.ndarray:
+    first, *others = arrays
+    return np.concatenate([first, *others]) if others else first
 
 
 def _logits(network: Network, params: Members, x: Array, xp: Namespace | None = None) -> Array:
@@ -106,23 +125,7 @@ def evaluate(
     *,
     repeated: bool = False,
 ) -> dict[str, float]:
-    """Return the scores of `assess`."""
-    chunks = _forward(network, params, x, y, backend, repeated=repeated)
-    (needed,) = _on_host(backend, ((needed,) for needed, _ in chunks))
-    return _scores(network, y, needed, sample_weight)
-
-
-def assess(
-    network: Network,
-    params: Members,
-    x: Array | InputRows,
-    y: Array,
-    backend: Backend,
-    sample_weight: np.ndarray | None = None,
-    *,
-    repeated: bool = False,
-) -> tuple[dict[str, float], np.ndarray]:
-    """Return the mean loss without penalties, the accuracy or R2, and the outputs.
+    """Return the mean loss without penalties, and the accuracy or R2.
 
     Parameters
     ----------
@@ -139,11 +142,34 @@ def assess(
     scores : dict
         ``loss``, and ``accuracy`` for classes or ``r2`` for values. With several labels a sample counts as correct if
         all its labels are.
-    output : (n_samples, n_out)
-        As of `host_outputs`.
+
+    Raises
+    ------
+    DataError
+        `x` and `y` differ in length.
     """
-    needed, output = _on_host(backend, _forward(network, params, x, y, backend, repeated=repeated))
-    return _scores(network, y, needed, sample_weight), output
+    needed = _needed(network, params, x, y, backend, repeated=repeated)
+    return _scores(network, y, _joined(needed), sample_weight)
+
+
+def assess(
+    network: Network,
+    params: Members,
+    x: Array | InputRows,
+    y: Array,
+    backend: Backend,
+    decide: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> tuple[dict[str, float], np.ndarray]:
+    """Return the scores of `evaluate`, and the outputs or what `decide` makes of them, in one pass over the samples.
+
+    Parameters
+    ----------
+    decide : callable
+        As for `host_outputs`.
+    """
+    copied = _on_host(backend, _forward(network, params, x, y, backend))
+    needed, decided = zip(*((needed, decide(output) if decide else output) for needed, output in copied), strict=True)
+    return _scores(network, y, _joined(needed), None), _joined(decided)
 
 
 def _scores(network: Network, y: Array, needed: np.ndarray, sample_weight: np.ndarray | None) -> dict[str, float]:
@@ -164,18 +190,26 @@ def evaluate_chunks(
     n, loss, correct, squares = 0, 0.0, 0.0, np.zeros(network.layer_sizes[-1])
     name, targets = "accuracy", Moments(network.layer_sizes[-1])
     for x, y in chunks:
-        (needed,) = _on_host(backend, ((needed,) for needed, _ in _forward(network, params, x, y, backend)))
-        losses, scored = _columns(needed)
-        n, loss, name = n + len(losses), loss + float(losses.sum()), metric_name(network, y.ndim)
-        if name == "accuracy":
-            correct += float(scored.sum())
-        else:
-            output, true = np.split(scored, 2, axis=1)
-            squares += ((true - output) ** 2).sum(axis=0)
-            targets.add(true)
+        for needed in _needed(network, params, x, y, backend):
+            losses, scored = _columns(needed)
+            n, loss, name = n + len(losses), loss + float(losses.sum()), metric_name(network, y.ndim)
+            if name == "accuracy":
+                correct += float(scored.sum())
+            else:
+                output, true = np.split(scored, 2, axis=1)
+                squares += ((true - output) ** 2).sum(axis=0)
+                targets.add(true)
     if name == "accuracy":
         return {"loss": loss / n, name: correct / n}
-    return {"loss": loss / n, name: _r2(squares, targets.squares, targets.is_constant)}
+    return {"loss": loss / n, name: r2_of_squares(squares, targets.squares, targets.is_constant)}
+
+
+def _needed(
+    network: Network, params: Members, x: Array | InputRows, y: Array, backend: Backend, *, repeated: bool = False
+) -> Iterator[np.ndarray]:
+    """Yield on the host what the scores of some samples at a time need; see `_forward`."""
+    chunks = _forward(network, params, x, y, backend, repeated=repeated)
+    return (needed for (needed,) in _on_host(backend, ((needed,) for needed, _ in chunks)))
 
 
 def _forward(
@@ -186,6 +220,7 @@ def _forward(
     The first column of what the scores need is the loss; then follows whether a sample is correct, or its output and
     its target.
     """
+    check_lengths(x, y)
     vectors = tuple([each.vector for each in ((params,) if isinstance(params, Parameters) else params)])
     losses, needed = _compiled(network, backend, repeated)
     slices = list(sample_chunks(network, x.shape[0], backend))
@@ -224,50 +259,9 @@ def _functions(network: Network, backend: Backend) -> tuple[Callable[..., Any], 
 
     def needed(value: Array, result: Array, y: Array) -> tuple[Array]:
         if metric_name(network, y.ndim) == "accuracy":
-            scored = [xp.astype(_is_correct(xp, result, y), result.dtype)[:, None]]
+            scored = [xp.astype(is_correct(xp, result, y), result.dtype)[:, None]]
         else:
             scored = [result, xp.astype(xp.reshape(y, result.shape), result.dtype)]
         return (xp.concat([value[:, None], *scored], axis=1),)
 
     return losses, needed
-
-
-def metric_name(network: Network, y_ndim: int) -> str:
-    """Return the metric of a network's targets: ``"accuracy"`` for class indices, else the default of the loss."""
-    return "accuracy" if y_ndim == 1 else network.loss_function.metric
-
-
-def accuracy(output: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None = None) -> float:
-    """Return the fraction of samples whose class, or whose every label, is predicted."""
-    return float(np.average(np.asarray(_is_correct(namespace_of(output), output, y)), weights=sample_weight))
-
-
-def _is_correct(xp: Namespace, output: Array, y: Array) -> Array:
-    if y.ndim == 1 and output.shape[1] > 1:
-        return xp.argmax(output, axis=1) == y
-    return xp.all((output > 0.5) == (xp.astype(xp.reshape(y, output.shape), output.dtype) > 0.5), axis=1)
-
-
-def r2(output: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None = None) -> float:
-    """Return the coefficient of determination, averaged over outputs.
-
-    For a constant target it is 1 if the target is met exactly, else 0.
-    """
-    y = y.reshape(output.shape).astype(np.float64)
-    residual = np.average((y - output) ** 2, axis=0, weights=sample_weight)
-    total = np.average((y - np.average(y, axis=0, weights=sample_weight)) ** 2, axis=0, weights=sample_weight)
-    # The rounding of the mean leaves a constant column a tiny deviation, so it is told by its range.
-    return _r2(residual, total, (y.min(axis=0) == y.max(axis=0)) | (total == 0))
-
-
-def _r2(residual: np.ndarray, total: np.ndarray, constant: np.ndarray) -> float:
-    """Return the mean of ``1 - residual / total`` over outputs; see `r2` for constant targets.
-
-    Parameters
-    ----------
-    residual, total : (n_out,)
-        Squared deviations of the targets from the outputs and from their mean, both summed or both averaged.
-    constant : (n_out,) bool
-    """
-    score = 1 - residual / np.where(constant, 1, total)
-    return float(np.mean(np.where(constant, residual == 0, score)))

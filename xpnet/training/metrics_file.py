@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
+import os
+import stat
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from xpnet.files import writing
+from xpnet.errors import XpnetError
+from xpnet.files import check_regular, open_file, writing
 from xpnet.json_text import json_text
 from xpnet.training.callbacks import Callback
 from xpnet.training.history import EpochRecord
 from xpnet.training.state import Run
 
-__all__ = ["MetricsFile"]
+__all__ = ["MetricsFile", "holds_metrics"]
+
+_BEGINNING = b'{"epoch": '
+_APPEND = os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0)
+_NO_LINK_OR_PIPE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+
+
+def holds_metrics(path: Path) -> bool:
+    """Return whether a regular file is one that `MetricsFile` wrote, also if its process or the machine died.
+
+    Raises
+    ------
+    OSError
+    """
+    with open_file(path) as file:
+        beginning = file.read(len(_BEGINNING)).strip(b"\0")  # a power failure may leave zeros
+    return _BEGINNING.startswith(beginning)
 
 
 class MetricsFile(Callback):
@@ -23,32 +44,80 @@ class MetricsFile(Callback):
     Parameters
     ----------
     path : str or Path
-        The file is made when training starts, so that no epoch is lost if it cannot be written.
+        The file is opened when training starts, so that no epoch is lost if it cannot be written. Metrics of an earlier
+        run are replaced once the first steps are done. A link is followed, and a pipe or a device is written in place.
+    regular : bool
+        Whether a link, a pipe or a device is refused.
 
     Raises
     ------
     XpnetError
-        In training, if the file cannot be written.
+        In training, if the file cannot be written, or if it holds something else than metrics.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, regular: bool = False) -> None:
         self.path = Path(path)
+        self.regular = regular
+        self._file: int | None = None
 
     def on_start(self, n_steps: int, epochs: int) -> None:
-        """Start a new file at the next state."""
-        self._begun = False
+        """Open a file at the next state."""
+        self._close()
 
     def on_state(self, run: Run) -> None:
-        """Make the file, with the lines of the epochs before a resumption."""
-        if not self._begun:
+        """Open the file, but leave its lines: another callback may refuse the run. At the next state write them."""
+        if self._file is None:
+            self._earlier: Sequence[EpochRecord] | None = run.history
             with writing(self.path):
-                self.path.write_bytes(b"".join(map(_line, run.history)))
-            self._begun = True
+                self._file = self._open()
+        else:
+            self._write(())
 
     def on_epoch(self, record: EpochRecord, run: Run) -> None:
         """Write the line of an epoch."""
-        with writing(self.path), open(self.path, "ab") as file:
-            file.write(_line(record))
+        self._write([record])
+
+    def on_end(self) -> None:
+        """Close the file. It is removed if it was made for a run that did not begin."""
+        if self._file is not None and self._is_new and self._earlier is not None:
+            with suppress(OSError):
+                self.path.unlink()
+        self._close()
+
+    def _open(self) -> int:
+        found, flags = None, _APPEND
+        with suppress(FileNotFoundError):
+            found = self.path.lstat() if self.regular else self.path.stat()
+        self._is_new = found is None and not self.path.is_symlink()
+        if self.regular:
+            flags |= _NO_LINK_OR_PIPE
+        if found is not None and (self.regular or stat.S_ISREG(found.st_mode)):
+            check_regular(found.st_mode)
+            if not holds_metrics(self.path):
+                raise XpnetError(
+                    f"{self.path}: expected a new file, or one with metrics of a run; received another file. "
+                    "Move it, or choose another name."
+                )
+        flags |= (os.O_CREAT | os.O_EXCL if self._is_new else os.O_CREAT) if found is None else 0
+        return os.open(self.path, flags, 0o666)
+
+    def _write(self, records: Sequence[EpochRecord]) -> None:
+        """Append lines, at first those of the epochs before a resumption."""
+        assert self._file is not None
+        with writing(self.path):
+            if self._earlier is not None:
+                if stat.S_ISREG(os.fstat(self._file).st_mode):
+                    os.ftruncate(self._file, 0)
+                records = [*self._earlier, *records]
+                self._earlier = None
+            data = memoryview(b"".join(map(_line, records)))
+            while data:
+                data = data[os.write(self._file, data) :]
+
+    def _close(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
 
 
 def _line(record: EpochRecord) -> bytes:

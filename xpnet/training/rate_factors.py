@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from xpnet.constraints import real
-from xpnet.errors import InvalidParameterError, UnknownNameError
+from xpnet.errors import InvalidParameterError, UnknownNameError, shown
 from xpnet.nn.network import Network
 from xpnet.nn.parameters import KINDS
 
@@ -46,11 +46,11 @@ def rate_factors(network: Network, factors: Mapping[str, float]) -> np.ndarray |
         if kind not in present:
             raise InvalidParameterError(
                 f"learning_rate_factors: expected kinds of parameters that the network has, "
-                f"{', '.join(kind for kind in KINDS if kind in present)}; received {kind!r}."
+                f"{', '.join(kind for kind in KINDS if kind in present)}; received {shown(kind)}."
             )
         if not _ABOVE_0.holds(factor):
             raise InvalidParameterError(
-                f"learning_rate_factors: expected {_ABOVE_0.expected} for {kind}; received {factor!r}."
+                f"learning_rate_factors: expected {_ABOVE_0.expected} for {kind}; received {shown(factor)}."
             )
     if all(factor == 1 for factor in factors.values()):
         return None

@@ -9,12 +9,13 @@ import numpy as np
 from array_api_compat import is_array_api_obj
 
 from xpnet.backend import Backend, to_host
-from xpnet.errors import InvalidParameterError
+from xpnet.data.checks import as_floats
+from xpnet.errors import InvalidParameterError, shown
 from xpnet.nn.network import Network
 from xpnet.subnormals import UserState
 from xpnet.training.samples import Samples
 
-__all__ = ["ClassWeight", "add_sample_weights", "class_weights"]
+__all__ = ["ClassWeight", "add_sample_weights", "check_any_weight", "class_weights", "with_weights"]
 
 ClassWeight = str | Mapping[int, float] | None
 
@@ -37,7 +38,10 @@ def add_sample_weights(
     Raises
     ------
     InvalidParameterError
-        A weight is negative or not finite, their number is not `n_samples`, or the targets are not class indices.
+        A weight is negative or not finite, all are 0, their number is not `n_samples`, or the targets are not class
+        indices.
+    DataError
+        A weight is too large for `dtype`.
     """
     if sample_weight is None and class_weight is None:
         return samples
@@ -54,7 +58,25 @@ def add_sample_weights(
         if y.ndim > 1:
             raise InvalidParameterError(f"class_weight: expected class indices as targets; received shape {y.shape}.")
         weight = weight * class_weights(network, class_weight, lambda: [y])[y]
-    return samples._replace(sample_weight=backend.asarray(_checked(weight).astype(dtype)))
+    weighted = with_weights(backend, dtype, samples, weight)
+    check_any_weight(weight.astype(dtype))
+    return weighted
+
+
+def with_weights(backend: Backend, dtype: str, samples: Samples, weight: np.ndarray) -> Samples:
+    """Return samples with weights, (n_samples,), which are checked as in `add_sample_weights`, but may all be 0."""
+    return samples._replace(sample_weight=backend.asarray(as_floats(_checked(weight), dtype, "weights")))
+
+
+def check_any_weight(weight: np.ndarray) -> None:
+    """Check that some weight is above 0: with weights of 0 alone a run would train on nothing.
+
+    Raises
+    ------
+    InvalidParameterError
+    """
+    if not weight.any():
+        raise InvalidParameterError("weights: expected at least one above 0; received none. Leave out such samples.")
 
 
 def class_weights(
@@ -89,16 +111,19 @@ def class_weights(
     else:
         raise InvalidParameterError(
             f"class_weight: expected 'balanced' or a mapping of class indices from 0 to {n_classes - 1} to weights; "
-            f"received {class_weight!r}."
+            f"received {shown(class_weight)}."
         )
     return _checked(table)
 
 
 def _numbers(what: str, values: Any) -> np.ndarray:
     try:
-        return np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise InvalidParameterError(f"{what}: expected numbers; received {values!r:.60}.") from None
+        numbers = np.asarray(values)
+        if numbers.dtype.kind in "biufO":
+            return numbers.astype(np.float64)
+        raise TypeError
+    except (TypeError, ValueError, OverflowError):
+        raise InvalidParameterError(f"{what}: expected numbers; received {shown(values):.60}.") from None
 
 
 def _checked(weight: np.ndarray) -> np.ndarray:

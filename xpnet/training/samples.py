@@ -9,7 +9,7 @@ import numpy as np
 from array_api_compat import is_array_api_obj
 
 from xpnet.backend import Array, Backend, backend_of, dtype_name, namespace_of, to_host
-from xpnet.data.checks import check_data
+from xpnet.data.checks import as_floats, check_data, warn_of_merged
 from xpnet.data.scaled_bytes import ScaledBytes
 from xpnet.errors import DataError, InvalidParameterError
 from xpnet.nn.network import Network
@@ -77,6 +77,7 @@ def to_samples(network: Network, backend: Backend, dtype: str, x: Any, y: Any, *
         raise InvalidParameterError(f"x: expected the shape (n_samples, {n_in}); received {tuple(x.shape)}.")
     if not checked:
         _check(x, y)
+    x = _narrowed(x, dtype, "features")
     has_classes = n_out > 1 or network.loss_function.targets.are_binary
     if y.ndim == 1 and has_classes and namespace_of(y).isdtype(y.dtype, "integral"):
         low, high = (int(extreme(y)) for extreme in (namespace_of(y).min, namespace_of(y).max))
@@ -90,6 +91,9 @@ def to_samples(network: Network, backend: Backend, dtype: str, x: Any, y: Any, *
             f"y: expected integers of shape ({x.shape[0]},) or numbers of shape ({x.shape[0]}, {n_out}); "
             f"received {y.dtype} of shape {tuple(y.shape)}."
         )
+    if isinstance(y, np.ndarray) and y.dtype.kind in "UST":
+        raise DataError(f"targets: expected numbers or class indices; received text such as {str(y.flat[0])!r:.60}")
+    y = _narrowed(y, dtype, "targets")
     valid = network.loss_function.targets
     if not valid.may_be_scaled:
         least, most = (float(extreme(y)) for extreme in (namespace_of(y).min, namespace_of(y).max))
@@ -105,6 +109,21 @@ def to_samples(network: Network, backend: Backend, dtype: str, x: Any, y: Any, *
                 f"y: expected class indices, or rows that sum to 1, for the loss {network.loss!r}; received others."
             )
     return Samples(_place(backend, x, dtype, divisor), backend.xp.reshape(to_device(backend, y, dtype), (-1, n_out)))
+
+
+def _narrowed(values: Any, dtype: str, what: str) -> Any:
+    """Return an array of larger floats or of integers in a smaller type, which its values must fit; others unchanged.
+
+    Warns
+    -----
+    XpnetWarning
+        The values of a column differ, but not in this type.
+    """
+    if not isinstance(values, np.ndarray) or dtype_name(values) == "uint8" or np.can_cast(values.dtype, dtype):
+        return values
+    narrowed = as_floats(values, dtype, what)
+    warn_of_merged(values, narrowed, what)
+    return narrowed
 
 
 def _csr(matrix: Any, dtype: str) -> Any:

@@ -178,7 +178,7 @@ class StreamBatches(BatchSource):
                 block_x, block_y = self._read(epoch, block)
                 count = rows.stop - rows.start
                 x[done : done + count], block_y = block_x[rows], block_y[rows]
-                targets.append(block_y)
+                targets.append(block_y.copy())  # the source may put its next block into the same memory
                 places.append((block, slice(done, done + count)))
                 done += count
         y = np.concatenate(targets)

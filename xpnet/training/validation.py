@@ -8,12 +8,13 @@ from typing import Any
 
 from xpnet.backend import Backend
 from xpnet.data.streams import Source
-from xpnet.errors import InvalidParameterError
+from xpnet.errors import InvalidParameterError, shown
 from xpnet.nn.network import Network
 from xpnet.subnormals import in_user_state
 from xpnet.training.early_stopping import EarlyStopping, get_early_stopping
-from xpnet.training.evaluation import evaluate, metric_name
+from xpnet.training.evaluation import evaluate
 from xpnet.training.loop import Evaluate
+from xpnet.training.metrics import metric_name
 from xpnet.training.samples import to_samples
 from xpnet.training.streaming import evaluate_source
 
@@ -44,7 +45,9 @@ def prepare_validation(
     elif callable(validation) or validation is None:
         evaluation = validation and in_user_state(validation)
     elif not isinstance(validation, Sequence) or len(validation) != 2:
-        raise InvalidParameterError(f"validation: expected (x, y), a Source or a function; received {validation!r:.60}")
+        raise InvalidParameterError(
+            f"validation: expected (x, y), a Source or a function; received {shown(validation):.60}"
+        )
     else:
         held_out = to_samples(network, backend, dtype, *validation)
         repeated = epochs >= _OFTEN
@@ -55,5 +58,5 @@ def prepare_validation(
         if validation is None:
             raise InvalidParameterError("early_stopping: expected a validation part; received none.")
         names = ", ".join(metrics)
-        raise InvalidParameterError(f"early_stopping: expected one of {names}; received {stopping.metric!r}.")
+        raise InvalidParameterError(f"early_stopping: expected one of {names}; received {shown(stopping.metric)}.")
     return evaluation, stopping

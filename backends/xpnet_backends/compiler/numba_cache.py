@@ -1,7 +1,9 @@
-"""Machine code on the disk: where it may be kept, and Numba's cache made safe against damaged files.
+"""Machine code on the disk, in place of Numba's own cache.
 
-Numba unpickles the files of its cache, so whoever can write them can run code. They are read only from a folder that
-belongs to this user and that nobody else can write. Where there is none, code is compiled anew in each process.
+To load machine code is to run it, and Numba keeps it in pickles: whoever can write the files can run code. So they
+lie in a folder that belongs to this user and that nobody else may enter, and they are reached only through the open
+folder whose owner and mode were checked. Another folder that takes its path meanwhile is never looked into. Where there
+is no such folder, each process compiles anew.
 """
 
 from __future__ import annotations
@@ -9,131 +11,152 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
-from collections.abc import Callable
-from contextlib import suppress
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import ModuleType
+from secrets import token_hex
 from typing import Any
-from uuid import uuid4
 
-from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile, InTreeCacheLocator
-from platformdirs import user_cache_path
+import llvmlite
+import numba
+from numba.core.caching import NullCache
+from numba.core.compiler import CompileResult
+from numba.core.serialize import dumps
 
-__all__ = ["keep_code", "load_module"]
+from xpnet.caches import cache_folder
 
-_PYCACHE = "__pycache__"  # Numba's name of the folder beside a module
+__all__ = ["keep_code"]
+
+_MOST_FILES = 200  # a file is for one network and one set of options; it takes about 0.1 MB
+_ENDINGS = (".code", ".part")  # complete files, and those that are being written
 _DIGEST_BYTES = hashlib.sha256().digest_size
+_FOLDER_FLAGS = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
+_FILE_FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+# A file that a version of a library wrote which calls itself the same, but is another.
+_OTHER_CODE = (pickle.PickleError, AttributeError, ImportError, EOFError, LookupError, TypeError, ValueError)
 
 
-def load_module(name: str, text: str) -> tuple[ModuleType, bool]:
-    """Return a module of that text, and whether its machine code can be kept: then the text is in the cache folder."""
-    module = ModuleType(name)
-    folder = _folder()
-    path = None if folder is None else folder / f"{name}.py"
-    if path is not None and not _write(path, text.encode()):
-        path = None
-    module.__file__ = f"<{name}>" if path is None else str(path)
-    exec(compile(text, module.__file__, "exec"), module.__dict__)
-    return module, path is not None
+def keep_code(dispatcher: Any, text: str) -> Callable[..., Any]:
+    """Let a function that Numba compiles keep its machine code on the disk.
 
-
-def _folder() -> Path | None:
-    """Return the folder for machine code, or None if there is none that is safe to use."""
-    given = os.environ.get("NUMBA_CACHE_DIR")
-    try:
-        folder = (Path(given) / "xpnet" if given else user_cache_path("xpnet")) / "machine-code"
-        if not folder.is_absolute():  # there is no home folder: "~" was not replaced
-            return None
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        for each in (folder, folder / _PYCACHE):
-            each.mkdir(mode=0o700, exist_ok=True)
-            if not _is_ours(each):
-                return None
-    except (OSError, RuntimeError):  # a RuntimeError says that there is no home folder
-        return None
-    return folder
-
-
-def _is_ours(folder: Path) -> bool:
-    if os.name != "posix":
-        return True
-    status = folder.lstat()
-    return status.st_uid == os.geteuid() and not status.st_mode & 0o022
-
-
-def _write(path: Path, data: bytes) -> bool:
-    """Write a file unless it has that content; return whether it has it now."""
-    temporary = path.with_name(f"{path.name}.{uuid4().hex[:8]}")  # another process may write the same file
-    try:
-        if not path.exists() or path.read_bytes() != data:
-            try:
-                temporary.write_bytes(data)
-                os.replace(temporary, path)
-            finally:
-                temporary.unlink(missing_ok=True)
-    except OSError:
-        return False
-    return True
-
-
-def keep_code(dispatcher: Any) -> Callable[..., Any]:
-    """Let a compiled function of a module in the cache folder keep its machine code there."""
-    with suppress(RuntimeError, OSError):  # the folder is full, or has been removed meanwhile
-        dispatcher._cache = _SafeCache(dispatcher.py_func)  # Numba has no public way to replace it
+    Parameters
+    ----------
+    dispatcher : numba.core.dispatcher.Dispatcher
+    text : str
+        All that decides what the machine code is, besides the versions of the libraries and the processor.
+    """
+    dispatcher._cache = _Cache(text)  # Numba has no public way to replace it
     function: Callable[..., Any] = dispatcher
     return function
 
 
-class _File(IndexDataCacheFile):
-    """Numba's files with a digest at their end. A damaged file counts as missing, and an unwritable one is not kept."""
+class _Cache(NullCache):
+    """Give Numba machine code, or say that there is none, whatever is wrong with the files."""
 
-    def save(self, key: Any, data: Any) -> None:
-        with suppress(OSError):
-            super().save(key, data)
+    def __init__(self, text: str) -> None:
+        versions = (numba.__version__, llvmlite.__version__, sys.version, sys.implementation.cache_tag)
+        self._key = repr((text, versions))
 
-    def _load_index(self) -> dict[Any, str]:
-        try:
-            version, stamp, overloads = pickle.loads(_open_sealed(self._index_path))
-        except OSError:
-            return {}
-        return overloads if (version, stamp) == (self._version, self._source_stamp) else {}
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Return the machine code for a signature, or None."""
+        target_context.refresh()  # as Numba's cache does
+        with suppress(OSError, *_OTHER_CODE):
+            data = _read(self._name(sig, target_context.codegen()))
+            return CompileResult._rebuild(target_context, *pickle.loads(data))
+        return None
 
-    def _save_index(self, overloads: dict[Any, str]) -> None:
-        self._write_sealed(self._index_path, (self._version, self._source_stamp, overloads))
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep the machine code for a signature."""
+        if not data.library.has_dynamic_globals:  # such as addresses, which mean nothing in another process
+            with suppress(OSError):
+                _write(self._name(sig, data.codegen), dumps(data._reduce()))
 
-    def _load_data(self, name: str) -> Any:
-        return pickle.loads(_open_sealed(self._data_path(name)))
-
-    def _save_data(self, name: str, data: Any) -> None:
-        self._write_sealed(self._data_path(name), data)
-
-    def _write_sealed(self, path: str, value: Any) -> None:
-        data = self._dump(value)
-        with self._open_for_write(path) as file:
-            file.write(data + hashlib.sha256(data).digest())
+    def _name(self, sig: Any, codegen: Any) -> str:
+        return hashlib.sha256(repr((self._key, sig, codegen.magic_tuple())).encode()).hexdigest() + _ENDINGS[0]
 
 
-def _open_sealed(path: str) -> bytes:
-    """Return the content of a file before its digest; a wrong digest is an OSError."""
-    sealed = Path(path).read_bytes()
-    data, digest = sealed[:-_DIGEST_BYTES], sealed[-_DIGEST_BYTES:]
-    if hashlib.sha256(data).digest() != digest:
-        raise OSError(f"{path} is damaged")
+def _seal(name: str, data: bytes) -> bytes:
+    return hashlib.sha256(name.encode() + data).digest()
+
+
+def _read(name: str) -> bytes:
+    """Return the content of a file; raise an OSError if it is damaged, or not this user's own."""
+    with _open_folder() as (prefix, folder):
+        descriptor = os.open(prefix + name, os.O_RDONLY | _FILE_FLAGS, dir_fd=folder)
+        with open(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode) or not _is_private(status, 0o022):
+                raise PermissionError(f"{name} may be of another user")
+            sealed = file.read()
+            data, digest = sealed[:-_DIGEST_BYTES], sealed[-_DIGEST_BYTES:]
+            if digest != _seal(name, data):
+                raise OSError(f"{name} is damaged")
+            with suppress(OSError):
+                os.utime(prefix + name, dir_fd=folder, follow_symlinks=os.name != "posix")  # used just now
     return data
 
 
-class _InFolder(CompileResultCacheImpl):
-    _locator_classes = [InTreeCacheLocator]  # noqa: RUF012 - a list, as in the base class
+def _write(name: str, data: bytes) -> None:
+    """Write a file, which appears when it is complete, and remove those that have not been used for long."""
+    temporary = f"{name}.{token_hex(4)}{_ENDINGS[1]}"  # another process may write the same file
+    with _open_folder() as (prefix, folder):
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FILE_FLAGS
+        try:
+            with open(os.open(prefix + temporary, flags, 0o600, dir_fd=folder), "wb") as file:
+                file.write(data + _seal(name, data))
+            os.replace(prefix + temporary, prefix + name, src_dir_fd=folder, dst_dir_fd=folder)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(prefix + temporary, dir_fd=folder)
+            raise
+        _remove_old(prefix, folder)
 
 
-class _SafeCache(FunctionCache):
-    _impl_class = _InFolder
+def _remove_old(prefix: str, folder: int | None) -> None:
+    """Keep the files that were used last. The others include what killed processes have left."""
+    names = [name for name in os.listdir(prefix if folder is None else folder) if name.endswith(_ENDINGS)]
+    if len(names) <= _MOST_FILES:
+        return
+    used = {name: os.stat(prefix + name, dir_fd=folder, follow_symlinks=False).st_mtime_ns for name in names}
+    for name in sorted(names, key=used.__getitem__)[:-_MOST_FILES]:
+        os.unlink(prefix + name, dir_fd=folder)
 
-    def __init__(self, function: Any) -> None:
-        super().__init__(function)
-        file = self._cache_file
-        self._cache_file = _File(self._cache_path, self._impl.filename_base, file._source_stamp)
 
-    def _save_overload(self, sig: Any, data: Any) -> None:
-        with suppress(OSError):  # the folder cannot be written any more
-            super()._save_overload(sig, data)
+@contextmanager
+def _open_folder() -> Iterator[tuple[str, int | None]]:
+    """Open the folder for machine code; make it if there is none.
+
+    Yields
+    ------
+    tuple of str and int or None
+        What stands before the name of a file, and the descriptor that the name is relative to.
+
+    Raises
+    ------
+    OSError
+        There is no folder that is safe to use.
+    """
+    given = os.environ.get("NUMBA_CACHE_DIR")
+    base = Path(given) / "xpnet" if given else cache_folder()
+    if base is None or not base.is_absolute():
+        raise FileNotFoundError("there is no home folder")
+    folder = base / "machine-code"
+    base.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if os.name != "posix":  # folders have no descriptors, and those of the user are closed to others
+        yield f"{folder}{os.sep}", None
+        return
+    descriptor = os.open(folder, _FOLDER_FLAGS)
+    try:
+        if not _is_private(os.fstat(descriptor), 0o077):
+            raise PermissionError(f"{folder} is not this user's own")
+        yield "", descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _is_private(status: os.stat_result, others: int) -> bool:
+    """Return whether what has that status belongs to this user, without those rights of others."""
+    return os.name != "posix" or (status.st_uid == os.geteuid() and not status.st_mode & others)

@@ -174,7 +174,7 @@ def load_runs(path: Path) -> list[RunResults]:
             )
             for each in runs
         ]  # fmt: skip
-    except (ValueError, KeyError, TypeError, AttributeError) as exc:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         raise DataError(
             f"{path}: expected results of `xpnet bench --out`; received {type(exc).__name__}: {exc}"
         ) from exc

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from xpnet.errors import DataError, size_text
+from xpnet.errors import DataError, printable, size_text
 from xpnet.memory import available_bytes
 
 __all__ = [
@@ -232,7 +232,7 @@ def join_names(names: Iterable[object], limit: int = 20) -> str:
 
 def _one_line(text: str, limit: int) -> str:
     """Escape line breaks and characters that cannot be printed, and shorten a long text."""
-    text = "".join(char if char.isprintable() else repr(char)[1:-1] for char in text[: limit + 1])
+    text = printable(text[: limit + 1])
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 

@@ -7,7 +7,7 @@ import math
 import struct
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import IO, cast
 
@@ -25,6 +25,7 @@ from xpnet.data.readers.common import (
     read_bounded,
     reading,
 )
+from xpnet.files import open_file
 
 __all__ = ["IDX_NAMES", "find_idx", "idx_header", "open_idx", "read_idx", "read_idx_folder"]
 
@@ -110,7 +111,8 @@ def open_idx(path: Path) -> Iterator[IO[bytes]]:
     message = "broken gzip file ({}): expected a complete one; copy or download it again"
     with (
         reading(path, _DAMAGED_GZIP, message),
-        cast(IO[bytes], gzip.open(path)) if path.suffix == ".gz" else path.open("rb") as file,
+        open_file(path) as raw,
+        cast(IO[bytes], gzip.open(raw)) if path.suffix == ".gz" else nullcontext(raw) as file,
     ):
         yield file
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from xpnet.data.readers.common import RawData, ReadOptions, check_content, make_read_error, reading
+from xpnet.files import open_file
 
 __all__ = ["read_libsvm"]
 
@@ -23,7 +24,7 @@ def read_libsvm(path: Path, options: ReadOptions) -> RawData:
 
     with (
         reading(path, _DAMAGE, "expected lines of 'label index:value ...' in LIBSVM format; {}"),
-        path.open("rb") as file,
+        open_file(path) as file,
     ):
         if not file.read(1):
             raise make_read_error(path, "empty file: expected lines of 'label index:value ...'; received none")

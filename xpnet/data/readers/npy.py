@@ -25,6 +25,7 @@ from xpnet.data.readers.common import (
     read_bounded,
     reading,
 )
+from xpnet.files import open_file
 
 __all__ = [
     "array_header",
@@ -77,7 +78,7 @@ def reading_arrays(path: Path, what: str) -> AbstractContextManager[None]:
 
 def read_npz(path: Path, options: ReadOptions) -> RawData:
     """Read x (or X, x_train, X_train), y (or Y, y_train, Y_train, or the target's key), x_test and y_test."""
-    with reading_arrays(path, "an .npz archive"), zipfile.ZipFile(path) as archive:
+    with reading_arrays(path, "an .npz archive"), open_file(path) as raw, zipfile.ZipFile(raw) as archive:
         keys, members = choose_members(path, archive, options)
         chosen = [None if key is None else members[key] for key in keys]
         check_content(path, sum(_member_bytes(path, archive, info) for info in chosen if info), path.stat().st_size)
@@ -142,7 +143,7 @@ def target_path(path: Path, options: ReadOptions) -> Path | None:
 
 
 def _read_file(path: Path) -> Array:
-    with reading_arrays(path, "an .npy file"), path.open("rb") as file:
+    with reading_arrays(path, "an .npy file"), open_file(path) as file:
         size = path.stat().st_size
         header = array_header(path, file, size)
         check_content(path, _content_bytes(header), size)

@@ -7,14 +7,16 @@ process dies by SIGBUS; and the pages that were read count as memory of the proc
 from __future__ import annotations
 
 import math
+from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from xpnet.data.readers.common import Array, make_read_error, reading
 from xpnet.data.readers.npy import as_text
 from xpnet.errors import DataError
+from xpnet.files import open_file
 
 __all__ = ["CompressedArray", "FileArray", "make_changed_file_error"]
 
@@ -42,7 +44,7 @@ class FileArray:
     def __getitem__(self, rows: slice) -> Array:
         start, stop, _ = rows.indices(self.shape[0])
         array = np.empty((stop - start, *self.shape[1:]), self._stored)
-        with reading(self.path), self.path.open("rb", buffering=0) as file:
+        with reading(self.path), cast(FileIO, open_file(self.path, buffering=0)) as file:
             size = file.seek(0, 2)
             file.seek(self._offset + start * self._row_bytes)
             data, done = array.reshape(-1).view(np.uint8), 0

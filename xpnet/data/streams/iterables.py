@@ -25,7 +25,8 @@ class IterableSource(Source):
     Parameters
     ----------
     blocks : iterable or callable
-        It is iterated once in each epoch. `x` has shape (n, n_features) and `y` (n,) or (n, n_outputs), for any n.
+        It is iterated once in each epoch. `x` has shape (n, n_features) and `y` (n,) or (n, n_outputs), for any n. All
+        blocks may lie in the same memory.
     n_samples : int, optional
         The number of samples in an epoch. By default the samples are counted in a first pass.
     buffer_bytes : int
@@ -64,7 +65,8 @@ class IterableSource(Source):
         self.sizes = np.minimum(rows, n - np.arange(0, n, rows))
         self._iterator: Iterator[tuple[Array, Array]] = iter(())
         self._next = (-1, 0)  # epoch and number of the next block
-        self._left: list[tuple[Array, Array]] = []  # samples that the iterable gave beyond the last block
+        self._block = first[:0], first[:0]  # the one before it
+        self._left: tuple[Array, Array] | None = None  # samples that the iterable gave beyond the last block
 
     def _checked(self) -> Iterator[tuple[Array, Array]]:
         for i, block in enumerate(self._blocks() if callable(self._blocks) else self._blocks):
@@ -88,35 +90,42 @@ class IterableSource(Source):
 
     def read(self, block: int, epoch: int = 0, start: int = 0, stop: int | None = None) -> tuple[Array, Array]:
         """Return rows of a block; the blocks before it in the epoch are read and dropped."""
+        if self._next == (epoch, block + 1):  # the block that was read last, of which a subset may have two slices
+            return self._block[0][start:stop], self._block[1][start:stop]
         if self._next[0] != epoch or self._next[1] > block:
-            self._iterator, self._next, self._left = self._checked(), (epoch, 0), []
-        while True:
-            x, y = self._cut(int(self.sizes[self._next[1]]))
-            reached = self._next[1] == block
+            self._iterator, self._next, self._left = self._checked(), (epoch, 0), None
+        while self._next[1] <= block:
+            self._block = self._cut(int(self.sizes[self._next[1]]))
             self._next = epoch, self._next[1] + 1
-            if reached:
-                break
         if block == len(self.sizes) - 1 and self._is_counted and (self._left or next(self._iterator, None) is not None):
             raise DataError(
                 f"iterable: expected {self.n_samples} samples, as in the first pass; received more; give the same "
                 "number in each epoch"
             )
-        return x[start:stop], y[start:stop]
+        return self._block[0][start:stop], self._block[1][start:stop]
 
     def _cut(self, size: int) -> tuple[Array, Array]:
-        """Return the next `size` samples of the iterable."""
-        while (held := sum(len(x) for x, _ in self._left)) < size:
-            block = next(self._iterator, None)
+        """Return the next `size` samples of the iterable.
+
+        They are copied, because the iterable may put its next block into the same memory. The samples that are left
+        are not: the next block is taken only when they are used up.
+        """
+        pieces: list[tuple[Array, Array]] = []
+        missing = size
+        while missing:
+            block = self._left or next(self._iterator, None)
             if block is None:
-                done = int(self.sizes[: self._next[1]].sum()) + held
+                done = int(self.sizes[: self._next[1]].sum()) + size - missing
                 raise DataError(
                     f"iterable: expected {self.n_samples} samples in each epoch; received {done}; give the same number "
                     "in each epoch, or another n_samples"
                 )
-            self._left.append(block)
-        x, y = (np.concatenate(pieces) for pieces in zip(*self._left, strict=True)) if self._left[1:] else self._left[0]
-        self._left = [(x[size:], y[size:])] if len(x) > size else []
-        return x[:size], y[:size]
+            x, y = block
+            pieces.append((x[:missing].copy(), y[:missing].copy()))
+            self._left = (x[missing:], y[missing:]) if len(x) > missing else None
+            missing -= len(pieces[-1][0])
+        x, y = (np.concatenate(arrays) for arrays in zip(*pieces, strict=True)) if pieces[1:] else pieces[0]
+        return x, y
 
     def where(self, block: int) -> str:
         """Return the block's first and last sample, counted from 1."""
@@ -126,5 +135,5 @@ class IterableSource(Source):
     def reader(self) -> Source:
         """Return an independent source of the same data, with a position of its own."""
         other = object.__new__(IterableSource)
-        vars(other).update(vars(self), _next=(-1, 0), _left=[])
+        vars(other).update(vars(self), _next=(-1, 0), _left=None)
         return other

@@ -11,6 +11,7 @@ from xpnet.data.readers.common import ReadOptions, make_read_error
 from xpnet.data.readers.npy import array_header, choose_members, reading_arrays, target_path
 from xpnet.data.streams.file_array import CompressedArray, FileArray
 from xpnet.data.streams.source import ArraySource, Source
+from xpnet.files import open_file
 
 __all__ = ["open_npy", "open_npz"]
 
@@ -31,7 +32,7 @@ def open_npz(path: Path, target: str | None) -> tuple[Source, Source | None]:
 
     The members are read once, because the archive has checksums.
     """
-    with reading_arrays(path, "an .npz archive"), zipfile.ZipFile(path) as archive:
+    with reading_arrays(path, "an .npz archive"), open_file(path) as raw, zipfile.ZipFile(raw) as archive:
         keys, members = choose_members(path, archive, ReadOptions(training=True, target=target))
         x, y, x_test, y_test = (None if key is None else _open_member(path, archive, members[key]) for key in keys)
     source = ArraySource(x, y, str(path))
@@ -40,7 +41,7 @@ def open_npz(path: Path, target: str | None) -> tuple[Source, Source | None]:
 
 
 def _open_file(path: Path) -> FileArray:
-    with reading_arrays(path, "an .npy file"), path.open("rb") as file:
+    with reading_arrays(path, "an .npy file"), open_file(path) as file:
         return _open_array(path, file, path.stat().st_size, 0, path.name)
 
 
@@ -57,7 +58,7 @@ def _open_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) ->
                 "save it with np.savez, or raise the memory limit",
             ),
         )
-    with path.open("rb") as raw:  # only the local header tells where the data begin
+    with open_file(path) as raw:  # only the local header tells where the data begin
         raw.seek(info.header_offset)
         header = raw.read(30)
         if len(header) < 30 or header[:4] != b"PK\3\4":

@@ -30,8 +30,12 @@ class SourceSubset(Source):
 
     def read(self, block: int, epoch: int = 0, start: int = 0, stop: int | None = None) -> tuple[Array, Array]:
         """Return rows of the subset."""
-        slices = [self._source.read(block, epoch, rows.start, rows.stop) for rows in self.rows(block)]
-        x, y = slices[0] if len(slices) == 1 else map(concatenate, zip(*slices, strict=True))
+        first, *second = self.rows(block)
+        x, y = self._source.read(block, epoch, first.start, first.stop)
+        for rows in second:
+            before = concatenate([x]), concatenate([y])  # a source may put what it reads next into the same memory
+            after = self._source.read(block, epoch, rows.start, rows.stop)
+            x, y = map(concatenate, zip(before, after, strict=True))
         return x[start:stop], y[start:stop]
 
     def rows(self, block: int) -> list[slice]:

@@ -12,6 +12,7 @@ from typing import IO, Any
 from xpnet.data.readers.common import check_content, make_read_error, max_array_bytes, read_bounded, reading
 from xpnet.data.streams.file_array import make_changed_file_error
 from xpnet.data.tables.file_kinds import COMPRESSIONS, kind_of, make_encoding_error, refuse_kind
+from xpnet.files import open_file
 
 __all__ = ["ByteSource", "TextStream"]
 
@@ -75,7 +76,7 @@ class ByteSource:
         if self._data is not None:
             return io.BytesIO(self._data)
         with reading(self.path):
-            file = self.path.open("rb", buffering=0)
+            file = open_file(self.path, buffering=0)
             size = os.fstat(file.fileno()).st_size
         if check and size != self.size:
             file.close()

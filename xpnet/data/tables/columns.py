@@ -15,7 +15,7 @@ import pyarrow.types as pt
 from xpnet.data.tables.parse import Reading, find_reading
 from xpnet.data.tables.summary import ColumnSummary, TableSummary
 from xpnet.data.tables.values import as_numbers, is_supported
-from xpnet.errors import InvalidParameterError
+from xpnet.errors import InvalidParameterError, shown
 
 __all__ = ["ColumnKind", "ColumnPlan", "frequent_categories", "plan_columns"]
 
@@ -117,15 +117,15 @@ def _wishes(names: Sequence[str], *wished: Sequence[str]) -> dict[str, str]:
     known = set(names)
     for kind, chosen in zip(("categorical", "numeric", "date", "drop"), wished, strict=True):
         if isinstance(chosen, str):
-            raise InvalidParameterError(f"{kind}: expected a sequence of names; received the text {chosen!r:.60}")
+            raise InvalidParameterError(f"{kind}: expected a sequence of names; received the text {shown(chosen):.60}")
         for name in chosen:
             if name not in known:
                 near = difflib.get_close_matches(name, names, n=1) if len(names) <= 10_000 else []
-                hint = f". Did you mean {near[0]!r}?" if near else ""
-                raise InvalidParameterError(f"{kind}: expected a column of features; received {name!r:.60}{hint}")
+                hint = f". Did you mean {shown(near[0])}?" if near else ""
+                raise InvalidParameterError(f"{kind}: expected a column of features; received {shown(name):.60}{hint}")
             if wishes.setdefault(name, kind) != kind:
                 raise InvalidParameterError(
-                    f"{kind}: expected a column that no other parameter names; received {name!r:.60}, named in "
+                    f"{kind}: expected a column that no other parameter names; received {shown(name):.60}, named in "
                     f"{wishes[name]} too"
                 )
     return wishes
@@ -136,7 +136,7 @@ def _wished(column: ColumnSummary, wish: str) -> ColumnPlan:
         return replace(_left_out(column, "as told"), is_told=True)
     if column.n_present == 0 or not is_supported(column.kind):
         raise InvalidParameterError(
-            f"{wish}: expected a column with values; received {column.name!r:.60}, which has none"
+            f"{wish}: expected a column with values; received {shown(column.name):.60}, which has none"
         )
     if wish == "categorical":
         return replace(_category(column, "categories, as told"), is_told=True)
@@ -146,12 +146,12 @@ def _wished(column: ColumnSummary, wish: str) -> ColumnPlan:
         reading = find_reading(column.values, _weights(column), column.decimal, among=(kind,))
     if reading.kind != kind:
         raise InvalidParameterError(
-            f"date: column {column.name!r:.60}: day and month cannot be told apart; expected dates such as 2012-01-31; "
-            f"received {column.examples(1)[0]!r:.40}"
+            f"date: column {shown(column.name):.60}: day and month cannot be told apart; expected dates such as "
+            f"2012-01-31; received {shown(column.examples(1)[0]):.40}"
         )
     if np.isnan(as_numbers(column.values, reading)).all():
         raise InvalidParameterError(
-            f"{wish}: column {column.name!r:.60}: expected {kind}s; received {column.examples(1)[0]!r:.40}"
+            f"{wish}: column {shown(column.name):.60}: expected {kind}s; received {shown(column.examples(1)[0]):.40}"
         )
     plan = _number(column, reading) if kind == "number" else _date(column, reading)
     return replace(plan, reason=f"{plan.reason}, as told", is_told=True)

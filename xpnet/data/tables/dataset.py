@@ -21,7 +21,7 @@ from xpnet.data.tables.summary import ColumnSummary, TableSummary, column_groups
 from xpnet.data.tables.survey import describe_rows, find_target, no_target
 from xpnet.data.tables.target import TargetPlan, plan_target
 from xpnet.data.tables.values import as_numbers, as_values, decimal_sign
-from xpnet.errors import DataError, XpnetWarning
+from xpnet.errors import DataError, XpnetWarning, shown
 
 __all__ = ["open_table_source", "read_table_file"]
 
@@ -115,7 +115,7 @@ def _columns(file: TableFile, options: ReadOptions) -> tuple[str | None, list[st
         if target is None:
             raise no_target(names, options.target)
         if target in file.duplicates:
-            raise DataError(f"target: expected one column {target!r:.60}; received several; rename the others")
+            raise DataError(f"target: expected one column {shown(target):.60}; received several; rename the others")
         chosen = others
     elif wanted is not None and file.has_header:
         known = set(names)
@@ -199,7 +199,7 @@ def _flaw(column: ColumnSummary, tables: Callable[[], Iterable[pa.Table]], where
     else:
         return ""
     place = "" if row is None else f"{where(row)}, "
-    return f"{place}column {column.name!r:.60}: expected finite numbers; received {received:.60}"
+    return f"{place}column {shown(column.name):.60}: expected finite numbers; received {received:.60}"
 
 
 def _find_row(tables: Iterable[pa.Table], name: str, value: pa.Scalar) -> int | None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from xpnet.errors import DataError
+from xpnet.errors import DataError, shown
 
 __all__ = ["as_table"]
 
@@ -58,7 +58,7 @@ def as_table(x: Any, names: Sequence[str] | None = None) -> pa.Table:
 def _check_names(names: Sequence[str]) -> None:
     name, n = Counter(names).most_common(1)[0] if names else ("", 1)
     if n > 1:
-        raise DataError(f"table: expected columns of different names; received {name!r:.60} more than once")
+        raise DataError(f"table: expected columns of different names; received {shown(name):.60} more than once")
 
 
 def _is_frame(x: Any) -> bool:
@@ -109,7 +109,8 @@ def _mixed(values: Any, name: str) -> pa.Array:
     for value in np.asarray(values, dtype=object).ravel():
         if not isinstance(value, str | float | int | bool | np.generic | None):
             raise DataError(
-                f"table: column {name!r:.60}: expected numbers, text, truth values or dates; received {value!r:.40}"
+                f"table: column {shown(name):.60}: expected numbers, text, truth values or dates; "
+                f"received {shown(value):.40}"
             )
         missing = value is None or value != value
         texts.append(None if missing else str(value))

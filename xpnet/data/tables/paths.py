@@ -7,6 +7,7 @@ from pathlib import Path
 from xpnet.data.readers.common import join_names, make_read_error, reading
 from xpnet.data.readers.idx import IDX_NAMES, find_idx
 from xpnet.data.tables.file_kinds import COMPRESSIONS, looks_like_table
+from xpnet.files import open_file
 
 __all__ = ["COLUMNAR_KINDS", "STANDARD_INPUT", "TABLE_SUFFIXES", "find_files", "find_suffix", "is_table"]
 
@@ -44,7 +45,7 @@ def is_table(path: str | Path) -> bool:
             return bool(find_files(path))
         if find_suffix(path) is not None or not path.is_file() or path.suffix.lower() in _OTHER_SUFFIXES:
             return find_suffix(path) is not None
-        with path.open("rb") as file:
+        with open_file(path) as file:
             return looks_like_table(path, file.read(4096))
 
 
