@@ -96,7 +96,7 @@ class Format(NamedTuple):
             raise ModelFormatError(f"{path}: expected a {self.what} file; received: {exc.strerror or exc}") from exc
         except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as exc:
             raise ModelFormatError(
-                f"{path}: expected a whole safetensors file; received a damaged file or another format ({exc})"
+                f"{path}: expected a whole safetensors file; received a damaged file or another format ({exc!s:.300})"
             ) from exc
         if metadata is None:
             raise ModelFormatError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from xpnet.data.checks import check_finite, target_array
 from xpnet.errors import DataError, UnknownNameError, shown
 
-__all__ = ["TargetSummary", "Task", "encode_targets", "infer_task", "whole_task"]
+__all__ = ["TargetSummary", "Task", "check_label_lengths", "encode_targets", "infer_task", "whole_task"]
 
 Array: TypeAlias = NDArray[Any]
 Task: TypeAlias = Literal["classification", "regression", "multilabel"]
@@ -19,6 +20,7 @@ Task: TypeAlias = Literal["classification", "regression", "multilabel"]
 _MANY_VALUES = 20
 _MANY_VALUES_FRACTION = 0.1
 _PENDING_LABELS = 1 << 16  # labels collected before duplicates are removed
+_MAX_LABEL = 1000  # characters; NumPy stores each prediction as wide as the longest label
 
 
 def infer_task(y: ArrayLike) -> Task:
@@ -175,6 +177,8 @@ def _encode_labels(values: Array, classes: Array | None) -> tuple[Array, Array]:
         classes = np.unique(values)
         if classes.size < 2:
             raise DataError(f"one class: expected at least two classes; received only {shown(classes[0]):.60}")
+        if _is_text(classes):
+            check_label_lengths(classes.tolist())
     if _is_text(classes) and not _is_text(values):
         # The model has text labels, and this file happens to hold only those that look like numbers.
         values = (values.astype(np.int64) if np.abs(values).max() < 2**53 else values).astype(str)
@@ -190,6 +194,22 @@ def _encode_labels(values: Array, classes: Array | None) -> tuple[Array, Array]:
             f"unknown label: expected one of {listed:.200}; received {shown(str(values[row])):.60} in row {row + 1}"
         )
     return indices.astype(np.int32), classes
+
+
+def check_label_lengths(labels: Sequence[str]) -> None:
+    """Check that text is short enough for labels of classes.
+
+    Raises
+    ------
+    DataError
+        A label has more than 1,000 characters.
+    """
+    longest = max(labels, key=len, default="")
+    if len(longest) > _MAX_LABEL:
+        raise DataError(
+            f"class labels: expected at most {_MAX_LABEL:,} characters; received {len(longest):,} in "
+            f"{longest[:40] + '...'!r}; shorten the labels, or choose another target"
+        )
 
 
 def _is_text(values: Array) -> bool:

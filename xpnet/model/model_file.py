@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 
 from xpnet.data.scaling import Scaler, ScalerKind
-from xpnet.data.targets import Task
+from xpnet.data.targets import Task, check_label_lengths
 from xpnet.errors import ModelFormatError
 from xpnet.files import write_output
 from xpnet.model.model import Model
@@ -176,6 +176,8 @@ def _classes(labels: Any, dtype: Any, count: int) -> np.ndarray | None:
         return None
     if dtype not in _LABEL_TYPES or (dtype == "str" and not _is_text(labels)):
         raise ModelFormatError(f"classes: expected labels of one type; received the type {dtype!r:.40}")
+    if dtype == "str":
+        check_label_lengths(labels)
     classes = np.asarray(labels, dtype=dtype)
     if classes.shape != (count,) or classes.tolist() != labels or not np.all(classes[:-1] < classes[1:]):
         raise ModelFormatError(f"classes: expected {count} sorted labels of the type {dtype}; received others")

@@ -67,6 +67,11 @@ class Column:
         """Names of the features."""
         raise NotImplementedError
 
+    @property
+    def n_features(self) -> int:
+        """Number of features."""
+        return len(self.feature_names)
+
     def read(self, values: pa.Array, decimal: Any) -> Read:
         """Return the features of values of a type that `as_values` returns, from a table with a decimal sign."""
         raise NotImplementedError
@@ -218,6 +223,11 @@ class CategoryColumn(Column):
         pool = (f"{self.name} (other)",) if self.pool else ()
         return (*named, *pool, *(_missing_name(self.name) if self.flag else ()))
 
+    @property
+    def n_features(self) -> int:
+        """See `Column`; without the names, which take memory."""
+        return 1 if self.is_binary else len(self.categories) + self.pool + self.flag
+
     def read(self, values: pa.Array, decimal: Any) -> Read:
         """See `Column`."""
         codes = _codes(values, self.categories, decimal)
@@ -225,7 +235,7 @@ class CategoryColumn(Column):
         if self.is_binary:
             features = np.where(codes < 0, 0.0, 2.0 * codes - 1)[:, None]
         else:
-            width = n + self.pool + self.flag
+            width = self.n_features
             hot = np.append(np.arange(n), (width - 1 if self.flag else -1, n if self.pool else -1))[codes]
             features = (hot[:, None] == np.arange(width)).astype(np.float64)
         return Read(features, np.zeros(len(values), dtype=bool))

@@ -105,10 +105,12 @@ class TableEncoding:
         if len(set(names)) == len(names):
             return tuple(names)
         seen: set[str] = set()
-        for index in range(len(names)):
-            while names[index] in seen:
-                names[index] += "'"
-            seen.add(names[index])
+        primes: dict[str, int] = {}  # by name: all with fewer are taken
+        for index, name in enumerate(names):
+            while (unique := name + "'" * primes.setdefault(name, 0)) in seen:
+                primes[name] += 1
+            names[index] = unique
+            seen.add(unique)
         return tuple(names)
 
     @property
@@ -119,7 +121,7 @@ class TableEncoding:
     @cached_property
     def _starts(self) -> Array:
         """The first feature of each column, and their number."""
-        return np.cumsum([0, *(len(column.feature_names) for column in self.columns)])
+        return np.cumsum([0, *(column.n_features for column in self.columns)])
 
     @cached_property
     def _scaled_starts(self) -> Array:
