@@ -184,7 +184,7 @@ class ParquetTable(ColumnarTable):
 
     def _read_groups(self, file: Any, groups: list[int], names: list[str] | None, use_threads: bool) -> pa.Table:
         """Read row groups. Only the text itself tells how long it becomes, so it is read some rows at a time."""
-        rows = self._safe_rows(file, groups)
+        rows = self._safe_rows(file, groups, names)
         if rows >= max(file.metadata.row_group(group).num_rows for group in groups):
             return file.read_row_groups(groups, names, use_threads=use_threads)
         batches, n_bytes = [], 0
@@ -194,11 +194,44 @@ class ParquetTable(ColumnarTable):
             self._check(n_bytes)
         return pa.Table.from_batches(batches).combine_chunks()
 
-    def _safe_rows(self, file: Any, groups: list[int]) -> int:
-        """Return how many rows keep to the budget, even if each text is as long as all that is stored of its column."""
-        columns = (group.column(i) for group in map(file.metadata.row_group, groups) for i in range(group.num_columns))
-        longest = max((c.total_uncompressed_size for c in columns if c.physical_type == "BYTE_ARRAY"), default=0)
+    def _safe_rows(self, file: Any, groups: list[int], names: list[str] | None) -> int:
+        """Return how many rows keep to the budget, even if each text is the longest that its column can have."""
+        columns = map(file.schema.column, range(len(file.schema)))
+        places = {c.path: i for i, c in enumerate(columns) if c.physical_type == "BYTE_ARRAY"}
+        texts = [name for name in places if names is None or name in names]
+        longest = 0
+        if texts:
+            with (
+                self.source.open_native() as raw,
+                pq.ParquetFile(raw, metadata=file.metadata, read_dictionary=texts) as encoded,
+            ):
+                for group in groups:
+                    # Reading raises an error if the metadata of a column are damaged; asking for them ends the process.
+                    row = next(encoded.iter_batches(1, [group], texts), None)
+                    chunks = [file.metadata.row_group(group).column(places[name]) for name in texts]
+                    longest = max(longest, sum(_longest(row, *each) for each in zip(texts, chunks, strict=True)))
         return max(1, max_content_bytes(self.source.size) // (4 * max(1, longest)))
+
+
+def _longest(row: pa.RecordBatch | None, name: str, chunk: Any) -> int:
+    """Return the most bytes that a text of a column can have without being stored for each row.
+
+    Parameters
+    ----------
+    row : RecordBatch or None
+        The first row, with columns as dictionaries.
+    name : str
+        The column.
+    chunk : pyarrow.parquet.ColumnChunkMetaData
+        What is stored of the column.
+    """
+    has_prefixes = "DELTA_BYTE_ARRAY" in chunk.encodings  # shared with the text before
+    if row is None or not (chunk.has_dictionary_page or has_prefixes):
+        return 0
+    dictionary = row.column(name).dictionary
+    if has_prefixes or not len(dictionary):
+        return int(chunk.total_uncompressed_size)
+    return int(_lengths(dictionary).max())
 
 
 class ArrowTable(ColumnarTable):
