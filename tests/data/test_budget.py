@@ -310,7 +310,7 @@ def test_moments_that_python_does_not_have_are_shown() -> None:
         open_source("a.arrow")
     zone = pa.array(np.arange(60)).cast(pa.timestamp("us", "No/Where"))
     arrow(None, {"a": zone, "target": pa.array(np.arange(60) % 2)})
-    with pytest.raises(DataError, match="column 'a': expected a known time zone; received .*No/Where"):
+    with pytest.raises(DataError, match=r"column 'a': expected a known time zone; received .*No/Where"):
         read_dataset("a.arrow")
 
 
