@@ -20,7 +20,7 @@ from xpnet.data.tables.parse import Reading
 from xpnet.data.tables.summary import ColumnSummary, TableSummary, column_groups
 from xpnet.data.tables.survey import describe_rows, find_target, no_target
 from xpnet.data.tables.target import TargetPlan, plan_target
-from xpnet.data.tables.values import as_numbers, as_values, decimal_sign
+from xpnet.data.tables.values import as_numbers, as_values, decimal_sign, value_text
 from xpnet.errors import DataError, XpnetWarning, shown
 
 __all__ = ["open_table_source", "read_table_file"]
@@ -189,8 +189,9 @@ def _flaw(column: ColumnSummary, tables: Callable[[], Iterable[pa.Table]], where
         row, received = column.first_missing, "a missing value"
     elif column.reading.kind not in ("number", "boolean"):
         wrong = np.isnan(as_numbers(column.values, Reading("number", column.decimal)))
-        value = column.values[int(wrong.argmax())]
-        row, received = _find_row(tables(), column.name, value), repr(str(value))
+        index = int(wrong.argmax())
+        value = column.values[index]
+        row, received = _find_row(tables(), column.name, value), repr(value_text(column.values, index))
     elif totals.n_unread:
         text, (_, row) = next(iter(totals.unread.items()))
         received = repr(text)

@@ -23,7 +23,7 @@ from xpnet.data.tables.json_form import (
     column_from_dict,
     column_to_dict,
 )
-from xpnet.data.tables.values import as_numbers, as_values, decimal_sign
+from xpnet.data.tables.values import as_numbers, as_values, decimal_sign, value_text
 from xpnet.errors import DataError
 
 __all__ = ["TableEncoding"]
@@ -264,7 +264,7 @@ class TableEncoding:
         tally[:, 0] += unread.sum(axis=1)
         for column in np.flatnonzero(unread.any(axis=1)).tolist():
             row = int(unread[column].argmax())
-            examples.setdefault(column, Example(first_row + row, str(values[column * n + row])))
+            examples.setdefault(column, Example(first_row + row, value_text(values, column * n + row)))
 
     def _check_read(self, tally: Array, examples: dict[int, Example], start: int) -> None:
         """Raise an error if most values of a column cannot be read; at training, few of them could not."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -23,6 +24,7 @@ __all__ = [
     "decimal_sign",
     "is_supported",
     "natural_reading",
+    "value_text",
 ]
 
 Array: TypeAlias = NDArray[Any]
@@ -67,7 +69,8 @@ def as_values(columns: Sequence[pa.ChunkedArray], names: Sequence[str]) -> pa.Ar
     """
     kind = columns[0].type
     if pt.is_dictionary(kind):
-        columns = [column.cast(kind.value_type) for column in columns]
+        with _converting(names[0], "texts of less than 2 GB in a block of rows"):
+            columns = [column.cast(kind.value_type) for column in columns]
         kind = kind.value_type
     chunks = [chunk for column in columns for chunk in column.chunks]
     flat = chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks) if chunks else pa.array([], kind)
@@ -78,7 +81,8 @@ def as_values(columns: Sequence[pa.ChunkedArray], names: Sequence[str]) -> pa.Ar
     if pt.is_integer(kind):
         return flat.cast(pa.int64())
     if pt.is_timestamp(kind) or pt.is_date(kind):
-        local = pc.local_timestamp(flat) if pt.is_timestamp(kind) and kind.tz else flat
+        with _converting(names[0], "a known time zone"):
+            local = pc.local_timestamp(flat) if pt.is_timestamp(kind) and kind.tz else flat
         return local.cast(_MOMENT, safe=False)
     if pt.is_time(kind):
         return flat.cast(pa.time64("us"), safe=False).cast(pa.int64()).cast(_MOMENT)
@@ -89,10 +93,16 @@ def as_values(columns: Sequence[pa.ChunkedArray], names: Sequence[str]) -> pa.Ar
         raise DataError(
             f"column {names[0]!r:.60}: expected numbers, text, truth values or dates; received {kind}; leave it out"
         )
-    try:
+    with _converting(names[0], "text in UTF-8"):
         return flat.cast(pa.string())
+
+
+@contextmanager
+def _converting(name: str, expected: str) -> Iterator[None]:
+    try:
+        yield
     except pa.ArrowInvalid as exc:
-        raise DataError(f"column {names[0]!r:.60}: expected text in UTF-8; received other bytes") from exc
+        raise DataError(f"column {name!r:.60}: expected {expected}; received {str(exc).strip():.100}") from exc
 
 
 def _without_nan(values: pa.Array) -> pa.Array:
@@ -178,6 +188,11 @@ def as_keys(values: pa.Array, decimal: str = ".") -> pa.Array:
         integers = pa.array(np.where(whole, numbers, 0).astype(np.int64)).cast(pa.string())
         return pc.if_else(pa.array(whole), integers, values.cast(pa.string()))
     return values.cast(pa.string())
+
+
+def value_text(values: pa.Array, index: int) -> str:
+    """Return a value as text for a message; Python has no dates beyond the year 9999."""
+    return str(as_keys(values.slice(index, 1))[0])
 
 
 def as_labels(values: pa.Array) -> Array:
