@@ -35,7 +35,7 @@ __all__ = [
 
 Array: TypeAlias = NDArray[Any]
 
-_MAX_GROWTH = 1024  # about that of deflate; sparse text, which becomes a dense matrix, reaches several hundred
+_MAX_GROWTH = 256
 _ALWAYS_ALLOWED = 256 << 20
 _TEXT_BYTES = 64  # of a str and its place in a list
 _CHUNK = 1 << 20
@@ -150,23 +150,26 @@ def max_array_bytes() -> int:
     return (available_bytes() // 2) or (8 << 30)
 
 
-def max_content_bytes(stored: int, *, in_pieces: bool = False) -> int:
+def max_content_bytes(stored: int, growth: int = _MAX_GROWTH, *, in_pieces: bool = False) -> int:
     """Return the budget of a file of `stored` bytes: the bytes that all that is read from it may become in memory.
 
-    It is 1,024 bytes for each byte, at least 256 MiB, and at most `max_array_bytes`. Data that people have stay below
-    the ratio; a few kilobytes that declare, or decompress to, gigabytes exceed it.
+    It is `growth` bytes for each byte, at least 256 MiB, and at most `max_array_bytes`. Data that people have stay far
+    below the ratio; a few kilobytes that declare, or decompress to, gigabytes exceed it.
 
     Parameters
     ----------
     stored : int
+    growth : int
     in_pieces : bool
         Whether only parts of the content are in memory at a time, so that the free memory is no limit.
     """
-    growth = max(_MAX_GROWTH * stored, _ALWAYS_ALLOWED)
-    return growth if in_pieces else min(growth, max_array_bytes())
+    allowed = max(growth * stored, _ALWAYS_ALLOWED)
+    return allowed if in_pieces else min(allowed, max_array_bytes())
 
 
-def check_content(path: Path, size: int, stored: int, what: str = "content", *, in_pieces: bool = False) -> None:
+def check_content(
+    path: Path, size: int, stored: int, what: str = "content", growth: int = _MAX_GROWTH, *, in_pieces: bool = False
+) -> None:
     """Check what the content of a file becomes in memory, before the memory is allocated.
 
     Parameters
@@ -178,7 +181,7 @@ def check_content(path: Path, size: int, stored: int, what: str = "content", *, 
         Bytes of the file.
     what : str
         The content, for the message.
-    in_pieces : bool
+    growth, in_pieces : int, bool
         As for `max_content_bytes`.
 
     Raises
@@ -186,9 +189,9 @@ def check_content(path: Path, size: int, stored: int, what: str = "content", *, 
     DataError
         The size exceeds `max_content_bytes`.
     """
-    if size <= (limit := max_content_bytes(stored, in_pieces=in_pieces)):
+    if size <= (limit := max_content_bytes(stored, growth, in_pieces=in_pieces)):
         return
-    if limit == max_content_bytes(stored, in_pieces=True):
+    if limit == max_content_bytes(stored, growth, in_pieces=True):
         allowed = f"for a file of {size_text(stored)}"
         remedy = "use fewer columns or rows, or store the data uncompressed (.npy, np.savez)"
     else:

@@ -11,6 +11,7 @@ from xpnet.files import open_file
 
 __all__ = ["read_libsvm"]
 
+_MAX_GROWTH = 1024  # texts as bags of words become several hundred times as large as a dense matrix
 _DAMAGE = (ValueError, OverflowError, IndexError, MemoryError)
 
 
@@ -47,7 +48,8 @@ def read_libsvm(path: Path, options: ReadOptions) -> RawData:
             path, f"features: expected {n_features}, as in training; received index {highest}{counted}"
         )
     n_rows = x.shape[0]
-    check_content(path, 8 * n_rows * n_features, path.stat().st_size, f"{n_rows} rows of {n_features} features")
+    dense = 8 * n_rows * n_features
+    check_content(path, dense, path.stat().st_size, f"{n_rows} rows of {n_features} features", _MAX_GROWTH)
     x.resize(n_rows, base + n_features)
     whole = np.isfinite(y).all() and (y == np.floor(y)).all() and np.abs(y).max(initial=0) < 2**53
     return RawData(x[:, base:].toarray(), y.astype(np.int64) if whole else y, index_base=base)
