@@ -34,7 +34,7 @@ MILLION = 10**6
 @pytest.fixture(autouse=True)
 def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(common, "_SMALL_FILE", 1 << 16)  # a budget of 16 MiB, for small and fast tests
+    monkeypatch.setattr(common, "_ALWAYS_ALLOWED", 16 << 20)  # a budget of 16 MiB, for small and fast tests
 
 
 @contextmanager

@@ -7,6 +7,8 @@ import datetime
 import decimal
 import io
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -191,3 +193,28 @@ def test_text_that_points_out_of_its_memory_is_refused() -> None:
         Path(name).write_bytes(content.replace(ends, np.asarray(wrong, np.int32).tobytes()))
         with pytest.raises(DataError, match=r"^t.arrow: broken: expected an Arrow file"):
             TableFile(name)
+
+
+def test_damaged_metadata_of_a_column_do_not_end_the_process(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"day": ["mo", "tu"]}), path)
+    # An unknown repetition of the column no longer fits its histogram of definition levels.
+    path.write_bytes(path.read_bytes().replace(b"\x02\x18\x03day", b"\x0a\x18\x03day"))
+    code = f"from xpnet.data.tables.files import TableFile; TableFile({str(path)!r}).read()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "DataError" in done.stderr  # not that of a signal
+    assert done.returncode == 1
+
+
+def test_ordinary_texts_are_read_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"t": [f"{i % 50}" for i in range(10_000)], "u": [f"{i}" for i in range(10_000)]}), path)
+    sizes, real = [], pq.ParquetFile.iter_batches
+
+    def spy(file: Any, batch_size: int, *arguments: Any, **options: Any) -> Any:
+        sizes.append(batch_size)
+        return real(file, batch_size, *arguments, **options)
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", spy)
+    assert TableFile(path).read().num_rows == 10_000
+    assert set(sizes) == {1}  # rows that were looked at; the others are read at once

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from xpnet.data.readers.common import check_content, make_read_error, max_content_bytes, reading
+from xpnet.data.readers.common import check_content, make_read_error, max_array_bytes, max_content_bytes, reading
 from xpnet.data.tables.arrow_sizes import batch_sizes
 from xpnet.data.tables.byte_source import ByteSource
 
@@ -185,7 +186,7 @@ class ParquetTable(ColumnarTable):
     def _read_groups(self, file: Any, groups: list[int], names: list[str] | None, use_threads: bool) -> pa.Table:
         """Read row groups. Only the text itself tells how long it becomes, so it is read some rows at a time."""
         rows = self._safe_rows(file, groups, names)
-        if rows >= max(file.metadata.row_group(group).num_rows for group in groups):
+        if rows >= sum(file.metadata.row_group(group).num_rows for group in groups):
             return file.read_row_groups(groups, names, use_threads=use_threads)
         batches, n_bytes = [], 0
         for batch in file.iter_batches(rows, groups, names, use_threads=use_threads):
@@ -195,43 +196,43 @@ class ParquetTable(ColumnarTable):
         return pa.Table.from_batches(batches).combine_chunks()
 
     def _safe_rows(self, file: Any, groups: list[int], names: list[str] | None) -> int:
-        """Return how many rows keep to the budget, even if each text is the longest that its column can have."""
+        """Return how many rows keep to the budget, even if each text is the longest that is not stored for each row.
+
+        Such are the texts of dictionaries, and those that begin like the text before.
+        """
         columns = map(file.schema.column, range(len(file.schema)))
         places = {c.path: i for i, c in enumerate(columns) if c.physical_type == "BYTE_ARRAY"}
-        texts = [name for name in places if names is None or name in names]
-        longest = 0
-        if texts:
-            with (
-                self.source.open_native() as raw,
-                pq.ParquetFile(raw, metadata=file.metadata, read_dictionary=texts) as encoded,
-            ):
-                for group in groups:
-                    # Reading raises an error if the metadata of a column are damaged; asking for them ends the process.
-                    row = next(encoded.iter_batches(1, [group], texts), None)
-                    chunks = [file.metadata.row_group(group).column(places[name]) for name in texts]
-                    longest = max(longest, sum(_longest(row, *each) for each in zip(texts, chunks, strict=True)))
-        return max(1, max_content_bytes(self.source.size) // (4 * max(1, longest)))
+        places = {name: i for name, i in places.items() if names is None or name in names}
+        if not places:
+            return max_array_bytes()
+        longest = dict.fromkeys(places, 0)
+        encoded: dict[str, int] = {}
+        for group in groups:
+            # Reading raises an error if the metadata of a column are damaged; asking for them ends the process.
+            next(file.iter_batches(1, [group], list(places)), None)
+            for name, i in places.items():
+                chunk = file.metadata.row_group(group).column(i)
+                if "DELTA_BYTE_ARRAY" in chunk.encodings:
+                    longest[name] = max(longest[name], chunk.total_uncompressed_size)
+                elif chunk.has_dictionary_page:
+                    encoded[name] = max(encoded.get(name, 0), chunk.total_uncompressed_size)
+        stored = {name: size for name, size in encoded.items() if not longest[name]}
+        for name, length in self._dictionary_lengths(file, groups, list(stored)):
+            longest[name] = max(longest[name], stored[name] if length is None else length)
+        return max(1, max_content_bytes(self.source.size) // (4 * max(1, sum(longest.values()))))
 
-
-def _longest(row: pa.RecordBatch | None, name: str, chunk: Any) -> int:
-    """Return the most bytes that a text of a column can have without being stored for each row.
-
-    Parameters
-    ----------
-    row : RecordBatch or None
-        The first row, with columns as dictionaries.
-    name : str
-        The column.
-    chunk : pyarrow.parquet.ColumnChunkMetaData
-        What is stored of the column.
-    """
-    has_prefixes = "DELTA_BYTE_ARRAY" in chunk.encodings  # shared with the text before
-    if row is None or not (chunk.has_dictionary_page or has_prefixes):
-        return 0
-    dictionary = row.column(name).dictionary
-    if has_prefixes or not len(dictionary):
-        return int(chunk.total_uncompressed_size)
-    return int(_lengths(dictionary).max())
+    def _dictionary_lengths(self, file: Any, groups: list[int], names: list[str]) -> Iterator[tuple[str, int | None]]:
+        """Yield the longest text of the dictionary of each column in each row group, or None if none is found."""
+        if not names:
+            return
+        with (
+            self.source.open_native() as raw,
+            pq.ParquetFile(raw, metadata=file.metadata, read_dictionary=names) as encoded,
+        ):
+            for group in groups:
+                for row in itertools.islice(encoded.iter_batches(1, [group], names), 1):
+                    for name, column in zip(row.schema.names, row.columns, strict=True):
+                        yield name, int(_lengths(column.dictionary).max()) if len(column.dictionary) else None
 
 
 class ArrowTable(ColumnarTable):
