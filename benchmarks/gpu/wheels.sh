@@ -13,7 +13,7 @@ done
 # What pyproject.toml requires, and what that requires in turn; the oldest pyarrow, which is the smallest.
 names=(
     array-api-compat cyclopts attrs docstring-parser rich rich-rst docutils markdown-it-py mdurl pygments
-    filelock narwhals platformdirs pyarrow==17.* safetensors tomli-w
+    narwhals platformdirs pyarrow==17.* safetensors tomli-w
 )
 # What the tests require.
 names+=(array-api-strict hypothesis sortedcontainers pytest-timeout pytest-xdist execnet)
