@@ -1,9 +1,10 @@
 """Give damaged and hostile files to xpnet: ``python benchmarks/fuzz.py --inputs 1000000 --jobs 2``.
 
-Small valid files of each kind are overwritten, cut, repeated and spliced at random, and read in all ways. Some go
-through the commands too: inspect, train, predict and evaluate. Other inputs are sound but have hostile names, labels
-and cells, and what xpnet writes from them is read back. Each input must give a result or an error of one line, within
-budgets of memory, of processor time and of time. Inputs that do not are kept in a folder, and the exit code is 1.
+Small valid files of each kind are overwritten, cut, repeated and spliced at random, and each is read in one of the
+ways. Some go through the commands too: inspect, train, predict and evaluate. Other inputs are sound but have hostile
+names, labels and cells, and what xpnet writes from them is read back. Each input must give a result or an error of one
+line, within budgets of memory, of processor time and of time. Inputs that do not are kept in a folder, and the exit
+code is 1.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ MEMORY, CPU_SECONDS, SECONDS = 320 << 20, 2.0, 30
 ADDRESS_SPACE = 4 << 30
 OUTPUTS = "hostile names"
 # Commands take a hundred times as long as reading, so fewer inputs go through them.
-COMMANDS_SHARE = 0.004
+COMMANDS_SHARE = 0.002
 
 
 class Result(NamedTuple):
@@ -84,7 +85,7 @@ def run(inputs: int, seed: int, keep: Path) -> Result:
         folder = Path(name)
         cases = seeds(folder)
         kinds = [*cases, OUTPUTS]
-        weights = [1 if kind in cases and cases[kind].kind != "config" else 10 * COMMANDS_SHARE for kind in kinds]
+        weights = [1 if kind in cases and cases[kind].kind != "config" else 20 * COMMANDS_SHARE for kind in kinds]
         place = folder / "input"
         for i in range(-len(cases), inputs):  # first every valid file, which must be accepted and loads the libraries
             kind = list(cases)[i] if i < 0 else rng.choices(kinds, weights)[0]
@@ -103,7 +104,8 @@ def run(inputs: int, seed: int, keep: Path) -> Result:
                     case = cases[kind]
                     for file, data in (case.files if i < 0 else damaged(rng, case)).items():
                         (place / file).write_bytes(data)
-                    taken = USES[case.kind](place / case.target)
+                    uses = USES[case.kind] if i < 0 else (rng.choice(USES[case.kind]),)
+                    taken = sum(use(place / case.target) for use in uses) > 0
                     if case.kind == "data" and (i < 0 or rng.random() < COMMANDS_SHARE):
                         taken = run_commands(place / case.target, folder / "input") or taken
                 signal.setitimer(signal.ITIMER_REAL, 0)

@@ -50,17 +50,6 @@ def attempt(use: Callable[[], Any]) -> bool:
     return True
 
 
-def _read_data(path: Path) -> bool:
-    """Read a file into memory, for a prediction, and in pieces."""
-    return any(
-        [
-            attempt(lambda: read_dataset(path)),
-            attempt(lambda: read_features(path, feature_names=None, target_name=None)),
-            attempt(lambda: list(open_source(path))),
-        ]
-    )
-
-
 def _use_model(path: Path) -> bool:
     """Load a model, predict with it, and write it again: what is written must be what was read."""
 
@@ -89,13 +78,17 @@ def _use_state(path: Path) -> bool:
     return attempt(use)
 
 
-USES = {
-    "data": _read_data,
-    "model": _use_model,
-    "state": _use_state,
-    "config": lambda path: attempt(lambda: read_config(path)),
+USES: dict[str, tuple[Callable[[Path], bool], ...]] = {
+    "data": (  # into memory, for a prediction, and in pieces
+        lambda path: attempt(lambda: read_dataset(path)),
+        lambda path: attempt(lambda: read_features(path, feature_names=None, target_name=None)),
+        lambda path: attempt(lambda: list(open_source(path))),
+    ),
+    "model": (_use_model,),
+    "state": (_use_state,),
+    "config": (lambda path: attempt(lambda: read_config(path)),),
 }
-"""What to do with a file by its kind; each function returns whether the file was accepted."""
+"""What to do with a file by its kind, in one way or another; each function returns whether the file was accepted."""
 
 
 class _Done(NamedTuple):

@@ -30,7 +30,7 @@ def fuzz(script: Any, monkeypatch: pytest.MonkeyPatch) -> Any:  # noqa: F811
 
 def with_use(module: Any, monkeypatch: pytest.MonkeyPatch, use: Callable[[Path], bool]) -> None:
     """Let every kind of file be used in the same way, and by no command."""
-    monkeypatch.setattr(module, "USES", dict.fromkeys(module.USES, use))
+    monkeypatch.setattr(module, "USES", dict.fromkeys(module.USES, (use,)))
     monkeypatch.setattr(module, "run_commands", lambda *_: True)
 
 
