@@ -34,8 +34,6 @@ from xpnet.cli import main as xpnet
 from xpnet.cli import plots
 from xpnet.model.model_file import load_model
 
-plots.is_available = lambda: False  # they take most of the time of a short run
-
 EPOCHS, SEEDS = 8, 3
 TRAIN = ["train", "iris", "--hidden", "8", "--epochs", str(EPOCHS), "--device", "cpu", "--quiet", "--seed"]
 INTO = ["--checkpoint-every", "5steps", "--keep", "2", "--out", "run"]
@@ -194,6 +192,7 @@ if __name__ == "__main__":
     parser.add_argument("--seconds", type=float, default=10, help="for each scenario")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
+    plots.is_available = lambda: False  # they take most of the time of a short run
     for name in [given.scenario] if given.scenario else SCENARIOS:
         with tempfile.TemporaryDirectory() as scratch:
             try:

@@ -105,7 +105,7 @@ def test_names_of_a_file_are_no_text_of_programs(device: str, monkeypatch: pytes
     monkeypatch.setattr(
         builtins, "compile", lambda text, *rest, **more: texts.append(str(text)) or real(text, *rest, **more)
     )
-    options = ("--epochs", 8, "--hidden", 4, "--batch-size", 4, "--device", device, "--quiet", "--out", "run")
+    options = ("--epochs", 8, "--hidden", 13, "--batch-size", 7, "--device", device, "--quiet", "--out", "run")
     train(hostile_table(), *options)
     assert any("def step" in text for text in texts)  # the program of a training step
     assert not any("run-by-a-name" in text for text in texts)

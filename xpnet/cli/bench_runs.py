@@ -106,5 +106,5 @@ def measure_runs(
         say(results[-1].remarks)
         remarks += [f"{name}:", "", *run_meanings(results[-1]), ""]
         values = {"version": VERSION, "rungs": [], "runs": [each.as_json() for each in results]}
-        write_results(out, "bench", values, tables, remarks[:-1], None)
+        write_results(out, "bench", values, tables, remarks[:-1], None, exclusive=len(results) == 1)
     return all(each.agrees for each in results)

@@ -95,8 +95,13 @@ def write_results(
     tables: Sequence[TextTable],
     remarks: Sequence[str],
     png: bytes | None,
+    *,
+    exclusive: bool = True,
 ) -> None:
-    """Write ``NAME.json``, ``NAME.md`` and, if there is a picture, ``NAME.png``; the first two describe the machine."""
+    """Write ``NAME.json``, ``NAME.md`` and, if there is a picture, ``NAME.png``; the first two describe the machine.
+
+    `exclusive` is False if this process has written these files before; otherwise an existing file is an error.
+    """
     if out is None:
         return
     about = machine()
@@ -107,5 +112,5 @@ def write_results(
     if png is not None:
         files[f"{name}.png"] = png
     for file, data in files.items():
-        write_atomically(out / file, data, exclusive=True)
+        write_atomically(out / file, data, exclusive=exclusive)
         print(f"  {out / file}", file=sys.stderr)

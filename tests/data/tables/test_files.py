@@ -173,15 +173,16 @@ def test_the_memory_of_a_table_is_estimated() -> None:
         assert 0.7 < table.n_bytes / table.read().nbytes < 1.4, name
 
 
-@pytest.mark.parametrize("rows", [b"1,2\n", b"x", bytes(4)])
+@pytest.mark.parametrize("rows", [b"1,2\n", b"x", b'""', b",", bytes(4)])
 def test_a_bomb_is_refused_before_it_goes_off(rows: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(common, "max_content_bytes", lambda stored, in_pieces=False: 10**7)
+    monkeypatch.setattr(common, "max_content_bytes", lambda *_, **__: 10**7)
     monkeypatch.setattr(text_table, "_MAX_ROW_BYTES", 10**7)
-    monkeypatch.setattr(text_table, "_MAX_SAMPLE_BYTES", 10**6)
     packed = pa.compress(b"a,b\n" + rows * (10**8 // len(rows)), "zstd", asbytes=True)
     assert len(packed) < 50_000
     before = pa.total_allocated_bytes()
-    with pytest.raises(DataError, match=r"^bomb.csv: (too large|line 2: too long|expected a table.* binary data)"):
+    with pytest.raises(
+        DataError, match=r"^bomb.csv: (too large|line 2: (too long|open quote)|expected a table.* binary data)"
+    ):
         TableFile(write(packed, "bomb.csv")).read()
     assert pa.total_allocated_bytes() - before < 3 * 10**7
 

@@ -25,15 +25,14 @@ from xpnet.errors import DataError
 __all__ = ["TextTable"]
 
 _SAMPLE_BYTES = 1 << 18
-_MAX_SAMPLE_BYTES = 1 << 26
-_MIN_ROWS = 4  # in a sample
+_MIN_ROWS = 4  # in a sample, if they are not too long
 
 # The size of a block: small blocks mix well when they are shuffled, and with smaller ones the calls of the parser
 # would cost more than the bytes. A block of a wide table holds some rows, because each column costs a call.
 _BLOCK_BYTES, _BLOCK_BYTES_PER_COLUMN = 1 << 17, 1 << 8
 # For reading in memory: large enough for the parser's pace, small enough to keep several threads busy.
 _PIECE_BYTES = 1 << 20
-_MAX_ROW_BYTES = 1 << 26
+_MAX_ROW_BYTES = 1 << 23
 
 
 class TextTable:
@@ -90,8 +89,11 @@ class TextTable:
                 part = stream.read(size - len(data))
                 data += part
                 is_whole = len(data) < size
-                size = min(2 * size, _MAX_SAMPLE_BYTES)
+                size = min(2 * size, _MIN_ROWS * _MAX_ROW_BYTES)
         self._check_zeros(0, data)
+        for line, text in enumerate(data.splitlines(), 1):
+            if len(text) > _MAX_ROW_BYTES:
+                self._refuse_long_row(line)
         if not is_whole:
             data = data[: max(data.rfind(b"\n"), data.rfind(b"\r")) + 1] or data
         try:
@@ -204,7 +206,9 @@ class TextTable:
                 rest, offset = data[begin:], offset + begin
                 wanted = max(size, _PIECE_BYTES) if begin else 2 * wanted  # else a long row would be searched often
                 if len(rest) > _MAX_ROW_BYTES:
-                    self._refuse_long_row(offset, rest, quoted)
+                    if quoted.is_open:
+                        self._refuse_open_quote(offset, rest, quoted)
+                    self._refuse_long_row(self._line(offset))
 
     def _end_of_row(self, data: bytes, position: int, quoted: Quoted) -> int | None:
         """Return the first end of a row at which a piece of text reaches a position, or None if there is none."""
@@ -282,11 +286,9 @@ class TextTable:
             self._path, f"line {line}: open quote: expected a closing quote; received the end of the file; close it"
         )
 
-    def _refuse_long_row(self, offset: int, data: bytes, quoted: Quoted) -> NoReturn:
-        if quoted.is_open:
-            self._refuse_open_quote(offset, data, quoted)
+    def _refuse_long_row(self, line: int) -> NoReturn:
         raise make_read_error(
             self._path,
-            f"line {self._line(offset)}: too long: expected a row of at most {_MAX_ROW_BYTES >> 20} MiB; is this a "
-            "table?",
+            f"line {line}: too long: expected a row of at most {_MAX_ROW_BYTES >> 20} MiB; received a longer one; is "
+            "this a table?",
         )
