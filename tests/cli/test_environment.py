@@ -19,6 +19,7 @@ from xpnet.cli import _show_warning
 from xpnet.cli.process import own_process
 from xpnet.model.model_file import load_model
 from xpnet.threads import THREAD_VARIABLES, process_cpu_count
+from xpnet_backends.compiler import numpy_codegen
 
 pytestmark = pytest.mark.usefixtures("folder")
 
@@ -100,6 +101,7 @@ def test_names_of_a_file_are_no_text_of_programs(device: str, monkeypatch: pytes
 
     if device.startswith("numba"):
         pytest.importorskip("numba")
+    numpy_codegen._code.cache_clear()  # of the same program in another test
     texts: list[str] = []
     real = builtins.compile
     monkeypatch.setattr(
