@@ -35,8 +35,8 @@ from xpnet.errors import XpnetWarning, size_text
 from xpnet.memory import current_bytes, peak_bytes
 
 # Budgets of one input, which is at most a few kilobytes. A command is a run of its own, with a network and a report.
-# xpnet allows the content of a small file 256 MiB.
-MEMORY, CPU_SECONDS, SECONDS = 320 << 20, 2.0, 30
+# xpnet allows the content of a small file 64 MiB.
+MEMORY, CPU_SECONDS, SECONDS = 192 << 20, 2.0, 30
 ADDRESS_SPACE = 4 << 30
 OUTPUTS = "hostile names"
 # Commands take a hundred times as long as reading, so fewer inputs go through them.

@@ -326,3 +326,15 @@ def test_equal_names_of_features_stay_different() -> None:
     encoding = TableEncoding(columns, np.empty(0), Scaler("standard", np.empty(0), np.empty(0)), {})
     names = [name for name in encoding.feature_names if name.startswith("=" * 9)]
     assert names == ["=" * 9 + "'" * i for i in range(7)]
+
+
+def test_the_features_of_a_table_must_fit_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sorted column of categories takes some bytes in a file, and a feature for each of them in memory."""
+    names = [f"c{i}" for i in range(200)]
+    encoding = TableEncoding((CategoryColumn("c", tuple(names), False, False),))
+    codes = pa.array(np.repeat(np.arange(200, dtype=np.int8), 1000).astype(np.int32))
+    table = pa.table({"c": pa.DictionaryArray.from_arrays(codes, pa.array(names))})
+    monkeypatch.setattr(common, "max_array_bytes", lambda: 32 << 20)
+    with traced() as peak, pytest.raises(DataError, match=r"too large: .* 200,000 rows of .* --memory-limit"):
+        encoding.transform(table)
+    assert peak() < MILLION

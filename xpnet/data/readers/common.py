@@ -23,6 +23,7 @@ __all__ = [
     "Readable",
     "as_features",
     "check_content",
+    "check_memory",
     "join_names",
     "kept_itemsize",
     "make_read_error",
@@ -36,7 +37,7 @@ __all__ = [
 Array: TypeAlias = NDArray[Any]
 
 _MAX_GROWTH = 256
-_ALWAYS_ALLOWED = 256 << 20
+_ALWAYS_ALLOWED = 64 << 20
 _TEXT_BYTES = 64  # of a str and its place in a list
 _CHUNK = 1 << 20
 TARGET_NAMES = ("target", "label", "class", "y")
@@ -153,7 +154,7 @@ def max_array_bytes() -> int:
 def max_content_bytes(stored: int, growth: int = _MAX_GROWTH, *, in_pieces: bool = False) -> int:
     """Return the budget of a file of `stored` bytes: the bytes that all that is read from it may become in memory.
 
-    It is `growth` bytes for each byte, at least 256 MiB, and at most `max_array_bytes`. Data that people have stay far
+    It is `growth` bytes for each byte, at least 64 MiB, and at most `max_array_bytes`. Data that people have stay far
     below the ratio; a few kilobytes that declare, or decompress to, gigabytes exceed it.
 
     Parameters
@@ -201,6 +202,21 @@ def check_content(
         f"too large: expected at most {size_text(limit)} in memory, {allowed}; received {what} of {size_text(size)}; "
         f"{remedy}",
     )
+
+
+def check_memory(size: int, what: str) -> None:
+    """Check, before it is allocated, that what is made of a table fits into half of the free memory.
+
+    Raises
+    ------
+    DataError
+        It does not.
+    """
+    if size > _ALWAYS_ALLOWED and size > (limit := max_array_bytes()):
+        raise DataError(
+            f"too large: expected at most {size_text(limit)} in memory, half of the free memory; received {what} of "
+            f"{size_text(size)}; use fewer columns or rows, or read the table in pieces (--memory-limit)"
+        )
 
 
 def as_features(x: Array) -> Array:

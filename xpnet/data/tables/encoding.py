@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import DTypeLike, NDArray
 
-from xpnet.data.readers.common import join_names
+from xpnet.data.readers.common import check_memory, join_names
 from xpnet.data.scaling import Scaler, ScalerKind
 from xpnet.data.tables.encoders import Column, NumberColumn, Read
 from xpnet.data.tables.json_form import (
@@ -148,8 +148,11 @@ class TableEncoding:
         Raises
         ------
         DataError
-            A column is missing, most of its values cannot be read, or a number is infinite or too large for `dtype`.
+            A column is missing, most of its values cannot be read, a number is infinite or too large for `dtype`, or
+            the result does not fit into memory.
         """
+        n_bytes = len(table) * self.n_features * np.dtype(dtype).itemsize
+        check_memory(n_bytes, f"{len(table):,} rows of {self.n_features:,} features")
         x = np.empty((len(table), self.n_features), dtype=dtype)
         names = self._names_in(table.column_names)
         for start, stop in self._groups(table, names):
