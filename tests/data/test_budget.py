@@ -223,7 +223,7 @@ def test_text_that_is_packed_too_well_is_refused(codec: str, lines: bytes) -> No
 
 def test_the_budget_follows_the_size_of_the_file_and_the_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    assert max_content_bytes(0) == max_content_bytes(1 << 20) == 1 << 28
+    assert max_content_bytes(0) == max_content_bytes(1 << 18) == 1 << 26
     assert max_content_bytes(2 << 20) == 1 << 29
     monkeypatch.setattr(common, "max_array_bytes", lambda: 10**9)
     assert max_content_bytes(10**9) == 10**9
@@ -331,7 +331,9 @@ def test_equal_names_of_features_stay_different() -> None:
 def test_the_features_of_a_table_must_fit_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """A sorted column of categories takes some bytes in a file, and a feature for each of them in memory."""
     names = [f"c{i}" for i in range(200)]
-    encoding = TableEncoding((CategoryColumn("c", tuple(names), False, False),))
+    nothing = np.empty(0)
+    scaler = Scaler("standard", nothing, nothing)
+    encoding = TableEncoding((CategoryColumn("c", tuple(names), False, False),), nothing, scaler, {})
     codes = pa.array(np.repeat(np.arange(200, dtype=np.int8), 1000).astype(np.int32))
     table = pa.table({"c": pa.DictionaryArray.from_arrays(codes, pa.array(names))})
     monkeypatch.setattr(common, "max_array_bytes", lambda: 32 << 20)
