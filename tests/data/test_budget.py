@@ -334,7 +334,7 @@ def test_the_features_of_a_table_must_fit_into_memory(monkeypatch: pytest.Monkey
     nothing = np.empty(0)
     scaler = Scaler("standard", nothing, nothing)
     encoding = TableEncoding((CategoryColumn("c", tuple(names), False, False),), nothing, scaler, {})
-    codes = pa.array(np.repeat(np.arange(200, dtype=np.int8), 1000).astype(np.int32))
+    codes = pa.array(np.repeat(np.arange(200, dtype=np.int32), 1000))
     table = pa.table({"c": pa.DictionaryArray.from_arrays(codes, pa.array(names))})
     monkeypatch.setattr(common, "max_array_bytes", lambda: 32 << 20)
     with traced() as peak, pytest.raises(DataError, match=r"too large: .* 200,000 rows of .* --memory-limit"):
