@@ -337,6 +337,6 @@ def test_the_features_of_a_table_must_fit_into_memory(monkeypatch: pytest.Monkey
     codes = pa.array(np.repeat(np.arange(200, dtype=np.int32), 1000))
     table = pa.table({"c": pa.DictionaryArray.from_arrays(codes, pa.array(names))})
     monkeypatch.setattr(common, "max_array_bytes", lambda: 32 << 20)
-    with traced() as peak, pytest.raises(DataError, match=r"too large: .* 200,000 rows of .* --memory-limit"):
+    with traced() as peak, pytest.raises(DataError, match=r"too large: .* 200,000 rows of .*\(--memory-limit\)"):
         encoding.transform(table)
     assert peak() < MILLION
