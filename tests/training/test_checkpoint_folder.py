@@ -213,6 +213,12 @@ def test_a_finished_run_is_finished(tmp_path: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
 
 
+def test_files_that_a_kill_at_the_end_has_left_are_removed(tmp_path: Path) -> None:
+    fit(Checkpoint(tmp_path, "1steps", keep=4))
+    resume(tmp_path, Checkpoint(tmp_path, keep=2))
+    assert moments(tmp_path) == [(3, 6), (4, 0)]
+
+
 # Damage
 
 DAMAGES: dict[str, Callable[[Path], Any]] = {

@@ -154,8 +154,11 @@ class Checkpoint(Callback):
             )
         if self._last is None or here < self._last[0]:  # at the start, or after a divergence
             self._last = here, now
+        elif here == self._last[0]:
+            if run.stopped != "running":  # a process may have been killed after its last file, before this was done
+                self._remove_all_but(here)
         # Within an epoch a run may have diverged; it could not continue from such a state.
-        elif here != self._last[0] and self._is_due(run, *self._last, now) and to_host(state.all_finite()):
+        elif self._is_due(run, *self._last, now) and to_host(state.all_finite()):
             self._locks[-1].check()
             write_atomically(self.folder / _name(*here), *state_parts(run.network, state))
             self._remove_all_but(here)
