@@ -67,11 +67,11 @@ class _Cache(NullCache):
             return CompileResult._rebuild(target_context, *pickle.loads(data))
         return None
 
-    def save_overload(self, sig: Any, data: Any) -> None:
+    def save_overload(self, sig: Any, cres: Any) -> None:
         """Keep the machine code for a signature."""
-        if not data.library.has_dynamic_globals:  # such as addresses, which mean nothing in another process
+        if not cres.library.has_dynamic_globals:  # such as addresses, which mean nothing in another process
             with suppress(OSError):
-                _write(self._name(sig, data.codegen), dumps(data._reduce()))
+                _write(self._name(sig, cres.codegen), dumps(cres._reduce()))
 
     def _name(self, sig: Any, codegen: Any) -> str:
         return hashlib.sha256(repr((self._key, sig, codegen.magic_tuple())).encode()).hexdigest() + _ENDINGS[0]
