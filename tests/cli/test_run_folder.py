@@ -151,6 +151,12 @@ def test_a_resumed_run_keeps_files_of_others(name: str, run: None) -> None:
     assert message == f"xpnet: run: expected files of a run; received others: {name}. Move them elsewhere.\n"
 
 
+def test_a_picture_that_another_program_drew(run: None) -> None:
+    figure = pytest.importorskip("matplotlib.figure").Figure()
+    figure.savefig("run/curves.png")
+    assert "received others: curves.png." in refused("resume", "run", "--epochs", 3)
+
+
 def test_a_resumed_run_replaces_its_own_files(finished: Path) -> None:
     shutil.copytree(finished, "run")
     assert resumed() == (0, "", "")

@@ -175,7 +175,7 @@ def test_metrics_that_cannot_be_written_cost_no_epoch(path: str, tmp_path: Path,
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("content", [b"mine", b'{"epochs": 1}', b"\0\0x"])
+@pytest.mark.parametrize("content", [b"mine", b'{"epoch": 1, "accuracy": 1}', b"\0\0x", b"\0" * 99 + b"x"])
 def test_what_is_no_file_of_metrics_stays(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "m").write_bytes(content)
     with pytest.raises(XpnetError, match="m: expected a new file, or one with metrics of a run; received another file"):

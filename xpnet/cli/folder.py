@@ -52,8 +52,8 @@ _IS_OWN: dict[str, Callable[[Path], bool] | None] = {
     FINGERPRINT: None,
     METRICS: holds_metrics,
     MODEL: _holds(b'{"__metadata__":{"xpnet":'),
-    CURVES: _holds(b"Matplotlib"),
-    CONFUSION: _holds(b"Matplotlib"),
+    CURVES: _holds(b"Creator\0xpnet"),
+    CONFUSION: _holds(b"Creator\0xpnet"),
     COLUMNS: _holds(b"| column "),
 }
 

@@ -166,5 +166,5 @@ def _png(figure: Any) -> bytes:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # no font has the glyphs of this label
         # `savefig` would lay out and draw the figure twice, and compress for longer than it draws.
-        figure.canvas.print_png(file, pil_kwargs={"compress_level": 3})
+        figure.canvas.print_png(file, metadata={"Creator": "xpnet"}, pil_kwargs={"compress_level": 3})
     return file.getvalue()

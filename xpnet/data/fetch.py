@@ -106,7 +106,10 @@ def _locked(part: Path) -> Iterator[BinaryIO]:
 
 
 def _is_at(path: Path, file: BinaryIO) -> bool:
-    return path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(file.fileno()))
+    except FileNotFoundError:  # another process has just renamed or removed it
+        return False
 
 
 def _hash(file: Any) -> str:

@@ -17,7 +17,7 @@ from xpnet.training.state import Run
 
 __all__ = ["MetricsFile", "holds_metrics"]
 
-_BEGINNING = b'{"epoch": '
+_BEGINNING = b'{"epoch": 1, "loss": '
 _APPEND = os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0)
 _NO_LINK_OR_PIPE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
@@ -30,8 +30,8 @@ def holds_metrics(path: Path) -> bool:
     OSError
     """
     with open_file(path) as file:
-        beginning = file.read(len(_BEGINNING)).strip(b"\0")  # a power failure may leave zeros
-    return _BEGINNING.startswith(beginning)
+        text = file.read(4096).strip(b"\0")  # a power failure may leave zeros
+    return _BEGINNING.startswith(text[: len(_BEGINNING)])
 
 
 class MetricsFile(Callback):
