@@ -297,6 +297,7 @@ def test_the_input_is_brought_to_the_dtype_of_the_parameters(backend: Any, dtype
 BAD = [
     ({"layer_sizes": [4]}, r"layer_sizes: expected sizes of input, hidden layers and output; received \(4,\)"),
     ({"layer_sizes": [4, 0, 3]}, "layer_sizes: expected an integer of at least 1; received 0"),
+    ({"layer_sizes": [4, 10**30, 3]}, "layer_sizes: expected fewer parameters; received"),
     ({"layer_sizes": [4, 2.5, 3]}, "layer_sizes: expected an integer of at least 1; received 2.5"),
     ({"layer_sizes": [4, 5, 1]}, "layer_sizes: expected at least 2 outputs for the loss 'cross_entropy'; received 1"),
     ({"activation": "relo"}, "unknown activation: .* received 'relo'. Did you mean 'relu'"),

@@ -20,6 +20,7 @@ from xpnet.nn.parameters import PARAMETRIZATIONS, Parameters, Segment, draw, pac
 
 __all__ = ["Network", "Parameters"]
 
+_MOST_PARAMETERS = 1 << 59  # beyond, no array can be asked for
 _CONSTRAINTS = {
     "layer_sizes": integer(1),
     "activation": text(),
@@ -130,6 +131,8 @@ class Network:
             if not len(low) == len(high) == self.layer_sizes[-1] or not ordered:
                 raise InvalidParameterError(f"output_range: expected low <= high, one a unit; received {low}, {high}.")
             set_(self, "output_range", (low, high))
+        if self.n_parameters > _MOST_PARAMETERS:
+            raise InvalidParameterError(f"layer_sizes: expected fewer parameters; received {shown(self.layer_sizes)}.")
 
     # What follows from the fields.
 
