@@ -11,6 +11,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import array_api_strict
 import joblib
 import numpy as np
 import pytest
@@ -307,3 +308,13 @@ def test_partial_fit_takes_class_weights_where_a_class_is_not_in_the_part() -> N
 def test_importing_the_library_does_not_import_scikit_learn(environment: dict[str, str]) -> None:
     code = "import sys, xpnet; assert 'sklearn' not in sys.modules; from xpnet import MLPClassifier; MLPClassifier()"
     subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=120)
+
+
+@pytest.mark.parametrize("make", [np.asarray, sparse.csr_matrix, array_api_strict.asarray])
+@pytest.mark.parametrize("value", [1e39, -1e39])
+def test_features_that_the_weights_type_cannot_hold_are_refused(make: Any, value: float) -> None:
+    """As float32 they would be infinite, the output NaN, and the predicted class always the first."""
+    model = classifier(max_iter=1).fit(X.astype(np.float32), SPECIES)
+    with pytest.raises(ValueError, match="features: expected numbers that float32 can hold"):
+        model.predict(make(np.full((2, 4), value)))
+    assert model.predict(make(np.full((2, 4), value / 10))).shape == (2,)

@@ -192,8 +192,8 @@ def test_ordinary_arrays_are_looked_through_once(
 @pytest.mark.parametrize(
     ("params", "said"),
     [
-        ({"learning_rate_init": -1}, r"learning_rate: expected a finite number above 0.*received -1"),
-        ({"learning_rate_init": 0}, r"learning_rate: expected a finite number above 0.*received 0"),
+        ({"learning_rate_init": -1}, r"learning_rate: expected a finite number of at least 1.*received -1"),
+        ({"learning_rate_init": 0}, r"learning_rate: expected a finite number of at least 1.*received 0"),
         ({"clip_norm": -1}, r"clip_norm: expected a finite number above 0.*received -1"),
         ({"clip_norm": "x"}, r"clip_norm: expected a finite number above 0.*received 'x'"),
         ({"batch_size": -3}, r"batch_size: expected an integer of at least 1.*received -3"),

@@ -30,7 +30,11 @@ NAN, INF = float("nan"), float("inf")
 @pytest.mark.parametrize(
     ("option", "value", "expected"),
     [
-        *(("learning_rate", v, "a finite number above 0, or None") for v in (0, -0.1, NAN, INF, "0.1", True)),
+        # Below that number, float32 may round it to 0.
+        *(
+            ("learning_rate", v, "a finite number of at least 1.17549e-38, or None")
+            for v in (0, 1e-60, 1e-39, -0.1, NAN, INF, "0.1", True)
+        ),
         *(("clip_norm", v, "a finite number above 0, or None") for v in (0.0, -1, NAN)),
         *(("batch_size", v, "an integer of at least 1, 'auto', or None") for v in (0, -1, 2.0, True)),
         *(("epochs", v, "an integer of at least 1") for v in (0, -1, 1.5, None)),

@@ -25,6 +25,7 @@ from xpnet.estimators.inputs import (
     all_on_host,
     check_inputs,
     check_layers,
+    check_range,
     check_same_place,
     check_training,
     check_weights,
@@ -263,6 +264,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             backend = data_backend
             warnings.warn(f"{exc} Predicting on {backend.name}; set_params(device=None) silences this.", stacklevel=3)
         dtype = dtype_name(self.coefs_[0])
+        check_range(x, dtype)
         with backend.scope(dtype):
             params = self._parameters()
             arrays = (*self.coefs_, *self.intercepts_)

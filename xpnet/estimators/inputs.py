@@ -11,8 +11,8 @@ from array_api_compat import device, is_array_api_obj
 from sklearn import get_config
 from sklearn.utils.validation import _check_sample_weight, check_consistent_length, validate_data
 
-from xpnet.backend import Array, Backend, backend_of, get_backend, map_arrays, namespace_of, to_host
-from xpnet.errors import InvalidParameterError
+from xpnet.backend import Array, Backend, backend_of, dtype_name, get_backend, map_arrays, namespace_of, to_host
+from xpnet.errors import DataError, InvalidParameterError
 from xpnet.nn.network import Network, Parameters
 from xpnet.training.samples import as_array
 
@@ -20,6 +20,7 @@ __all__ = [
     "all_on_host",
     "check_inputs",
     "check_layers",
+    "check_range",
     "check_same_place",
     "check_training",
     "check_weights",
@@ -103,6 +104,24 @@ def check_inputs(estimator: Any, x: Any) -> Array:
     x = _check_foreign(estimator, x, None)
     validate_data(estimator, x, skip_check_array=True, reset=False)
     return x
+
+
+def check_range(x: Any, dtype: str) -> None:
+    """Check that the weights' type can hold inputs of a wider type; a value that becomes infinite has no prediction.
+
+    Raises
+    ------
+    DataError
+    """
+    values = x.data if hasattr(x, "tocsr") else x
+    if 0 in values.shape or dtype_name(values) == dtype or dtype == "float64":
+        return
+    xp, most = namespace_of(values), float(np.finfo(dtype).max)
+    if float(xp.max(values)) > most or float(xp.min(values)) < -most:
+        raise DataError(
+            f"features: expected numbers that {dtype} can hold, up to {most:.2g}; received larger ones; rescale them, "
+            "or train in float64"
+        )
 
 
 def _passes(estimator: Any, x: Any, dtype: str | None, *, reset: bool) -> bool:

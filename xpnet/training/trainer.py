@@ -37,7 +37,7 @@ __all__ = ["Run", "RunState", "Trainer"]
 
 _CONSTRAINTS = {
     "network": instance_of(Network),
-    "learning_rate": optional(real(0, closed=False)),
+    "learning_rate": optional(real(float(np.finfo(np.float32).tiny))),  # a smaller one may become 0: nothing is trained
     "clip_norm": optional(real(0, closed=False)),
     "batch_size": Constraint(
         "an integer of at least 1, 'auto', or None", lambda v: one_of("auto", None).holds(v) or integer(1).holds(v)
