@@ -54,6 +54,8 @@ class Quoted(NamedTuple):
 
     def end_around(self, position: int) -> int | None:
         """Return the end of the stretch that a position lies in, or None if it lies in none."""
+        if not len(self.starts):
+            return None
         i = int(np.searchsorted(self.starts, position)) - 1
         return int(self.ends[i]) if i >= 0 and self.ends[i] > position else None
 
