@@ -202,20 +202,27 @@ def test_a_package_that_is_there_but_broken_is_not_called_missing(monkeypatch: p
     assert isinstance(caught.value.__cause__, ModuleNotFoundError)
 
 
-def test_a_package_that_refuses_a_variable(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
-    (tmp_path / "cupy.py").write_text("raise ValueError('CUPY_X: -1')")
-    monkeypatch.syspath_prepend(tmp_path)
-    for name in [name for name in sys.modules if name.partition(".")[0] == "cupy" or name == "xpnet_backends.cupy"]:
-        monkeypatch.delitem(sys.modules, name)
+@pytest.fixture
+def put_cupy(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Callable[[str], None]:
+    """Return a function that puts a module of that text in the place of CuPy."""
+
+    def put(text: str) -> None:
+        (tmp_path / "cupy.py").write_text(text)
+        monkeypatch.syspath_prepend(tmp_path)
+        for name in [name for name in sys.modules if name.partition(".")[0] == "cupy" or name == "xpnet_backends.cupy"]:
+            monkeypatch.delitem(sys.modules, name)
+
+    return put
+
+
+def test_a_package_that_refuses_a_variable(put_cupy: Callable[[str], None]) -> None:
+    put_cupy("raise ValueError('CUPY_X: -1')")
     with pytest.raises(DeviceUnavailableError, match=r"does not work.*ValueError: CUPY_X: -1\. Check"):
         get_backend("cupy:gpu")
 
 
-def test_a_package_whose_libraries_do_not_load(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
-    (tmp_path / "cupy.py").write_text("raise ImportError('libcudart.so.13: cannot open\\nshared object file')")
-    monkeypatch.syspath_prepend(tmp_path)
-    for name in [name for name in sys.modules if name.partition(".")[0] == "cupy" or name == "xpnet_backends.cupy"]:
-        monkeypatch.delitem(sys.modules, name)
+def test_a_package_whose_libraries_do_not_load(put_cupy: Callable[[str], None]) -> None:
+    put_cupy("raise ImportError('libcudart.so.13: cannot open\\nshared object file')")
     with pytest.raises(DeviceUnavailableError, match=r"ImportError: libcudart\.so\.13: cannot open shared object file"):
         get_backend("gpu")
     assert get_backend("auto").name == "numpy:cpu"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tracemalloc
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.traced import traced
 from xpnet.cli import plots
 
 
@@ -57,10 +57,6 @@ def test_a_share_is_of_all_samples_of_the_class(monkeypatch: pytest.MonkeyPatch)
 def test_no_matrix_of_thousands_of_classes(monkeypatch: pytest.MonkeyPatch) -> None:
     labels = np.arange(10_000)
     drawn(monkeypatch, labels, labels[::-1], labels)  # imports
-    tracemalloc.start()
-    try:
+    with traced() as peak:
         drawn(monkeypatch, labels, labels[::-1], labels)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert peak < 20e6
+    assert peak() < 20e6

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 import tomllib
-import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +27,7 @@ from tests.command_line import (
     xpnet,
 )
 from tests.runs import job_of
+from tests.traced import traced
 from xpnet.cli import plots
 from xpnet.cli.job import prepare
 from xpnet.cli.options import TrainOptions
@@ -398,11 +398,7 @@ def test_thousands_of_classes_take_little_memory():
     np.savez("many.npz", x=np.random.default_rng(0).normal(size=(n, 2)), y=np.arange(n) % 3000)
     options = ("--task", "classification", "--hidden", 4, "--epochs", 1, "--quiet", "--device", "cpu")
     train("digits", *options, "--out", "first")  # imports
-    tracemalloc.start()
-    try:
+    with traced() as peak:
         train("many.npz", *options, "--test-fraction", 0.8, "--out", "out")
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
     assert (Path("out") / "confusion.png").stat().st_size > 5000
-    assert peak < 60e6  # the probabilities of the test part are 58 MB, a matrix of all classes 72 MB
+    assert peak() < 60e6  # the probabilities of the test part are 58 MB, a matrix of all classes 72 MB

@@ -5,10 +5,8 @@ from __future__ import annotations
 import gzip
 import io
 import struct
-import tracemalloc
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import sklearn.datasets  # noqa: F401  # its own memory is not counted
 
+from tests.traced import traced
 from xpnet.data.readers import common, read_dataset
 from xpnet.data.readers.common import check_content, kept_itemsize, max_content_bytes
 from xpnet.data.scaling import Scaler
@@ -35,18 +34,6 @@ MILLION = 10**6
 def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(common, "_ALWAYS_ALLOWED", 16 << 20)  # a budget of 16 MiB, for small and fast tests
-
-
-@contextmanager
-def traced() -> Iterator[Callable[[], int]]:
-    """Yield a function that returns the peak of what Python and NumPy have allocated within."""
-    tracemalloc.start()
-    peaks: list[int] = []
-    try:
-        yield lambda: peaks[0]
-    finally:
-        peaks.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
 
 
 def save_npz(**arrays: tuple[str, tuple[int, ...]]) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
-import tracemalloc
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +19,7 @@ from sklearn.datasets import load_diabetes, load_iris
 import xpnet
 from tests.command_line import train, write_csv
 from tests.command_line import xpnet as command
+from tests.traced import traced
 from xpnet import MLPClassifier, MLPRegressor
 from xpnet.backend import get_backend
 from xpnet.data.scaling import fit_scaler
@@ -279,7 +279,6 @@ def test_a_pickle_loads_where_the_library_is_not(tmp_path: Any, environment: dic
     out = script(
         f"""
 import sys
-import tracemalloc
 from dataclasses import replace
 class NoTorch:
     def find_spec(name, *_):
@@ -601,14 +600,10 @@ def test_thousands_of_classes_take_little_memory(device: str | None) -> None:
     clf = MLPClassifier.from_model(model).set_params(device=device)
     x = np.random.default_rng(0).standard_normal((n, 2), dtype="float32")
     expected = clf.predict_proba(x).argmax(axis=1)
-    tracemalloc.start()
-    try:
+    with traced() as peak:
         predicted = clf.predict(x)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
     np.testing.assert_array_equal(predicted, expected)
-    assert peak < 70e6  # the probabilities of all samples are 120 MB
+    assert peak() < 70e6  # the probabilities of all samples are 120 MB
 
 
 def test_weights_of_no_class() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from sklearn.metrics import accuracy_score, r2_score
 
 from tests import cuda_double
 from tests.models import CASES, VALUES, X, make
+from tests.traced import traced
 from xpnet.backend import Backend
 from xpnet.data.scaled_bytes import ScaledBytes
 from xpnet.data.scaling import fit_scaler
@@ -241,14 +241,10 @@ def test_thousands_of_classes_take_little_memory() -> None:
     x, y = np.random.default_rng(0).standard_normal((n, 2)), np.arange(n) % 3000
     expected = model.predict_proba(x).argmax(axis=1)
     for predict in (model.predict, lambda x: model.assess(x, y)[1]):
-        tracemalloc.start()
-        try:
+        with traced() as peak:
             predicted = predict(x)
-            peak = tracemalloc.get_traced_memory()[1]
-        finally:
-            tracemalloc.stop()
         np.testing.assert_array_equal(predicted, expected)
-        assert peak < 70e6  # the probabilities of all samples are 120 MB
+        assert peak() < 70e6  # the probabilities of all samples are 120 MB
 
 
 def test_a_source_brings_its_own_targets() -> None:
