@@ -141,8 +141,8 @@ def test_an_interrupt_before_the_run_leaves_nothing(monkeypatch):
 
 # A kill
 
-# The program starts once; each run is a child of it, killed at its n-th flush, renaming or line of metrics, or at any
-# time.
+# The program starts once; each run is a child of it, killed at its n-th flush, naming of a file (a new one is named
+# by a link) or line of metrics, or at any time.
 _KILLED_RUNS = """
 import json, os, random, signal, sys, time
 from xpnet.cli import main
@@ -174,7 +174,7 @@ def run(out, *moment):
     print(out, *moment, int(os.WIFSIGNALED(status)))
 
 main([*ARGUMENTS, "whole"])  # imports once what all of them need
-for name in ("fsync", "replace", "dumps"):
+for name in ("fsync", "link", "dumps"):
     for n in range(1, 9 if name == "fsync" else 5):
         run(f"{name}-{n}", name, n)
 random.seed(0)
@@ -190,18 +190,16 @@ def test_a_kill_leaves_no_half_file(environment, folder):
         [sys.executable, "-c", _KILLED_RUNS], cwd=folder, env=environment, capture_output=True, text=True, check=True
     )
     killed = {line.split()[0] for line in done.stdout.splitlines() if line.endswith(" 1")}
-    # Four files are written, flushed, renamed, and their folder flushed: the configuration, the model and two pictures;
+    # Four files are written, flushed, named, and their folder flushed: the configuration, the model and two pictures;
     # the metrics are appended to.
-    assert {f"{name}-{n}" for name in ("fsync", "replace", "dumps") for n in range(1, 5)} <= killed
+    assert {f"{name}-{n}" for name in ("fsync", "link", "dumps") for n in range(1, 5)} <= killed
     left = {run: check_whole(Path(run)) if Path(run).exists() else [] for run in killed}
-    assert left["fsync-1"] == left["replace-1"] == []
+    assert left["fsync-1"] == left["link-1"] == []
     assert left["fsync-2"] == ["config.toml"]
-    assert (
-        left["fsync-3"] == left["replace-2"] == left["dumps-3"] == ["config.toml"]
-    )  # metrics are written after the first steps
-    assert left["replace-4"] == ["config.toml", "curves.png", "metrics.jsonl", "model.safetensors"]
+    assert left["fsync-3"] == left["link-2"] == left["dumps-3"] == ["config.toml", "metrics.jsonl"]
+    assert left["link-4"] == ["config.toml", "curves.png", "metrics.jsonl", "model.safetensors"]
     assert len(Path("dumps-3/metrics.jsonl").read_text().splitlines()) == 2
-    assert len(Path("replace-2/metrics.jsonl").read_text().splitlines()) == 4
+    assert len(Path("link-2/metrics.jsonl").read_text().splitlines()) == 4
 
 
 # Divergence

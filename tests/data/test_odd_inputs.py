@@ -159,7 +159,9 @@ def test_a_bomb_is_refused_before_it_goes_off(kind: str, monkeypatch: pytest.Mon
     assert packed < 10**6
     tracemalloc.start()
     try:
-        with pytest.raises(DataError, match=r"too large: expected at most .* by its header; .*--memory-limit"):
+        with pytest.raises(
+            DataError, match=r"too large: expected at most 20 MB in memory, .* content of 200 MB; .*--memory-limit"
+        ):
             read_dataset(folder)
         assert tracemalloc.get_traced_memory()[1] < 20 * 10**6
     finally:

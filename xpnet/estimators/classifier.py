@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -268,7 +267,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
         Labels that are not numbers are returned as a NumPy array.
         """
-        indices, data_backend = self._output(X, "predict", partial(labels.decide, multilabel=self._multilabel))
+        indices, data_backend = self._output(
+            X, "predict", lambda output, backend: labels.decide(output, backend, multilabel=self._multilabel)
+        )
         with data_backend.scope("float64"):
             return labels.decode(indices, data_backend, self.classes_, multilabel=self._multilabel)
 

@@ -116,8 +116,11 @@ def check_range(x: Any, dtype: str) -> None:
     values = x.data if hasattr(x, "tocsr") else x
     if 0 in values.shape or dtype_name(values) == dtype or dtype == "float64":
         return
-    xp, most = namespace_of(values), float(np.finfo(dtype).max)
-    if float(xp.max(values)) > most or float(xp.min(values)) < -most:
+    most = float(np.finfo(dtype).max)
+    backend = data_backend_of(values)
+    with backend.scope(dtype_name(values)):
+        too_large = float(backend.xp.max(values)) > most or float(backend.xp.min(values)) < -most
+    if too_large:
         raise DataError(
             f"features: expected numbers that {dtype} can hold, up to {most:.2g}; received larger ones; rescale them, "
             "or train in float64"
