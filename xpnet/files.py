@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from xpnet.errors import XpnetError
-from xpnet.locks import try_lock
+from xpnet.locks import NO_LINK, NO_WAIT, try_lock
 
 __all__ = [
     "check_regular",
@@ -29,8 +29,6 @@ __all__ = [
 
 # Names of `_temporary_name`; files with other names belong to others.
 _TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}\.part")
-_NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # for the other end of a pipe
-_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 _KINDS = {stat.S_IFLNK: "a link", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a folder"}
 # How file systems that cannot flush a folder answer: CIFS, sshfs, shared folders of virtual machines, and folders that
 # may be written but not read. The rename itself is done.
@@ -84,7 +82,7 @@ def open_file(path: str | Path, buffering: int = -1) -> BinaryIO:
 
 def _open_regular(path: str, flags: int) -> int:
     check_regular(os.stat(path).st_mode)  # to open some devices does something
-    descriptor = os.open(path, flags | _NO_WAIT)
+    descriptor = os.open(path, flags | NO_WAIT)
     try:
         check_regular(os.fstat(descriptor).st_mode)
     except OSError:
@@ -246,7 +244,7 @@ def remove_temporary_files(folder: Path, belongs: Callable[[str], object]) -> No
     """
 
     def open_own(path: str, flags: int) -> int:
-        return os.open(path, flags | _NO_LINK | _NO_WAIT)
+        return os.open(path, flags | NO_LINK | NO_WAIT)
 
     for path in folder.glob(".*.part"):
         match = _TEMPORARY.fullmatch(path.name)

@@ -12,9 +12,12 @@ from pathlib import Path
 
 from xpnet.errors import XpnetError, XpnetWarning
 
-__all__ = ["LockFile", "try_lock"]
+__all__ = ["NO_LINK", "NO_WAIT", "LockFile", "try_lock"]
 
-_FLAGS = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+NO_LINK, NO_WAIT = getattr(os, "O_NOFOLLOW", 0), getattr(os, "O_NONBLOCK", 0)
+"""Flags to open a file: refuse a link; do not wait for the other end of a pipe. 0 where the system has none."""
+
+_FLAGS = os.O_RDWR | NO_LINK | NO_WAIT
 
 
 def try_lock(descriptor: int) -> bool:

@@ -25,7 +25,7 @@ from urllib.request import (
 )
 
 from xpnet.data.downloads import RemoteFile
-from xpnet.locks import try_lock
+from xpnet.locks import NO_LINK, NO_WAIT, try_lock
 
 __all__ = ["fetch", "is_whole"]
 
@@ -36,8 +36,7 @@ _MOST_BYTES = 1 << 26  # of an answer: more than the largest file and all that p
 _OTHERS = 3600.0  # seconds that another process may take for the same file
 _CHUNK = 1 << 16
 _NO_SUCH_RANGE = 416
-_PART_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
-_PART_FLAGS |= getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+_PART_FLAGS = os.O_RDWR | os.O_CREAT | NO_LINK | NO_WAIT | getattr(os, "O_BINARY", 0)
 
 
 class _OtherFileError(ValueError):

@@ -11,6 +11,7 @@ from pathlib import Path
 from xpnet.errors import XpnetError
 from xpnet.files import check_regular, open_file, writing
 from xpnet.json_text import json_text
+from xpnet.locks import NO_LINK, NO_WAIT
 from xpnet.training.callbacks import Callback
 from xpnet.training.history import EpochRecord
 from xpnet.training.state import Run
@@ -19,7 +20,6 @@ __all__ = ["MetricsFile", "holds_metrics"]
 
 _BEGINNING = b'{"epoch": 1, "loss": '
 _APPEND = os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0)
-_NO_LINK_OR_PIPE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
 def holds_metrics(path: Path) -> bool:
@@ -90,7 +90,7 @@ class MetricsFile(Callback):
             found = self.path.lstat() if self.regular else self.path.stat()
         self._is_new = found is None and not self.path.is_symlink()
         if self.regular:
-            flags |= _NO_LINK_OR_PIPE
+            flags |= NO_LINK | NO_WAIT
         if found is not None and (self.regular or stat.S_ISREG(found.st_mode)):
             check_regular(found.st_mode)
             if not holds_metrics(self.path):
