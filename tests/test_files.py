@@ -280,3 +280,17 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     ):
         with pytest.raises(OSError, match=message):
             open_file(path)
+
+
+@posix
+@pytest.mark.timeout(20)
+def test_a_pipe_that_takes_the_place_of_a_file_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    before = (tmp_path / "file").stat()
+    os.mkfifo(tmp_path / "pipe")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", lambda path: before)  # the pipe came after the first look
+        with pytest.raises(OSError, match="a pipe, not a regular file"):
+            open_file(tmp_path / "pipe")
