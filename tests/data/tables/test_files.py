@@ -83,12 +83,14 @@ def message(content: str | bytes, name: str = "table.csv", **options: Any) -> st
         ('a\n""\n\n1\n', {"a": [None, "1"]}),
         ("a,b,\n1,2,\n3,4,\n", {"a": ["1", "3"], "b": ["2", "4"]}),
         ("a,b\n1,2,\n3,4,\n", {"a": ["1", "3"], "b": ["2", "4"]}),
+        ("a;b;\n1;2; \n3;4;\n", {"a": ["1", "3"], "b": ["2", "4"]}),
         (",a,\n0,1,2\n1,3,4\n", {"": ["0", "1"], "a": ["1", "3"], "Unnamed: 2": ["2", "4"]}),
         ("a,b,a,a\n1,2,3,4\n", {"a": ["1"], "b": ["2"]}),
         ('"x" "y z"\n"r 1" 1.5 a\n"r 2"   2 "b c"  \n', {"": ["r 1", "r 2"], "x": ["1.5", "2"], "y z": ["a", "b c"]}),
         ("a\tb\n\t1\n2\t\n", {"a": [None, "2"], "b": ["1", None]}),
         ('a\tb\n"\tx"\t1\n', {"a": ["x"], "b": ["1"]}),
         ('a;b\n1;"\n x \n"\n', {"a": ["1"], "b": ["x"]}),
+        ('1\t\t"x"\n2\t\t"y"\n', {"1": ["1", "2"], "2": [None, None], "3": ["x", "y"]}),
     ],
 )
 def test_cells(text: str, columns: dict[str, list[str | None]]) -> None:
@@ -403,6 +405,8 @@ def test_any_table_is_read_back(drawn: tuple[list[list[str]], bytes, dict[str, A
 @FEW
 @given(st.text(st.sampled_from('a1,\n\r" ;\t'), max_size=60), st.integers(1, 40))
 @example("1\r ", 1)
+@example("1\r\r; ", 1)
+@example('\t\r\t""\t', 1)
 @example('1"\r"""\r""', 1)
 def test_pieces_do_not_change_the_result(text: str, size: int) -> None:
     """Any text gives the same table, or the same error, however it is cut."""

@@ -77,7 +77,7 @@ class TextParser:
             table = csv.read_csv(pa.BufferReader(normal), read, self._parse_options(), convert)
         except pa.ArrowInvalid as exc:
             raise DataError(str(exc).partition("\n")[0]) from exc
-        if self._format.ends_with_delimiter and table.column(len(wanted)).null_count < table.num_rows:
+        if self._format.ends_with_delimiter and self._trim(table.column(len(wanted))).null_count < table.num_rows:
             raise DataError("a cell behind the last delimiter")
         arrays = table.columns[: len(wanted)]
         if self._may_have_blanks(normal):

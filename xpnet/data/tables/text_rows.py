@@ -168,7 +168,7 @@ def split_cells(row: str, delimiter: str) -> list[str]:
 @cache
 def _cell(delimiter: str) -> re.Pattern[str]:
     mark = re.escape(delimiter)
-    return re.compile(rf'(\s*"[^"]*(?:""[^"]*)*"?[^{mark}]*|[^{mark}]*){mark}')
+    return re.compile(rf'([^\S{mark}]*"[^"]*(?:""[^"]*)*"?[^{mark}]*|[^{mark}]*){mark}')
 
 
 def unquote(cell: str) -> str:
