@@ -6,11 +6,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain, islice
-from threading import Thread
 from typing import TypeVar
 
 from xpnet.errors import DataError
-from xpnet.threads import process_cpu_count
+from xpnet.threads import can_start_thread, process_cpu_count
 
 __all__ = ["check_threads", "map_in_threads"]
 
@@ -27,12 +26,8 @@ def check_threads() -> None:
     ------
     DataError
     """
-    thread = Thread(target=bool)
-    try:
-        thread.start()
-    except RuntimeError as exc:
-        raise DataError("cannot be read: expected to start a thread; the system refuses it (ulimit -u)") from exc
-    thread.join()
+    if not can_start_thread():
+        raise DataError("cannot be read: expected to start a thread; the system refuses it (ulimit -u)")
 
 
 def map_in_threads(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
