@@ -64,6 +64,7 @@ def test_idx_folder(tmp_path, suffix, test):
     assert dataset.name == tmp_path.name
     assert dataset.x.dtype == np.uint8
     assert dataset.x.tolist() == IMAGES.reshape(5, 12).tolist()
+    assert dataset.image_shape == (3, 4)
     assert dataset.y.tolist() == LABELS.tolist()
     assert (dataset.x_test is not None) == (dataset.y_test is not None) == test
     if test:
@@ -118,7 +119,7 @@ BAD_IDX = {
     "vector": ({TRAIN_IMAGES: idx(LABELS)}, ["expected images", "received shape (5,)"]),
     "label matrix": ({TRAIN_LABELS: idx(IMAGES)}, ["expected labels", "received shape (5, 3, 4)"]),
     "unequal": ({TRAIN_LABELS: idx(LABELS[:4])}, ["unequal lengths", "expected 5 labels", "received 4"]),
-    "other test size": ({TEST_IMAGES: idx(IMAGES[:2, :2])}, ["test images", "(12,)", "(8,)"]),
+    "other test size": ({TEST_IMAGES: idx(IMAGES[:2, :2])}, ["test images", "(3, 4)", "(2, 4)"]),
 }
 WITHOUT_THE_REST = {"no files", "no training part", "no labels", "no images"}
 

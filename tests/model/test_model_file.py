@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -21,13 +22,13 @@ from xpnet import files
 from xpnet.backend import Backend
 from xpnet.errors import ModelFormatError, XpnetError
 from xpnet.model.model import Model
-from xpnet.model.model_file import FORMAT_VERSION, load_model, save_model
+from xpnet.model.model_file import FORMAT_VERSION, load_model, save_model, specification_of
 from xpnet.nn.network import Network
 from xpnet.training.trainer import Trainer
 
 
 def assert_equal(a: Model, b: Model) -> None:
-    assert a.to_dict() == b.to_dict()
+    assert specification_of(a) == specification_of(b)
     assert a.network == b.network
     assert (a.task, a.feature_names, a.target_name) == (b.task, b.feature_names, b.target_name)
     assert a.vector.dtype == b.vector.dtype
@@ -54,6 +55,12 @@ def test_round_trip(name: str, dtype: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(loaded.outputs(X), model.outputs(X))
     save_model(tmp_path / "again", loaded)
     assert (tmp_path / "again").read_bytes() == path.read_bytes()
+
+
+def test_the_shape_of_images_is_kept(tmp_path: Path) -> None:
+    model = dataclasses.replace(make("text"), image_shape=(2, 2))
+    save_model(tmp_path / "m", model)
+    assert load_model(tmp_path / "m").image_shape == (2, 2)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links and pipes as POSIX has them")
@@ -223,7 +230,7 @@ def spoiled(name: str, change: Change) -> bytes:
     pieces = {f"layers.{i}.weight": model.params[i][0] for i in range(n)}
     pieces |= {f"layers.{i}.bias": model.params[i][1] for i in range(n)}
     pieces |= {"scaler.shift": model.scaler.shift, "scaler.scale": model.scaler.scale} if model.scaler else {}
-    specification = json.loads(json.dumps({"format_version": FORMAT_VERSION, **model.to_dict()}))
+    specification = json.loads(json.dumps({"format_version": FORMAT_VERSION, **specification_of(model)}))
     change(specification, pieces)
     return save({key: np.ascontiguousarray(a) for key, a in pieces.items()}, {"xpnet": json.dumps(specification)})
 
@@ -286,6 +293,11 @@ SPOILED: dict[str, tuple[Change, str]] = {
     "text for names": (put("feature_names", "abcd"), "feature_names: expected 4 names"),
     "numbers for names": (put("feature_names", [1, 2, 3, 4]), "feature_names: expected 4 names"),
     "target name": (put("target_name", 7), "target_name: expected a name"),
+    "image of another size": (put("image_shape", [2, 3]), "image_shape: expected the shape of an image of 4 features"),
+    "image of one side": (put("image_shape", [4]), "image_shape: expected the shape"),
+    "image without end": (put("image_shape", [-2, -2]), "image_shape: expected the shape"),
+    "image of truth": (put("image_shape", [True, 4]), "image_shape: expected the shape"),
+    "text for an image": (put("image_shape", "22"), "image_shape: expected the shape"),
 }
 
 

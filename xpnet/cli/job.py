@@ -216,4 +216,5 @@ def _make_model(data: JobData, options: TrainOptions, recipe: Recipe) -> Model:
         data.target_name,
         data.index_base,
         None if isinstance(features, Scaler) else features,
+        data.image_shape,
     )

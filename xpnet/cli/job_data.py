@@ -60,6 +60,8 @@ class JobData:
         What the user should know about the data, one line each.
     index_base : int or None
         The first index of a LIBSVM file.
+    image_shape : tuple of int or None
+        Shape of a sample, if the samples are images.
     fingerprint : dict
         `Fingerprint.to_dict` of the data and, if it has one of its own, of the test part; for `xpnet resume`.
     columns : tuple of ColumnPlan
@@ -79,6 +81,7 @@ class JobData:
     weights: np.ndarray | None = None
     notes: tuple[str, ...] = ()
     index_base: int | None = None
+    image_shape: tuple[int, ...] | None = None
     fingerprint: dict[str, Any] = field(default_factory=dict)
     columns: tuple[ColumnPlan, ...] = ()
 
@@ -154,6 +157,7 @@ def _read_at_once(data: str, options: TrainOptions, scale: str | None) -> JobDat
         feature_names=dataset.feature_names,
         target_name=dataset.target_name,
         index_base=dataset.index_base,
+        image_shape=dataset.image_shape,
         fingerprint=fingerprint_dataset(dataset) if options.checkpoint_every else {},
     )
 
@@ -204,6 +208,7 @@ def _read_in_pieces(
         target_moments=lambda: target_moments,
         feature_names=source.feature_names,
         target_name=source.target_name,
+        image_shape=source.image_shape,
         fingerprint={} if fingerprint is None else {"data": fingerprint.to_dict()},
     )
 

@@ -32,6 +32,9 @@ class Dataset:
         The test part that comes with the data set, if there is one.
     index_base : int or None
         The index of the first feature in a LIBSVM file, 0 or 1; None for other formats.
+    image_shape : tuple of int or None
+        Shape of a sample before it was flattened, if the samples are images: (height, width), or with the channels in
+        front or behind.
     """
 
     name: str
@@ -42,3 +45,4 @@ class Dataset:
     x_test: Array | None = None
     y_test: Array | None = None
     index_base: int | None = None
+    image_shape: tuple[int, ...] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,12 +25,15 @@ class _File(NamedTuple):
     feature_names : tuple of str
     loader : str
         The function of `sklearn.datasets` that reads the file.
+    image_shape : tuple of int or None
+        Shape of a sample, if the samples are images.
     """
 
     name: str
     header_rows: int
     feature_names: tuple[str, ...]
     loader: str
+    image_shape: tuple[int, ...] | None = None
 
 
 _NUCLEUS = (
@@ -42,6 +46,7 @@ _FILES = {
         0,
         tuple(f"pixel_{row}_{column}" for row, column in itertools.product(range(8), repeat=2)),
         "load_digits",
+        (8, 8),
     ),
     "iris": _File(
         "iris.csv",
@@ -79,9 +84,10 @@ def read_sklearn(name: str) -> Dataset:
     paths = (Path(folder, "datasets", "data", file.name) for folder in folders)
     path = next(filter(Path.is_file, paths), None)
     if path is None:  # another version may keep its files elsewhere
-        return load_with_sklearn(name, file.loader)
+        return dataclasses.replace(load_with_sklearn(name, file.loader), image_shape=file.image_shape)
     table = np.loadtxt(path, delimiter=",", skiprows=file.header_rows)
-    return Dataset(name, table[:, :-1].copy(), table[:, -1].astype(np.int64), file.feature_names, "target")
+    x, y = table[:, :-1].copy(), table[:, -1].astype(np.int64)
+    return Dataset(name, x, y, file.feature_names, "target", image_shape=file.image_shape)
 
 
 def load_with_sklearn(name: str, loader: str) -> Dataset:

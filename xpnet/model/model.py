@@ -52,6 +52,9 @@ class Model:
     encoding : TableEncoding or None
         Encoding of the columns of a table; then there is no `scaler`, and features may be a data frame, an Arrow table
         or a mapping of columns.
+    image_shape : tuple of int or None
+        Shape of a sample, if the samples are images that were flattened: (height, width), or with the channels in front
+        or behind. Pictures need it, predictions do not.
 
     Examples
     --------
@@ -75,6 +78,7 @@ class Model:
     target_name: str | None = None
     index_base: int | None = None
     encoding: TableEncoding | None = None
+    image_shape: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "vector", to_host(self.vector))
@@ -277,23 +281,3 @@ class Model:
         with backend.scope(self.vector.dtype.name):
             rows = host_inputs(backend, self.inputs(x), self.vector.dtype.name)
             return assess(self.network, self._params_on(backend), rows, self.targets(y), backend, self.decide)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything but the arrays as plain values."""
-        return {
-            "network": self.network.to_dict(),
-            "task": self.task,
-            "classes": None if self.classes is None else self.classes.tolist(),
-            "classes_dtype": None if self.classes is None else _dtype_name(self.classes.dtype),
-            "scaler": self.scaler and self.scaler.kind,
-            "target_scaler": self.target_scaler and self.target_scaler.kind,
-            "feature_names": self.feature_names,
-            "target_name": self.target_name,
-            "encoding": self.encoding and self.encoding.to_dict(),
-            "index_base": self.index_base,
-        }
-
-
-def _dtype_name(dtype: np.dtype[Any]) -> str:
-    """Return the name of the labels' type: ``"str"`` for text of any length."""
-    return "str" if dtype.kind in "UTO" else dtype.name

@@ -5,12 +5,14 @@ The weights are saved from the host, so a model that was trained on a GPU loads 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
+from xpnet.data.images import image_shape
 from xpnet.data.scaling import Scaler, ScalerKind
 from xpnet.data.targets import Task, check_label_lengths
 from xpnet.errors import ModelFormatError
@@ -23,7 +25,7 @@ from xpnet.tensors import Format
 if TYPE_CHECKING:
     from xpnet.data.tables.encoding import TableEncoding
 
-__all__ = ["FORMAT_VERSION", "load_model", "model_parts", "save_model"]
+__all__ = ["FORMAT_VERSION", "load_model", "model_parts", "save_model", "specification_of"]
 
 FORMAT_VERSION = 1
 _FORMAT = Format("xpnet", "model", FORMAT_VERSION)
@@ -73,7 +75,29 @@ def model_parts(model: Model) -> Iterator[bytes | memoryview]:
         scaler: Scaler | None = getattr(model, name)
         if scaler is not None:
             tensors |= {f"{name}.shift": scaler.shift, f"{name}.scale": scaler.scale}
-    return _FORMAT.parts(model.to_dict(), tensors)
+    return _FORMAT.parts(specification_of(model), tensors)
+
+
+def specification_of(model: Model) -> dict[str, Any]:
+    """Return everything but the arrays as plain values."""
+    return {
+        "network": model.network.to_dict(),
+        "task": model.task,
+        "classes": None if model.classes is None else model.classes.tolist(),
+        "classes_dtype": None if model.classes is None else _dtype_name(model.classes.dtype),
+        "scaler": model.scaler and model.scaler.kind,
+        "target_scaler": model.target_scaler and model.target_scaler.kind,
+        "feature_names": model.feature_names,
+        "target_name": model.target_name,
+        "encoding": model.encoding and model.encoding.to_dict(),
+        "index_base": model.index_base,
+        "image_shape": model.image_shape,
+    }
+
+
+def _dtype_name(dtype: np.dtype[Any]) -> str:
+    """Return the name of the labels' type: ``"str"`` for text of any length."""
+    return "str" if dtype.kind in "UTO" else dtype.name
 
 
 def load_model(path: str | Path) -> Model:
@@ -98,37 +122,50 @@ def load_model(path: str | Path) -> Model:
     return _FORMAT.read(path, _model)
 
 
-def _model(specification: dict[str, Any], tensors: dict[str, np.ndarray]) -> Model:
+def _model(given: dict[str, Any], tensors: dict[str, np.ndarray]) -> Model:
     n_layers = sum(name.startswith("layers.") and name.endswith(".weight") for name in tensors)
-    if len(specification["network"]["layer_sizes"]) != n_layers + 1:  # before a long list takes memory
+    if len(given["network"]["layer_sizes"]) != n_layers + 1:  # before a long list takes memory
         raise ModelFormatError(f"expected the sizes of {n_layers + 1} layers; received another number of them")
-    network = Network(**specification["network"])
-    task = specification["task"]
+    network = Network(**given["network"])
+    task = given["task"]
     if task not in get_args(Task):
         raise ModelFormatError(f"expected one of the tasks {get_args(Task)}; received {task!r:.40}")
-    encoding = _encoding(specification.get("encoding"), network)
-    names = specification["feature_names"]
+    encoding = _encoding(given.get("encoding"), network)
+    names = given["feature_names"]
     n_names = network.layer_sizes[0] if encoding is None else len(encoding.input_names)
     if names is not None and (not _is_text(names) or len(names) != n_names):
         raise ModelFormatError(f"feature_names: expected {n_names} names; received another list")
-    target_name = specification["target_name"]
+    target_name = given["target_name"]
     if target_name is not None and not isinstance(target_name, str):
         raise ModelFormatError("target_name: expected a name; received another type")
-    index_base = specification.get("index_base")  # files of earlier versions have none
+    index_base = given.get("index_base")  # files of earlier versions have none
     if index_base not in (None, 0, 1) or isinstance(index_base, bool):
         raise ModelFormatError(f"index_base: expected 0, 1 or null; received {index_base!r:.40}")
     return Model(
         network,
         _vector(network, tensors),
         task,
-        _classes(specification["classes"], specification["classes_dtype"], max(network.layer_sizes[-1], 2)),
-        _scaler(specification["scaler"], "scaler", tensors, network.layer_sizes[0]),
-        _scaler(specification["target_scaler"], "target_scaler", tensors, network.layer_sizes[-1]),
+        _classes(given["classes"], given["classes_dtype"], max(network.layer_sizes[-1], 2)),
+        _scaler(given["scaler"], "scaler", tensors, network.layer_sizes[0]),
+        _scaler(given["target_scaler"], "target_scaler", tensors, network.layer_sizes[-1]),
         None if names is None else tuple(names),
         target_name,
         index_base,
         encoding,
+        _image_shape(given.get("image_shape"), network),
     )
+
+
+def _image_shape(shape: Any, network: Network) -> tuple[int, ...] | None:
+    if shape is None:  # also in files of earlier versions
+        return None
+    sizes = tuple(shape) if isinstance(shape, list) else ()
+    whole = all(type(size) is int and 0 < size <= network.layer_sizes[0] for size in sizes)
+    if not whole or image_shape((1, *sizes)) is None or math.prod(sizes) != network.layer_sizes[0]:
+        raise ModelFormatError(
+            f"image_shape: expected the shape of an image of {network.layer_sizes[0]} features; received {shape!r:.40}"
+        )
+    return sizes
 
 
 def _encoding(values: Any, network: Network) -> TableEncoding | None:

@@ -78,6 +78,7 @@ class RawData(NamedTuple):
     x_test: Array | None = None
     y_test: Array | None = None
     index_base: int | None = None
+    image_shape: tuple[int, ...] | None = None
 
 
 class Readable(Protocol):

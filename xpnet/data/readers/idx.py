@@ -13,6 +13,7 @@ from typing import IO, cast
 
 import numpy as np
 
+from xpnet.data.images import image_shape
 from xpnet.data.readers.common import (
     Array,
     RawData,
@@ -58,15 +59,19 @@ def read_idx_folder(folder: Path, options: ReadOptions) -> RawData:
     if train is None:
         if options.training or test is None:
             raise make_read_error(folder, f"no training part: expected {join_names(IDX_NAMES[:2])} (plain or .gz)")
-        return RawData(*test)
+        return _raw(*test)
     x, y = train
     if test is None:
-        return RawData(x, y)
+        return _raw(x, y)
     if test[0].shape[1:] != x.shape[1:]:
         raise make_read_error(
             folder, f"test images: expected {x.shape[1:]} pixels as in training; received {test[0].shape[1:]}"
         )
-    return RawData(x, y, x_test=test[0], y_test=test[1])
+    return _raw(x, y)._replace(x_test=as_features(test[0]), y_test=test[1])
+
+
+def _raw(x: Array, y: Array | None) -> RawData:
+    return RawData(as_features(x), y, image_shape=image_shape(x.shape))
 
 
 def _read_pair(
@@ -87,7 +92,7 @@ def _read_pair(
     if math.prod(x.shape) == 0:
         raise make_read_error(images, f"no samples: expected at least one image; received shape {x.shape}")
     if labels is None:
-        return as_features(x), None
+        return x, None
     y = read_idx(labels)
     if y.ndim != 1:
         raise make_read_error(labels, f"expected labels, an array of one dimension; received shape {y.shape}")
@@ -96,7 +101,7 @@ def _read_pair(
             labels,
             f"unequal lengths: expected {len(x)} labels, one for each image of {images.name}; received {len(y)}",
         )
-    return as_features(x), y.astype(np.int64) if y.dtype.kind in "iu" else y
+    return x, y.astype(np.int64) if y.dtype.kind in "iu" else y
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from typing import IO, Any, TypeAlias, cast
 
 import numpy as np
 
+from xpnet.data.images import image_shape
 from xpnet.data.readers.common import (
     Array,
     RawData,
@@ -84,7 +85,8 @@ def read_npz(path: Path, options: ReadOptions) -> RawData:
         check_content(path, sum(_member_bytes(path, archive, info) for info in chosen if info), path.stat().st_size)
         x, y, x_test, y_test = (None if info is None else _read_member(path, archive, info) for info in chosen)
     test_features = None if x_test is None else as_features(x_test)
-    return RawData(as_features(cast(Array, x)), y, None, keys[1], test_features, y_test)
+    images = image_shape(cast(Array, x).shape)
+    return RawData(as_features(cast(Array, x)), y, None, keys[1], test_features, y_test, image_shape=images)
 
 
 def choose_members(
@@ -116,8 +118,9 @@ def choose_members(
 def read_npy(path: Path, options: ReadOptions) -> RawData:
     """Read features from one file and targets from a second one, see `target_path`."""
     target = target_path(path, options)
-    x = as_features(_read_file(path))
-    return RawData(x, None if target is None else _read_file(target), None, None if target is None else target.name)
+    x, name = _read_file(path), None if target is None else target.name
+    y = None if target is None else _read_file(target)
+    return RawData(as_features(x), y, target_name=name, image_shape=image_shape(x.shape))
 
 
 def target_path(path: Path, options: ReadOptions) -> Path | None:

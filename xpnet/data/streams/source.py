@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from xpnet.data.images import image_shape
 from xpnet.errors import DataError
 
 __all__ = [
@@ -44,6 +45,8 @@ class Source(ABC):
         Bytes of the features of one sample as they are read.
     feature_names : tuple of str or None
     target_name : str or None
+    image_shape : tuple of int or None
+        Shape of a sample before it was flattened, if the samples are images.
     is_sequential : bool
         Whether the blocks can only be read in order.
     buffer_bytes : int
@@ -55,6 +58,7 @@ class Source(ABC):
     row_bytes: int
     feature_names: tuple[str, ...] | None = None
     target_name: str | None = None
+    image_shape: tuple[int, ...] | None = None
     is_sequential = False
     buffer_bytes: int = BUFFER_BYTES
 
@@ -136,6 +140,7 @@ class ArraySource(Source):
                 f"1; received the shapes {tuple(x.shape)} and {tuple(y.shape)}"
             )
         self._x, self._y, self._name = x, y, name
+        self.image_shape = image_shape(x.shape)
         n_samples, self.n_features = x.shape[0], math.prod(x.shape[1:])
         self.row_bytes = self.n_features * np.dtype(x.dtype).itemsize
         self._rows = max(1, min(BLOCK_BYTES // self.row_bytes, n_samples // _BLOCKS))
@@ -232,4 +237,5 @@ def copy_description(source: Source, like: Source) -> None:
     """Copy all attributes of a source but its sizes."""
     source.n_features, source.row_bytes = like.n_features, like.row_bytes
     source.feature_names, source.target_name = like.feature_names, like.target_name
+    source.image_shape = like.image_shape
     source.is_sequential, source.buffer_bytes = like.is_sequential, like.buffer_bytes
