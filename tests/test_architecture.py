@@ -31,6 +31,8 @@ ORDER = """
     training
     model
     estimators
+    plot
+    report
     bench
     cli
     __main__

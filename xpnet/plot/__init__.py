@@ -1,0 +1,32 @@
+"""Pictures of what a network learns and of how well it does, drawn with Matplotlib.
+
+Each function takes a `Model` or a fitted estimator, draws on the axes `ax`, or on new ones, and returns the axes. None
+calls ``show``.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from xpnet.plot.curves import learning_curves
+
+__all__ = ["learning_curves"]
+
+# Imported when a name is first asked for.
+_MODULES: dict[str, tuple[str, ...]] = {
+    "xpnet.plot.curves": ("learning_curves",),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULE_OF:
+        value = globals()[name] = getattr(import_module(_MODULE_OF[name]), name)
+        return value
+    from xpnet.submodules import submodules_of
+
+    return submodules_of("xpnet.plot")(name)
+
+
+def __dir__() -> list[str]:
+    return __all__

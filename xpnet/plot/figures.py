@@ -1,0 +1,109 @@
+"""Axes to draw on, the look of the pictures, and pictures as PNG and SVG."""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+__all__ = ["axes_or_new", "look", "new_figure", "png", "svg"]
+
+_INK, _FAINT = "#010203", "#040506"  # stand for the page's own colours in an SVG; no other element has them
+_DPI = 120
+
+
+def axes_or_new(ax: Any, width: float = 4.8, height: float = 3.6) -> Any:
+    """Return the given axes or, without any, those of a new figure of pyplot, in inches."""
+    if ax is not None:
+        return ax
+    from matplotlib import pyplot
+
+    return pyplot.subplots(figsize=(width, height), layout="constrained")[1]
+
+
+def new_figure(width: float, height: float) -> Any:
+    """Return a figure, in inches, that is no part of pyplot: no global state, no window, no display."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+@contextmanager
+def look() -> Iterator[None]:
+    """Draw for `svg`: ink in the colour of the page's text, no background, and labels as plain text.
+
+    A label may come from any file, so a dollar sign in it must not start a formula; a text that is a formula asks for
+    it with ``parse_math=True``.
+    """
+    from matplotlib import rc_context
+
+    ink = ("text.color", "axes.labelcolor", "axes.edgecolor", "axes.titlecolor", "xtick.color", "ytick.color")
+    with rc_context(
+        {
+            **dict.fromkeys(ink, _INK),
+            "axes.facecolor": "none",
+            "axes.grid": True,
+            "axes.grid.axis": "both",
+            "axes.axisbelow": True,
+            "axes.spines.right": False,
+            "axes.spines.top": False,
+            "axes.titlesize": "medium",
+            "figure.facecolor": "none",
+            "font.size": 9,
+            "grid.color": _FAINT,
+            "grid.linewidth": 0.5,
+            "legend.frameon": False,
+            "lines.linewidth": 1.5,
+            "savefig.facecolor": "none",
+            "text.parse_math": False,
+        }
+    ):
+        yield
+
+
+def png(figure: Any) -> bytes:
+    """Return a figure as a PNG."""
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # no font has the glyphs of this label
+        # `savefig` would lay out and draw the figure twice, and compress for longer than it draws.
+        figure.canvas.print_png(file, metadata={"Creator": "xpnet"}, pil_kwargs={"compress_level": 3})
+    return file.getvalue()
+
+
+def svg(figure: Any, name: str) -> str:
+    """Return a figure as an SVG element for a page.
+
+    Text stays text. What `look` drew has the page's colours: ``currentColor``, and ``var(--faint)`` for grids. The
+    element has a viewBox and no size of its own, so that it fits the page.
+
+    Parameters
+    ----------
+    figure : Figure
+    name : str
+        Distinguishes the identifiers of this picture from those of others in the page.
+    """
+    from matplotlib import rc_context
+
+    file = io.StringIO()
+    with warnings.catch_warnings(), rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "svg.id": name}):
+        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+    text = file.getvalue()
+    text = text[text.index("<svg") :].replace(_INK, "currentColor").replace(_FAINT, "var(--faint)")
+    width, height = figure.get_size_inches()
+    head = f'<svg class="figure" role="img" style="max-width: {width:g}in" viewBox="0 0 {72 * width:g} {72 * height:g}"'
+    text = re.sub(
+        r"<svg [^>]*>",
+        f'{head} xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">',
+        text,
+        count=1,
+    )
+    # Identifiers that Matplotlib counts, such as those of groups, are alike in all pictures.
+    return re.sub(r'<metadata>.*?</metadata>\s*|(?<=<g) id="[^"]*"', "", text, flags=re.DOTALL)
