@@ -54,6 +54,10 @@ _COMMANDS = {
         "predict:evaluate",
         "Evaluate a trained model on the test part that comes with the data, or else on all samples.",
     ),
+    "report": (
+        "report:report",
+        "Make the report of a run again, or that of other data: one HTML page with scores and pictures.",
+    ),
     "inspect": (
         "inspect:inspect",
         "Show what the columns of a table are, what training will do with each, and why.",

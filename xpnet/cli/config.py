@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import tomllib
 from collections.abc import Mapping
 from dataclasses import fields, replace
@@ -19,12 +20,20 @@ from xpnet.data.tables.paths import STANDARD_INPUT
 from xpnet.errors import InvalidParameterError, UnknownNameError
 from xpnet.files import open_file
 
-__all__ = ["fill_options", "name_option", "read_config", "write_config"]
+__all__ = [
+    "fill_options",
+    "name_option",
+    "read_config",
+    "read_settings",
+    "settings_of",
+    "train_command",
+    "write_config",
+]
 
 _ANY_NAME = "surrogateescape"  # the names of files need not be UTF-8
 
 # Options that do not change what is computed; they are not part of a run's configuration.
-_NOT_CONFIGURED = ("config", "out", "quiet", "json", "threads")
+_NOT_CONFIGURED = ("config", "out", "report", "quiet", "json", "threads")
 
 
 _OPTIONS = {field.name: f"--{field.name.replace('_', '-')}" for field in fields(TrainOptions)}
@@ -62,17 +71,29 @@ def fill_options(app: App, commands: tuple[str, ...], arguments: ArgumentCollect
         Dict(dict(values), source=source, use_commands_as_keys=False)(app, commands, arguments)
 
     if config := given("config"):
-        fill(_read_config(Path(config)), config)
+        fill(read_settings(Path(config)), config)
     if preset := given("preset"):
         if preset not in PRESETS:
             raise UnknownNameError.among("preset", preset, PRESETS)
         fill(PRESETS[preset].options, f"preset {preset}")
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def settings_of(config: bytes) -> dict[str, Any]:
+    """Return the options of a run by name, from the content of its configuration file."""
+    return tomllib.loads(config.decode(errors=_ANY_NAME))
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """Return the options in a configuration file by name.
+
+    Raises
+    ------
+    InvalidParameterError
+        The file cannot be read, or has an option that there is not.
+    """
     try:
         with open_file(path) as file:
-            values = tomllib.loads(file.read().decode(errors=_ANY_NAME))
+            values = settings_of(file.read())
     except OSError as exc:
         raise InvalidParameterError(f"{path}: expected a configuration file; received: {exc.strerror}.") from exc
     except ValueError as exc:  # also of an integer with too many digits
@@ -98,6 +119,21 @@ def write_config(data: str, options: TrainOptions) -> bytes:
         is_path = isinstance(value, Path) or (name == "target" and value.endswith(".npy") and Path(value).exists())
         values[name] = str(Path(value).resolve()) if is_path else value
     return tomli_w.dumps(values).encode(errors=_ANY_NAME)
+
+
+def train_command(data: str, options: TrainOptions) -> str:
+    """Return the command that repeats a run, for a POSIX shell."""
+    words = ["xpnet", "train", data]
+    for field in fields(options):
+        value, default = getattr(options, field.name), getattr(TrainOptions, field.name)
+        if field.name in _NOT_CONFIGURED or value == default:
+            continue
+        option = _OPTIONS[field.name]
+        if isinstance(value, bool):
+            words.append(option if value else f"--no-{option[2:]}")
+        else:
+            words += [word for each in (value if isinstance(value, tuple) else [value]) for word in (option, str(each))]
+    return shlex.join(words)
 
 
 def read_config(path: Path) -> tuple[str, TrainOptions]:

@@ -29,12 +29,15 @@ __all__ = [
     "FINGERPRINT",
     "METRICS",
     "MODEL",
+    "REPORT",
+    "SUMMARY",
     "RunFolder",
     "choose_folder",
 ]
 
 MODEL, CONFIG, METRICS, FINGERPRINT = "model.safetensors", "config.toml", "metrics.jsonl", "data.json"
 CHECKPOINTS, CURVES, CONFUSION, COLUMNS = "checkpoints", "curves.png", "confusion.png", "columns.md"
+SUMMARY, REPORT = "summary.json", "report.html"
 _LOCK = ".lock"
 
 
@@ -55,6 +58,8 @@ _IS_OWN: dict[str, Callable[[Path], bool] | None] = {
     CURVES: _holds(b"Creator\0xpnet"),
     CONFUSION: _holds(b"Creator\0xpnet"),
     COLUMNS: _holds(b"| column "),
+    SUMMARY: _holds(b'"xpnet": '),
+    REPORT: _holds(b'name="generator" content="xpnet '),
 }
 
 

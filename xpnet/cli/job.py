@@ -18,6 +18,7 @@ from xpnet.cli.choices import (
     make_trainer,
     scales_target,
 )
+from xpnet.cli.config import train_command
 from xpnet.cli.job_data import PARTS, JobData, RawPart, read_arrays
 from xpnet.cli.memory_limit import MemoryLimit
 from xpnet.cli.options import TrainOptions, table_options
@@ -33,7 +34,7 @@ from xpnet.errors import InvalidParameterError
 from xpnet.model.model import Model
 from xpnet.training.auto_device import choice_for
 from xpnet.training.early_stopping import get_early_stopping
-from xpnet.training.history import Scores
+from xpnet.training.history import EpochRecord, Scores
 from xpnet.training.recipes import Recipe
 from xpnet.training.state import Run
 from xpnet.training.trainer import Trainer
@@ -61,6 +62,8 @@ class Job:
     trainer : Trainer
     backend : Backend
     preset : str
+    command : str
+        The command that repeats the run.
     device_reason : str
         Why ``--device auto`` is this device; empty where there was no choice.
     """
@@ -70,6 +73,7 @@ class Job:
     trainer: Trainer
     backend: Backend
     preset: str
+    command: str
     device_reason: str = ""
 
     @property
@@ -133,12 +137,16 @@ class Job:
                     confusion = Confusion(name, model.classes[model.targets(part[1])], predicted)
         return scores, confusion
 
+    def kept(self, run: Run) -> EpochRecord | None:
+        """Return the record of the epoch whose parameters the run kept; None if it ended within an epoch."""
+        if run.state.best is not None:
+            return get_early_stopping(self.trainer.early_stopping or "loss").best(run.history)
+        return run.history[-1] if run.history and run.state.position == 0 else None
+
     def _validated(self, run: Run) -> Scores | None:
         """Return the validation scores that the run recorded for its resulting parameters, if it did."""
-        if run.state.best is not None:
-            stopping = get_early_stopping(self.trainer.early_stopping or "loss")
-            return stopping.best(run.history).validation
-        return run.history[-1].validation if run.history and run.state.position == 0 else None
+        kept = self.kept(run)
+        return kept and kept.validation
 
 
 def prepare(data: str, options: TrainOptions) -> Job:
@@ -176,7 +184,7 @@ def prepare(data: str, options: TrainOptions) -> Job:
         trainer = replace(trainer, device=backend)
         if options.autotune:
             _autotune(backend)
-    job = Job(read, model, trainer, backend, preset, reason)
+    job = Job(read, model, trainer, backend, preset, train_command(data, options), reason)
     sources = [part for part in job.parts.values() if isinstance(part, Source)]
     if limit is not None and sources:
         buffer_bytes = limit.buffer_bytes(trainer, read.n_samples, checkpoints=bool(options.checkpoint_every))

@@ -88,8 +88,12 @@ class JobData:
     @property
     def n_samples(self) -> int:
         """Number of training samples."""
-        part = self.parts["train"]
-        return part.n_samples if isinstance(part, Source) else len(part[1])
+        return self.sizes["train"]
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Number of samples of each part."""
+        return {name: part.n_samples if isinstance(part, Source) else len(part[1]) for name, part in self.parts.items()}
 
 
 def moments_of(y: np.ndarray) -> Moments:

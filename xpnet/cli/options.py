@@ -32,6 +32,9 @@ _THREADS = (
 )
 
 
+_Report = Annotated[bool, option(_RUN, "write report.html", negative="--no-report")]
+
+
 def _parse_threads(hint: Any, tokens: Sequence[Token]) -> int | None:
     return None if tokens[0].value == "auto" else parse_int(hint, tokens)
 
@@ -240,7 +243,8 @@ class TrainOptions(ColumnOptions):
         str | None, option(_RUN, "interval between checkpoints for xpnet resume: 1 (epoch), 500steps or 10min")
     ] = None
     keep: Annotated[int, option(_RUN, "number of newest checkpoints to keep", converter=parse_int)] = 3
-    quiet: Annotated[bool, option(_RUN, "no progress, no summary", show_default=False)] = False
+    report: _Report = True
+    quiet: Annotated[bool, option(_RUN, "no progress, no summary, no report", show_default=False)] = False
     json: Annotated[bool, option(_RUN, "one JSON object on stdout", show_default=False)] = False
 
 
@@ -257,7 +261,8 @@ class ResumeOptions:
     data_dir: Annotated[Path | None, option(DATA, "folder with the IDX files of mnist or fashion-mnist")] = None
     epochs: Annotated[int | None, option(_TRAINING, "another number of epochs", converter=parse_int)] = None
     threads: Annotated[int | None, option(_WHERE, _THREADS, converter=_parse_threads)] = None
-    quiet: Annotated[bool, option(_RUN, "no progress, no summary", show_default=False)] = False
+    report: _Report = True
+    quiet: Annotated[bool, option(_RUN, "no progress, no summary, no report", show_default=False)] = False
     json: Annotated[bool, option(_RUN, "one JSON object on stdout", show_default=False)] = False
 
 

@@ -12,13 +12,13 @@ from cyclopts import Parameter
 
 from xpnet.backend import get_backend
 from xpnet.cli.console import make_console
-from xpnet.cli.table_options import ReadingOptions, open_table, parse_int
-from xpnet.data.named import DATASETS, load_dataset
-from xpnet.data.readers import read_features
+from xpnet.cli.model_data import has_rows_of_table, labelled_data, needed_columns, open_table_of, read_arrays
+from xpnet.cli.table_options import ReadingOptions, parse_int
 from xpnet.data.readers.common import join_names, naming
 from xpnet.data.scaling import row_blocks
-from xpnet.data.tables.files import TableFile, is_table
-from xpnet.errors import DataError, InvalidParameterError
+from xpnet.data.streams import Source
+from xpnet.data.tables.files import TableFile
+from xpnet.errors import InvalidParameterError
 from xpnet.files import open_output
 from xpnet.json_text import json_text
 from xpnet.model.model import Model
@@ -142,15 +142,12 @@ def evaluate(
     with limit_threads(threads):
         loaded = load_model(model)
         backend = get_backend(device)
-        if loaded.encoding is not None and _is_table(data):
+        given, part = labelled_data(loaded, data, data_dir, reading)
+        if isinstance(given, Source):
             with naming(Path(data)):
-                source = _labelled_table(loaded, data, reading)
-                n_samples, part, scores = source.n_samples, "samples", loaded.evaluate(source, device=backend)
+                n_samples, scores = given.n_samples, loaded.evaluate(given, device=backend)
         else:
-            x, y, part = _read_arrays(loaded, data, data_dir)
-            if y is None:
-                raise _no_target(data, loaded)
-            n_samples, scores = len(x), loaded.evaluate(x, y, backend)
+            n_samples, scores = len(given[1]), loaded.evaluate(*given, backend)
     if json:
         print(json_text({"task": loaded.task, "device": backend.name, "samples": n_samples, "part": part} | scores))
     else:
@@ -159,21 +156,17 @@ def evaluate(
     return 0
 
 
-def _is_table(data: str) -> bool:
-    return data not in DATASETS and is_table(data)
-
-
 def _rows(
     model: Model, data: str, data_dir: Path | None, keep: tuple[str, ...], reading: ReadingOptions
 ) -> Iterator[_Rows]:
     """Yield the rows in pieces: the blocks of a table, or slices of an array."""
-    if model.encoding is not None and _is_table(data):
-        return _rows_of_table(_open(model, data, reading), model, keep)
+    if has_rows_of_table(model, data):
+        return _rows_of_table(open_table_of(model, data, reading), model, keep)
     if keep:
         raise InvalidParameterError(
             f"keep: expected none for data and a model without named columns; received {join_names(keep)}."
         )
-    x, _, _ = _read_arrays(model, data, data_dir)
+    x, _, _ = read_arrays(model, data, data_dir)
     return (
         _Rows(x[outer][inner], outer.start + inner.start, {})
         for outer in row_blocks(x)
@@ -187,15 +180,10 @@ def _pieces(model: Model, n_rows: int) -> Iterator[slice]:
     return (slice(start, min(start + size, n_rows)) for start in range(0, max(n_rows, 1), size))
 
 
-def _open(model: Model, data: str, reading: ReadingOptions) -> TableFile:
-    assert model.encoding is not None
-    return open_table(data, reading, frozenset(model.encoding.input_names) | {model.target_name or ""})
-
-
 def _rows_of_table(file: TableFile, model: Model, keep: tuple[str, ...]) -> Iterator[_Rows]:
     names = file.schema.names
     kept = [name for name in names if name not in file.duplicates] if keep == (_ALL,) else _given(keep, names)
-    needed = set(_features(model, names)).union(kept)
+    needed = set(needed_columns(model, names)).union(kept)
     columns = [name for name in names if name in needed]
     with naming(file.path):
         first = 0
@@ -231,60 +219,6 @@ def _check_kept(kept: Mapping[str, Any], columns: Mapping[str, Any]) -> None:
             f"keep: expected columns with names unlike those of the predictions; received {join_names(both)}. "
             "Rename them, or keep others."
         )
-
-
-def _features(model: Model, names: Sequence[str]) -> list[str]:
-    """Return the columns of a table that the model needs; all of them where it does not find its own by name."""
-    assert model.encoding is not None
-    wanted = set(model.encoding.input_names)
-    needed = [name for name in names if name in wanted]
-    return needed if len(needed) == len(wanted) else list(names)
-
-
-def _labelled_table(model: Model, data: str, reading: ReadingOptions) -> Any:
-    """Return a table with its targets as a source."""
-    from xpnet.data.streams.table import TableSource
-    from xpnet.data.tables.survey import plan_known_target
-
-    file = _open(model, data, reading)
-    if model.target_name is None or model.target_name not in file.schema.names:
-        raise _no_target(data, model)
-    names = [name for name in file.schema.names if name != model.target_name]
-    plan = plan_known_target(model.target_name, model.task, model.classes)
-    source = TableSource(file, _features(model, names), plan)
-    if source.n_samples == 0:
-        raise _no_target(data, model)
-    return source
-
-
-def _no_target(data: str, model: Model) -> DataError:
-    return DataError(
-        f"{data}: expected the target {model.target_name!r} and the features; received features only. "
-        "To predict without targets: xpnet predict"
-    )
-
-
-def _read_arrays(model: Model, data: str, data_dir: Path | None) -> tuple[np.ndarray, np.ndarray | None, str]:
-    """Return features, targets or None, and a description of the samples."""
-    n_features = model.network.layer_sizes[0] if model.encoding is None else len(model.encoding.input_names)
-    if data in DATASETS or not Path(data).exists():
-        dataset = load_dataset(data, data_dir=data_dir)
-        if dataset.x.shape[1] != n_features:
-            raise DataError(
-                f"{data}: features: expected {n_features}, as in training; received {dataset.x.shape[1]}. "
-                "Give data with the features that the model was trained on."
-            )
-        if dataset.x_test is not None:
-            return dataset.x_test, dataset.y_test, "test samples"
-        return dataset.x, dataset.y, "samples, including those of training"
-    x, y = read_features(
-        data,
-        feature_names=model.feature_names,
-        target_name=model.target_name,
-        n_features=n_features,
-        index_base=model.index_base,
-    )
-    return x, y, "samples"
 
 
 def _columns(name: str, values: np.ndarray) -> dict[str, np.ndarray]:

@@ -6,7 +6,7 @@ import dataclasses
 import shlex
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +15,11 @@ import numpy as np
 
 from xpnet.backend import to_host
 from xpnet.cli import plots
+from xpnet.cli.config import settings_of
 from xpnet.cli.console import say
-from xpnet.cli.folder import CHECKPOINTS, CONFUSION, CURVES, MODEL, RunFolder
+from xpnet.cli.folder import CHECKPOINTS, CONFUSION, CURVES, MODEL, SUMMARY, RunFolder
 from xpnet.cli.options import TrainOptions
+from xpnet.cli.run_summary import provenance, summary_file
 from xpnet.errors import DivergenceError
 from xpnet.json_text import json_text
 from xpnet.memory import peak_bytes
@@ -88,11 +90,16 @@ def train(job: Job, options: TrainOptions, folder: RunFolder, checkpoints: Path 
         **scores,
         "peak_memory": peak_bytes(),
     }
+    summary_path = folder.write(
+        SUMMARY, summary_file({**summary, **provenance(job), "kept_epoch": job.kept_epoch(finished[0])})
+    )
     try:
         _report(job, options, summary, run)
     finally:  # pictures take longer than a short run, so they come last; also if nobody reads the summary
         # The plotting library may take more memory than the limit of a run that reads its data in pieces.
         pictures = _draw(finished[0], model, confusion, folder) if job.is_in_memory else []
+        if job.is_in_memory and options.report and not options.quiet:
+            pictures += _write_report(job, model, finished[0], record, folder)
     if not (options.json or options.quiet):
         from xpnet.cli.summary import print_files
 
@@ -159,3 +166,16 @@ def _draw(run: Run, model: Model, confusion: Confusion | None, folder: RunFolder
         say(f"no pictures were drawn: {str(exc) or 'out of memory'}.")
         return []
     return [folder.write(file, png) for file, png in pictures.items()]
+
+
+def _write_report(job: Job, model: Model, run: Run, record: Mapping[str, Any], folder: RunFolder) -> list[Path]:
+    from xpnet.report.finished_run import FinishedRun
+    from xpnet.report.sections import report_page
+
+    settings = settings_of(folder.files[CONFIG])
+    finished = FinishedRun(job.data.name, model, job.parts, run.history, record, settings)
+    try:
+        return [folder.write(REPORT, report_page(finished))]
+    except (ImportError, MemoryError) as exc:
+        say(f"no report was made: {str(exc) or 'out of memory'}.")
+        return []

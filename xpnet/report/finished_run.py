@@ -13,6 +13,8 @@ from xpnet.training.history import EpochRecord
 
 __all__ = ["FinishedRun"]
 
+_MOST_ROWS = 10_000  # in pictures of scores
+
 
 @dataclass(frozen=True, eq=False)
 class FinishedRun:
@@ -47,3 +49,10 @@ class FinishedRun:
     def scored_part(self) -> str:
         """The part that the pictures of scores show: the test part, or the next best."""
         return list(self.parts)[-1]
+
+    @property
+    def scored_rows(self) -> tuple[Any, np.ndarray]:
+        """Raw features and targets of that part: all of them, or 10,000 to 20,000 evenly spaced ones."""
+        x, y = self.parts[self.scored_part]
+        step = max(1, len(y) // _MOST_ROWS)
+        return x[::step], y[::step]

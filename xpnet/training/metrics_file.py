@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import stat
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-from xpnet.errors import XpnetError
+from xpnet.errors import DataError, XpnetError
 from xpnet.files import check_regular, open_file, writing
 from xpnet.json_text import json_text
 from xpnet.locks import NO_LINK, NO_WAIT
@@ -16,7 +19,7 @@ from xpnet.training.callbacks import Callback
 from xpnet.training.history import EpochRecord
 from xpnet.training.state import Run
 
-__all__ = ["MetricsFile", "holds_metrics"]
+__all__ = ["MetricsFile", "holds_metrics", "read_metrics"]
 
 _BEGINNING = b'{"epoch": 1, "loss": '
 _APPEND = os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0)
@@ -32,6 +35,37 @@ def holds_metrics(path: Path) -> bool:
     with open_file(path) as file:
         text = file.read(4096).strip(b"\0")  # a power failure may leave zeros
     return _BEGINNING.startswith(text[: len(_BEGINNING)])
+
+
+def read_metrics(path: Path) -> list[EpochRecord]:
+    """Return the records that `MetricsFile` wrote; a last line that is incomplete is left out, and null is NaN.
+
+    Raises
+    ------
+    OSError
+        The file cannot be opened.
+    DataError
+        It holds something else.
+    """
+    with open_file(path) as file:
+        *lines, _ = file.read().strip(b"\0").split(b"\n")
+    try:
+        return [_record(json.loads(line)) for line in lines]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
+        raise DataError(f"{path}: expected the metrics of a run, an object in each line; received others.") from exc
+
+
+def _record(fields: dict[str, Any]) -> EpochRecord:
+    def number(value: Any) -> float:
+        return math.nan if value is None else float(value)
+
+    scores = fields["validation"] and {str(name): number(score) for name, score in fields["validation"].items()}
+    return EpochRecord(
+        int(fields["epoch"]),
+        number(fields["loss"]),
+        scores,
+        *(number(fields[name]) for name in EpochRecord._fields[3:]),
+    )
 
 
 class MetricsFile(Callback):

@@ -1,0 +1,101 @@
+"""A run that has ended: its files, and its data as they were read for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xpnet.cli.config import read_config, read_settings
+from xpnet.cli.folder import CONFIG, METRICS, MODEL, SUMMARY
+from xpnet.cli.job import prepare
+from xpnet.cli.job_data import RawPart
+from xpnet.cli.model_data import labelled_data
+from xpnet.cli.run_summary import read_summary
+from xpnet.cli.table_options import ReadingOptions
+from xpnet.data.named import DATASETS
+from xpnet.data.row_sample import RowSample
+from xpnet.data.streams import Source
+from xpnet.data.streams.source import concatenate
+from xpnet.errors import DataError, InvalidParameterError
+from xpnet.model.model_file import load_model
+from xpnet.report.finished_run import FinishedRun
+from xpnet.training.metrics_file import read_metrics
+
+__all__ = ["open_finished_run"]
+
+_MOST_ROWS = 10_000  # of data that are read in pieces
+
+
+def open_finished_run(
+    folder: Path,
+    data: str | None = None,
+    *,
+    data_dir: Path | None = None,
+    reading: ReadingOptions | None = None,
+) -> FinishedRun:
+    """Read the files of a run, and its data again or other data.
+
+    Parameters
+    ----------
+    folder : Path
+    data : str, optional
+        Other data, whose samples are one part, "data".
+    data_dir : Path, optional
+        Folder with the IDX files of mnist or fashion-mnist.
+    reading : ReadingOptions, optional
+        How a table of other data is read.
+
+    Raises
+    ------
+    XpnetError
+        The folder holds no finished run, a file in it is damaged, or the data are gone or have changed.
+    """
+    if not (folder / MODEL).is_file():
+        raise InvalidParameterError(
+            f"run: expected the folder of a run that has ended; received {folder}, which has no {MODEL}."
+        )
+    model = load_model(folder / MODEL)
+    name, options = read_config(folder / CONFIG)
+    summary = read_summary(folder / SUMMARY)
+    if data is None:
+        if name not in DATASETS and not Path(name).exists():
+            raise DataError(
+                f"{name}: expected the data of the run {folder}; received no such file or folder. If the data have "
+                f"moved, say where they are."
+            )
+        if data_dir is not None:
+            options = replace(options, data_dir=data_dir)
+        job_data = prepare(name, replace(options, device="cpu", backend=None, autotune=False)).data
+        name, given = job_data.name, dict(job_data.parts)
+        _check_sizes(job_data.sizes, summary, folder)
+    else:
+        labelled, _ = labelled_data(model, data, data_dir, reading or ReadingOptions())
+        name, given = data, {"data": labelled}
+    parts = {part: _rows_in_memory(rows) for part, rows in given.items()}
+    history = read_metrics(folder / METRICS) if (folder / METRICS).exists() else []
+    return FinishedRun(name, model, parts, history, summary, read_settings(folder / CONFIG))
+
+
+def _rows_in_memory(part: RawPart) -> tuple[Any, np.ndarray]:
+    """Return raw features and targets of a part; of data that are read in pieces, those of evenly spaced rows."""
+    if not isinstance(part, Source):
+        return part
+    x, y = RowSample(_MOST_ROWS, concatenate), RowSample(_MOST_ROWS, np.concatenate)
+    for block_x, block_y in part:
+        x.add(block_x)
+        y.add(block_y)
+    return x.rows(), y.rows()
+
+
+def _check_sizes(sizes: Mapping[str, int], summary: Mapping[str, Any], folder: Path) -> None:
+    """Check that the data have as many samples as in training: others would not be split as they were then."""
+    before = summary.get("samples", {})
+    if before and before != sizes:
+        raise DataError(
+            f"{folder}: expected the data with which the run trained, {before} samples; received {sizes}. "
+            "Restore the data, or name other data."
+        )

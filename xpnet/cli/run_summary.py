@@ -1,0 +1,58 @@
+"""``summary.json``: what a run was, on what it ran, and how well it did."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import xpnet
+from xpnet.errors import DataError
+from xpnet.files import open_file
+from xpnet.json_text import json_text
+
+if TYPE_CHECKING:
+    from xpnet.cli.job import Job
+
+__all__ = ["provenance", "read_summary", "summary_file"]
+
+
+def provenance(job: Job) -> dict[str, Any]:
+    """Return what a run depends on besides its options: the data's sizes, versions and the system."""
+    library = job.backend.name.partition(":")[0]
+    versions = {"Python": platform.python_version(), "NumPy": np.__version__}
+    if library != "numpy":
+        versions[library] = getattr(sys.modules.get(library), "__version__", "unknown")
+    return {
+        "name": job.data.name,
+        "samples": job.data.sizes,
+        "seed": job.trainer.seed,
+        "command": job.command,
+        "versions": versions,
+        "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors",
+    }
+
+
+def summary_file(summary: Mapping[str, Any]) -> bytes:
+    """Return the content of ``summary.json``."""
+    return f"{json_text({'xpnet': xpnet.__version__, **summary}, indent=2)}\n".encode()
+
+
+def read_summary(path: Path) -> dict[str, Any]:
+    """Return the summary of a run; nothing for a run of a version that wrote none."""
+    if not path.exists():
+        return {}
+    try:
+        with open_file(path) as file:
+            values = json.loads(file.read())
+    except (ValueError, RecursionError) as exc:
+        raise DataError(f"{path}: expected the summary of a run; received no JSON.") from exc
+    if not isinstance(values, dict):
+        raise DataError(f"{path}: expected the summary of a run; received another value.")
+    return values
