@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpnet import plot
-from xpnet.data.tables.frames import columns_of
 from xpnet.errors import shown
 from xpnet.model.model import Model
 from xpnet.plot.figures import look, new_figure, svg
+from xpnet.plot.predictions import Predictions, WrongSample, taken
 from xpnet.report.finished_run import FinishedRun
 from xpnet.report.page import Merit, Picture, Section, Table, render
 from xpnet.report.scores import ScoreRow, class_scores, most_wrong, part_scores
@@ -90,7 +90,6 @@ _INSIDE = (
     _Drawing("activation_distributions", "Activations", "", lambda model: model.network.n_layers > 1, size=_BROAD),
     _Drawing("gradient_norms", "Gradients", "", size=_BROAD),
 )
-_LEARNED_TITLES = {"errors": "Where it errs"}
 
 
 def report_page(run: FinishedRun) -> bytes:
@@ -106,8 +105,16 @@ def report_page(run: FinishedRun) -> bytes:
         The data do not fit the model.
     """
     scores = part_scores(run)
+    predictions = Predictions.of(run.model, *run.parts[run.scored_part])
     with look():
-        sections = [_run(run), _scores(scores), _learning(run), _errors(run), _learned(run), _inside(run)]
+        sections = [
+            _run(run),
+            _scores(scores),
+            _learning(run),
+            _errors(run, predictions),
+            _learned(run, predictions),
+            _inside(run, predictions),
+        ]
     return render(
         "report.html",
         title=run.name,
@@ -130,20 +137,21 @@ def _merits(run: FinishedRun, scores: Sequence[ScoreRow]) -> Iterator[Merit]:
             yield Merit(f"{_name(metric)}, {row.model}", figure(row.scores[metric]))
     seconds = run.summary.get("seconds")
     if isinstance(seconds, int | float):
-        yield Merit("seconds of training", f"{seconds:.1f}")
+        yield Merit("time of training", f"{seconds:.1f} s")
 
 
 def _run(run: FinishedRun) -> Section:
-    sizes = (f"{len(y):,} samples in the {_PARTS[part]}" for part, (_, y) in run.parts.items())
+    sizes = (f"{_PARTS[part]} {len(y):,}" for part, (_, y) in run.parts.items())
     versions = run.summary.get("versions")
     facts = {
-        "Data": ", ".join(sizes),
-        "Task": _subtitle(run.model),
+        "Samples": ", ".join(sizes),
         "Device": _words(run.summary, "device", "precision"),
         "Epochs": _words(run.summary, "epochs"),
-        "Samples/s": _count(run.summary.get("samples_per_second")),
+        "Samples/s": _count(run.summary, "samples_per_second"),
         "Seed": _words(run.summary, "seed"),
-        "Versions": ", ".join(f"{name} {text}" for name, text in versions.items()) if isinstance(versions, dict) else "",
+        "Versions": ", ".join(f"{name} {text}" for name, text in versions.items())
+        if isinstance(versions, dict)
+        else "",
         "System": _words(run.summary, "system"),
     }
     rows = [(name, shown(value)) for name, value in run.settings.items()]
@@ -153,7 +161,9 @@ def _run(run: FinishedRun) -> Section:
         facts={name: text for name, text in facts.items() if text},
         command=_words(run.summary, "command"),
         tables=[Table("All settings", ("option", "value"), rows, 2, folded=True)] if rows else [],
-        pictures=[_picture("network", "The network", partial(plot.network_diagram, run.model), (9, 2.8), wide=True)],
+        pictures=[_picture("network", "The network", partial(plot.network_diagram, run.model), (9, 2.8), wide=True)]
+        if hasattr(plot, "network_diagram")
+        else [],
     )
 
 
@@ -177,7 +187,9 @@ def _learning(run: FinishedRun) -> Section | None:
     if any(record.validation and run.model.metric in record.validation for record in run.history):
         metrics.append(run.model.metric)
     pictures = [
-        _picture(f"curve_{metric}", _name(metric).capitalize(), partial(plot.learning_curves, run.history, metric), _BROAD)
+        _picture(
+            f"curve_{metric}", _name(metric).capitalize(), partial(plot.learning_curves, run.history, metric), _BROAD
+        )
         for metric in metrics
     ]
     kept = run.summary.get("kept_epoch")
@@ -185,27 +197,68 @@ def _learning(run: FinishedRun) -> Section | None:
     return Section("learning", "How it learned", text, pictures=pictures)
 
 
-def _errors(run: FinishedRun) -> Section:
-    model, (x, y) = run.model, run.scored_rows
-    tables = []
+def _errors(run: FinishedRun, predictions: Predictions) -> Section:
+    model, tables = run.model, []
     if model.task != "regression":
-        rows = class_scores(model, x, y)
+        rows = class_scores(predictions)
         more = f", the first {_MOST_CLASSES} of {len(rows):,}" if len(rows) > _MOST_CLASSES else ""
         cells = [
             (shown(row.label), *(f"{value:.3f}" for value in (row.precision, row.recall, row.f1)), f"{row.support:,}")
             for row in rows[:_MOST_CLASSES]
         ]
         tables.append(Table(f"By class{more}.", ("class", "precision", "recall", "F1", "support"), cells))
-    if _is_classifier(model) and not _has_images(model):
-        tables.append(_wrong_rows(model, x, y))
-    text = f"Tables and pictures of the {_PARTS[run.scored_part]}, {len(y):,} samples."
-    return Section("errors", "Where it errs", text, tables=tables, pictures=_pictures(_ERRORS, model, x, y))
+    if _is_classifier(model) and not _has_images(model) and (wrong := most_wrong(predictions, n=_MOST_WRONG)):
+        tables.append(_wrong_rows(predictions, wrong))
+    text = f"Tables and pictures of the {_PARTS[run.scored_part]}, {len(predictions.rows):,} samples."
+    return Section("errors", "Where it errs", text, tables=tables, pictures=_pictures(_ERRORS, predictions))
 
 
-def _wrong_rows(model: Model, x: Any, y: np.ndarray) -> Table:
+def _wrong_rows(predictions: Predictions, wrong: Sequence[WrongSample]) -> Table:
     """Return the samples that are most confidently wrong, as rows of the table that they come from."""
-    wrong = most_wrong(model, x, y, _MOST_WRONG)
-    names = columns_of(x, model.feature_names)[:_MOST_COLUMNS]
+    x = taken(predictions.x, np.searchsorted(predictions.rows, [sample.row for sample in wrong]))
+    if hasattr(x, "column_names"):
+        columns = {name: x.column(name).to_pylist() for name in x.column_names[:_MOST_COLUMNS]}
+    else:
+        names = predictions.model.feature_names or range(1, 1 + x.shape[1])
+        columns = {str(name): x[:, i].tolist() for i, name in enumerate(names[:_MOST_COLUMNS])}
+    rows = [
+        (shown(sample.true), shown(sample.predicted), f"{sample.confidence:.3f}", *map(_cell, values))
+        for sample, *values in zip(wrong, *columns.values(), strict=True)
+    ]
+    more = (
+        f" The first {_MOST_COLUMNS} columns."
+        if len(x[0] if isinstance(x, np.ndarray) else x.column_names) > _MOST_COLUMNS
+        else ""
+    )
+    return Table(f"Most confidently wrong.{more}", ("true", "predicted", "confidence", *columns), rows, 2)
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _learned(run: FinishedRun, predictions: Predictions) -> Section | None:
+    pictures = _pictures(_LEARNED, predictions)
+    return Section("learned", "What it learned", pictures=pictures) if pictures else None
+
+
+def _inside(run: FinishedRun, predictions: Predictions) -> Section:
+    return Section("inside", "Inside the network", pictures=_pictures(_INSIDE, predictions))
+
+
+def _pictures(drawings: Sequence[_Drawing], predictions: Predictions) -> list[Picture]:
+    return [
+        _picture(
+            each.name,
+            each.title,
+            partial(getattr(plot, each.name), predictions),
+            each.size,
+            each.caption,
+            wide=each.wide,
+        )
+        for each in drawings
+        if each.suits(predictions.model) and hasattr(plot, each.name)
+    ]
 
 
 def _picture(
@@ -222,3 +275,8 @@ def _name(metric: str) -> str:
 
 def _words(given: Mapping[str, Any], *names: str) -> str:
     return ", ".join(str(given[name]) for name in names if given.get(name) is not None)
+
+
+def _count(given: Mapping[str, Any], name: str) -> str:
+    value = given.get(name)
+    return f"{value:,.0f}" if isinstance(value, int | float) else ""
