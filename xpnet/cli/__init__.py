@@ -54,6 +54,10 @@ _COMMANDS = {
         "predict:evaluate",
         "Evaluate a trained model on the test part that comes with the data, or else on all samples.",
     ),
+    "export": (
+        "export:export",
+        "Export a trained model for other programs: an ONNX graph, or the state dict of plain layers.",
+    ),
     "inspect": (
         "inspect:inspect",
         "Show what the columns of a table are, what training will do with each, and why.",

@@ -62,14 +62,14 @@ def fill_options(app: App, commands: tuple[str, ...], arguments: ArgumentCollect
         Dict(dict(values), source=source, use_commands_as_keys=False)(app, commands, arguments)
 
     if config := given("config"):
-        fill(_read_config(Path(config)), config)
+        fill(config_values(Path(config)), config)
     if preset := given("preset"):
         if preset not in PRESETS:
             raise UnknownNameError.among("preset", preset, PRESETS)
         fill(PRESETS[preset].options, f"preset {preset}")
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def config_values(path: Path) -> dict[str, Any]:
     try:
         with open_file(path) as file:
             values = tomllib.loads(file.read().decode(errors=_ANY_NAME))
