@@ -17,6 +17,7 @@ from xpnet.data.scaling import Scaler
 from xpnet.data.streams import Source
 from xpnet.data.targets import Task, encode_targets
 from xpnet.errors import InvalidParameterError, ModelFormatError
+from xpnet.nn.layer_table import layers_html
 from xpnet.nn.network import Network, Parameters
 from xpnet.training.evaluation import assess, evaluate, host_outputs
 from xpnet.training.history import Scores
@@ -93,6 +94,10 @@ class Model:
         if self.feature_names is not None:
             said.append(f"features {reprlib.repr(list(self.feature_names))}")
         return f"<Model for {'; '.join(said)}>"
+
+    def _repr_html_(self) -> str:
+        title, *more = repr(self)[1:-1].split("; ", 1)
+        return layers_html(self.network, title, *more)
 
     @cached_property
     def members(self) -> tuple[Parameters, ...]:
