@@ -6,7 +6,7 @@ import dataclasses
 import shlex
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xpnet.backend import to_host
-from xpnet.cli import plots
 from xpnet.cli.config import settings_of
 from xpnet.cli.console import say
 from xpnet.cli.folder import CHECKPOINTS, CONFIG, CONFUSION, CURVES, MODEL, REPORT, SUMMARY, RunFolder
@@ -25,8 +24,12 @@ from xpnet.json_text import json_text
 from xpnet.memory import peak_bytes
 from xpnet.model.model import Model
 from xpnet.model.model_file import model_parts
+from xpnet.plot.classification import confusion_size, draw_confusion
+from xpnet.plot.curves import learning_curves
+from xpnet.plot.figures import new_figure, png
 from xpnet.training.callbacks import Callback, Interrupt
 from xpnet.training.checkpoint import Checkpoint
+from xpnet.training.history import EpochRecord
 from xpnet.training.metrics_file import MetricsFile
 from xpnet.training.progress import Progress
 from xpnet.training.state import Run
@@ -153,19 +156,28 @@ def _report(job: Job, options: TrainOptions, summary: dict[str, Any], run: Run) 
 
 def _draw(run: Run, model: Model, confusion: Confusion | None, folder: RunFolder) -> list[Path]:
     """Draw the curves and, for classes, the confusion matrix."""
-    if not plots.is_available() or not run.history:
+    if not run.history:
         return []
     try:
-        pictures = {CURVES: plots.curves_png(run.history, model.metric)}
+        pictures = {CURVES: _curves(run.history, model.metric)}
         if confusion is not None and model.classes is not None:
-            title = {"train": "training"}.get(confusion.part, confusion.part)
-            pictures[CONFUSION] = plots.confusion_matrix_png(
-                confusion.labels, confusion.predicted, model.classes, title
-            )
+            part = {"train": "training"}.get(confusion.part, confusion.part)
+            figure = new_figure(*confusion_size(len(model.classes)))
+            draw_confusion(confusion.labels, confusion.predicted, model.classes, figure.subplots(), part=f"{part} part")
+            pictures[CONFUSION] = png(figure)
     except (ImportError, MemoryError) as exc:  # memory is short: the library does not load, but the run is done
         say(f"no pictures were drawn: {str(exc) or 'out of memory'}.")
         return []
-    return [folder.write(file, png) for file, png in pictures.items()]
+    return [folder.write(file, content) for file, content in pictures.items()]
+
+
+def _curves(history: Sequence[EpochRecord], metric: str) -> bytes:
+    """Draw the loss and, if there is a validation part, its score beside it."""
+    metrics = ("loss", metric) if any(record.validation for record in history) else ("loss",)
+    figure = new_figure(8, 3.2)
+    for name, ax in zip(metrics, figure.subplots(1, len(metrics), squeeze=False)[0], strict=True):
+        learning_curves(history, name, ax)
+    return png(figure)
 
 
 def _write_report(job: Job, model: Model, run: Run, record: Mapping[str, Any], folder: RunFolder) -> list[Path]:

@@ -8,13 +8,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from xpnet.plot.classification import confusion_matrix, precision_recall, reliability_diagram, roc
     from xpnet.plot.curves import learning_curves
+    from xpnet.plot.regression import error_histogram, predicted_against_true, residuals
 
-__all__ = ["learning_curves"]
+__all__ = [
+    "confusion_matrix",
+    "error_histogram",
+    "learning_curves",
+    "precision_recall",
+    "predicted_against_true",
+    "reliability_diagram",
+    "residuals",
+    "roc",
+]
 
 # Imported when a name is first asked for.
 _MODULES: dict[str, tuple[str, ...]] = {
+    "xpnet.plot.classification": ("confusion_matrix", "precision_recall", "reliability_diagram", "roc"),
     "xpnet.plot.curves": ("learning_curves",),
+    "xpnet.plot.regression": ("error_histogram", "predicted_against_true", "residuals"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
