@@ -82,7 +82,7 @@ def test_what_is_refused(iris):
     Path("link.safetensors").symlink_to("run/model.safetensors")
     assert "expected another file than the model" in refused("export", "run", "link.safetensors")
     Path("run/summary.json").write_text("[1]")
-    assert "run/summary.json: expected a JSON object" in refused("export", "run", "m.onnx")
+    assert "run/summary.json: expected the summary of a run" in refused("export", "run", "m.onnx")
 
 
 def test_a_model_card(iris):

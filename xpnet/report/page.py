@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import xpnet
 from xpnet.errors import printable
 from xpnet.json_text import json_text
 from xpnet.markdown import markdown_text
@@ -81,7 +81,7 @@ def render(template: str, **content: Any) -> bytes:
         finalize=_printable if is_html else _markdown,
     )
     environment.filters |= {"figure": figure, "json": _json}
-    return environment.get_template(template).render(version=xpnet.__version__, **content).encode()
+    return environment.get_template(template).render(version=sys.modules["xpnet"].__version__, **content).encode()
 
 
 class _Literal(str):
