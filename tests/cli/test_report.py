@@ -145,7 +145,7 @@ def test_names_from_a_file_stay_text(moons: Path, tmp_path: Path) -> None:
     assert "<script" not in text
     assert "<b>y" not in text
     _, *rows = page_of(tmp_path / "run").tables["errors"][0]
-    assert [row[0] for row in rows] == ["'<script>alert(1)</script>'", "'up'"]
+    assert [row[0] for row in rows] == ["<script>alert(1)</script>", "up"]
 
 
 def test_regression(tmp_path: Path) -> None:
