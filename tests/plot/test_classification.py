@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +14,7 @@ from sklearn.calibration import calibration_curve
 from tests.models import CASES, X, make
 from tests.traced import traced
 from xpnet import plot
-from xpnet.errors import DataError, InvalidParameterError
+from xpnet.errors import InvalidParameterError
 from xpnet.estimators.classifier import MLPClassifier
 from xpnet.plot.classification import confusion_size, draw_confusion
 from xpnet.plot.figures import look, new_figure, png, svg
@@ -204,13 +203,21 @@ def test_a_long_curve_has_few_points(ax: Any) -> None:
 
 
 @pytest.mark.parametrize("draw", [plot.roc, plot.precision_recall])
-def test_curves_of_two_classes_need_both(draw: Any, two: Predictions) -> None:
+def test_curves_are_for_two_classes(draw: Any) -> None:
     with pytest.raises(InvalidParameterError, match=r"expected a model of two classes; received 3\."):
         draw(make("text"), X, CASES["text"].y)
     with pytest.raises(InvalidParameterError, match="expected a model for classification"):
         draw(make("values"), X, CASES["values"].y)
-    with pytest.raises(DataError, match=re.escape("expected samples of both classes; received only the label True.")):
-        draw(make("booleans"), X, np.ones(len(X), bool))
+
+
+@pytest.mark.parametrize(("draw", "name", "found"), [
+    (plot.roc, "area", (np.nan, np.nan)), (plot.precision_recall, "average", (np.nan, 1)),
+])  # fmt: skip
+def test_curves_of_samples_of_one_class(draw: Any, name: str, found: tuple[float, float]) -> None:
+    for label in (False, True):
+        ax = draw(make("booleans"), X, np.full(len(X), label), Figure().subplots())
+        ax.figure.canvas.draw()
+        assert labelled(ax, name) == pytest.approx(found[label], nan_ok=True)
 
 
 def test_reliability_needs_probabilities() -> None:

@@ -10,24 +10,38 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from xpnet.plot.classification import confusion_matrix, precision_recall, reliability_diagram, roc
     from xpnet.plot.curves import learning_curves
+    from xpnet.plot.diagram import network_diagram
+    from xpnet.plot.importance import feature_importance
+    from xpnet.plot.layers import activation_distributions, gradient_norms, weight_distributions
     from xpnet.plot.regression import error_histogram, predicted_against_true, residuals
+    from xpnet.plot.samples import wrong_samples
 
 __all__ = [
+    "activation_distributions",
     "confusion_matrix",
     "error_histogram",
+    "feature_importance",
+    "gradient_norms",
     "learning_curves",
+    "network_diagram",
     "precision_recall",
     "predicted_against_true",
     "reliability_diagram",
     "residuals",
     "roc",
+    "weight_distributions",
+    "wrong_samples",
 ]
 
 # Imported when a name is first asked for.
 _MODULES: dict[str, tuple[str, ...]] = {
     "xpnet.plot.classification": ("confusion_matrix", "precision_recall", "reliability_diagram", "roc"),
     "xpnet.plot.curves": ("learning_curves",),
+    "xpnet.plot.diagram": ("network_diagram",),
+    "xpnet.plot.importance": ("feature_importance",),
+    "xpnet.plot.layers": ("activation_distributions", "gradient_norms", "weight_distributions"),
     "xpnet.plot.regression": ("error_histogram", "predicted_against_true", "residuals"),
+    "xpnet.plot.samples": ("wrong_samples",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.errors import DataError
 from xpnet.plot.figures import COLOURS, axes_or_new, heat, ink, label_text
 from xpnet.plot.predictions import Predictions, calibration, event
 
@@ -112,7 +111,8 @@ def confusion_size(n_classes: int) -> tuple[float, float]:
 def roc(model: Any, x: Any = None, y: Any = None, ax: Any = None) -> Any:
     """Draw the receiver operating characteristic of a model of two classes, with the area under it.
 
-    The second class is the positive one. Fawcett (2006), Pattern Recognition Letters 27, 861-874.
+    The second class is the positive one. With samples of one class only, there is no curve, and the area is nan.
+    Fawcett (2006), Pattern Recognition Letters 27, 861-874.
 
     Parameters
     ----------
@@ -130,12 +130,10 @@ def roc(model: Any, x: Any = None, y: Any = None, ax: Any = None) -> Any:
     ------
     InvalidParameterError
         The model is not one of two classes.
-    DataError
-        There are samples of one class only.
     """
     each = _predictions(model, x, y)
-    hits, false, _ = _cumulated(each, "roc")
-    rates = np.append(0, false) / false[-1], np.append(0, hits) / hits[-1]
+    hits, false = _cumulated(each, "roc")
+    rates = _shares(np.append(0, false), false[-1]), _shares(np.append(0, hits), hits[-1])
     area = float(np.trapezoid(rates[1], rates[0]))
     ax = _unit_square(ax, each, "false positive rate", "true positive rate")
     ax.plot([0, 1], [0, 1], label="chance: 0.5", color=ink(), alpha=0.6, linestyle="dotted")
@@ -147,7 +145,8 @@ def roc(model: Any, x: Any = None, y: Any = None, ax: Any = None) -> Any:
 def precision_recall(model: Any, x: Any = None, y: Any = None, ax: Any = None) -> Any:
     """Draw precision against recall of a model of two classes, with the average precision.
 
-    The second class is the positive one. Its share of the samples is the precision of chance.
+    The second class is the positive one. Its share of the samples is the precision of chance. Without samples of this
+    class, there is no curve, and the average is nan.
 
     Parameters
     ----------
@@ -160,14 +159,14 @@ def precision_recall(model: Any, x: Any = None, y: Any = None, ax: Any = None) -
 
     Raises
     ------
-    InvalidParameterError, DataError
-        As for `roc`.
+    InvalidParameterError
+        The model is not one of two classes.
     """
     each = _predictions(model, x, y)
-    hits, false, n = _cumulated(each, "precision_recall")
-    precision, recall = hits / (hits + false), hits / hits[-1]
+    hits, false = _cumulated(each, "precision_recall")
+    precision, recall = hits / (hits + false), _shares(hits, hits[-1])
     average = float(np.sum(np.diff(recall, prepend=0) * precision))
-    share = hits[-1] / n
+    share = precision[-1]
     ax = _unit_square(ax, each, "recall", "precision")
     ax.axhline(share, label=f"chance: {share:.3f}", color=ink(), alpha=0.6, linestyle="dotted")
     # A precision holds for all recalls down to that of the threshold before.
@@ -220,17 +219,17 @@ def _predictions(model: Any, x: Any, y: Any) -> Predictions:
     return model if isinstance(model, Predictions) else Predictions.of(model, x, y)
 
 
-def _cumulated(each: Predictions, what: str) -> tuple[np.ndarray, np.ndarray, int]:
-    """Return for each threshold how many samples above it are positive and how many are not, and the samples."""
+def _cumulated(each: Predictions, what: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return for each threshold how many samples above it are positive, and how many are not."""
     positive, score = each.of_second_class(what)
-    if positive.all() or not positive.any():
-        raise DataError(
-            f"y: expected samples of both classes; received only the label {each.labels[each.true[0]]!s:.60}."
-        )
     order = np.argsort(-score, kind="stable")
     ends = np.append(np.flatnonzero(np.diff(score[order])), len(order) - 1)  # equal scores have one threshold
     hits = np.cumsum(positive[order])[ends]
-    return hits, ends + 1 - hits, len(order)
+    return hits, ends + 1 - hits
+
+
+def _shares(counts: np.ndarray, total: int) -> np.ndarray:
+    return counts / total if total else np.full(len(counts), np.nan)
 
 
 def _thinned(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
