@@ -19,9 +19,11 @@ from xpnet.data.tables.paths import STANDARD_INPUT
 from xpnet.errors import InvalidParameterError, UnknownNameError
 from xpnet.files import open_file
 
-__all__ = ["fill_options", "name_option", "read_config", "write_config"]
+__all__ = ["config_values", "fill_options", "name_option", "read_config", "shown_settings", "write_config"]
 
 _ANY_NAME = "surrogateescape"  # the names of files need not be UTF-8
+
+_PATHS = ("data", "data-dir", "target")  # keys whose values may be paths
 
 # Options that do not change what is computed; they are not part of a run's configuration.
 _NOT_CONFIGURED = ("config", "out", "quiet", "json", "threads")
@@ -70,6 +72,7 @@ def fill_options(app: App, commands: tuple[str, ...], arguments: ArgumentCollect
 
 
 def config_values(path: Path) -> dict[str, Any]:
+    """Return the values of a configuration file by their keys."""
     try:
         with open_file(path) as file:
             values = tomllib.loads(file.read().decode(errors=_ANY_NAME))
@@ -98,6 +101,11 @@ def write_config(data: str, options: TrainOptions) -> bytes:
         is_path = isinstance(value, Path) or (name == "target" and value.endswith(".npy") and Path(value).exists())
         values[name] = str(Path(value).resolve()) if is_path else value
     return tomli_w.dumps(values).encode(errors=_ANY_NAME)
+
+
+def shown_settings(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a configuration file as others may see them: of paths only the names of the files."""
+    return {key: Path(value).name if key in _PATHS else value for key, value in values.items()}
 
 
 def read_config(path: Path) -> tuple[str, TrainOptions]:

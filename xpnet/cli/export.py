@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from cyclopts import Parameter
 
-from xpnet.cli.config import config_values
+from xpnet.cli.config import config_values, shown_settings
 from xpnet.cli.folder import CONFIG, METRICS, MODEL
 from xpnet.cli.table_options import parse_int
 from xpnet.errors import InvalidParameterError, shown
@@ -23,7 +23,6 @@ from xpnet.model.model_file import load_model
 __all__ = ["export"]
 
 _SUMMARY = "summary.json"
-_PATHS = ("data", "data-dir", "target")  # settings that name files of this machine
 
 
 class Exported(NamedTuple):
@@ -100,9 +99,7 @@ def _about(run: Path) -> dict[str, str]:
     """Return the settings of a run, its scores and its last epoch, as JSON; of paths only the names of the files."""
     about = {}
     if (run / CONFIG).exists():
-        settings = config_values(run / CONFIG)
-        settings |= {key: Path(settings[key]).name for key in _PATHS if key in settings}
-        about["settings"] = json_text(settings)
+        about["settings"] = json_text(shown_settings(config_values(run / CONFIG)))
     if (run / _SUMMARY).exists():
         summary = _json(run / _SUMMARY)
         about["scores"] = json_text({part: summary.get(part) for part in ("train", "validation", "test")})

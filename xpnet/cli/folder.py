@@ -28,13 +28,17 @@ __all__ = [
     "CURVES",
     "FINGERPRINT",
     "METRICS",
+    "MLFLOW",
     "MODEL",
+    "TENSORBOARD",
     "RunFolder",
     "choose_folder",
 ]
 
 MODEL, CONFIG, METRICS, FINGERPRINT = "model.safetensors", "config.toml", "metrics.jsonl", "data.json"
 CHECKPOINTS, CURVES, CONFUSION, COLUMNS = "checkpoints", "curves.png", "confusion.png", "columns.md"
+TENSORBOARD, MLFLOW = "tensorboard", "mlflow.json"
+_FOLDERS = (CHECKPOINTS, TENSORBOARD)
 _LOCK = ".lock"
 
 
@@ -55,6 +59,7 @@ _IS_OWN: dict[str, Callable[[Path], bool] | None] = {
     CURVES: _holds(b"Creator\0xpnet"),
     CONFUSION: _holds(b"Creator\0xpnet"),
     COLUMNS: _holds(b"| column "),
+    MLFLOW: _holds(b'{"run_id": '),
 }
 
 
@@ -164,7 +169,7 @@ class RunFolder(Callback):
             The folder cannot be looked into.
         """
         try:
-            taken = [name for name in (*self._is_own, CHECKPOINTS) if _exists(self.path / name)]
+            taken = [name for name in (*self._is_own, *_FOLDERS) if _exists(self.path / name)]
         except OSError as exc:
             raise _cannot_make(self.path, exc) from exc
         if taken:
@@ -202,14 +207,15 @@ class RunFolder(Callback):
                 )
 
     def _check_kinds(self) -> None:
-        links = [name for name in (_LOCK, CHECKPOINTS, *self._is_own) if (self.path / name).is_symlink()]
+        links = [name for name in (_LOCK, *_FOLDERS, *self._is_own) if (self.path / name).is_symlink()]
         if links:
             raise XpnetError(
                 f"{self.path}: expected files of a run; received a link: {', '.join(links)}. "
                 "Replace it by what it leads to, or choose another folder."
             )
-        if _exists(self.path / CHECKPOINTS) and not (self.path / CHECKPOINTS).is_dir():
-            raise XpnetError(f"{self.path / CHECKPOINTS}: expected a folder; received a file. Move it elsewhere.")
+        for name in _FOLDERS:
+            if _exists(self.path / name) and not (self.path / name).is_dir():
+                raise XpnetError(f"{self.path / name}: expected a folder; received a file. Move it elsewhere.")
         for name in (_LOCK, *self._is_own):
             if _exists(self.path / name):
                 try:
