@@ -17,6 +17,7 @@ from xpnet.backend import to_host
 from xpnet.cli.config import settings_of
 from xpnet.cli.console import say
 from xpnet.cli.folder import CHECKPOINTS, CONFIG, CONFUSION, CURVES, MODEL, REPORT, SUMMARY, RunFolder
+from xpnet.cli.loggers import make_loggers
 from xpnet.cli.options import TrainOptions
 from xpnet.cli.run_summary import provenance, summary_file
 from xpnet.errors import DivergenceError
@@ -32,6 +33,7 @@ from xpnet.training.checkpoint import Checkpoint
 from xpnet.training.history import EpochRecord
 from xpnet.training.metrics_file import MetricsFile
 from xpnet.training.progress import Progress
+from xpnet.training.run_logger import RunLogger
 from xpnet.training.state import Run
 
 if TYPE_CHECKING:
@@ -48,10 +50,11 @@ def train(job: Job, options: TrainOptions, folder: RunFolder, checkpoints: Path 
     interrupt = Interrupt(*_SIGNALS)
     started = time.perf_counter()
     runs: list[Run] = []
+    loggers = make_loggers(options, folder, 0)
     failure = None
     with interrupt:
         try:
-            for fit in _fits(job, options, folder, interrupt, checkpoints):
+            for fit in _fits(job, options, folder, interrupt, loggers, checkpoints):
                 runs.append(fit())
                 if runs[-1].stopped == "interrupted":
                     break
@@ -101,6 +104,9 @@ def train(job: Job, options: TrainOptions, folder: RunFolder, checkpoints: Path 
     finally:  # pictures take longer than a short run, so they come last; also if nobody reads the summary
         # The plotting library may take more memory than the limit of a run that reads its data in pieces.
         pictures = _draw(finished[0], model, confusion, folder) if job.is_in_memory else []
+        for logger in loggers:
+            for picture in pictures:
+                logger.log_picture(picture)
         if job.is_in_memory and options.report and not options.quiet:
             pictures += _write_report(job, model, finished[0], record, folder)
     if not (options.json or options.quiet):
@@ -111,12 +117,19 @@ def train(job: Job, options: TrainOptions, folder: RunFolder, checkpoints: Path 
 
 
 def _fits(
-    job: Job, options: TrainOptions, folder: RunFolder, interrupt: Interrupt, checkpoints: Path | None
+    job: Job,
+    options: TrainOptions,
+    folder: RunFolder,
+    interrupt: Interrupt,
+    loggers: list[RunLogger],
+    checkpoints: Path | None,
 ) -> Iterator[Callable[[], Run]]:
     """Yield a function for each member of an ensemble, or for the only network, which trains it."""
     for number in range(options.ensemble):
         member = job.member(number) if number else job
-        trainer = dataclasses.replace(member.trainer, callbacks=_callbacks(job, options, folder, interrupt, number))
+        logs = make_loggers(options, folder, number) if number else loggers
+        callbacks = [*_callbacks(job, options, folder, interrupt, number), *logs]
+        trainer = dataclasses.replace(member.trainer, callbacks=callbacks)
         if checkpoints is None:
             yield partial(trainer.fit, **job.arguments(), params=member.model.params)
         else:
