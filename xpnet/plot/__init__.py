@@ -31,6 +31,23 @@ __all__ = [
     "roc",
     "weight_distributions",
     "wrong_samples",
+    from xpnet.plot.film import Frames, film
+    from xpnet.plot.passes import backward_pass, forward_pass
+    from xpnet.plot.regions import decision_regions, decision_regions_beside_linear
+    from xpnet.plot.symmetry import symmetry
+    from xpnet.plot.units import exciting_patterns, hidden_units
+
+__all__ = [
+    "Frames",
+    "backward_pass",
+    "decision_regions",
+    "decision_regions_beside_linear",
+    "exciting_patterns",
+    "film",
+    "forward_pass",
+    "hidden_units",
+    "learning_curves",
+    "symmetry",
 ]
 
 # Imported when a name is first asked for.
@@ -42,6 +59,11 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "xpnet.plot.layers": ("activation_distributions", "gradient_norms", "weight_distributions"),
     "xpnet.plot.regression": ("error_histogram", "predicted_against_true", "residuals"),
     "xpnet.plot.samples": ("wrong_samples",),
+    "xpnet.plot.film": ("Frames", "film"),
+    "xpnet.plot.passes": ("backward_pass", "forward_pass"),
+    "xpnet.plot.regions": ("decision_regions", "decision_regions_beside_linear"),
+    "xpnet.plot.symmetry": ("symmetry",),
+    "xpnet.plot.units": ("exciting_patterns", "hidden_units"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
