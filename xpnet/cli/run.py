@@ -17,7 +17,7 @@ from xpnet.backend import to_host
 from xpnet.cli import plots
 from xpnet.cli.config import settings_of
 from xpnet.cli.console import say
-from xpnet.cli.folder import CHECKPOINTS, CONFUSION, CURVES, MODEL, SUMMARY, RunFolder
+from xpnet.cli.folder import CHECKPOINTS, CONFIG, CONFUSION, CURVES, MODEL, REPORT, SUMMARY, RunFolder
 from xpnet.cli.options import TrainOptions
 from xpnet.cli.run_summary import provenance, summary_file
 from xpnet.errors import DivergenceError
@@ -90,9 +90,9 @@ def train(job: Job, options: TrainOptions, folder: RunFolder, checkpoints: Path 
         **scores,
         "peak_memory": peak_bytes(),
     }
-    summary_path = folder.write(
-        SUMMARY, summary_file({**summary, **provenance(job), "kept_epoch": job.kept_epoch(finished[0])})
-    )
+    kept = job.kept(finished[0])
+    record = {**summary, **provenance(job), "kept_epoch": kept and kept.epoch}
+    folder.write(SUMMARY, summary_file(record))
     try:
         _report(job, options, summary, run)
     finally:  # pictures take longer than a short run, so they come last; also if nobody reads the summary

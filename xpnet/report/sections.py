@@ -2,25 +2,94 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from xpnet import plot
 from xpnet.errors import shown
+from xpnet.model.model import Model
 from xpnet.plot.figures import look, new_figure, svg
+from xpnet.plot.predictions import Predictions, WrongSample, taken
 from xpnet.report.finished_run import FinishedRun
 from xpnet.report.page import Merit, Picture, Section, Table, render
-from xpnet.report.scores import ScoreRow, class_scores, part_scores
+from xpnet.report.scores import ScoreRow, class_scores, most_wrong, part_scores
 from xpnet.training.progress import METRIC_NAMES, figure
 
 __all__ = ["report_page"]
 
 _MOST_CLASSES = 50  # in the table of classes
-_MOST_ROWS = 8  # of a table that are shown
-_MOST_COLUMNS = 8
-_MOST_CLASSES_IN_CURVES = 2
-_PART_NAMES = {"train": "training part", "validation": "validation part", "test": "test part", "data": "data"}
+_MOST_WRONG, _MOST_COLUMNS = 8, 8  # in the table of samples
+_PARTS = {"train": "training part", "validation": "validation part", "test": "test part", "data": "data"}
+_SQUARE, _BROAD = (5.0, 4.0), (5.0, 3.2)
+
+
+class _Drawing(NamedTuple):
+    """A picture that is made if it suits the model: `name` is its function in `xpnet.plot`."""
+
+    name: str
+    title: str
+    caption: str
+    suits: Callable[[Model], bool] = lambda model: True
+    size: tuple[float, float] = _SQUARE
+    wide: bool = False
+
+
+def _is_classifier(model: Model) -> bool:
+    return model.task == "classification"
+
+
+def _has_probabilities(model: Model) -> bool:
+    return model.task == "classification" and model.gives_probabilities
+
+
+def _has_two_classes(model: Model) -> bool:
+    return _has_probabilities(model) and model.network.layer_sizes[-1] <= 2
+
+
+def _has_images(model: Model) -> bool:
+    return model.image_shape is not None
+
+
+def _has_named_features(model: Model) -> bool:
+    return model.image_shape is None and (model.encoding is not None or model.feature_names is not None)
+
+
+def _is_regression(model: Model) -> bool:
+    return model.task == "regression"
+
+
+def _is_plane(model: Model) -> bool:
+    return model.network.layer_sizes[0] == 2
+
+
+_ERRORS = (
+    _Drawing("confusion_matrix", "Confusion matrix", "Rows are true classes, columns predicted ones.", _is_classifier),
+    _Drawing("roc", "ROC curve", "The dashed line is chance.", _has_two_classes),
+    _Drawing("precision_recall", "Precision and recall", "The dashed line is chance.", _has_two_classes),
+    _Drawing("reliability_diagram", "Reliability", "Where the bars follow the diagonal, the probabilities can be "
+             "believed.", _has_probabilities),
+    _Drawing("predicted_against_true", "Predicted against true", "On the diagonal a prediction is right.",
+             _is_regression),
+    _Drawing("residuals", "Residuals", "They should have no trend and an even width.", _is_regression),
+    _Drawing("error_histogram", "Errors", "", _is_regression),
+    _Drawing("wrong_samples", "Most confidently wrong", "", lambda model: _has_images(model) and _is_classifier(model),
+             (10, 3.6), wide=True),
+)  # fmt: skip
+_LEARNED = (
+    _Drawing("decision_regions", "Decision regions", "What the network answers at each point.", _is_plane),
+    _Drawing("hidden_units", "What the hidden units look for", "The weights of each unit of the first layer.",
+             lambda model: _has_images(model) and model.network.n_layers > 1, (5, 5)),
+    _Drawing("feature_importance", "Importance of the features", "How much the score falls when the values of a "
+             "feature are shuffled.", _has_named_features, (6, 4)),
+)  # fmt: skip
+_INSIDE = (
+    _Drawing("weight_distributions", "Weights", "", size=_BROAD),
+    _Drawing("activation_distributions", "Activations", "", lambda model: model.network.n_layers > 1, size=_BROAD),
+    _Drawing("gradient_norms", "Gradients", "", size=_BROAD),
+)
 
 
 def report_page(run: FinishedRun) -> bytes:
@@ -36,190 +105,178 @@ def report_page(run: FinishedRun) -> bytes:
         The data do not fit the model.
     """
     scores = part_scores(run)
+    predictions = Predictions.of(run.model, *run.parts[run.scored_part])
     with look():
-        sections = [section for make in _SECTIONS if (section := make(run, scores)) is not None]
+        sections = [
+            _run(run),
+            _scores(scores),
+            _learning(run),
+            _errors(run, predictions),
+            _learned(run, predictions),
+            _inside(run, predictions),
+        ]
     return render(
-        "report.html", title=run.name, subtitle=_subtitle(run), merits=list(_merits(run, scores)), sections=sections
+        "report.html",
+        title=run.name,
+        subtitle=_subtitle(run.model),
+        merits=list(_merits(run, scores)),
+        sections=[section for section in sections if section is not None],
     )
 
 
-def _subtitle(run: FinishedRun) -> str:
-    network = run.model.network
-    sizes = "-".join(map(str, network.layer_sizes))
-    return f"{run.model.task}, {sizes}, {network.n_parameters:,} parameters"
+def _subtitle(model: Model) -> str:
+    sizes = "-".join(map(str, model.network.layer_sizes))
+    return f"{model.task}, {sizes}, {model.network.n_parameters:,} parameters"
 
 
-def _merits(run: FinishedRun, scores: list[ScoreRow]) -> Iterator[Merit]:
+def _merits(run: FinishedRun, scores: Sequence[ScoreRow]) -> Iterator[Merit]:
     """Yield the score of the network beside those of the baselines, and the time."""
-    name = METRIC_NAMES.get(run.model.metric, run.model.metric)
+    metric = run.model.metric
     for row in scores:
-        if row.part == run.scored_part and run.model.metric in row.scores:
-            yield Merit(f"{name}, {row.model}", figure(row.scores[run.model.metric]))
+        if row.part == run.scored_part and metric in row.scores:
+            yield Merit(f"{_name(metric)}, {row.model}", figure(row.scores[metric]))
     seconds = run.summary.get("seconds")
     if isinstance(seconds, int | float):
-        yield Merit("seconds of training", f"{seconds:.1f}")
+        yield Merit("time of training", f"{seconds:.1f} s")
 
 
-def _run(run: FinishedRun, scores: list[ScoreRow]) -> Section:
-    given = run.summary
+def _run(run: FinishedRun) -> Section:
+    sizes = (f"{_PARTS[part]} {len(y):,}" for part, (_, y) in run.parts.items())
+    versions = run.summary.get("versions")
     facts = {
-        "Data": f"{run.name}: "
-        + ", ".join(f"{len(y):,} samples in the {_PART_NAMES[part]}" for part, (_, y) in run.parts.items()),
-        "Network": _subtitle(run),
-        "Device": _words(given, "device", "precision"),
-        "Epochs": _epochs(given),
-        "Speed": f"{given['samples_per_second']:,.0f} samples/s" if "samples_per_second" in given else "",
-        "Seed": _words(given, "seed"),
-        "Versions": ", ".join(f"{name} {version}" for name, version in _versions(given)),
-        "System": _words(given, "system"),
+        "Samples": ", ".join(sizes),
+        "Device": _words(run.summary, "device", "precision"),
+        "Epochs": _words(run.summary, "epochs"),
+        "Samples/s": _count(run.summary, "samples_per_second"),
+        "Seed": _words(run.summary, "seed"),
+        "Versions": ", ".join(f"{name} {text}" for name, text in versions.items())
+        if isinstance(versions, dict)
+        else "",
+        "System": _words(run.summary, "system"),
     }
-    settings = Table(
-        "All settings",
-        ("option", "value"),
-        [(name, shown(value)) for name, value in run.settings.items()],
-        2,
-        folded=True,
-    )
+    rows = [(name, shown(value)) for name, value in run.settings.items()]
     return Section(
         "run",
         "The run",
         facts={name: text for name, text in facts.items() if text},
-        command=_words(given, "command"),
-        tables=[settings] if run.settings else [],
-        pictures=[_picture("network", "The network", partial(plot.network_diagram, run.model), (9, 2.8), wide=True)],
+        command=_words(run.summary, "command"),
+        tables=[Table("All settings", ("option", "value"), rows, 2, folded=True)] if rows else [],
+        pictures=[_picture("network", "The network", partial(plot.network_diagram, run.model), (9, 2.8), wide=True)]
+        if hasattr(plot, "network_diagram")
+        else [],
     )
 
 
-def _learning(run: FinishedRun, scores: list[ScoreRow]) -> Section | None:
+def _scores(scores: Sequence[ScoreRow]) -> Section:
+    metrics = list(dict.fromkeys(name for row in scores for name in row.scores))
+
+    def cells(row: ScoreRow) -> list[str]:
+        figures = (figure(row.scores[name]) if name in row.scores else "" for name in metrics)
+        return [_PARTS[row.part], row.model, f"{row.n_samples:,}", *figures]
+
+    own = frozenset(i for i, row in enumerate(scores) if row.model == "network")
+    columns = ("part", "model", "samples", *map(_name, metrics))
+    caption = "The linear model and the trivial one saw the same training part."
+    return Section("scores", "How good it is", tables=[Table(caption, columns, [*map(cells, scores)], 2, own)])
+
+
+def _learning(run: FinishedRun) -> Section | None:
     if not run.history:
         return None
-    metric = run.model.metric
+    metrics = ["loss"]
+    if any(record.validation and run.model.metric in record.validation for record in run.history):
+        metrics.append(run.model.metric)
+    pictures = [
+        _picture(
+            f"curve_{metric}", _name(metric).capitalize(), partial(plot.learning_curves, run.history, metric), _BROAD
+        )
+        for metric in metrics
+    ]
     kept = run.summary.get("kept_epoch")
-    pictures = [_picture("loss", "Loss", partial(plot.learning_curves, run.history, "loss"))]
-    if any(record.validation and metric in record.validation for record in run.history):
-        name = METRIC_NAMES.get(metric, metric)
-        draw = partial(plot.learning_curves, run.history, metric)
-        pictures.append(_picture("score", f"{name[0].upper()}{name[1:]} on the validation part", draw))
     text = f"The model has the parameters of epoch {kept}." if kept else ""
     return Section("learning", "How it learned", text, pictures=pictures)
 
 
-def _scores(run: FinishedRun, scores: list[ScoreRow]) -> Section:
-    names = list(dict.fromkeys(name for row in scores for name in row.scores))
-    rows = [
-        (
-            _PART_NAMES[row.part],
-            row.model,
-            f"{row.n_samples:,}",
-            *(figure(row.scores[name]) if name in row.scores else "–" for name in names),
-        )
-        for row in scores
-    ]
-    own = frozenset(i for i, row in enumerate(scores) if row.model == "network")
-    table = Table(
-        "The linear model and the trivial one are trained on the same training part.",
-        ("part", "model", "samples", *(METRIC_NAMES.get(name, name) for name in names)),
-        rows,
-        2,
-        own,
-    )
-    return Section("scores", "How good it is", tables=[table])
-
-
-def _errors(run: FinishedRun, scores: list[ScoreRow]) -> Section:
-    model, (x, y) = run.model, run.scored_rows
-    part = f"the {_PART_NAMES[run.scored_part]}"
-    draw = _REGRESSION if model.task == "regression" else _CLASSES
-    pictures = [
-        _picture(name, title, partial(getattr(plot, name), model, x, y), size, caption)
-        for name, title, size, caption, suits in draw
-        if suits(model)
-    ]
-    tables = []
+def _errors(run: FinishedRun, predictions: Predictions) -> Section:
+    model, tables = run.model, []
     if model.task != "regression":
-        rows = class_scores(model, x, y)
+        rows = class_scores(predictions)
+        more = f", the first {_MOST_CLASSES} of {len(rows):,}" if len(rows) > _MOST_CLASSES else ""
         cells = [
-            (str(row.label), *(f"{value:.3f}" for value in (row.precision, row.recall, row.f1)), f"{row.support:,}")
+            (shown(row.label), *(f"{value:.3f}" for value in (row.precision, row.recall, row.f1)), f"{row.support:,}")
             for row in rows[:_MOST_CLASSES]
         ]
-        more = f"; the first {_MOST_CLASSES} of {len(rows):,}" if len(rows) > _MOST_CLASSES else ""
-        caption = f"Scores of each class on {part}{more}."
-        tables.append(Table(caption, ("class", "precision", "recall", "F1", "support"), cells))
-    return Section("errors", "Where it errs", f"Everything here is about {part}.", tables=tables, pictures=pictures)
+        tables.append(Table(f"By class{more}.", ("class", "precision", "recall", "F1", "support"), cells))
+    if _is_classifier(model) and not _has_images(model) and (wrong := most_wrong(predictions, n=_MOST_WRONG)):
+        tables.append(_wrong_rows(predictions, wrong))
+    text = f"Tables and pictures of the {_PARTS[run.scored_part]}, {len(predictions.rows):,} samples."
+    return Section("errors", "Where it errs", text, tables=tables, pictures=_pictures(_ERRORS, predictions))
 
 
-def _is_pair(model: Any) -> bool:
-    return (
-        model.task == "classification"
-        and model.gives_probabilities
-        and model.network.layer_sizes[-1] <= _MOST_CLASSES_IN_CURVES
+def _wrong_rows(predictions: Predictions, wrong: Sequence[WrongSample]) -> Table:
+    """Return the samples that are most confidently wrong, as rows of the table that they come from."""
+    x = taken(predictions.x, np.searchsorted(predictions.rows, [sample.row for sample in wrong]))
+    if hasattr(x, "column_names"):
+        columns = {name: x.column(name).to_pylist() for name in x.column_names[:_MOST_COLUMNS]}
+    else:
+        names = predictions.model.feature_names or range(1, 1 + x.shape[1])
+        columns = {str(name): x[:, i].tolist() for i, name in enumerate(names[:_MOST_COLUMNS])}
+    rows = [
+        (shown(sample.true), shown(sample.predicted), f"{sample.confidence:.3f}", *map(_cell, values))
+        for sample, *values in zip(wrong, *columns.values(), strict=True)
+    ]
+    more = (
+        f" The first {_MOST_COLUMNS} columns."
+        if len(x[0] if isinstance(x, np.ndarray) else x.column_names) > _MOST_COLUMNS
+        else ""
     )
+    return Table(f"Most confidently wrong.{more}", ("true", "predicted", "confidence", *columns), rows, 2)
 
 
-def _is_one_label(model: Any) -> bool:
-    return bool(model.task == "classification")
+def _cell(value: Any) -> str:
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-_SQUARE = (5, 4)
-_CLASSES: tuple[tuple[str, str, tuple[float, float], str, Callable[[Any], bool]], ...] = (
-    (
-        "confusion_matrix",
-        "Confusion matrix",
-        _SQUARE,
-        "A row is a true class, a column what was predicted.",
-        _is_one_label,
-    ),
-    (
-        "roc",
-        "ROC curve",
-        _SQUARE,
-        "The area is the chance that a random sample of the second class ranks above one of the first.",
-        _is_pair,
-    ),
-    (
-        "precision_recall",
-        "Precision and recall",
-        _SQUARE,
-        "For every threshold on the probability; the dashed line is chance.",
-        _is_pair,
-    ),
-    (
-        "reliability_diagram",
-        "Reliability",
-        _SQUARE,
-        "Where confidence equals accuracy, the probabilities can be believed.",
-        lambda model: model.task == "classification" and model.gives_probabilities,
-    ),
-)
-_REGRESSION: tuple[tuple[str, str, tuple[float, float], str, Callable[[Any], bool]], ...] = (
-    (
-        "predicted_against_true",
-        "Predicted against true",
-        _SQUARE,
-        "On the diagonal a prediction is right.",
-        lambda model: True,
-    ),
-    ("residuals", "Residuals", _SQUARE, "What is left should have no trend and an even width.", lambda model: True),
-    ("error_histogram", "Errors", _SQUARE, "True minus predicted.", lambda model: True),
-)
+def _learned(run: FinishedRun, predictions: Predictions) -> Section | None:
+    pictures = _pictures(_LEARNED, predictions)
+    return Section("learned", "What it learned", pictures=pictures) if pictures else None
+
+
+def _inside(run: FinishedRun, predictions: Predictions) -> Section:
+    return Section("inside", "Inside the network", pictures=_pictures(_INSIDE, predictions))
+
+
+def _pictures(drawings: Sequence[_Drawing], predictions: Predictions) -> list[Picture]:
+    return [
+        _picture(
+            each.name,
+            each.title,
+            partial(getattr(plot, each.name), predictions),
+            each.size,
+            each.caption,
+            wide=each.wide,
+        )
+        for each in drawings
+        if each.suits(predictions.model) and hasattr(plot, each.name)
+    ]
 
 
 def _picture(
-    name: str,
-    title: str,
-    draw: Callable[..., Any],
-    size: tuple[float, float] = (4.8, 3.2),
-    caption: str = "",
-    *,
-    wide: bool = False,
+    name: str, title: str, draw: Callable[..., Any], size: tuple[float, float], caption: str = "", *, wide: bool = False
 ) -> Picture:
     figure = new_figure(*size)
     draw(ax=figure.subplots())
     return Picture(title, svg(figure, name), caption, wide)
 
 
+def _name(metric: str) -> str:
+    return METRIC_NAMES.get(metric, metric)
+
+
 def _words(given: Mapping[str, Any], *names: str) -> str:
     return ", ".join(str(given[name]) for name in names if given.get(name) is not None)
 
 
-_SECTIONS = (_run, _scores, _learning, _errors)
+def _count(given: Mapping[str, Any], name: str) -> str:
+    value = given.get(name)
+    return f"{value:,.0f}" if isinstance(value, int | float) else ""
