@@ -77,6 +77,7 @@ html_theme_options = {
     "github_url": "https://github.com/xpnet/xpnet",
     "header_links_before_dropdown": 8,
     "navbar_align": "left",
+    "navbar_persistent": ["search-button"],
     "navigation_with_keys": False,
     "show_prev_next": True,
     "show_toc_level": 2,

@@ -1,4 +1,4 @@
-"""The pages that teach: their shell commands run as written, page by page, in a folder with nothing but the examples."""
+"""The pages that teach: their shell commands run as written, in a folder with nothing but the examples."""
 
 from __future__ import annotations
 
@@ -26,13 +26,15 @@ def test_its_commands_run(page: Path, tmp_path: Path, environment: dict[str, str
     if not commands:
         pytest.skip("no commands that run here")
     shutil.copytree(ROOT / "examples", tmp_path / "work" / "examples", ignore=shutil.ignore_patterns("__pycache__"))
+    command = tmp_path / "bin" / "xpnet"  # in place of the installed one, which may belong to another checkout
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m xpnet "$@"\n')
+    command.chmod(0o755)
     environment |= {
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), environment["PATH"]]),
+        "PATH": os.pathsep.join([str(command.parent), str(Path(sys.executable).parent), environment["PATH"]]),
         "XPNET_DATA": str(idx_folder(tmp_path / "data")),  # in place of 60,000 images
     }
-    # A function in place of the installed command, which may belong to another checkout.
-    script = f'xpnet() {{ {sys.executable} -m xpnet "$@"; }}\n{commands}'
-    shell = ["bash", "-euo", "pipefail", "-c", script]
+    shell = ["bash", "-euo", "pipefail", "-c", commands]
     done = subprocess.run(
         shell, cwd=tmp_path / "work", env=environment, capture_output=True, text=True, timeout=120, check=False
     )
