@@ -67,9 +67,9 @@ def _is_plane(model: Model) -> bool:
 
 _ERRORS = (
     _Drawing("confusion_matrix", "Confusion matrix", "Rows are true classes, columns predicted ones.", _is_classifier),
-    _Drawing("roc", "ROC curve", "The dashed line is chance.", _has_two_classes),
-    _Drawing("precision_recall", "Precision and recall", "The dashed line is chance.", _has_two_classes),
-    _Drawing("reliability_diagram", "Reliability", "Where the bars follow the diagonal, the probabilities can be "
+    _Drawing("roc", "ROC curve", "The dotted line is chance.", _has_two_classes),
+    _Drawing("precision_recall", "Precision and recall", "The dotted line is chance.", _has_two_classes),
+    _Drawing("reliability_diagram", "Reliability", "Where the points follow the diagonal, the probabilities can be "
              "believed.", _has_probabilities),
     _Drawing("predicted_against_true", "Predicted against true", "On the diagonal a prediction is right.",
              _is_regression),
