@@ -79,8 +79,11 @@ _ERRORS = (
              (10, 3.6), wide=True),
 )  # fmt: skip
 _LEARNED = (
-    _Drawing("decision_regions", "Decision regions", "What the network answers at each point.", _is_plane),
+    _Drawing("decision_regions_beside_linear", "Decision regions", "What the linear model and the network answer at "
+             "each point; the points are the samples.", _is_plane, (9, 4), wide=True),
     _Drawing("hidden_units", "What the hidden units look for", "The weights of each unit of the first layer.",
+             lambda model: _has_images(model) and model.network.n_layers > 1, (5, 5)),
+    _Drawing("exciting_patterns", "What excites them", "Samples that give the highest activations of some units.",
              lambda model: _has_images(model) and model.network.n_layers > 1, (5, 5)),
     _Drawing("feature_importance", "Importance of the features", "How much the score falls when the values of a "
              "feature are shuffled.", _has_named_features, (6, 4)),
