@@ -78,7 +78,7 @@ def part_scores(run: FinishedRun) -> list[ScoreRow]:
         if model.task == "classification":
             predicted = np.searchsorted(class_labels(model), predicted)
         detailed = _scores(model, true, predicted.reshape(true.shape))
-        rows.append(ScoreRow(part, len(y), "network", {"loss": scores["loss"], **detailed}))
+        rows.append(ScoreRow(part, len(y), "network", {"loss": scores["loss"], **detailed, **scores}))
     if "train" in run.parts:
         part = run.scored_part
         each = Predictions.of(model, *run.parts[part])
