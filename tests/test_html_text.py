@@ -25,8 +25,8 @@ def test_the_layers_of_a_network(name: str) -> None:
     network = CASES[name].network
     ((head, *rows),) = tables(network._repr_html_())
     assert head[-1] == "parameters"
-    assert [int(row[1]) for row in rows] == list(network.layer_sizes[:-1])
-    assert [int(row[2]) for row in rows] == list(network.layer_sizes[1:])
+    assert [int(row[1].replace(",", "")) for row in rows] == list(network.layer_sizes[:-1])
+    assert [int(row[2].replace(",", "")) for row in rows] == list(network.layer_sizes[1:])
     assert sum(int(row[-1].replace(",", "")) for row in rows) == network.n_parameters
     assert rows[-1][3] == network.output
 

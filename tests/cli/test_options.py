@@ -64,7 +64,7 @@ EFFECTS = {
 ELSEWHERE = {
     "--autotune", "--categorical", "--checkpoint-every", "--data-dir", "--date", "--debug", "--decimal",
     "--delimiter", "--drop", "--encoding", "--ensemble", "--group", "--header", "--json", "--keep", "--memory-limit",
-    "--missing", "--numeric", "--on-divergence", "--out", "--precision", "--quiet", "--target", "--threads",
+    "--missing", "--numeric", "--on-divergence", "--out", "--precision", "--quiet", "--report", "--target", "--threads",
     "--time", "--weight",
 }  # fmt: skip
 

@@ -67,6 +67,7 @@ def test_the_folder(run):
     out, _ = run
     assert sorted(path.name for path in out.iterdir() if path.name != ".lock") == [
         "config.toml", "confusion.png", "curves.png", "metrics.jsonl", "model.safetensors",
+        "summary.json",
     ]  # fmt: skip
 
 
@@ -364,7 +365,7 @@ def test_a_run_is_done_also_where_its_pictures_cannot_be_drawn(monkeypatch, erro
     assert json.loads(outcome.out)["epochs"] == 1
     assert outcome.err == f"xpnet: no pictures were drawn: {str(error) or 'out of memory'}.\n"
     assert sorted(path.suffix for path in Path("without").iterdir() if path.name != ".lock") == [
-        ".jsonl", ".safetensors", ".toml",
+        ".json", ".jsonl", ".safetensors", ".toml",
     ]  # fmt: skip
 
 
