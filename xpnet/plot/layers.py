@@ -153,8 +153,8 @@ def layer_outputs(model: Model, x: Any) -> list[Any]:
 def _half(ax: Any, at: int, values: np.ndarray, side: int, colour: str, label: str = "") -> None:
     """Draw the left (-1), the right (1), or both sides (0) of a violin: a histogram on its side."""
     values = values.ravel()
-    values = values[:: 1 + len(values) // _MOST_VALUES]
-    values = values[np.abs(values) < _LARGEST].astype(np.float64)
+    values = values[:: 1 + len(values) // _MOST_VALUES].astype(np.float64)
+    values = values[np.abs(values) < _LARGEST]
     if len(values) == 0:
         return
     low, high = values.min(), values.max()
