@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpnet.model.model import Model
+from xpnet.plot.calibration import expected_calibration_error
 from xpnet.plot.predictions import (
     Predictions,
     WrongSample,
     class_labels,
     encoded_targets,
-    expected_calibration_error,
     most_wrong,
 )
 from xpnet.report.baselines import baselines
