@@ -64,8 +64,8 @@ EFFECTS = {
 ELSEWHERE = {
     "--autotune", "--categorical", "--checkpoint-every", "--data-dir", "--date", "--debug", "--decimal",
     "--delimiter", "--drop", "--encoding", "--ensemble", "--group", "--header", "--json", "--keep", "--log",
-    "--memory-limit", "--missing", "--numeric", "--on-divergence", "--out", "--precision", "--quiet", "--report", "--target", "--threads",
-    "--time", "--weight",
+    "--memory-limit", "--missing", "--numeric", "--on-divergence", "--out", "--precision", "--quiet", "--report",
+    "--target", "--threads", "--time", "--weight",
 }  # fmt: skip
 
 
