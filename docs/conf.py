@@ -31,6 +31,8 @@ exclude_patterns = ["_build", "_ext", "_static", "_templates"]
 templates_path = ["_templates"]
 nitpicky = True
 default_role = "py:obj"  # `name` in a docstring: a link where there is such an object
+smartquotes = False  # they would make a dash of --device
+toc_object_entries_show_parents = "hide"
 highlight_language = "none"  # of blocks without a language: output, diagrams, and commands that are not run
 
 # Markdown, as GitHub reads it too.
@@ -51,9 +53,9 @@ sphinx_gallery_conf = {
     "gallery_dirs": "gallery",
     "filename_pattern": r"/(?!gpu_)\w+\.py",  # which are run: those that need a GPU are only shown
     "ignore_pattern": r"__init__\.py",
-    "within_subsection_order": "FileNameSortKey",
+    "within_subsection_order": "gallery.PicturesFirst",
     "download_all_examples": False,
-    "remove_config_comments": True,
+    "capture_repr": (),
     "show_memory": False,
     "show_signature": False,
     "min_reported_time": float("inf"),
