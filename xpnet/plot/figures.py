@@ -9,10 +9,38 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["axes_or_new", "look", "new_figure", "png", "svg"]
+from xpnet.errors import printable
+
+__all__ = ["COLOURS", "axes_or_new", "heat", "ink", "label_text", "look", "new_figure", "png", "svg"]
 
 _INK, _FAINT = "#010203", "#040506"  # stand for the page's own colours in an SVG; no other element has them
 _DPI = 120
+
+# Of curves, points and bars. Each has a contrast of 3 or more to white and to a dark page.
+COLOURS = ("#2f7fc1", "#d9731a", "#2f9461", "#cf4b5c", "#8a68c4", "#8d7148", "#c95fa3", "#7d7d7d")
+
+
+def ink() -> Any:
+    """Return the colour of text: that of the page within `look`, else that of the user's settings."""
+    from matplotlib import rcParams
+
+    return rcParams["text.color"]
+
+
+def heat() -> Any:
+    """Return a colour map from nothing at all to dark blue, so that low values have the colour of the page.
+
+    Text in `ink` is legible up to three quarters of its range, and white text above.
+    """
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("heat", [(0.11, 0.37, 0.65, 0.0), (0.11, 0.37, 0.65, 1.0)])
+
+
+def label_text(label: Any, longest: int = 12) -> str:
+    """Return a label as short text on one line."""
+    text = printable(str(label))
+    return text if len(text) <= longest else f"{text[:longest]}…"
 
 
 def axes_or_new(ax: Any, width: float = 4.8, height: float = 3.6) -> Any:

@@ -193,7 +193,7 @@ def _learning(run: FinishedRun) -> Section | None:
         for metric in metrics
     ]
     kept = run.summary.get("kept_epoch")
-    text = f"The model has the parameters of epoch {kept}." if kept else ""
+    text = f"The model has the parameters of epoch {kept}. Dotted lines mark the best epoch of a curve." if kept else ""
     return Section("learning", "How it learned", text, pictures=pictures)
 
 
@@ -203,7 +203,7 @@ def _errors(run: FinishedRun, predictions: Predictions) -> Section:
         rows = class_scores(predictions)
         more = f", the first {_MOST_CLASSES} of {len(rows):,}" if len(rows) > _MOST_CLASSES else ""
         cells = [
-            (shown(row.label), *(f"{value:.3f}" for value in (row.precision, row.recall, row.f1)), f"{row.support:,}")
+            (str(row.label), *(f"{value:.3f}" for value in (row.precision, row.recall, row.f1)), f"{row.support:,}")
             for row in rows[:_MOST_CLASSES]
         ]
         tables.append(Table(f"By class{more}.", ("class", "precision", "recall", "F1", "support"), cells))
@@ -222,7 +222,7 @@ def _wrong_rows(predictions: Predictions, wrong: Sequence[WrongSample]) -> Table
         names = predictions.model.feature_names or range(1, 1 + x.shape[1])
         columns = {str(name): x[:, i].tolist() for i, name in enumerate(names[:_MOST_COLUMNS])}
     rows = [
-        (shown(sample.true), shown(sample.predicted), f"{sample.confidence:.3f}", *map(_cell, values))
+        (str(sample.true), str(sample.predicted), f"{sample.confidence:.3f}", *map(_cell, values))
         for sample, *values in zip(wrong, *columns.values(), strict=True)
     ]
     more = (
