@@ -53,7 +53,7 @@ sphinx_gallery_conf = {
     "gallery_dirs": "gallery",
     "filename_pattern": r"/(?!gpu_)\w+\.py",  # which are run: those that need a GPU are only shown
     "ignore_pattern": r"__init__\.py",
-    "within_subsection_order": "gallery.PicturesFirst",
+    "within_subsection_order": "FileNameSortKey",
     "download_all_examples": False,
     "capture_repr": (),
     "show_memory": False,

@@ -5,6 +5,7 @@
 Scale the features in a pipeline: the scaling is fitted on the training part only.
 """
 
+import matplotlib.pyplot as plt
 from sklearn.datasets import load_wine
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
@@ -20,3 +21,10 @@ pipeline = make_pipeline(StandardScaler(), network)
 # The columns of wine differ a thousandfold in size. Without scaling, the large ones dominate the training.
 print(f"accuracy without scaling: {network.fit(X_train, y_train).score(X_test, y_test):.3f}")
 print(f"accuracy with scaling: {pipeline.fit(X_train, y_train).score(X_test, y_test):.3f}")
+
+figure, ax = plt.subplots(layout="constrained")
+ax.plot(network.loss_curve_, label="without scaling")
+ax.plot(pipeline[-1].loss_curve_, label="with scaling")
+ax.set(xlabel="epoch", ylabel="loss", yscale="log")
+ax.legend()
+plt.show()

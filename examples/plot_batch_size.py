@@ -2,8 +2,8 @@
 """What the batch size does
 ========================
 
-Train the same network with the same learning rate on batches of different sizes. By epoch, small batches are ahead: they
-take more steps. By step, large batches are hardly better, although each costs more.
+Train the same network with the same learning rate on batches of different sizes. By epoch, small batches are ahead:
+they take more steps. By step, large batches are hardly better, although each costs more.
 """
 
 import matplotlib.pyplot as plt
@@ -27,3 +27,4 @@ for batch_size in (1, 10, 100, 1000):
 by_epoch.set(xlabel="epoch", ylabel="loss", yscale="log")
 by_step.set(xlabel="step", xscale="log")
 by_epoch.legend(title="batch size")
+plt.show()
