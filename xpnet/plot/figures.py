@@ -118,11 +118,13 @@ def svg(figure: Any, name: str) -> str:
         Distinguishes the identifiers of this picture from those of others in the page.
     """
     from matplotlib import rc_context
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     file = io.StringIO()
     with warnings.catch_warnings(), rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "svg.id": name}):
         warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
-        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+        # As in `png`, and without the dates.
+        FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None, "Creator": None})
     text = file.getvalue()
     text = text[text.index("<svg") :].replace(_INK, "currentColor").replace(_FAINT, "var(--faint)")
     width, height = figure.get_size_inches()
