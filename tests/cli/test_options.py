@@ -71,7 +71,7 @@ ELSEWHERE = {
 
 @pytest.fixture(autouse=True)
 def folder(folder, monkeypatch):
-    monkeypatch.setattr("xpnet.cli.run._draw", lambda *_: [])  # they are slow
+    monkeypatch.setattr("xpnet.cli.run_pictures.draw_pictures", lambda *_: [])  # they are slow
     Path("given.toml").write_text("lr = 0.25\n")
     return folder
 

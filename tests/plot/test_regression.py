@@ -42,7 +42,7 @@ def test_residuals_and_their_running_mean(ax: Any) -> None:
     predicted = model.predict(X)
     points, running = (line.get_xydata() for line in ax.lines[:2])
     np.testing.assert_allclose(points, np.stack([predicted, y - predicted], axis=1), rtol=1e-6)
-    ordered = points[np.argsort(points[:, 0])].reshape(6, 5, 2)
+    ordered = points[np.argsort(points[:, 0])].reshape(3, 10, 2)
     np.testing.assert_allclose(running, ordered.mean(axis=1), rtol=1e-6)
     assert ax.get_xlabel() == "predicted price"
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from xpnet.plot.calibration import calibration, event
 from xpnet.plot.figures import COLOURS, axes_or_new, heat, ink, label_text
-from xpnet.plot.predictions import Predictions, calibration, event
+from xpnet.plot.predictions import Predictions
 
 __all__ = ["confusion_matrix", "confusion_size", "draw_confusion", "precision_recall", "reliability_diagram", "roc"]
 
@@ -179,7 +180,7 @@ def reliability_diagram(model: Any, x: Any = None, y: Any = None, ax: Any = None
     """Draw how often what the model predicts with some probability happens, with the expected calibration error.
 
     Of two classes, it is about the probability of the second class; of more, about that of the predicted class. The
-    bars are the shares of the samples. See `xpnet.plot.predictions.expected_calibration_error`.
+    bars are the shares of the samples. See `xpnet.plot.calibration.expected_calibration_error`.
 
     Parameters
     ----------

@@ -54,12 +54,9 @@ def axes_or_new(ax: Any, width: float = 4.8, height: float = 3.6) -> Any:
 
 def new_figure(width: float, height: float) -> Any:
     """Return a figure, in inches, that is no part of pyplot: no global state, no window, no display."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
+    return Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
 
 
 @contextmanager
@@ -97,11 +94,13 @@ def look() -> Iterator[None]:
 
 def png(figure: Any) -> bytes:
     """Return a figure as a PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     file = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # no font has the glyphs of this label
         # `savefig` would lay out and draw the figure twice, and compress for longer than it draws.
-        figure.canvas.print_png(file, metadata={"Creator": "xpnet"}, pil_kwargs={"compress_level": 3})
+        FigureCanvasAgg(figure).print_png(file, metadata={"Creator": "xpnet"}, pil_kwargs={"compress_level": 3})
     return file.getvalue()
 
 

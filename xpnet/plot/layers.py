@@ -22,6 +22,7 @@ _MOST_SAMPLES = 1000
 _MOST_VALUES = 200_000  # of a distribution
 _MOST_LAYERS_WITH_WORDS = 8
 _MOST_BINS = 50
+_LARGEST = 1e100  # value that is drawn
 
 
 def weight_distributions(model: Any, ax: Any = None) -> Any:
@@ -43,7 +44,7 @@ def weight_distributions(model: Any, ax: Any = None) -> Any:
     >>> network = xpnet.Network((3, 5, 2))
     >>> ax = weight_distributions(xpnet.Model(network, network.init().vector, "classification"))
     >>> [label.get_text() for label in ax.get_xticklabels()]
-    ['1\n3-5\nstd 0.79', '2\n5-2\nstd 0.53']
+    ['1\n3-5\nstd 0.62', '2\n5-2\nstd 0.36']
     """
     model = as_model(model)
     ax = axes_or_new(ax)
@@ -99,7 +100,7 @@ def gradient_norms(model: Any, x: Any = None, y: Any = None, ax: Any = None) -> 
     """Draw the norm of the gradient of the objective by layer, on at most 1,000 samples, without dropout.
 
     Norms that fall from layer to layer towards the input are vanishing gradients: these layers hardly learn. After
-    training, all of them are small.
+    training, all of them are small. A norm that is zero or not finite is left out.
 
     Parameters
     ----------
@@ -120,14 +121,16 @@ def gradient_norms(model: Any, x: Any = None, y: Any = None, ax: Any = None) -> 
     model = each.model
     _, grads = model.network.loss_and_grads(model.params, model.features(each.x), each.targets)
     ax = axes_or_new(ax)
-    for colour, name, arrays in zip(COLOURS, ("weights", "biases"), zip(*grads, strict=True), strict=False):
-        norms = [np.linalg.norm(array.astype(np.float64)) for array in arrays]
-        ax.plot(range(1, 1 + len(norms)), norms, marker="o", label=name, color=colour)
+    norms = np.asarray([[np.linalg.norm(array.astype(np.float64)) for array in arrays] for arrays in grads])
+    norms[~(np.isfinite(norms) & (norms > 0))] = np.nan  # these have no place on a logarithmic axis
+    for colour, name, column in zip(COLOURS, ("weights", "biases"), norms.T, strict=False):
+        ax.plot(range(1, 1 + len(norms)), column, marker="o", label=name, color=colour)
     sizes = model.network.layer_sizes
     _name(ax, model, [f"{n_in}-{n_out}" for n_in, n_out in pairwise(sizes)], "norm of the gradient")
-    ax.set_yscale("log")
-    for axis_formatter in (ax.yaxis.set_major_formatter, ax.yaxis.set_minor_formatter):
-        axis_formatter(LogFormatter())  # plain text
+    if not np.isnan(norms).all():
+        ax.set_yscale("log")
+        ax.yaxis.set_major_formatter(LogFormatter())  # plain text
+        ax.yaxis.set_minor_formatter(LogFormatter())
     return ax
 
 
@@ -150,8 +153,8 @@ def layer_outputs(model: Model, x: Any) -> list[Any]:
 def _half(ax: Any, at: int, values: np.ndarray, side: int, colour: str, label: str = "") -> None:
     """Draw the left (-1), the right (1), or both sides (0) of a violin: a histogram on its side."""
     values = values.ravel()
-    values = values[:: 1 + len(values) // _MOST_VALUES]
-    values = values[np.isfinite(values)].astype(np.float64)
+    values = values[:: 1 + len(values) // _MOST_VALUES].astype(np.float64)
+    values = values[np.abs(values) < _LARGEST]
     if len(values) == 0:
         return
     low, high = values.min(), values.max()

@@ -82,7 +82,7 @@ def residuals(model: Any, x: Any = None, y: Any = None, output: int = 0, ax: Any
     ax = axes_or_new(ax)
     _points(ax, predicted, true - predicted)
     order = np.argsort(predicted, kind="stable")
-    groups = np.array_split(order, min(_RUNNING, max(1, len(order) // 5)))
+    groups = np.array_split(order, min(_RUNNING, max(1, len(order) // 10)))
     means = np.asarray([[predicted[rows].mean(), (true - predicted)[rows].mean()] for rows in groups])
     ax.plot(*means.T, label="running mean", color=COLOURS[1])
     ax.axhline(0, color=ink(), alpha=0.6, linestyle="dotted")

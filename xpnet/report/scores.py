@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpnet.model.model import Model
+from xpnet.plot.calibration import expected_calibration_error
 from xpnet.plot.predictions import (
     Predictions,
     WrongSample,
     class_labels,
     encoded_targets,
-    expected_calibration_error,
     most_wrong,
 )
 from xpnet.report.baselines import baselines
@@ -78,7 +78,7 @@ def part_scores(run: FinishedRun) -> list[ScoreRow]:
         if model.task == "classification":
             predicted = np.searchsorted(class_labels(model), predicted)
         detailed = _scores(model, true, predicted.reshape(true.shape))
-        rows.append(ScoreRow(part, len(y), "network", {"loss": scores["loss"], **detailed}))
+        rows.append(ScoreRow(part, len(y), "network", {"loss": scores["loss"], **detailed, **scores}))
     if "train" in run.parts:
         part = run.scored_part
         each = Predictions.of(model, *run.parts[part])
