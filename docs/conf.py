@@ -46,6 +46,9 @@ autodoc_typehints = "none"  # numpydoc's sections say the types
 autodoc_member_order = "bysource"
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
+# Sections in order, a summary of one line that is a sentence, and no parameter that does not exist.
+numpydoc_validation_checks = {"GL06", "GL07", "PR02", "PR10", "SS02", "SS03", "SS06", "YD01"}
+numpydoc_validation_exclude = {r"\.(MLP|Tabular)Regressor$"}  # "..." stands for the classifier's parameters
 
 # The gallery: every script in examples, run.
 sphinx_gallery_conf = {
