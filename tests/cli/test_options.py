@@ -63,7 +63,7 @@ EFFECTS = {
 # These have a test of their own here or beside.
 ELSEWHERE = {
     "--autotune", "--categorical", "--checkpoint-every", "--data-dir", "--date", "--debug", "--decimal",
-    "--delimiter", "--drop", "--encoding", "--ensemble", "--group", "--header", "--json", "--keep", "--memory-limit",
+    "--delimiter", "--drop", "--encoding", "--ensemble", "--group", "--header", "--json", "--keep", "--log", "--memory-limit",
     "--missing", "--numeric", "--on-divergence", "--out", "--precision", "--quiet", "--report", "--target", "--threads",
     "--time", "--weight",
 }  # fmt: skip

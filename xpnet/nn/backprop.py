@@ -24,7 +24,7 @@ from xpnet.nn.parameters import Parameters
 if TYPE_CHECKING:
     from xpnet.nn.network import Network
 
-__all__ = ["dense", "dense_backward", "forward", "objective_and_gradient", "penalty", "preactivation"]
+__all__ = ["dense", "dense_backward", "forward", "objective_and_gradient", "penalty"]
 
 
 def dense(
@@ -46,18 +46,12 @@ def dense(
     saved, out : (batch, n_out)
         The input or the output of the activation, whichever its backward pass needs, and the output.
     """
-    z = preactivation(xp, a, W, b, gain)
-    out = activation.function(xp, z, slope)
-    return (out if activation.from_output else z), out
-
-
-def preactivation(xp: Namespace, a: Array, W: Array, b: Array, gain: float = 1.0) -> Array:
-    """Return the input of a layer's activation, ``gain a W + b``, (batch, n_out); parameters as for `dense`."""
     z = xp.matmul(a, W)
     if gain != 1:
         z *= gain
     z += b
-    return z
+    out = activation.function(xp, z, slope)
+    return (out if activation.from_output else z), out
 
 
 def forward(network: Network, xp: Namespace, params: Parameters, x: Array) -> Array:

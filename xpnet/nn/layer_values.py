@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from xpnet.backend.array import Array, namespace_of
-from xpnet.nn.activations import Slope
-from xpnet.nn.backprop import dense, dense_backward, preactivation
+from xpnet.nn.activations import Slope, get_activation
+from xpnet.nn.backprop import dense, dense_backward
 from xpnet.nn.network import Network
 from xpnet.nn.parameters import Parameters
 
@@ -71,7 +71,7 @@ def layer_values(
     xp = namespace_of(params.vector)
     layers, saved_values, a = [], [], x
     for i, (W, b) in enumerate(params.scaled_layers()):
-        z = preactivation(xp, a, W, b, network.gains[i])
+        _, z = dense(xp, get_activation("identity"), a, W, b, None, network.gains[i])
         saved, out = dense(xp, network.activations[i], a, W, b, _slope(network, params, i), network.gains[i])
         layers.append(LayerValues(a, z, out))
         saved_values.append(saved)
