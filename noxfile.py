@@ -48,7 +48,8 @@ def types(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Build the site into docs/_build/html, with warnings as errors, and run every code block of its pages."""
     session.install("-e", ".[docs,test]")
-    session.run("sphinx-build", "-W", "--keep-going", "-n", "docs", "docs/_build/html", *session.posargs)
+    strict = ["-W", "--keep-going", "-n", "-j", "auto"]
+    session.run("sphinx-build", *strict, "-d", "docs/_build/doctrees", "docs", "docs/_build/html", *session.posargs)
     session.run("python", "docs/check_links.py", "docs/_build/html")
     session.run(
         "python",

@@ -31,6 +31,8 @@ exclude_patterns = ["_build", "_ext", "_static", "_templates"]
 templates_path = ["_templates"]
 nitpicky = True
 default_role = "py:obj"  # `name` in a docstring: a link where there is such an object
+smartquotes = False  # they would make a dash of --device
+toc_object_entries_show_parents = "hide"
 highlight_language = "none"  # of blocks without a language: output, diagrams, and commands that are not run
 
 # Markdown, as GitHub reads it too.
@@ -44,6 +46,9 @@ autodoc_typehints = "none"  # numpydoc's sections say the types
 autodoc_member_order = "bysource"
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
+# Sections in order, a summary of one line that is a sentence, and no parameter that does not exist.
+numpydoc_validation_checks = {"GL06", "GL07", "PR02", "PR10", "SS02", "SS03", "SS06", "YD01"}
+numpydoc_validation_exclude = {r"\.(MLP|Tabular)Regressor$"}  # "..." stands for the classifier's parameters
 
 # The gallery: every script in examples, run.
 sphinx_gallery_conf = {
@@ -53,7 +58,7 @@ sphinx_gallery_conf = {
     "ignore_pattern": r"__init__\.py",
     "within_subsection_order": "FileNameSortKey",
     "download_all_examples": False,
-    "remove_config_comments": True,
+    "capture_repr": (),
     "show_memory": False,
     "show_signature": False,
     "min_reported_time": float("inf"),

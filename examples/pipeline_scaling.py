@@ -5,6 +5,8 @@
 Scale the features in a pipeline: the scaling is fitted on the training part only.
 """
 
+import matplotlib.pyplot as plt
+from sklearn.base import clone
 from sklearn.datasets import load_wine
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
@@ -15,8 +17,15 @@ from xpnet import MLPClassifier
 X, y = load_wine(return_X_y=True)
 X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0, stratify=y)
 network = MLPClassifier((32,), learning_rate_init=0.01, max_iter=500, tol=1e-3, random_state=0)
-pipeline = make_pipeline(StandardScaler(), network)
+pipeline = make_pipeline(StandardScaler(), clone(network))
 
 # The columns of wine differ a thousandfold in size. Without scaling, the large ones dominate the training.
 print(f"accuracy without scaling: {network.fit(X_train, y_train).score(X_test, y_test):.3f}")
 print(f"accuracy with scaling: {pipeline.fit(X_train, y_train).score(X_test, y_test):.3f}")
+
+figure, ax = plt.subplots(layout="constrained")
+ax.plot(network.loss_curve_, label="without scaling")
+ax.plot(pipeline[-1].loss_curve_, label="with scaling")
+ax.set(xlabel="epoch", ylabel="loss", yscale="log")
+ax.legend()
+plt.show()

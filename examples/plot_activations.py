@@ -27,3 +27,4 @@ legend, *empty = axes.flat[len(ACTIVATIONS) :]
 legend.legend(*axes.flat[0].get_legend_handles_labels(), loc="center", frameon=False)
 for ax in (legend, *empty):
     ax.axis("off")
+plt.show()

@@ -5,6 +5,7 @@
 Predict counts with the Poisson loss, and compare the deviance with that of the mean.
 """
 
+import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.dummy import DummyRegressor
 from sklearn.metrics import d2_tweedie_score, mean_poisson_deviance
@@ -23,3 +24,16 @@ network.fit(X_train, y_train)
 for name, predicted in (("mean", mean.predict(X_test)), ("network", network.predict(X_test))):
     deviance = mean_poisson_deviance(y_test, predicted)
     print(f"{name}: deviance {deviance:.3f}, D2 {d2_tweedie_score(y_test, predicted, power=1):.3f}")
+
+# The network predicts rates. In each interval of them the mean of the true counts should be close to the line.
+rate = network.predict(X_test)
+edges = np.quantile(rate, np.linspace(0, 1, 13))
+interval = np.digitize(rate, edges[1:-1])
+figure, ax = plt.subplots(layout="constrained")
+ax.scatter(rate, y_test, s=8, alpha=0.3, label="sample")
+means = [(rate[interval == i].mean(), y_test[interval == i].mean()) for i in range(12)]
+ax.plot(*zip(*means, strict=True), "o-", color="tab:red", label="mean of an interval")
+ax.axline((0, 0), slope=1, color="gray", linestyle=":")
+ax.set(xlabel="predicted rate", ylabel="true count")
+ax.legend()
+plt.show()

@@ -2,9 +2,10 @@
 """Text as labels
 ==============
 
-Train on text labels, with early stopping by a scorer on your own validation set, and read the curves.
+Train on text labels, with early stopping by a scorer on your own validation set, and draw the curves.
 """
 
+import matplotlib.pyplot as plt
 from sklearn.datasets import load_iris
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
@@ -26,3 +27,11 @@ clf.fit(X_train, y_train, eval_set=(X_val, y_val))
 best = clf.validation_scores_.index(clf.best_validation_score_)
 print(f"classes: {', '.join(clf.classes_)}; the first flower is {clf.predict(X[:1])[0]}")
 print(f"best epoch: {best + 1} of {clf.n_iter_}, validation F1 {clf.history_['validation_f1_macro'][best]:.3f}")
+
+figure, ax = plt.subplots(layout="constrained")
+for name in ("validation_neg_log_loss", "validation_f1_macro"):
+    ax.plot(range(1, clf.n_iter_ + 1), clf.history_[name], label=name)
+ax.axvline(best + 1, color="gray", linestyle=":", label="best epoch")
+ax.set(xlabel="epoch", ylabel="score")
+ax.legend()
+plt.show()

@@ -6,9 +6,12 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+import xpnet
+import xpnet.plot
 from xpnet.cli import app
 from xpnet.cli.config import write_config
 from xpnet.cli.options import TrainOptions
@@ -84,6 +87,13 @@ def test_the_table_of_folders_has_each_folder_with_modules() -> None:
     folders = {folder.relative_to(ROOT) for folder in packages if folder.parent != ROOT}
     assert len(folders) > 10
     assert [str(folder) for folder in folders if f"| `{folder}" not in text] == []
+
+
+@pytest.mark.parametrize(("module", "page"), [(xpnet, "api"), (xpnet.plot, "plot")])
+def test_the_reference_lists_each_public_name_once(module: ModuleType, page: str) -> None:
+    text = (ROOT / "docs" / "reference" / f"{page}.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^   (\w+)$", text, re.MULTILINE)
+    assert sorted(listed) == sorted(set(module.__all__) - {"__version__"})
 
 
 def test_commands_are_found_in_the_documents() -> None:

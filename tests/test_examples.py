@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from xpnet.nn.activations import ACTIVATIONS
+
 pytestmark = pytest.mark.slow
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -23,6 +25,7 @@ def printed(request: pytest.FixtureRequest, environment: dict[str, str]) -> str:
     """
     path = EXAMPLES / f"{request.node.name.removeprefix('test_')}.py"
     command = [sys.executable, "-W", "error", "-W", "ignore:invalid value encountered in matmul", str(path)]
+    environment |= {"MPLBACKEND": "template"}  # draws nothing, so that `plt.show` opens no window
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
@@ -68,6 +71,18 @@ def test_poisson_regression(printed: str) -> None:
     mean, _, network, explained = numbers(printed)
     assert network < 0.7 * mean
     assert explained > 0.3
+
+
+def test_plot_activations(printed: str) -> None:
+    largest = dict(re.findall(r"(\w+) +largest derivative (\S+)", printed))
+    assert list(largest) == list(ACTIVATIONS)
+    assert (largest["sigmoid"], largest["tanh"], largest["relu"]) == ("0.25", "1.00", "1.00")
+
+
+def test_plot_batch_size(printed: str) -> None:
+    steps, losses = zip(*re.findall(r"(\d+) steps, loss (\S+)", printed), strict=True)
+    assert steps == ("35940", "3600", "360", "40")
+    assert sorted(losses, key=float) == list(losses)
 
 
 def test_each_example_has_a_test() -> None:

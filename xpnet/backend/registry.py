@@ -88,7 +88,7 @@ def _registry() -> dict[str, _Builtin | EntryPoint]:
 
 
 def list_backends() -> tuple[str, ...]:
-    """Names of all registered backends, installed or not; none is imported.
+    """Return the names of all registered backends, installed or not; none is imported.
 
     Examples
     --------

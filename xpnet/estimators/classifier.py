@@ -25,7 +25,7 @@ __all__ = ["MLPClassifier"]
 
 
 class MLPClassifier(ClassifierMixin, BaseMLP):
-    """Multilayer perceptron for classes and labels, a replacement for scikit-learn's `MLPClassifier`.
+    """Multilayer perceptron for classes and labels, a replacement for scikit-learn's ``MLPClassifier``.
 
     The parameters up to `max_fun` have the meaning and the defaults of scikit-learn. With the same `random_state` the
     initial weights, the validation part and the shuffles are the same. The parameters after `max_fun` are new.

@@ -22,7 +22,7 @@ __all__ = ["MLPRegressor"]
 
 
 class MLPRegressor(RegressorMixin, BaseMLP):
-    """Multilayer perceptron for one or several numbers, a replacement for scikit-learn's `MLPRegressor`.
+    """Multilayer perceptron for one or several numbers, a replacement for scikit-learn's ``MLPRegressor``.
 
     Parameters
     ----------

@@ -46,6 +46,13 @@ def save_model(path: str | Path, model: Model) -> None:
     The file is written under another name and then renamed, so it is never incomplete. A link is followed, and a pipe
     or a device is written in place.
 
+    Parameters
+    ----------
+    path : str or Path
+    model : Model
+
+    Notes
+    -----
     The tensors are ``layers.<i>.weight`` (n_in, n_out), ``layers.<i>.bias`` (n_out,), ``layers.<i>.slope`` of learned
     slopes, ``input_scale`` (n_in,), ``scaler.shift``, ``scaler.scale``, ``target_scaler.shift`` and
     ``target_scaler.scale``. Those of an ensemble have one more axis in front, its members.
@@ -103,6 +110,19 @@ def _dtype_name(dtype: np.dtype[Any]) -> str:
 def load_model(path: str | Path) -> Model:
     """Read a model file.
 
+    Parameters
+    ----------
+    path : str or Path
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    ModelFormatError
+        The file is missing, truncated, not a safetensors file, without xpnet metadata, or inconsistent.
+
     Examples
     --------
     >>> import numpy as np, tempfile, xpnet
@@ -113,11 +133,6 @@ def load_model(path: str | Path) -> Model:
     ...     loaded = xpnet.load_model(f"{folder}/model.safetensors")
     >>> loaded.predict(np.ones((1, 2))).tolist()
     ['no']
-
-    Raises
-    ------
-    ModelFormatError
-        The file is missing, truncated, not a safetensors file, without xpnet metadata, or inconsistent.
     """
     return _FORMAT.read(path, _model)
 

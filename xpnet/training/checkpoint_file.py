@@ -56,14 +56,22 @@ def save_state(path: str | Path, network: Network, state: RunState) -> None:
     The file is written under another name and then renamed, so it is never incomplete. A link is followed, and a pipe
     or a device is written in place.
 
-    The tensors are ``params``, ``total``, ``key``, ``learning_rate``, ``count`` and ``slots.<i>``. With early stopping
-    there is ``best``, within an epoch ``start``, and with ``on_divergence="halve"`` the tensors of the rollback, whose
-    names begin with ``refuge.``. Everything else is JSON, about 200 bytes for each completed epoch.
+    Parameters
+    ----------
+    path : str or Path
+    network : Network
+    state : RunState
 
     Raises
     ------
     XpnetError
         The file cannot be written. An existing file stays as it is.
+
+    Notes
+    -----
+    The tensors are ``params``, ``total``, ``key``, ``learning_rate``, ``count`` and ``slots.<i>``. With early stopping
+    there is ``best``, within an epoch ``start``, and with ``on_divergence="halve"`` the tensors of the rollback, whose
+    names begin with ``refuge.``. Everything else is JSON, about 200 bytes for each completed epoch.
 
     Examples
     --------
@@ -117,6 +125,10 @@ def _step_tensors(prefix: str, step: StepState) -> dict[str, Any]:
 
 def load_state(path: str | Path) -> tuple[Network, RunState]:
     """Read a checkpoint.
+
+    Parameters
+    ----------
+    path : str or Path
 
     Returns
     -------
