@@ -36,6 +36,8 @@ def train(*arguments: object) -> Outcome:
     if "--config" in given:
         given.add("--preset")
     defaults = [part for option, value in small.items() if option not in given for part in (option, value)]
+    if "--report" not in given:  # most tests do not look at it
+        defaults.append("--no-report")
     data = [] if arguments and not str(arguments[0]).startswith("--") else ["iris"]
     outcome = xpnet("train", *data, *arguments, *defaults)
     assert outcome.code == 0, outcome.err

@@ -24,7 +24,7 @@ SOURCES = (ROOT, "xpnet"), (ROOT / "backends", "xpnet_backends")
 # Folders of the core, bottom to top: each imports only from those above its own line. Modules at the top level stand
 # in the first line, and the next lines need nothing of each other.
 ORDER = """
-    errors constraints specs seeds files locks memory threads tensors terminal json_text markdown \
+    errors constraints libraries specs seeds files locks memory threads tensors terminal json_text html_text markdown \
     subnormals submodules caches
     backend data
     nn
@@ -234,6 +234,7 @@ NAMING = {
     "xpnet.bench.implementations": "the peers, which are other libraries' own networks",
     "xpnet.bench.machine": "the packages and variables that a figure depends on",
     "xpnet.cli": "the description of the program",
+    "xpnet.model.exports": "the library whose module a model becomes",
 }
 
 

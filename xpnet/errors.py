@@ -15,6 +15,7 @@ __all__ = [
     "DivergenceError",
     "DuplicateBackendError",
     "InvalidParameterError",
+    "LibraryNotInstalledError",
     "ModelFormatError",
     "OutOfMemoryError",
     "UnknownBackendError",
@@ -83,6 +84,10 @@ class DuplicateBackendError(XpnetError):
 
 class BackendNotInstalledError(XpnetError, ImportError):
     """The array library of a backend is not installed."""
+
+
+class LibraryNotInstalledError(XpnetError, ImportError):
+    """An optional library is not installed."""
 
 
 class DeviceUnavailableError(XpnetError, RuntimeError):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from xpnet.errors import printable
 
-__all__ = ["TextTable", "markdown_lines"]
+__all__ = ["TextTable", "markdown_lines", "markdown_text"]
 
 # Characters that would end a cell, or begin HTML.
 _MARKUP = str.maketrans({"\\": r"\\", "|": r"\|", "<": "&lt;"})
@@ -21,6 +21,17 @@ class TextTable(NamedTuple):
     rows: list[tuple[str, ...]]
 
 
+def markdown_text(text: str) -> str:
+    r"""Escape what would end a cell of a table, or begin HTML.
+
+    Examples
+    --------
+    >>> print(markdown_text("a|b <c>"))
+    a\|b &lt;c>
+    """
+    return printable(text).translate(_MARKUP)
+
+
 def markdown_lines(table: TextTable) -> list[str]:
     """Return a table as lines of Markdown, with its title as a heading."""
     lines = [f"## {table.title}", "", _line(table.columns), _line(["---"] * len(table.columns))]
@@ -28,4 +39,4 @@ def markdown_lines(table: TextTable) -> list[str]:
 
 
 def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(printable(cell).translate(_MARKUP) for cell in cells) + " |"
+    return "| " + " | ".join(markdown_text(cell) for cell in cells) + " |"

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from xpnet.errors import InvalidParameterError, ModelFormatError
 from xpnet.files import open_file
 
-__all__ = ["Format"]
+__all__ = ["Format", "safetensors_parts"]
 
 _T = TypeVar("_T")
 _DTYPES = {"BOOL": "?", "F16": "<f2", "F32": "<f4", "F64": "<f8"}  # by the format's names
@@ -48,7 +48,7 @@ class Format(NamedTuple):
         tensors : dict of str to ndarray
         """
         text = json.dumps({"format_version": self.version, **values}, default=float)
-        return _parts({self.key: text}, tensors)
+        return safetensors_parts({self.key: text}, tensors)
 
     def read(self, path: str | Path, build: Callable[[dict[str, Any], dict[str, np.ndarray]], _T]) -> _T:
         """Read a file and return ``build(values, tensors)``, made of its JSON and its arrays.
@@ -106,7 +106,7 @@ class Format(NamedTuple):
         return metadata, tensors
 
 
-def _parts(metadata: dict[str, str], tensors: dict[str, np.ndarray]) -> Iterator[bytes | memoryview]:
+def safetensors_parts(metadata: dict[str, str], tensors: dict[str, np.ndarray]) -> Iterator[bytes | memoryview]:
     """Yield the content of a file: the length of its header, the header, and the arrays, which are not copied.
 
     The arrays begin at multiples of their item sizes: the largest sizes come first.

@@ -48,6 +48,10 @@ def check_whole(run: Path) -> list[str]:
             assert [json.loads(line)["epoch"] for line in text.splitlines()] == list(range(1, text.count("\n") + 1))
         elif name == "config.toml":
             assert tomllib.loads(path.read_text())["data"] == "iris"
+        elif name == "summary.json":
+            assert json.loads(path.read_text())["task"] == "classification"
+        elif name == "report.html":
+            assert path.read_text().endswith("</html>\n")
         elif name.endswith(".png"):
             assert path.read_bytes().endswith(b"IEND\xaeB`\x82")
         else:

@@ -64,14 +64,14 @@ EFFECTS = {
 ELSEWHERE = {
     "--autotune", "--categorical", "--checkpoint-every", "--data-dir", "--date", "--debug", "--decimal",
     "--delimiter", "--drop", "--encoding", "--ensemble", "--group", "--header", "--json", "--keep", "--memory-limit",
-    "--missing", "--numeric", "--on-divergence", "--out", "--precision", "--quiet", "--target", "--threads",
+    "--missing", "--numeric", "--on-divergence", "--out", "--precision", "--quiet", "--report", "--target", "--threads",
     "--time", "--weight",
 }  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
 def folder(folder, monkeypatch):
-    monkeypatch.setattr("xpnet.cli.plots.is_available", lambda: False)  # they are slow
+    monkeypatch.setattr("xpnet.cli.run._draw", lambda *_: [])  # they are slow
     Path("given.toml").write_text("lr = 0.25\n")
     return folder
 

@@ -12,7 +12,6 @@ import pytest
 
 from tests.command_line import Outcome, listing, records, train, xpnet
 from tests.test_files import without_locks
-from xpnet.cli import plots
 from xpnet.cli.folder import RunFolder
 from xpnet.model.model_file import load_model
 
@@ -133,7 +132,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def run(finished: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Put a run that has ended into the working folder; pictures take most of the time of another epoch."""
-    monkeypatch.setattr(plots, "is_available", lambda: False)
+    monkeypatch.setattr("xpnet.cli.run._draw", lambda *_: [])
     shutil.copytree(finished, folder / "run")
 
 
@@ -166,7 +165,7 @@ def test_a_resumed_run_replaces_its_own_files(finished: Path) -> None:
 
 
 def test_columns_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plots, "is_available", lambda: False)
+    monkeypatch.setattr("xpnet.cli.run._draw", lambda *_: [])
     Path("d.csv").write_text("a,b,target\n" + "".join(f"{i % 9},{i * i % 7},{i % 2}\n" for i in range(60)))
     train("d.csv", *SMALL[1:], "--checkpoint-every", 1, "--out", "run")
     own = Path("run/columns.md").read_bytes()
@@ -253,7 +252,7 @@ def test_the_model_is_saved_before_the_summary(monkeypatch: pytest.MonkeyPatch) 
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("xpnet.cli.summary.print_summary", fail)
-    monkeypatch.setattr(plots, "is_available", lambda: False)
+    monkeypatch.setattr("xpnet.cli.run._draw", lambda *_: [])
     assert xpnet("train", *SMALL[:-1], "--out", "run").code == 2
     assert load_model("run/model.safetensors")
     assert len(records("run")) == 2

@@ -9,12 +9,11 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import xpnet as library
 from tests.command_line import train, write_csv
-from xpnet.cli import _COMMANDS, plots, run
+from xpnet.cli import _COMMANDS, run
 from xpnet.cli.process import _PyarrowWithoutPandas, own_process
 
 SLOW = {
@@ -159,19 +158,6 @@ def test_the_summary_comes_before_the_pictures(
     monkeypatch.setattr(run, "_draw", draw)
     out = train("iris", "--out", tmp_path / "out").out
     assert out.index("samples/s") < out.index("DRAWS") < out.index("model.safetensors") < out.index("picture.png")
-
-
-def test_the_confusion_is_counted_right(monkeypatch: pytest.MonkeyPatch) -> None:
-    from sklearn.metrics import confusion_matrix
-
-    rng = np.random.default_rng(0)
-    labels = np.asarray(["a", "c", "e", "g"])  # of which the last is neither true nor predicted
-    true, predicted = rng.choice(labels[:3], (2, 50))
-    drawn: list[np.ndarray] = []
-    monkeypatch.setattr(plots, "_png", lambda figure: drawn.append(figure.axes[0].images[0].get_array()))
-    plots.confusion_matrix_png(true, predicted, labels, "test")
-    expected = confusion_matrix(true, predicted, labels=labels)
-    np.testing.assert_allclose(drawn[0], expected / np.maximum(expected.sum(axis=1, keepdims=True), 1))
 
 
 def test_pandas_is_hidden_from_pyarrow_only() -> None:

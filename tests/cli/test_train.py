@@ -28,11 +28,11 @@ from tests.command_line import (
 )
 from tests.runs import job_of
 from tests.traced import traced
-from xpnet.cli import plots
 from xpnet.cli.job import prepare
 from xpnet.cli.options import TrainOptions
 from xpnet.model.model import Model
 from xpnet.model.model_file import load_model
+from xpnet.plot import classification
 from xpnet.training.callbacks import Interrupt
 
 pytestmark = pytest.mark.usefixtures("folder")
@@ -67,6 +67,7 @@ def test_the_folder(run):
     out, _ = run
     assert sorted(path.name for path in out.iterdir() if path.name != ".lock") == [
         "config.toml", "confusion.png", "curves.png", "metrics.jsonl", "model.safetensors",
+        "summary.json",
     ]  # fmt: skip
 
 
@@ -94,11 +95,13 @@ def test_the_model_predicts_what_the_run_reported(run):
 )
 def test_no_part_is_evaluated_twice_and_all_scores_are_those_of_the_model(monkeypatch, arguments, asked):
     calls, assess = [], Model.assess
-    drawn, confusion = [], plots.confusion_matrix_png
+    drawn, draw = [], classification.draw_confusion
     options = ["--device", "cpu", *arguments]
     with monkeypatch.context() as patched:
         patched.setattr(Model, "assess", lambda self, *rest: calls.append(len(rest[0])) or assess(self, *rest))
-        patched.setattr(plots, "confusion_matrix_png", lambda *given: drawn.append(given) or confusion(*given))
+        patched.setattr(
+            "xpnet.cli.run.draw_confusion", lambda *given, part: drawn.append((*given, part)) or draw(*given, part=part)
+        )
         patched.setattr(Model, "predict", None)  # for the picture there are predictions already
         summary = json.loads(train("iris", *options, "--json", "--out", "out").out)
     assert len(calls) == asked
@@ -110,8 +113,8 @@ def test_no_part_is_evaluated_twice_and_all_scores_are_those_of_the_model(monkey
             x, y = parts[name]
             assert summary[name] == pytest.approx(model.evaluate(x, y), rel=1e-12)
             last = {"train": "training"}.get(name, name), model.predict(x), y
-    ((true, predicted, _, title),) = drawn
-    assert title == last[0]
+    ((true, predicted, _, _, part),) = drawn
+    assert part == f"{last[0]} part"
     np.testing.assert_array_equal(predicted, last[1])
     np.testing.assert_array_equal(true, last[2])
 
@@ -176,13 +179,6 @@ def test_class_names_are_drawn_as_they_are(labels):
     path.write_text(text, encoding="utf-8")
     train(path, "--target", "species", "--out", "run")
     assert (Path("run") / "confusion.png").stat().st_size > 5000
-
-
-def test_no_pictures_without_matplotlib(monkeypatch):
-    monkeypatch.setattr("xpnet.cli.plots.is_available", lambda: False)
-    outcome = train("--out", "run")
-    assert "model.safetensors" in outcome.out
-    assert not list(Path("run").glob("*.png"))
 
 
 def test_default_folder_and_several_runs_in_one_second(folder, monkeypatch):
@@ -364,12 +360,12 @@ def test_a_run_is_done_also_where_its_pictures_cannot_be_drawn(monkeypatch, erro
     def fail(*_: object) -> bytes:
         raise error
 
-    monkeypatch.setattr(plots, "curves_png", fail)
+    monkeypatch.setattr("xpnet.cli.run.learning_curves", fail)
     outcome = train("iris", "--epochs", 1, "--json", "--quiet", "--out", "without")
     assert json.loads(outcome.out)["epochs"] == 1
     assert outcome.err == f"xpnet: no pictures were drawn: {str(error) or 'out of memory'}.\n"
     assert sorted(path.suffix for path in Path("without").iterdir() if path.name != ".lock") == [
-        ".jsonl", ".safetensors", ".toml",
+        ".json", ".jsonl", ".safetensors", ".toml",
     ]  # fmt: skip
 
 

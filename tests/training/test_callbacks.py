@@ -10,18 +10,19 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.runs import StopAt
-from xpnet.errors import DivergenceError, InvalidParameterError, XpnetError
+from xpnet.errors import DataError, DivergenceError, InvalidParameterError, XpnetError
 from xpnet.nn.network import Network
 from xpnet.training.callbacks import Callback, Interrupt, LearningRateSchedule, StopTraining, TimeLimit
 from xpnet.training.checkpoint import Checkpoint
 from xpnet.training.history import EpochRecord
-from xpnet.training.metrics_file import MetricsFile
+from xpnet.training.metrics_file import MetricsFile, read_metrics
 from xpnet.training.progress import Progress
 from xpnet.training.trainer import Run, RunState, Trainer
 
@@ -509,3 +510,64 @@ def test_they_are_the_packages() -> None:
         assert getattr(xpnet, name) is getattr(checkpoint_file, name)
     assert (xpnet.Checkpoint, xpnet.MetricsFile, xpnet.Progress) == (Checkpoint, MetricsFile, Progress)
     assert {"Checkpoint", "MetricsFile", "Progress", "load_state", "save_state"} <= set(xpnet.__all__)
+
+
+class FakeIPython(ModuleType):
+    """IPython as the bar uses it: a shell with a kernel, and displays that are drawn anew."""
+
+    def __init__(self, *, has_kernel: bool) -> None:
+        super().__init__("IPython")
+        self.drawn: list[str] = []
+        shell = SimpleNamespace(kernel=object()) if has_kernel else SimpleNamespace()
+        self.get_ipython = lambda: shell
+        self.display = SimpleNamespace(HTML=str, display=self._display)
+
+    def _display(self, html: str, *, display_id: bool) -> Any:
+        assert display_id
+        self.drawn.append(html)
+        return SimpleNamespace(update=self.drawn.append)
+
+
+def test_a_notebook_shows_the_bar_in_its_cell(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ipython = FakeIPython(has_kernel=True)
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    run = fit(Progress(12), validation=(X, Y))
+    assert '<progress value="9" max="9"></progress>' in ipython.drawn[-1]
+    assert f"loss {run.history[-1].loss:.4f}" in ipython.drawn[-1]
+    assert len(ipython.drawn) < 9  # drawn by time, not by step
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_shell_without_a_notebook_gets_lines(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ipython = FakeIPython(has_kernel=False)
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    fit(Progress(), epochs=2)
+    assert not ipython.drawn
+    assert len(capsys.readouterr().err.splitlines()) == 2
+
+
+@pytest.mark.parametrize("validation", [None, (X, Y)])
+def test_metrics_are_read_again(tmp_path: Path, validation: Any) -> None:
+    path = tmp_path / "metrics.jsonl"
+    run = fit(MetricsFile(path), validation=validation)
+    assert read_metrics(path) == list(run.history)
+    with path.open("ab") as file:
+        file.write(b'{"epoch": 4, "lo')  # killed while it wrote
+    assert read_metrics(path) == list(run.history)
+    path.write_text(
+        '{"epoch": 1, "loss": null, "validation": null, "learning_rate": 1, "seconds": 1, "samples_per_second": 2}\n'
+    )
+    (record,) = read_metrics(path)
+    assert math.isnan(record.loss)
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", "x", '{"epoch": "a"}', "1", "[" * 10_000])
+def test_what_is_no_file_of_metrics_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(f"{text}\n")
+    with pytest.raises(DataError, match="expected the metrics of a run"):
+        read_metrics(path)

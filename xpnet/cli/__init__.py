@@ -58,6 +58,10 @@ _COMMANDS = {
         "report:report",
         "Make the report of a run again, or that of other data: one HTML page with scores and pictures.",
     ),
+    "export": (
+        "export:export",
+        "Export a trained model for other programs: an ONNX graph, the state dict of plain layers, or a model card.",
+    ),
     "inspect": (
         "inspect:inspect",
         "Show what the columns of a table are, what training will do with each, and why.",

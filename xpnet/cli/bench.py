@@ -12,6 +12,7 @@ from xpnet.bench.caches import samples_place
 from xpnet.bench.calibrate import measure_costs
 from xpnet.bench.implementations import Implementation, Unavailable, resolve
 from xpnet.bench.peak_memory import expected_bytes, peak_bytes
+from xpnet.bench.pictures import sweeps_png, workloads_png
 from xpnet.bench.report import (
     COLUMN_MEANINGS,
     comparison_table,
@@ -28,7 +29,6 @@ from xpnet.bench.runs.results import load_runs
 from xpnet.bench.step_times import Settings
 from xpnet.bench.sweep import Sweep, sweep
 from xpnet.bench.workloads import Workload, get_workloads
-from xpnet.cli import plots
 from xpnet.cli.bench_runs import choose, measure_runs, resolve_runs
 from xpnet.cli.console import HELP_EPILOGUE
 from xpnet.cli.options import parse_int
@@ -149,8 +149,8 @@ def _run_workloads(
         results.append(measure(workload, found, settings))
         show(workload_table(results[-1]))
         say([samples_place(workload)])
-    drawn = out and plots.is_available() and any(row.seconds for each in results for row in each.rows)
-    picture = plots.workloads_png(results) if drawn else None
+    drawn = out and any(row.seconds for each in results for row in each.rows)
+    picture = workloads_png(results) if drawn else None
     tables = [workload_table(each) for each in results]
     remarks = [*COLUMN_MEANINGS, *(f"- {samples_place(workload)}" for workload in workloads)]
     write_results(out, "bench", to_json(results, settings), tables, remarks, picture)
@@ -189,7 +189,7 @@ def _run_sweep(
     if not available:
         return 0
     remarks = [line for each in sweeps for line in crossing_lines(each)] + reasons
-    picture = plots.sweeps_png(sweeps) if out and plots.is_available() else None
+    picture = sweeps_png(sweeps) if out else None
     values = {"sweeps": [each.as_json() for each in sweeps]}
     write_results(out, "bench", values, [sweep_table(each) for each in sweeps], remarks, picture)
     return 0

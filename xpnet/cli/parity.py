@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from xpnet.backend import Backend, get_backend
 from xpnet.bench.implementations import Unavailable, resolve
 from xpnet.bench.parity import TOLERANCES, Case, Comparison, compare, sweep_cases
-from xpnet.cli import plots
+from xpnet.bench.pictures import parity_png
 from xpnet.cli.job import prepare
 from xpnet.cli.options import TrainOptions, parse_int
 from xpnet.cli.tables import open_results, say, show, write_results
@@ -96,8 +96,8 @@ def parity(
             if table.rows:
                 show(table)
         say([verdict])
-    png = plots.parity_png(by_dtype) if out and plots.is_available() and len(backends) > 1 else None
-    write_results(out, "parity", values, [table for table in tables if table.rows], [verdict], png)
+    picture = parity_png(by_dtype) if out and len(backends) > 1 else None
+    write_results(out, "parity", values, [table for table in tables if table.rows], [verdict], picture)
     if not compared:
         raise DeviceUnavailableError(
             f"nothing was compared: expected a usable device besides {reference.name}; received --devices {devices}. "

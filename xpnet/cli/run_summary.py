@@ -26,9 +26,11 @@ __all__ = ["provenance", "read_summary", "summary_file"]
 def provenance(job: Job) -> dict[str, Any]:
     """Return what a run depends on besides its options: the data's sizes, versions and the system."""
     library = job.backend.name.partition(":")[0]
-    versions = {"Python": platform.python_version(), "NumPy": np.__version__}
-    if library != "numpy":
-        versions[library] = getattr(sys.modules.get(library), "__version__", "unknown")
+    versions = {
+        "Python": platform.python_version(),
+        np.__name__: np.__version__,
+        library: getattr(sys.modules.get(library), "__version__", "unknown"),
+    }
     return {
         "name": job.data.name,
         "samples": job.data.sizes,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, cast, get_args
+from typing import Any, ClassVar, Literal, TypeAlias, cast, get_args
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -19,7 +19,6 @@ Array: TypeAlias = NDArray[Any]
 ScalerKind: TypeAlias = Literal["none", "standard", "minmax", "robust", "divide"]
 
 _BLOCK_VALUES = 1 << 20  # values processed at a time: 8 MiB in float64
-_CLIP = 3.0  # the bound of the smooth clip
 _CACHED_VALUES = 1 << 17  # for elementwise work: 1 MiB, which stays in the cache
 
 
@@ -35,6 +34,8 @@ class Scaler:
     kind : {"none", "standard", "minmax", "robust", "divide"}
     shift, scale : ndarray of float64, shape (n_features,)
     """
+
+    bound: ClassVar[float] = 3.0  # of the smooth clip
 
     kind: ScalerKind
     shift: Array
@@ -100,7 +101,7 @@ class Scaler:
         self._check_width(x)
         exact = np.asarray(x, dtype=np.float64)
         if not self.is_linear:
-            exact = exact / np.sqrt(1 - (exact / _CLIP) ** 2)
+            exact = exact / np.sqrt(1 - (exact / Scaler.bound) ** 2)
         return exact * self.scale + self.shift
 
     def _check_width(self, x: Array) -> None:
@@ -109,7 +110,7 @@ class Scaler:
 
 
 def _smooth_clip(x: Array) -> Array:
-    return x / np.hypot(1, x / _CLIP)
+    return x / np.hypot(1, x / Scaler.bound)
 
 
 class Moments:

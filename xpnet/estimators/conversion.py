@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,15 +9,14 @@ import numpy as np
 from sklearn import neural_network
 from sklearn.preprocessing import LabelBinarizer
 
-from xpnet.backend import to_host, without_float_warnings
-from xpnet.data.scaling import Scaler
+from xpnet.backend import to_host
 from xpnet.data.targets import Task
 from xpnet.errors import InvalidParameterError, shown
 from xpnet.estimators.fitting import begin_history
 from xpnet.estimators.solvers import scikit_learns_name
+from xpnet.model.folding import folded
 from xpnet.model.model import Model
 from xpnet.nn.activations import IDENTITY
-from xpnet.nn.parameters import Parameters
 
 __all__ = ["from_model", "from_sklearn", "to_model", "to_sklearn"]
 
@@ -27,7 +25,6 @@ _ATTRIBUTES = (
     *("n_iter_", "t_", "n_layers_", "n_outputs_", "out_activation_", "n_features_in_", "feature_names_in_", "classes_"),
 )
 _ACTIVATIONS = ("identity", "logistic", "relu", "tanh")
-_LARGEST_FOLDED_SHIFT = 1e10  # in units of the scale: float64 then keeps six digits of a scaled feature
 _LOSSES = {"identity": "squared_error", "exp": "poisson"}  # of scikit-learn's regressor, by output
 
 
@@ -180,36 +177,6 @@ def from_model(cls: type, model: Model) -> Any:
         estimator.classes_ = np.arange(count) if model.classes is None else model.classes
         if estimator._usual_loss() == network.loss:
             estimator.set_params(loss="log_loss")
-    estimator._set_params(_folded(model.params, model.network.gains, model.scaler, model.target_scaler))
+    estimator._set_params(folded(model.params, model.network.gains, model.scaler, model.target_scaler))
     begin_history(estimator, anew=True)
     return estimator
-
-
-@without_float_warnings
-def _folded(
-    params: Parameters, gains: Sequence[float], scaler: Scaler | None, target_scaler: Scaler | None
-) -> Parameters:
-    """Fold ``(x - shift) / scale`` and the input scale into the first layer, and ``y scale + shift`` into the last."""
-    plain = scaler is None or scaler.kind == "none"
-    if plain and target_scaler is None and params.input_scale is None and set(gains) == {1.0}:
-        return params
-    ratios = np.zeros(1) if scaler is None else np.abs(scaler.shift / scaler.scale)
-    if ratios.max() > _LARGEST_FOLDED_SHIFT:
-        raise InvalidParameterError(
-            f"from_model: expected features whose offset is at most {_LARGEST_FOLDED_SHIFT:g} times their scale; "
-            f"received {ratios.max():g} times in column {np.argmax(ratios) + 1}. Predict with the model itself."
-        )
-    layers = [
-        (np.array(W, np.float64) * gain, np.array(b, np.float64)) for (W, b), gain in zip(params, gains, strict=True)
-    ]
-    if params.input_scale is not None:
-        W, b = layers[0]
-        layers[0] = np.array(params.input_scale, np.float64)[:, None] * W, b
-    if scaler is not None and scaler.kind != "none":
-        W, b = layers[0]
-        W = W / scaler.scale[:, None]
-        layers[0] = W, b - scaler.shift @ W
-    if target_scaler is not None:
-        W, b = layers[-1]
-        layers[-1] = W * target_scaler.scale, b * target_scaler.scale + target_scaler.shift
-    return Parameters.of(layers, [slope if slope is None else np.array(slope, np.float64) for slope in params.slopes])

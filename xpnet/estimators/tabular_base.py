@@ -168,6 +168,11 @@ class BaseTabular(BaseEstimator):
         result: np.ndarray = getattr(self.model_, method)(table, device=self.device or "cpu")
         return result
 
+    def to_model(self) -> Model:
+        """Return the model that `xpnet.save_model` writes and ``xpnet predict`` reads."""
+        check_is_fitted(self)
+        return self.model_
+
     def predict(self, X: Any) -> np.ndarray:
         """Return labels, (n_samples,), or values, (n_samples,) or (n_samples, n_outputs).
 

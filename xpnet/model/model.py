@@ -17,6 +17,8 @@ from xpnet.data.scaling import Scaler
 from xpnet.data.streams import Source
 from xpnet.data.targets import Task, encode_targets
 from xpnet.errors import InvalidParameterError, ModelFormatError
+from xpnet.model.exports import Exports
+from xpnet.nn.layer_table import layers_html
 from xpnet.nn.network import Network, Parameters
 from xpnet.training.evaluation import assess, evaluate, host_outputs
 from xpnet.training.history import Scores
@@ -31,7 +33,7 @@ __all__ = ["Model"]
 
 
 @dataclass(frozen=True, eq=False)
-class Model:
+class Model(Exports):
     """A network with its parameters, and the scaling and the labels of the user's data.
 
     Parameters
@@ -94,6 +96,10 @@ class Model:
             said.append(f"features {reprlib.repr(list(self.feature_names))}")
         return f"<Model for {'; '.join(said)}>"
 
+    def _repr_html_(self) -> str:
+        title, *more = repr(self)[1:-1].split("; ", 1)
+        return layers_html(self.network, title, *more)
+
     @cached_property
     def members(self) -> tuple[Parameters, ...]:
         """Parameters of each member of an ensemble, as NumPy arrays; one for a single network."""
@@ -130,13 +136,14 @@ class Model:
             from xpnet.data.tables.frames import as_table
 
             return self.encoding.transform(as_table(x), self.vector.dtype, first_row=first_row)
-        x = self._checked(x)
+        x = self.checked(x)
         dtype = self.vector.dtype
         if self.scaler is None:
             return as_floats(x, dtype, "features", self.feature_names)
         return self.scaler.transform(x, dtype)
 
-    def _checked(self, x: Any) -> np.ndarray:
+    def checked(self, x: Any) -> np.ndarray:
+        """Return raw features as an array, (n_samples, n_in), whose columns are those of the training data."""
         array = feature_array(x, self.feature_names)
         n_in = self.network.layer_sizes[0]
         if array.ndim != 2 or array.shape[1] != n_in:
@@ -149,7 +156,7 @@ class Model:
     def inputs(self, x: Any, *, first_row: int = 0) -> np.ndarray | ScaledBytes:
         """Return raw features as `Trainer.fit` takes them: the result of `features`, or bytes with their scaling."""
         if self.encoding is None:
-            x = self._checked(x)
+            x = self.checked(x)
             kept = scaled_bytes(x, self.scaler, self.vector.dtype)
             if kept is not None:
                 return kept

@@ -15,6 +15,7 @@ from xpnet.errors import InvalidParameterError, shown
 from xpnet.nn.activations import Activation, get_activation
 from xpnet.nn.backprop import forward, objective_and_gradient
 from xpnet.nn.initializers import get_initializer
+from xpnet.nn.layer_table import layers_html
 from xpnet.nn.losses import OUTPUTS, Loss, check_output, get_loss, one_hot
 from xpnet.nn.parameters import PARAMETRIZATIONS, Parameters, Segment, draw, pack, segments
 
@@ -134,8 +135,6 @@ class Network:
         if self.n_parameters > _MOST_PARAMETERS:
             raise InvalidParameterError(f"layer_sizes: expected fewer parameters; received {shown(self.layer_sizes)}.")
 
-    # What follows from the fields.
-
     @property
     def n_layers(self) -> int:
         """Number of layers with weights."""
@@ -201,6 +200,8 @@ class Network:
     def is_random(self) -> bool:
         """Training draws random numbers, for dropout or for slopes."""
         return min(self.keep_probabilities) < 1 or any(activation.slope_range for activation in self.activations)
+
+    _repr_html_ = layers_html
 
     def __reduce__(self) -> tuple[Any, ...]:  # without the functions that follow from the fields
         return partial(Network, **self.to_dict()), ()

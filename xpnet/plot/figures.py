@@ -15,7 +15,6 @@ __all__ = ["COLOURS", "axes_or_new", "heat", "ink", "label_text", "look", "new_f
 
 _INK, _FAINT = "#010203", "#040506"  # stand for the page's own colours in an SVG; no other element has them
 _DPI = 120
-_LONGEST_LABEL = 12
 
 # Of curves, points and bars. Each has a contrast of 3 or more to white and to a dark page.
 COLOURS = ("#2f7fc1", "#d9731a", "#2f9461", "#cf4b5c", "#8a68c4", "#8d7148", "#c95fa3", "#7d7d7d")
@@ -38,10 +37,10 @@ def heat() -> Any:
     return LinearSegmentedColormap.from_list("heat", [(0.11, 0.37, 0.65, 0.0), (0.11, 0.37, 0.65, 1.0)])
 
 
-def label_text(label: Any) -> str:
+def label_text(label: Any, longest: int = 12) -> str:
     """Return a label as short text on one line."""
     text = printable(str(label))
-    return text if len(text) <= _LONGEST_LABEL else f"{text[:_LONGEST_LABEL]}…"
+    return text if len(text) <= longest else f"{text[:longest]}…"
 
 
 def axes_or_new(ax: Any, width: float = 4.8, height: float = 3.6) -> Any:
@@ -119,11 +118,13 @@ def svg(figure: Any, name: str) -> str:
         Distinguishes the identifiers of this picture from those of others in the page.
     """
     from matplotlib import rc_context
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     file = io.StringIO()
     with warnings.catch_warnings(), rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "svg.id": name}):
         warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
-        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+        # As in `png`, and without the dates.
+        FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None, "Creator": None})
     text = file.getvalue()
     text = text[text.index("<svg") :].replace(_INK, "currentColor").replace(_FAINT, "var(--faint)")
     width, height = figure.get_size_inches()

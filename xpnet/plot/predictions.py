@@ -110,6 +110,20 @@ class Predictions:
         x = taken(x, rows)
         return cls(model, x, rows, encoded_targets(model, y[rows]), model.outputs(x))
 
+    def to_model(self) -> Model:
+        """Return the model: pictures of a model take predictions too."""
+        return self.model
+
+    def some(self, most: int) -> Predictions:
+        """Return at most so many of the samples, evenly spaced."""
+        rows = spread_rows(len(self.rows), most)
+        return Predictions(self.model, taken(self.x, rows), self.rows[rows], self.true[rows], self.output[rows])
+
+    @property
+    def targets(self) -> np.ndarray:
+        """The targets as the loss takes them; see `Model.targets`."""
+        return self.true if self.model.task == "classification" else self.model.targets(self.true)
+
     @property
     def labels(self) -> np.ndarray:
         """The label of each class, or the number of each label of a multilabel task, counted from 1."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import xpnet
 from xpnet.errors import printable
+from xpnet.json_text import json_text
+from xpnet.markdown import markdown_text
+from xpnet.training.progress import figure
 
 __all__ = ["Merit", "Picture", "Section", "Table", "render"]
 
@@ -64,19 +67,37 @@ class Section(NamedTuple):
 
 
 def render(template: str, **content: Any) -> bytes:
-    """Return a page made from a template; all text in it is escaped, and cannot move the cursor of a terminal."""
+    """Return a page made from a template of this package; all text in it is escaped, in HTML or in Markdown."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
+    is_html = template.endswith(".html")
     environment = Environment(
         loader=PackageLoader("xpnet.report"),
-        autoescape=True,
+        autoescape=is_html,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=_printable,
+        keep_trailing_newline=True,
+        finalize=_printable if is_html else _markdown,
     )
-    return environment.get_template(template).render(version=xpnet.__version__, **content).encode()
+    environment.filters |= {"figure": figure, "json": _json}
+    return environment.get_template(template).render(version=sys.modules["xpnet"].__version__, **content).encode()
+
+
+class _Literal(str):
+    """Text that is not escaped."""
+
+    __slots__ = ()
+
+
+def _json(value: Any) -> str:
+    """Return a value as JSON, which YAML reads too, without characters that would end it."""
+    return _Literal(json_text(value))
 
 
 def _printable(value: Any) -> Any:
     return printable(value) if type(value) is str else value
+
+
+def _markdown(value: Any) -> Any:
+    return markdown_text(value) if type(value) is str else value

@@ -67,9 +67,9 @@ def _is_plane(model: Model) -> bool:
 
 _ERRORS = (
     _Drawing("confusion_matrix", "Confusion matrix", "Rows are true classes, columns predicted ones.", _is_classifier),
-    _Drawing("roc", "ROC curve", "The dashed line is chance.", _has_two_classes),
-    _Drawing("precision_recall", "Precision and recall", "The dashed line is chance.", _has_two_classes),
-    _Drawing("reliability_diagram", "Reliability", "Where the bars follow the diagonal, the probabilities can be "
+    _Drawing("roc", "ROC curve", "The dotted line is chance.", _has_two_classes),
+    _Drawing("precision_recall", "Precision and recall", "The dotted line is chance.", _has_two_classes),
+    _Drawing("reliability_diagram", "Reliability", "Where the points follow the diagonal, the probabilities can be "
              "believed.", _has_probabilities),
     _Drawing("predicted_against_true", "Predicted against true", "On the diagonal a prediction is right.",
              _is_regression),
@@ -79,8 +79,11 @@ _ERRORS = (
              (10, 3.6), wide=True),
 )  # fmt: skip
 _LEARNED = (
-    _Drawing("decision_regions", "Decision regions", "What the network answers at each point.", _is_plane),
+    _Drawing("decision_regions_beside_linear", "Decision regions", "What the linear model and the network answer at "
+             "each point; the points are the samples.", _is_plane, (9, 4), wide=True),
     _Drawing("hidden_units", "What the hidden units look for", "The weights of each unit of the first layer.",
+             lambda model: _has_images(model) and model.network.n_layers > 1, (5, 5)),
+    _Drawing("exciting_patterns", "What excites them", "Samples that give the highest activations of some units.",
              lambda model: _has_images(model) and model.network.n_layers > 1, (5, 5)),
     _Drawing("feature_importance", "Importance of the features", "How much the score falls when the values of a "
              "feature are shuffled.", _has_named_features, (6, 4)),
@@ -193,7 +196,7 @@ def _learning(run: FinishedRun) -> Section | None:
         for metric in metrics
     ]
     kept = run.summary.get("kept_epoch")
-    text = f"The model has the parameters of epoch {kept}." if kept else ""
+    text = f"The model has the parameters of epoch {kept}. Dotted lines mark the best epoch of a curve." if kept else ""
     return Section("learning", "How it learned", text, pictures=pictures)
 
 
@@ -203,7 +206,7 @@ def _errors(run: FinishedRun, predictions: Predictions) -> Section:
         rows = class_scores(predictions)
         more = f", the first {_MOST_CLASSES} of {len(rows):,}" if len(rows) > _MOST_CLASSES else ""
         cells = [
-            (shown(row.label), *(f"{value:.3f}" for value in (row.precision, row.recall, row.f1)), f"{row.support:,}")
+            (str(row.label), *(f"{value:.3f}" for value in (row.precision, row.recall, row.f1)), f"{row.support:,}")
             for row in rows[:_MOST_CLASSES]
         ]
         tables.append(Table(f"By class{more}.", ("class", "precision", "recall", "F1", "support"), cells))
@@ -222,7 +225,7 @@ def _wrong_rows(predictions: Predictions, wrong: Sequence[WrongSample]) -> Table
         names = predictions.model.feature_names or range(1, 1 + x.shape[1])
         columns = {str(name): x[:, i].tolist() for i, name in enumerate(names[:_MOST_COLUMNS])}
     rows = [
-        (shown(sample.true), shown(sample.predicted), f"{sample.confidence:.3f}", *map(_cell, values))
+        (str(sample.true), str(sample.predicted), f"{sample.confidence:.3f}", *map(_cell, values))
         for sample, *values in zip(wrong, *columns.values(), strict=True)
     ]
     more = (

@@ -1,4 +1,4 @@
-"""Progress of a run, shown on stderr."""
+"""Progress of a run, shown in a notebook or on stderr."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 from xpnet.terminal import can_redraw
 from xpnet.training.callbacks import Callback
 from xpnet.training.history import EpochRecord
+from xpnet.training.notebook_bar import NotebookBar, in_notebook
 from xpnet.training.state import Run
 
 __all__ = ["METRIC_NAMES", "Progress", "figure"]
@@ -20,7 +21,7 @@ _SCORES = ("loss", "accuracy", "r2")
 
 
 class Progress(Callback):
-    """Show a progress bar in a terminal, or else print one line for each epoch; both on stderr.
+    """Show a progress bar in a notebook or a terminal, or else print one line for each epoch, on stderr.
 
     The bar shows the figures of the last completed epoch. If stderr is closed, the run continues without it.
 
@@ -32,32 +33,29 @@ class Progress(Callback):
 
     def __init__(self, n_samples: int | None = None) -> None:
         self._n_samples = n_samples
-        self._bar: Any = None
+        self._bar: NotebookBar | _TerminalBar | None = None
 
     def on_start(self, n_steps: int, epochs: int) -> None:
-        """Show an empty bar if stderr is a terminal."""
-        from rich.console import Console  # slow to import, and not every run is shown
-
-        class Unseen(Console):
-            def on_broken_pipe(self) -> None:
-                """Continue; by default the library ends the program."""
-
+        """Show an empty bar in a notebook, or if stderr is a terminal."""
         self._n_steps, self._epochs = n_steps, epochs
-        self._completed = 0  # steps in whole epochs
-        console = Unseen(stderr=True)
-        if console.is_terminal and can_redraw(sys.stderr):
-            self._bar = _start_bar(console)
-            self._task = self._bar.add_task("", total=n_steps * epochs, epoch=f"1/{epochs}", speed="")
+        self._completed = self._done = 0  # steps in whole epochs, and in all
+        total = n_steps * epochs
+        if in_notebook():
+            self._bar = NotebookBar(total)
+        elif can_redraw(sys.stderr):
+            self._bar = _TerminalBar.on_stderr(total)
+        self._show(epoch=f"1/{epochs}", speed="")
         self._started = perf_counter()
 
     def on_steps(self, epoch: int, done: int) -> None:
         """Move the bar."""
         if self._bar is None:
             return
-        shown = {"completed": (epoch - 1) * self._n_steps + done, "epoch": f"{epoch}/{self._epochs}"}
+        self._done = (epoch - 1) * self._n_steps + done
+        shown = {}
         if self._n_samples is not None:
             shown["speed"] = _speed(self._n_samples * done / self._n_steps / (perf_counter() - self._started))
-        self._bar.update(self._task, **shown)
+        self._show(completed=self._done, epoch=f"{epoch}/{self._epochs}", **shown)
 
     def on_epoch(self, record: EpochRecord, run: Run) -> None:
         """Show the figures of the epoch, or print its line."""
@@ -68,37 +66,64 @@ class Progress(Callback):
                 print(f"epoch {record.epoch}/{self._epochs}  {figures}", file=sys.stderr, flush=True)
             return
         self._completed = record.epoch * self._n_steps
-        self._bar.update(self._task, description=_describe(record, _SCORES[1:]), speed=speed)
+        self._show(description=_describe(record, _SCORES[1:]), speed=speed)
         self._started = perf_counter()
 
     def on_end(self) -> None:
         """Stop the bar. It is full if training ended after a completed epoch, as with early stopping."""
         if self._bar is None:
             return
-        if 0 < self._completed == self._bar.tasks[0].completed:
-            self._bar.update(self._task, total=self._completed)
+        if 0 < self._completed == self._done:
+            self._show(total=self._completed)
         with suppress(OSError):
             self._bar.stop()
         self._bar = None
 
+    def _show(self, **fields: Any) -> None:
+        if self._bar is not None:
+            self._bar.show(**fields)
 
-def _start_bar(console: Any) -> Any:
-    from rich import progress
-    from rich.table import Column
 
-    texts = (
-        progress.TextColumn("{task.description}", table_column=Column(no_wrap=True)),
-        progress.TextColumn("{task.fields[speed]}"),
-    )
-    columns = (
-        progress.TextColumn("{task.fields[epoch]}"),
-        progress.BarColumn(10),
-        *texts,
-        progress.TimeRemainingColumn(compact=True),
-    )
-    bar = progress.Progress(*columns, console=console)
-    bar.start()
-    return bar
+class _TerminalBar:
+    """A progress bar on a terminal."""
+
+    def __init__(self, console: Any, total: int) -> None:
+        from rich import progress
+        from rich.table import Column
+
+        texts = (
+            progress.TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+            progress.TextColumn("{task.fields[speed]}"),
+        )
+        columns = (
+            progress.TextColumn("{task.fields[epoch]}"),
+            progress.BarColumn(10),
+            *texts,
+            progress.TimeRemainingColumn(compact=True),
+        )
+        self._bar = progress.Progress(*columns, console=console)
+        self._bar.start()
+        self._task = self._bar.add_task("", total=total, epoch="", speed="")
+
+    @classmethod
+    def on_stderr(cls, total: int) -> _TerminalBar | None:
+        """Return a bar; None if the library takes stderr for no terminal."""
+        from rich.console import Console  # slow to import, and not every run is shown
+
+        class Unseen(Console):
+            def on_broken_pipe(self) -> None:
+                """Continue; by default the library ends the program."""
+
+        console = Unseen(stderr=True)
+        return cls(console, total) if console.is_terminal else None
+
+    def show(self, **fields: Any) -> None:
+        """Show new values of ``completed``, ``total``, ``epoch``, ``speed`` or ``description``."""
+        self._bar.update(self._task, **fields)
+
+    def stop(self) -> None:
+        """Draw the bar for the last time."""
+        self._bar.stop()
 
 
 def figure(value: float) -> str:

@@ -17,6 +17,7 @@ from xpnet.nn.parameters import Parameters
 from xpnet.nn.step import StepState
 from xpnet.training.early_stopping import StoppingState
 from xpnet.training.history import EpochRecord
+from xpnet.training.run_table import run_html
 from xpnet.training.samples import to_device
 from xpnet.training.schedules import ScheduleState
 
@@ -128,6 +129,9 @@ class Run(NamedTuple):
             }
             said.append(", ".join(f"{name} {value:.4g}" for name, value in scores.items()))
         return f"<Run of {'; '.join(said)}>"
+
+    def _repr_html_(self) -> str:
+        return run_html(self)
 
     @property
     def history(self) -> tuple[EpochRecord, ...]:

@@ -154,7 +154,7 @@ class TableEncoding:
         n_bytes = len(table) * self.n_features * np.dtype(dtype).itemsize
         check_memory(n_bytes, f"{len(table):,} rows of {self.n_features:,} features")
         x = np.empty((len(table), self.n_features), dtype=dtype)
-        names = self._names_in(table.column_names)
+        names = self.names_in(table.column_names)
         for start, stop in self._groups(table, names):
             part = table.select([names[index] for index in range(start, stop)])
             tally = np.zeros((stop - start, 2), dtype=np.int64)  # values that cannot be read, and values
@@ -170,7 +170,7 @@ class TableEncoding:
             self._check_read(tally, examples, start)
         return x
 
-    def _names_in(self, received: Sequence[str]) -> Sequence[str]:
+    def names_in(self, received: Sequence[str]) -> Sequence[str]:
         """Return the columns of a table, one for each input column."""
         known = set(received)
         if known.issuperset(self.input_names):
