@@ -45,6 +45,25 @@ def types(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """Build the site into docs/_build/html, with warnings as errors, and run every code block of its pages."""
+    session.install("-e", ".[docs,test]")
+    session.run("sphinx-build", "-W", "--keep-going", "-n", "docs", "docs/_build/html", *session.posargs)
+    session.run("python", "docs/check_links.py", "docs/_build/html")
+    session.run(
+        "python",
+        "-m",
+        "pytest",
+        "-n",
+        "auto",
+        "docs",
+        "README.md",
+        "tests/test_documents.py",
+        "tests/test_tutorials.py",
+    )
+
+
+@nox.session
 def mutation(session: nox.Session) -> None:
     """Report which changes of the source no test notices; arguments go to benchmarks/mutation.py."""
     session.install("-e", ".[test]")

@@ -1,5 +1,9 @@
 #!/usr/bin/env python
-"""Train and predict with CuPy arrays: the data stays on the GPU, and the fitted model also works without one."""
+"""Arrays on a GPU
+===============
+
+Train and predict with CuPy arrays: the data stays on the GPU, and the fitted model also works without one.
+"""
 
 import pickle
 import sys

@@ -1,5 +1,9 @@
 #!/usr/bin/env python
-"""Search over alpha, as with scikit-learn's network, and over dropout and activations by layer, which are new."""
+"""A grid search
+=============
+
+Search over alpha, as with scikit-learn's network, and over dropout and activations by layer, which are new.
+"""
 
 from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV, train_test_split

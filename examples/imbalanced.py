@@ -1,5 +1,9 @@
 #!/usr/bin/env python
-"""Learn a rare class: class weights and dropout raise the balanced accuracy."""
+"""A rare class
+============
+
+Class weights and dropout raise the balanced accuracy.
+"""
 
 from sklearn.base import clone
 from sklearn.datasets import make_classification

@@ -1,5 +1,9 @@
 #!/usr/bin/env python
-"""Scale the features in a pipeline: the scaling is fitted on the training part only."""
+"""Scaling in a pipeline
+=====================
+
+Scale the features in a pipeline: the scaling is fitted on the training part only.
+"""
 
 from sklearn.datasets import load_wine
 from sklearn.model_selection import train_test_split

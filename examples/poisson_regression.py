@@ -1,5 +1,9 @@
 #!/usr/bin/env python
-"""Predict counts with the Poisson loss, and compare the deviance with that of the mean."""
+"""Counts as targets
+=================
+
+Predict counts with the Poisson loss, and compare the deviance with that of the mean.
+"""
 
 import numpy as np
 from sklearn.dummy import DummyRegressor

@@ -1,5 +1,9 @@
 #!/usr/bin/env python
-"""Train on text labels, with early stopping by a scorer on your own validation set, and read the curves."""
+"""Text as labels
+==============
+
+Train on text labels, with early stopping by a scorer on your own validation set, and read the curves.
+"""
 
 from sklearn.datasets import load_iris
 from sklearn.model_selection import train_test_split

@@ -134,7 +134,7 @@ def _forget_backends() -> None:
 @pytest.fixture(autouse=True)
 def added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("xpnet.cli.run._draw", lambda *_: [])  # they are slow
+    monkeypatch.setattr("xpnet.cli.run_pictures.draw_pictures", lambda *_: [])  # they are slow
     monkeypatch.syspath_prepend(tmp_path)
     add_entries(tmp_path, monkeypatch.setitem)
     _forget_backends()

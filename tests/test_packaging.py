@@ -81,8 +81,9 @@ def test_the_source_distribution_names_files_that_exist():
     assert [name for name in included if not (ROOT / name.removeprefix("/")).exists()] == []
 
 
-def test_addresses_of_the_project_are_on_one_host():
-    assert all(url.startswith("https://github.com/xpnet/xpnet") for url in PROJECT["urls"].values())
+def test_addresses_of_the_project_are_those_of_its_repository_and_its_site():
+    addresses = ("https://github.com/xpnet/xpnet", "https://xpnet.github.io/xpnet/")
+    assert all(url.startswith(addresses) for url in PROJECT["urls"].values())
 
 
 def test_dir_lists_the_public_names_and_nothing_else():

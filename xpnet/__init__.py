@@ -37,7 +37,9 @@ if TYPE_CHECKING:
     from xpnet.training.checkpoint_file import load_state, save_state
     from xpnet.training.history import EpochRecord
     from xpnet.training.metrics_file import MetricsFile
+    from xpnet.training.mlflow_logger import MLflowLogger
     from xpnet.training.progress import Progress
+    from xpnet.training.tensorboard_logger import TensorBoardLogger
     from xpnet.training.trainer import Run, RunState, Trainer
 
 __all__ = [
@@ -51,6 +53,7 @@ __all__ = [
     "LearningRateSchedule",
     "MLPClassifier",
     "MLPRegressor",
+    "MLflowLogger",
     "MetricsFile",
     "Model",
     "Network",
@@ -63,6 +66,7 @@ __all__ = [
     "TableEncoder",
     "TabularClassifier",
     "TabularRegressor",
+    "TensorBoardLogger",
     "TimeLimit",
     "Trainer",
     "XpnetError",
@@ -101,7 +105,9 @@ _MODULES = {
     "xpnet.training.checkpoint_file": ("load_state", "save_state"),
     "xpnet.training.history": ("EpochRecord",),
     "xpnet.training.metrics_file": ("MetricsFile",),
+    "xpnet.training.mlflow_logger": ("MLflowLogger",),
     "xpnet.training.progress": ("Progress",),
+    "xpnet.training.tensorboard_logger": ("TensorBoardLogger",),
     "xpnet.training.trainer": ("Run", "RunState", "Trainer"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

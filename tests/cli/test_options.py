@@ -63,7 +63,7 @@ EFFECTS = {
 # These have a test of their own here or beside.
 ELSEWHERE = {
     "--autotune", "--categorical", "--checkpoint-every", "--data-dir", "--date", "--debug", "--decimal",
-    "--delimiter", "--drop", "--encoding", "--ensemble", "--group", "--header", "--json", "--keep", "--memory-limit",
+    "--delimiter", "--drop", "--encoding", "--ensemble", "--group", "--header", "--json", "--keep", "--log", "--memory-limit",
     "--missing", "--numeric", "--on-divergence", "--out", "--precision", "--quiet", "--report", "--target", "--threads",
     "--time", "--weight",
 }  # fmt: skip
@@ -71,7 +71,7 @@ ELSEWHERE = {
 
 @pytest.fixture(autouse=True)
 def folder(folder, monkeypatch):
-    monkeypatch.setattr("xpnet.cli.run._draw", lambda *_: [])  # they are slow
+    monkeypatch.setattr("xpnet.cli.run_pictures.draw_pictures", lambda *_: [])  # they are slow
     Path("given.toml").write_text("lr = 0.25\n")
     return folder
 

@@ -319,7 +319,7 @@ def test_the_lock_holds_until_all_is_written(monkeypatch):
         held.append(os.system("flock --nonblock run/.lock true") != 0)
         return []
 
-    monkeypatch.setattr(importlib.import_module("xpnet.cli.run"), "_draw", draw)
+    monkeypatch.setattr("xpnet.cli.run_pictures.draw_pictures", draw)
     train("iris", "--out", "run", "--quiet")
     assert held == [True]
     assert os.system("flock --nonblock run/.lock true") == 0

@@ -132,7 +132,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def run(finished: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Put a run that has ended into the working folder; pictures take most of the time of another epoch."""
-    monkeypatch.setattr("xpnet.cli.run._draw", lambda *_: [])
+    monkeypatch.setattr("xpnet.cli.run_pictures.draw_pictures", lambda *_: [])
     shutil.copytree(finished, folder / "run")
 
 
@@ -165,7 +165,7 @@ def test_a_resumed_run_replaces_its_own_files(finished: Path) -> None:
 
 
 def test_columns_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("xpnet.cli.run._draw", lambda *_: [])
+    monkeypatch.setattr("xpnet.cli.run_pictures.draw_pictures", lambda *_: [])
     Path("d.csv").write_text("a,b,target\n" + "".join(f"{i % 9},{i * i % 7},{i % 2}\n" for i in range(60)))
     train("d.csv", *SMALL[1:], "--checkpoint-every", 1, "--out", "run")
     own = Path("run/columns.md").read_bytes()
@@ -252,7 +252,7 @@ def test_the_model_is_saved_before_the_summary(monkeypatch: pytest.MonkeyPatch) 
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("xpnet.cli.summary.print_summary", fail)
-    monkeypatch.setattr("xpnet.cli.run._draw", lambda *_: [])
+    monkeypatch.setattr("xpnet.cli.run_pictures.draw_pictures", lambda *_: [])
     assert xpnet("train", *SMALL[:-1], "--out", "run").code == 2
     assert load_model("run/model.safetensors")
     assert len(records("run")) == 2

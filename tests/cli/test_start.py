@@ -13,7 +13,7 @@ import pytest
 
 import xpnet as library
 from tests.command_line import train, write_csv
-from xpnet.cli import _COMMANDS, run
+from xpnet.cli import _COMMANDS, run_pictures
 from xpnet.cli.process import _PyarrowWithoutPandas, own_process
 
 SLOW = {
@@ -31,9 +31,9 @@ def show(*_):
 from xpnet.cli import main
 
 if "train" in sys.argv:
-    import xpnet.cli.run
+    import xpnet.cli.run_pictures
 
-    xpnet.cli.run._draw = show
+    xpnet.cli.run_pictures.draw_pictures = show
 main()
 if "train" not in sys.argv:
     show()
@@ -155,7 +155,7 @@ def test_the_summary_comes_before_the_pictures(
         print("DRAWS")
         return [tmp_path / "picture.png"]
 
-    monkeypatch.setattr(run, "_draw", draw)
+    monkeypatch.setattr(run_pictures, "draw_pictures", draw)
     out = train("iris", "--out", tmp_path / "out").out
     assert out.index("samples/s") < out.index("DRAWS") < out.index("model.safetensors") < out.index("picture.png")
 

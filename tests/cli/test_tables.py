@@ -36,7 +36,7 @@ N = 150
 
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch):
-    monkeypatch.setattr("xpnet.cli.run._draw", lambda *_: [])  # they are slow
+    monkeypatch.setattr("xpnet.cli.run_pictures.draw_pictures", lambda *_: [])  # they are slow
 
 
 def rows(n: int = N) -> list[list[str]]:

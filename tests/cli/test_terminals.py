@@ -43,7 +43,7 @@ def test_names_in_other_scripts(name: str, environment: dict[str, str]) -> None:
     rows = (f"{i % 9},{i % 4},{'да' if i % 2 else 'нет'}" for i in range(80))
     data = write_csv("данные-データ.csv", "длина,ширина,label", *rows)
     commands = [
-        ("train", data, "--epochs", 2, "--out", "run-データ", "--device", "cpu"),
+        ("train", data, "--epochs", 2, "--out", "run-データ", "--device", "cpu", "--no-report"),
         ("evaluate", "run-データ/model.safetensors", data),
         ("predict", "run-データ/model.safetensors", data, "--out", "p.csv"),
         ("predict", "run-データ/model.safetensors", data),
@@ -65,7 +65,9 @@ def test_names_in_other_scripts(name: str, environment: dict[str, str]) -> None:
 def test_names_that_are_no_text(environment: dict[str, str]) -> None:
     data = os.fsdecode(b"\xff\xfe.csv")
     write_csv(data, "a,label", *(f"{i},{i % 2}" for i in range(60)))
-    done = start(environment, "train", data, "--epochs", 1, "--device", "cpu", "--out", os.fsdecode(b"run-\xff"))
+    done = start(
+        environment, "train", data, "--epochs", 1, "--device", "cpu", "--no-report", "--out", os.fsdecode(b"run-\xff")
+    )
     assert (done.returncode, b"model.safetensors" in done.stdout) == (0, True), done.stderr
     done = start(
         environment, "predict", os.fsdecode(b"run-\xff/model.safetensors"), data, "--out", os.fsdecode(b"\xfe")
@@ -79,7 +81,9 @@ CURSOR = re.compile(rb"\x1b\[[0-9;?]*[A-HJKSTfhlsu]")
 
 @pytest.mark.parametrize("name", ["FORCE_COLOR", "TTY_COMPATIBLE", "CLICOLOR_FORCE"])
 def test_a_log_has_one_line_for_each_epoch(name: str, environment: dict[str, str]) -> None:
-    done = start(environment, "train", "iris", "--epochs", 9, "--device", "cpu", "--out", "run", **{name: "1"})
+    done = start(
+        environment, "train", "iris", "--epochs", 9, "--device", "cpu", "--no-report", "--out", "run", **{name: "1"}
+    )
     assert done.returncode == 0
     assert not CURSOR.search(done.stderr + done.stdout)
     assert [line.split()[1] for line in done.stderr.splitlines()] == [f"{i}/9".encode() for i in range(1, 10)]
@@ -94,7 +98,20 @@ def test_a_bar_needs_a_cursor(variables: dict[str, str], redraws: bool, environm
 
     main, terminal = pty.openpty()
     usual = {"TERM": "xterm", "CI": ""}
-    command = [sys.executable, "-m", "xpnet", "train", "iris", "--epochs", "3", "--device", "cpu", "--out", "run"]
+    command = [
+        sys.executable,
+        "-m",
+        "xpnet",
+        "train",
+        "iris",
+        "--epochs",
+        "3",
+        "--device",
+        "cpu",
+        "--no-report",
+        "--out",
+        "run",
+    ]
     with subprocess.Popen(command, env={**environment, **usual, **variables}, stdout=-3, stderr=terminal) as process:
         os.close(terminal)
         written = b""
@@ -109,7 +126,11 @@ def test_a_bar_needs_a_cursor(variables: dict[str, str], redraws: bool, environm
 
 @pytest.mark.parametrize("columns", ["0", "1", "-3", "x", "100000"])
 def test_odd_widths(columns: str, environment: dict[str, str]) -> None:
-    for command in (["datasets"], ["--help"], ["train", "iris", "--epochs", 1, "--device", "cpu", "--out", "run"]):
+    for command in (
+        ["datasets"],
+        ["--help"],
+        ["train", "iris", "--epochs", 1, "--device", "cpu", "--no-report", "--out", "run"],
+    ):
         done = start(environment, *command, COLUMNS=columns, LINES=columns)
         assert (done.returncode, done.stdout != b"") == (0, True), done.stderr
 
@@ -120,7 +141,7 @@ def test_closed_streams(closed: tuple[int, ...], environment: dict[str, str]) ->
     # A shell closes them: a function that runs after a fork may deadlock where the tests have loaded JAX.
     shell = ["sh", "-c", 'exec "$@" ' + " ".join(f"{descriptor}>&-" for descriptor in closed), "sh"]
     command = [*shell, sys.executable, "-m", "xpnet", "train"]
-    run = [*command, "iris", "--epochs", "3", "--device", "cpu", "--out", "run"]
+    run = [*command, "iris", "--epochs", "3", "--device", "cpu", "--no-report", "--out", "run"]
     done = subprocess.run(run, env=environment, capture_output=True, check=False)
     assert (done.returncode, b"Traceback" in done.stderr) == (0, False)
     assert [json.loads(line)["epoch"] for line in Path("run/metrics.jsonl").read_text().splitlines()] == [1, 2, 3]

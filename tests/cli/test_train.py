@@ -100,7 +100,8 @@ def test_no_part_is_evaluated_twice_and_all_scores_are_those_of_the_model(monkey
     with monkeypatch.context() as patched:
         patched.setattr(Model, "assess", lambda self, *rest: calls.append(len(rest[0])) or assess(self, *rest))
         patched.setattr(
-            "xpnet.cli.run.draw_confusion", lambda *given, part: drawn.append((*given, part)) or draw(*given, part=part)
+            "xpnet.cli.run_pictures.draw_confusion",
+            lambda *given, part: drawn.append((*given, part)) or draw(*given, part=part),
         )
         patched.setattr(Model, "predict", None)  # for the picture there are predictions already
         summary = json.loads(train("iris", *options, "--json", "--out", "out").out)
@@ -360,7 +361,7 @@ def test_a_run_is_done_also_where_its_pictures_cannot_be_drawn(monkeypatch, erro
     def fail(*_: object) -> bytes:
         raise error
 
-    monkeypatch.setattr("xpnet.cli.run.learning_curves", fail)
+    monkeypatch.setattr("xpnet.cli.run_pictures.learning_curves", fail)
     outcome = train("iris", "--epochs", 1, "--json", "--quiet", "--out", "without")
     assert json.loads(outcome.out)["epochs"] == 1
     assert outcome.err == f"xpnet: no pictures were drawn: {str(error) or 'out of memory'}.\n"

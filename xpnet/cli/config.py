@@ -26,11 +26,14 @@ __all__ = [
     "read_config",
     "read_settings",
     "settings_of",
+    "shown_settings",
     "train_command",
     "write_config",
 ]
 
 _ANY_NAME = "surrogateescape"  # the names of files need not be UTF-8
+
+_PATHS = ("data", "data-dir", "target")  # keys whose values may be paths
 
 # Options that do not change what is computed; they are not part of a run's configuration.
 _NOT_CONFIGURED = ("config", "out", "report", "quiet", "json", "threads")
@@ -134,6 +137,11 @@ def train_command(data: str, options: TrainOptions) -> str:
         else:
             words += [word for each in (value if isinstance(value, tuple) else [value]) for word in (option, str(each))]
     return shlex.join(words)
+
+
+def shown_settings(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a configuration file as others may see them: of paths only the names of the files."""
+    return {key: Path(value).name if key in _PATHS else value for key, value in values.items()}
 
 
 def read_config(path: Path) -> tuple[str, TrainOptions]:

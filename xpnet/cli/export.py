@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from cyclopts import Parameter
 
-from xpnet.cli.config import read_settings
+from xpnet.cli.config import read_settings, shown_settings
 from xpnet.cli.folder import CONFIG, METRICS, MODEL, SUMMARY
 from xpnet.cli.run_summary import read_summary
 from xpnet.cli.table_options import parse_int
@@ -21,8 +21,6 @@ from xpnet.model.model_file import load_model
 from xpnet.training.metrics_file import read_metrics
 
 __all__ = ["export"]
-
-_PATHS = ("data", "data-dir", "target")  # settings that name files of this machine
 
 
 class Exported(NamedTuple):
@@ -122,5 +120,4 @@ def _settings(run: Path) -> dict[str, Any]:
     """Return the settings of a run; of paths only the names of the files, for others see them."""
     if not (run / CONFIG).exists():
         return {}
-    settings = read_settings(run / CONFIG)
-    return settings | {key: Path(settings[key]).name for key in _PATHS if key in settings}
+    return shown_settings(read_settings(run / CONFIG))

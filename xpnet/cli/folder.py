@@ -28,9 +28,11 @@ __all__ = [
     "CURVES",
     "FINGERPRINT",
     "METRICS",
+    "MLFLOW",
     "MODEL",
     "REPORT",
     "SUMMARY",
+    "TENSORBOARD",
     "RunFolder",
     "choose_folder",
 ]
@@ -38,6 +40,8 @@ __all__ = [
 MODEL, CONFIG, METRICS, FINGERPRINT = "model.safetensors", "config.toml", "metrics.jsonl", "data.json"
 CHECKPOINTS, CURVES, CONFUSION, COLUMNS = "checkpoints", "curves.png", "confusion.png", "columns.md"
 SUMMARY, REPORT = "summary.json", "report.html"
+TENSORBOARD, MLFLOW = "tensorboard", "mlflow.json"
+_FOLDERS = (CHECKPOINTS, TENSORBOARD)
 _LOCK = ".lock"
 
 
@@ -60,6 +64,7 @@ _IS_OWN: dict[str, Callable[[Path], bool] | None] = {
     COLUMNS: _holds(b"| column "),
     SUMMARY: _holds(b'"xpnet": '),
     REPORT: _holds(b'name="generator" content="xpnet '),
+    MLFLOW: _holds(b'{"run_id": '),
 }
 
 
@@ -169,7 +174,7 @@ class RunFolder(Callback):
             The folder cannot be looked into.
         """
         try:
-            taken = [name for name in (*self._is_own, CHECKPOINTS) if _exists(self.path / name)]
+            taken = [name for name in (*self._is_own, *_FOLDERS) if _exists(self.path / name)]
         except OSError as exc:
             raise _cannot_make(self.path, exc) from exc
         if taken:
@@ -207,14 +212,15 @@ class RunFolder(Callback):
                 )
 
     def _check_kinds(self) -> None:
-        links = [name for name in (_LOCK, CHECKPOINTS, *self._is_own) if (self.path / name).is_symlink()]
+        links = [name for name in (_LOCK, *_FOLDERS, *self._is_own) if (self.path / name).is_symlink()]
         if links:
             raise XpnetError(
                 f"{self.path}: expected files of a run; received a link: {', '.join(links)}. "
                 "Replace it by what it leads to, or choose another folder."
             )
-        if _exists(self.path / CHECKPOINTS) and not (self.path / CHECKPOINTS).is_dir():
-            raise XpnetError(f"{self.path / CHECKPOINTS}: expected a folder; received a file. Move it elsewhere.")
+        for name in _FOLDERS:
+            if _exists(self.path / name) and not (self.path / name).is_dir():
+                raise XpnetError(f"{self.path / name}: expected a folder; received a file. Move it elsewhere.")
         for name in (_LOCK, *self._is_own):
             if _exists(self.path / name):
                 try:

@@ -243,6 +243,10 @@ class TrainOptions(ColumnOptions):
         str | None, option(_RUN, "interval between checkpoints for xpnet resume: 1 (epoch), 500steps or 10min")
     ] = None
     keep: Annotated[int, option(_RUN, "number of newest checkpoints to keep", converter=parse_int)] = 3
+    log: Annotated[
+        tuple[Literal["tensorboard", "mlflow"], ...],
+        option(_RUN, "log the run for TensorBoard or MLflow too; repeat for both", show_default=False),
+    ] = ()
     report: _Report = True
     quiet: Annotated[bool, option(_RUN, "no progress, no summary, no report", show_default=False)] = False
     json: Annotated[bool, option(_RUN, "one JSON object on stdout", show_default=False)] = False

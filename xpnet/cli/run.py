@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import shlex
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,26 +17,24 @@ import numpy as np
 from xpnet.backend import to_host
 from xpnet.cli.config import settings_of
 from xpnet.cli.console import say
-from xpnet.cli.folder import CHECKPOINTS, CONFIG, CONFUSION, CURVES, MODEL, REPORT, SUMMARY, RunFolder
+from xpnet.cli.folder import CHECKPOINTS, CONFIG, MODEL, SUMMARY, RunFolder
+from xpnet.cli.loggers import make_loggers
 from xpnet.cli.options import TrainOptions
 from xpnet.cli.run_summary import provenance, summary_file
 from xpnet.errors import DivergenceError
 from xpnet.json_text import json_text
 from xpnet.memory import peak_bytes
-from xpnet.model.model import Model
 from xpnet.model.model_file import model_parts
-from xpnet.plot.classification import confusion_size, draw_confusion
-from xpnet.plot.curves import learning_curves
-from xpnet.plot.figures import new_figure, png
+from xpnet.report.finished_run import FinishedRun
 from xpnet.training.callbacks import Callback, Interrupt
 from xpnet.training.checkpoint import Checkpoint
-from xpnet.training.history import EpochRecord
 from xpnet.training.metrics_file import MetricsFile
 from xpnet.training.progress import Progress
+from xpnet.training.run_logger import RunLogger
 from xpnet.training.state import Run
 
 if TYPE_CHECKING:
-    from xpnet.cli.job import Confusion, Job
+    from xpnet.cli.job import Job
 
 __all__ = ["train"]
 
@@ -48,10 +47,11 @@ def train(job: Job, options: TrainOptions, folder: RunFolder, checkpoints: Path 
     interrupt = Interrupt(*_SIGNALS)
     started = time.perf_counter()
     runs: list[Run] = []
+    loggers = make_loggers(options, folder, 0)
     failure = None
     with interrupt:
         try:
-            for fit in _fits(job, options, folder, interrupt, checkpoints):
+            for fit in _fits(job, options, folder, interrupt, loggers, checkpoints):
                 runs.append(fit())
                 if runs[-1].stopped == "interrupted":
                     break
@@ -100,9 +100,18 @@ def train(job: Job, options: TrainOptions, folder: RunFolder, checkpoints: Path 
         _report(job, options, summary, run)
     finally:  # pictures take longer than a short run, so they come last; also if nobody reads the summary
         # The plotting library may take more memory than the limit of a run that reads its data in pieces.
-        pictures = _draw(finished[0], model, confusion, folder) if job.is_in_memory else []
-        if job.is_in_memory and options.report and not options.quiet:
-            pictures += _write_report(job, model, finished[0], record, folder)
+        pictures = []
+        if job.is_in_memory:
+            from xpnet.cli.run_pictures import draw_pictures, write_report  # nothing before needs them
+
+            pictures = draw_pictures(finished[0].history, model, confusion, folder)
+            for logger, picture in itertools.product(loggers, pictures):
+                logger.log_picture(picture)
+            if options.report and not options.quiet:
+                settings = settings_of(folder.files[CONFIG])
+                parts: Any = job.parts
+                ended = FinishedRun(job.data.name, model, parts, finished[0].history, record, settings)
+                pictures += write_report(ended, folder)
     if not (options.json or options.quiet):
         from xpnet.cli.summary import print_files
 
@@ -111,12 +120,19 @@ def train(job: Job, options: TrainOptions, folder: RunFolder, checkpoints: Path 
 
 
 def _fits(
-    job: Job, options: TrainOptions, folder: RunFolder, interrupt: Interrupt, checkpoints: Path | None
+    job: Job,
+    options: TrainOptions,
+    folder: RunFolder,
+    interrupt: Interrupt,
+    loggers: list[RunLogger],
+    checkpoints: Path | None,
 ) -> Iterator[Callable[[], Run]]:
     """Yield a function for each member of an ensemble, or for the only network, which trains it."""
     for number in range(options.ensemble):
         member = job.member(number) if number else job
-        trainer = dataclasses.replace(member.trainer, callbacks=_callbacks(job, options, folder, interrupt, number))
+        logs = make_loggers(options, folder, number) if number else loggers
+        callbacks = [*_callbacks(job, options, folder, interrupt, number), *logs]
+        trainer = dataclasses.replace(member.trainer, callbacks=callbacks)
         if checkpoints is None:
             yield partial(trainer.fit, **job.arguments(), params=member.model.params)
         else:
@@ -152,42 +168,3 @@ def _report(job: Job, options: TrainOptions, summary: dict[str, Any], run: Run) 
         sizes = "-".join(map(str, network.layer_sizes))
         title = f"{job.data.name}: {job.model.task}, {sizes}, {network.n_parameters:,} parameters"
         print_summary(title, summary, run, options.memory_limit)
-
-
-def _draw(run: Run, model: Model, confusion: Confusion | None, folder: RunFolder) -> list[Path]:
-    """Draw the curves and, for classes, the confusion matrix."""
-    if not run.history:
-        return []
-    try:
-        pictures = {CURVES: _curves(run.history, model.metric)}
-        if confusion is not None and model.classes is not None:
-            part = {"train": "training"}.get(confusion.part, confusion.part)
-            figure = new_figure(*confusion_size(len(model.classes)))
-            draw_confusion(confusion.labels, confusion.predicted, model.classes, figure.subplots(), part=f"{part} part")
-            pictures[CONFUSION] = png(figure)
-    except (ImportError, MemoryError) as exc:  # memory is short: the library does not load, but the run is done
-        say(f"no pictures were drawn: {str(exc) or 'out of memory'}.")
-        return []
-    return [folder.write(file, content) for file, content in pictures.items()]
-
-
-def _curves(history: Sequence[EpochRecord], metric: str) -> bytes:
-    """Draw the loss and, if there is a validation part, its score beside it."""
-    metrics = ("loss", metric) if any(record.validation for record in history) else ("loss",)
-    figure = new_figure(8, 3.2)
-    for name, ax in zip(metrics, figure.subplots(1, len(metrics), squeeze=False)[0], strict=True):
-        learning_curves(history, name, ax)
-    return png(figure)
-
-
-def _write_report(job: Job, model: Model, run: Run, record: Mapping[str, Any], folder: RunFolder) -> list[Path]:
-    from xpnet.report.finished_run import FinishedRun
-    from xpnet.report.sections import report_page
-
-    settings = settings_of(folder.files[CONFIG])
-    finished = FinishedRun(job.data.name, model, job.parts, run.history, record, settings)
-    try:
-        return [folder.write(REPORT, report_page(finished))]
-    except (ImportError, MemoryError) as exc:
-        say(f"no report was made: {str(exc) or 'out of memory'}.")
-        return []

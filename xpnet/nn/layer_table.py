@@ -17,7 +17,7 @@ COLUMNS = ("layer", "inputs", "units", "activation", "dropout", "parameters")
 
 def layer_rows(network: Network) -> list[tuple[str, ...]]:
     """Return the values of `COLUMNS` for each layer, as text."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for i, activation in enumerate(network.activation_names):
         n_in, n_out = network.layer_sizes[i : i + 2]
         name = network.output if i == network.n_layers - 1 else activation

@@ -61,12 +61,9 @@ def axes_or_new(ax: Any, width: float = 4.8, height: float = 3.6) -> Any:
 
 def new_figure(width: float, height: float) -> Any:
     """Return a figure, in inches, that is no part of pyplot: no global state, no window, no display."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
+    return Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
 
 
 @contextmanager
@@ -103,13 +100,15 @@ def look() -> Iterator[None]:
 
 
 def png(figure: Any) -> bytes:
-    """Return a figure of `new_figure` as a PNG."""
+    """Return a figure as a PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     file = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # no font has the glyphs of this label
-        figure.get_layout_engine().execute(figure)  # rotated labels of ticks need a second layout, which `draw` does
-        # `savefig` would draw the figure twice, and compress for longer than it draws.
-        figure.canvas.print_png(file, metadata={"Creator": "xpnet"}, pil_kwargs={"compress_level": 3})
+        figure.draw_without_rendering()  # a layout; rotated labels of ticks need the second one, of `print_png`
+        # `savefig` would compress for longer than it draws.
+        FigureCanvasAgg(figure).print_png(file, metadata={"Creator": "xpnet"}, pil_kwargs={"compress_level": 3})
     return file.getvalue()
 
 
@@ -126,11 +125,13 @@ def svg(figure: Any, name: str) -> str:
         Distinguishes the identifiers of this picture from those of others in the page.
     """
     from matplotlib import rc_context
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     file = io.StringIO()
     with warnings.catch_warnings(), rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "svg.id": name}):
         warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
-        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+        # As in `png`, and without the dates.
+        FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None, "Creator": None})
     text = file.getvalue()
     text = text[text.index("<svg") :].replace(_INK, "currentColor").replace(_FAINT, "var(--faint)")
     width, height = figure.get_size_inches()

@@ -67,9 +67,9 @@ def _is_plane(model: Model) -> bool:
 
 _ERRORS = (
     _Drawing("confusion_matrix", "Confusion matrix", "Rows are true classes, columns predicted ones.", _is_classifier),
-    _Drawing("roc", "ROC curve", "The dashed line is chance.", _has_two_classes),
-    _Drawing("precision_recall", "Precision and recall", "The dashed line is chance.", _has_two_classes),
-    _Drawing("reliability_diagram", "Reliability", "Where the bars follow the diagonal, the probabilities can be "
+    _Drawing("roc", "ROC curve", "The dotted line is chance.", _has_two_classes),
+    _Drawing("precision_recall", "Precision and recall", "The dotted line is chance.", _has_two_classes),
+    _Drawing("reliability_diagram", "Reliability", "Where the points follow the diagonal, the probabilities can be "
              "believed.", _has_probabilities),
     _Drawing("predicted_against_true", "Predicted against true", "On the diagonal a prediction is right.",
              _is_regression),
@@ -79,8 +79,11 @@ _ERRORS = (
              (10, 3.6), wide=True),
 )  # fmt: skip
 _LEARNED = (
-    _Drawing("decision_regions", "Decision regions", "What the network answers at each point.", _is_plane),
+    _Drawing("decision_regions_beside_linear", "Decision regions", "What the linear model and the network answer at "
+             "each point; the points are the samples.", _is_plane, (9, 4), wide=True),
     _Drawing("hidden_units", "What the hidden units look for", "The weights of each unit of the first layer.",
+             lambda model: _has_images(model) and model.network.n_layers > 1, (5, 5)),
+    _Drawing("exciting_patterns", "What excites them", "Samples that give the highest activations of some units.",
              lambda model: _has_images(model) and model.network.n_layers > 1, (5, 5)),
     _Drawing("feature_importance", "Importance of the features", "How much the score falls when the values of a "
              "feature are shuffled.", _has_named_features, (6, 4)),
