@@ -26,7 +26,7 @@ from xpnet.report.finished_run import FinishedRun
 from xpnet.threads import limit_threads
 
 if TYPE_CHECKING:
-    from xpnet.plot.film import Frame
+    from xpnet.plot.films import Frame
     from xpnet.plot.predictions import Predictions
 
 __all__ = ["show"]
@@ -228,7 +228,7 @@ def _check_film(model: Model) -> None:
 def _film(shown: _Shown, folder: Path, data_dir: Path | None) -> bytes:
     """Train the run again, and return a film of its epochs as a GIF."""
     from xpnet import plot
-    from xpnet.plot.film import film_bytes
+    from xpnet.plot.films import film_bytes
     from xpnet.plot.units import weight_limit
 
     model = shown.model
@@ -242,7 +242,7 @@ def _film(shown: _Shown, folder: Path, data_dir: Path | None) -> bytes:
 
 def _frames(shown: _Shown, folder: Path, data_dir: Path | None) -> list[Frame]:
     """Train again as the run did, and return the model after some epochs."""
-    from xpnet.plot.film import Frames
+    from xpnet.plot.films import Frames
 
     data, options = read_config(folder / CONFIG)
     job = prepare(data, options if data_dir is None else replace(options, data_dir=data_dir))

@@ -139,7 +139,7 @@ def film_bytes(
     some = np.concatenate([pictures[i] for i in {0, len(pictures) // 3, 2 * len(pictures) // 3, len(pictures) - 1}])
     palette = Image.fromarray(some).quantize(_COLOURS)
     colours = np.reshape(palette.getpalette() or (), (-1, 3)).astype(int)
-    colours[colours.sum(axis=1).argmax()] = 255  # the background: the palette has means of colours
+    colours[(colours > 246).all(axis=1)] = 255  # the background: the palette has means of colours
     palette.putpalette(colours.ravel().tolist())
     first, *others = (Image.fromarray(each).quantize(palette=palette, dither=Image.Dither.NONE) for each in pictures)
     durations = [milliseconds] * len(others) + [_LAST]

@@ -12,7 +12,7 @@ from xpnet.errors import InvalidParameterError, shown
 from xpnet.model.model import Model
 from xpnet.nn.network import Network
 from xpnet.plot.figures import COLOURS, axes_or_new
-from xpnet.plot.film import Frames
+from xpnet.plot.films import Frames
 from xpnet.plot.plane import is_plane, plane_of
 from xpnet.plot.predictions import spread_rows
 from xpnet.plot.regions import draw_pair
