@@ -2,9 +2,9 @@
 """Vanishing gradients
 ===================
 
-In a deep network of sigmoids the gradient becomes smaller from layer to layer on its way back, because the derivative of
-the sigmoid is at most 1/4. The first layers then hardly learn. With ReLU and initial weights that suit it, all layers
-have gradients of about the same size.
+In a deep network of sigmoids the gradient becomes smaller from layer to layer on its way back, because the derivative
+of the sigmoid is at most 1/4. The first layers then hardly learn. With ReLU and initial weights that suit it, all
+layers have gradients of about the same size.
 """
 
 import matplotlib.pyplot as plt
