@@ -152,6 +152,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [*(item for item in kept if not item.get_closest_marker("slow")), *reversed(slow)]
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test whose library is missing, with the reason."""
+    if (library := _missing(item, None)) is not None:
+        pytest.skip(unusable(library))
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     counts: dict[str, Counter[str]] = {}
     reasons: dict[str, str] = {}

@@ -63,9 +63,9 @@ EFFECTS = {
 # These have a test of their own here or beside.
 ELSEWHERE = {
     "--autotune", "--categorical", "--checkpoint-every", "--data-dir", "--date", "--debug", "--decimal",
-    "--delimiter", "--drop", "--encoding", "--ensemble", "--group", "--header", "--json", "--keep", "--log", "--memory-limit",
-    "--missing", "--numeric", "--on-divergence", "--out", "--precision", "--quiet", "--report", "--target", "--threads",
-    "--time", "--weight",
+    "--delimiter", "--drop", "--encoding", "--ensemble", "--group", "--header", "--json", "--keep", "--log",
+    "--memory-limit", "--missing", "--numeric", "--on-divergence", "--out", "--precision", "--quiet", "--report",
+    "--target", "--threads", "--time", "--weight",
 }  # fmt: skip
 
 

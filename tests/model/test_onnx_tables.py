@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import csv
 
-from tests.model.test_onnx import TOLERANCE, check, run
+from tests.exported import TOLERANCE, check, run
 from xpnet.data.scaling import Scaler
 from xpnet.data.tables.columns import plan_columns
 from xpnet.data.tables.encoders import DATE_PARTS, Column, DateColumn

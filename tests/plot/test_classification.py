@@ -226,3 +226,15 @@ def test_reliability_needs_probabilities() -> None:
     with pytest.raises(InvalidParameterError, match="an output that gives probabilities"):
         plot.reliability_diagram(values, X, CASES["text"].y)
     plot.confusion_matrix(values, X, CASES["text"].y, Figure().subplots())
+
+
+def test_no_text_is_cut_off() -> None:
+    labels = np.asarray(["Adelie", "Chinstrap", "Gentoo"])
+    figure = new_figure(*confusion_size(3))
+    ax = draw_confusion(labels, labels, labels, figure.subplots(), "test part")
+    png(figure)
+    page = figure.bbox
+    for text in (ax.title, ax.xaxis.label, ax.yaxis.label, figure.axes[1].yaxis.label):
+        box = text.get_window_extent()
+        assert page.x0 <= box.x0 < box.x1 <= page.x1
+        assert page.y0 <= box.y0 < box.y1 <= page.y1

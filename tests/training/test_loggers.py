@@ -253,7 +253,12 @@ def run_id(path: Path) -> str:
     return str(json.loads(path.read_text())["run_id"])
 
 
-mlflow_test = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*:DeprecationWarning", "ignore:.*:FutureWarning")]
+mlflow_test = [
+    pytest.mark.needs("sqlalchemy"),
+    pytest.mark.needs("mlflow"),
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:.*:DeprecationWarning", "ignore:.*:FutureWarning"),
+]
 
 
 class TestMLflow:

@@ -27,8 +27,10 @@ class LayerValues(NamedTuple):
     z : (batch, n_out)
     out : (batch, n_out)
         Output: ``f(z)``. For the last layer that of the network, such as probabilities.
+    grad : (batch, n_out) or None
+        ``dL/df(z)``, which comes from the layer above or from the loss. This and what follows is None without targets.
     delta : (batch, n_out) or None
-        ``dL/dz``. This and the gradients are None without targets.
+        ``dL/dz``.
     grad_W : (n_in, n_out) or None
         ``dL/dW``.
     grad_b : (n_out,) or None
@@ -38,6 +40,7 @@ class LayerValues(NamedTuple):
     a: Array
     z: Array
     out: Array
+    grad: Array | None = None
     delta: Array | None = None
     grad_W: Array | None = None  # noqa: N815 - as in the formulas
     grad_b: Array | None = None
@@ -87,10 +90,11 @@ def layer_values(
         layer, gain = layers[i], network.gains[i]
         slope = _slope(network, params, i)
         delta, grad_W, grad_b = dense_backward(xp, network.activations[i], layer.a, saved_values[i], slope, grad, gain)
-        grad = xp.matmul(delta, weights[i][0].T)
+        below = xp.matmul(delta, weights[i][0].T)
         if i == 0 and params.input_scale is not None:
             grad_W = params.input_scale[:, None] * grad_W
-        layers[i] = layer._replace(delta=delta / gain, grad_W=grad_W, grad_b=grad_b)
+        layers[i] = layer._replace(grad=grad, delta=delta / gain, grad_W=grad_W, grad_b=grad_b)
+        grad = below
     return float(xp.sum(value) * scale), layers
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.plot.calibration import calibration, event
-from xpnet.plot.figures import COLOURS, axes_or_new, heat, ink, label_text
+from xpnet.plot.figures import COLOURS, axes_or_new, grid, heat, ink, label_text
 from xpnet.plot.predictions import Predictions
 
 __all__ = ["confusion_matrix", "confusion_size", "draw_confusion", "precision_recall", "reliability_diagram", "roc"]
@@ -211,7 +211,7 @@ def reliability_diagram(model: Any, x: Any = None, y: Any = None, ax: Any = None
     ax.bar(centers, shares, 1 / _N_BINS, label="share of all samples", color=COLOURS[7], alpha=0.35)
     ax.plot([0, 1], [0, 1], label="perfect", color=ink(), alpha=0.6, linestyle="dotted")
     label = f"calibration error: {bins.error:.3f}"
-    ax.scatter(bins.predicted, bins.happened, 20 + 120 * shares, label=label, color=COLOURS[0])
+    ax.scatter(bins.predicted, bins.happened, 20 + 120 * shares, label=label, color=COLOURS[0], clip_on=False)
     ax.legend()
     return ax
 
@@ -246,7 +246,7 @@ def _unit_square(ax: Any, each: Predictions | None, xlabel: str, ylabel: str) ->
     """Prepare axes from 0 to 1; with the name of the positive class, if there is one."""
     ax = axes_or_new(ax, 4, 4)
     ax.set(xlabel=xlabel, ylabel=ylabel, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
-    ax.grid(visible=True)
+    grid(ax)
     if each is not None:
         ax.set_title(f"positive class: {label_text(each.labels[1])}", parse_math=False)
     return ax

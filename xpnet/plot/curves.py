@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.errors import InvalidParameterError, UnknownNameError
-from xpnet.plot.figures import COLOURS, axes_or_new, ink
+from xpnet.plot.figures import COLOURS, axes_or_new, grid, ink
 from xpnet.training.history import EpochRecord
 
 __all__ = ["learning_curves"]
@@ -64,14 +64,14 @@ def learning_curves(history: Sequence[EpochRecord], metric: str = "loss", ax: An
     style = {"marker": "."} if len(history) < _MOST_EPOCHS_WITH_POINTS else {}  # a single point makes no line
     for part, (epochs, values) in curves.items():
         ax.plot(epochs, _finite(values), label=part, color=_PART_COLOURS[part], **style)
-    epochs, values = curves[part]  # the last one decides
+    epochs, values = list(curves.values())[-1]  # the validation part decides, if there is one
     ranked = -_finite(values) if metric == "loss" else _finite(values)
     if np.isfinite(ranked).any():
         best = int(np.nanargmax(ranked))
         label = f"best: epoch {epochs[best]}, {values[best]:.4g}"
         ax.axvline(epochs[best], label=label, color=ink(), alpha=0.6, linestyle="dotted")
     ax.set(xlabel="epoch", ylabel={"r2": "R2"}.get(metric, metric))
-    ax.grid(visible=True)
+    grid(ax)
     ax.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     ax.legend()
     return ax

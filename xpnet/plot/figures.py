@@ -11,7 +11,7 @@ from typing import Any
 
 from xpnet.errors import printable
 
-__all__ = ["COLOURS", "axes_or_new", "heat", "ink", "label_text", "look", "new_figure", "png", "svg"]
+__all__ = ["COLOURS", "axes_or_new", "grid", "heat", "ink", "label_text", "look", "new_figure", "png", "svg"]
 
 _INK, _FAINT = "#010203", "#040506"  # stand for the page's own colours in an SVG; no other element has them
 _DPI = 120
@@ -41,6 +41,13 @@ def label_text(label: Any, longest: int = 12) -> str:
     """Return a label as short text on one line."""
     text = printable(str(label))
     return text if len(text) <= longest else f"{text[:longest]}…"
+
+
+def grid(ax: Any, axis: str = "both") -> None:
+    """Draw thin lines behind everything else, at the ticks of one axis, "x" or "y", or of both."""
+    ax.set_axisbelow(True)
+    ax.grid(visible=False)
+    ax.grid(visible=True, axis=axis, linewidth=0.5)
 
 
 def axes_or_new(ax: Any, width: float = 4.8, height: float = 3.6) -> Any:
@@ -99,7 +106,8 @@ def png(figure: Any) -> bytes:
     file = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # no font has the glyphs of this label
-        # `savefig` would lay out and draw the figure twice, and compress for longer than it draws.
+        figure.draw_without_rendering()  # a layout; rotated labels of ticks need the second one, of `print_png`
+        # `savefig` would compress for longer than it draws.
         FigureCanvasAgg(figure).print_png(file, metadata={"Creator": "xpnet"}, pil_kwargs={"compress_level": 3})
     return file.getvalue()
 

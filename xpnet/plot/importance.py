@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.backend import get_backend
-from xpnet.plot.figures import COLOURS, axes_or_new, label_text
+from xpnet.plot.figures import COLOURS, axes_or_new, grid, label_text
 from xpnet.plot.predictions import Predictions
 from xpnet.training.evaluation import host_outputs
 from xpnet.training.metrics import r2
@@ -54,8 +54,7 @@ def feature_importance(model: Any, x: Any = None, y: Any = None, ax: Any = None)
     ax.barh(range(len(order)), means, xerr=spreads, color=COLOURS[0], ecolor=COLOURS[7])
     ax.set_yticks(range(len(order)), [label_text(shuffled.names[drawn[i]], 24) for i in order], parse_math=False)
     ax.set_xlabel(f"decrease in {'accuracy' if shuffled.each.model.metric == 'accuracy' else 'R2'}")
-    ax.grid(visible=True)
-    ax.grid(visible=False, axis="y")
+    grid(ax, "x")
     if len(order) < len(shuffled.names):
         ax.set_title(f"the first {len(order)} of {len(shuffled.names):,} columns")
     return ax

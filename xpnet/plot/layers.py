@@ -12,7 +12,7 @@ import numpy as np
 from xpnet.backend import namespace_of, without_float_warnings
 from xpnet.model.model import Model
 from xpnet.nn.backprop import dense
-from xpnet.plot.figures import COLOURS, axes_or_new, ink
+from xpnet.plot.figures import COLOURS, axes_or_new, grid, ink
 from xpnet.plot.fitted import as_model
 from xpnet.plot.predictions import Predictions, raw_features, spread_rows, taken
 
@@ -177,8 +177,7 @@ def _name(ax: Any, model: Model, words: Sequence[str], ylabel: str) -> None:
     else:
         ax.xaxis.get_major_locator().set_params(integer=True)
     ax.set(xlabel="layer", ylabel=ylabel, xlim=(0.4, len(words) + 0.6))
-    ax.grid(visible=True)
-    ax.grid(visible=False, axis="x")
+    grid(ax, "y")
     if ax.get_legend_handles_labels()[0]:
         ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0)
     if len(model.members) > 1:

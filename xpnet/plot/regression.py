@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.errors import InvalidParameterError, shown
-from xpnet.plot.figures import COLOURS, axes_or_new, ink
+from xpnet.plot.figures import COLOURS, axes_or_new, grid, ink
 from xpnet.plot.predictions import Predictions
 from xpnet.training.metrics import r2
 
@@ -144,4 +144,4 @@ def _points(ax: Any, x: np.ndarray, y: np.ndarray) -> None:
 def _name(ax: Any, xlabel: str, ylabel: str) -> None:
     ax.set_xlabel(xlabel, parse_math=False)  # the name of a target is plain text
     ax.set_ylabel(ylabel, parse_math=False)
-    ax.grid(visible=True)
+    grid(ax)

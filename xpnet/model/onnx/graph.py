@@ -57,9 +57,6 @@ class Tensor:
     def __neg__(self) -> Tensor:
         return self.graph.apply("Neg", self)
 
-    def __lt__(self, other: Any) -> Tensor:
-        return self.graph.apply("Less", self, other, dtype=bool)
-
     def __le__(self, other: Any) -> Tensor:
         return self.graph.apply("LessOrEqual", self, other, dtype=bool)
 
