@@ -1,6 +1,6 @@
 """Draw `run.svg`, the picture in the README: the real output of a real command.
 
-Run it as ``python docs/make_pictures.py``, on Linux or macOS, with the extra `plot` installed.
+Run it as ``python docs/make_pictures.py``, on Linux or macOS.
 """
 
 from __future__ import annotations

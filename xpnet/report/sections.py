@@ -12,6 +12,7 @@ from xpnet import plot
 from xpnet.errors import shown
 from xpnet.model.model import Model
 from xpnet.plot.figures import look, new_figure, svg
+from xpnet.plot.passes import passes_size
 from xpnet.plot.predictions import Predictions, WrongSample, taken
 from xpnet.report.finished_run import FinishedRun
 from xpnet.report.page import Merit, Picture, Section, Table, render
@@ -27,13 +28,13 @@ _SQUARE, _BROAD = (5.0, 4.0), (5.0, 3.2)
 
 
 class _Drawing(NamedTuple):
-    """A picture that is made if it suits the model: `name` is its function in `xpnet.plot`."""
+    """A picture that is made if it suits the model: `name` is its function in `xpnet.plot`; the size is in inches."""
 
     name: str
     title: str
     caption: str
     suits: Callable[[Model], bool] = lambda model: True
-    size: tuple[float, float] = _SQUARE
+    size: tuple[float, float] | Callable[[Model], tuple[float, float]] = _SQUARE
     wide: bool = False
 
 
@@ -78,6 +79,10 @@ _ERRORS = (
     _Drawing("wrong_samples", "Most confidently wrong", "", lambda model: _has_images(model) and _is_classifier(model),
              (10, 3.6), wide=True),
 )  # fmt: skip
+_PASSES = (
+    _Drawing("forward_pass", "Forward", "", size=passes_size, wide=True),
+    _Drawing("backward_pass", "Backward", "", size=passes_size, wide=True),
+)
 _LEARNED = (
     _Drawing("decision_regions_beside_linear", "Decision regions", "What the linear model and the network answer at "
              "each point; the points are the samples.", _is_plane, (9, 4), wide=True),
@@ -117,6 +122,7 @@ def report_page(run: FinishedRun) -> bytes:
             _errors(run, predictions),
             _learned(run, predictions),
             _inside(run, predictions),
+            _passes(run, predictions),
         ]
     return render(
         "report.html",
@@ -164,9 +170,7 @@ def _run(run: FinishedRun) -> Section:
         facts={name: text for name, text in facts.items() if text},
         command=_words(run.summary, "command"),
         tables=[Table("All settings", ("option", "value"), rows, 2, folded=True)] if rows else [],
-        pictures=[_picture("network", "The network", partial(plot.network_diagram, run.model), (9, 2.8), wide=True)]
-        if hasattr(plot, "network_diagram")
-        else [],
+        pictures=[_picture("network", "The network", partial(plot.network_diagram, run.model), (9, 2.8), wide=True)],
     )
 
 
@@ -249,18 +253,24 @@ def _inside(run: FinishedRun, predictions: Predictions) -> Section:
     return Section("inside", "Inside the network", pictures=_pictures(_INSIDE, predictions))
 
 
+def _passes(run: FinishedRun, predictions: Predictions) -> Section:
+    text = f"The first sample of the {_PARTS[run.scored_part]} on its way through the network, and its gradient back."
+    return Section("passes", "One sample", text, pictures=_pictures(_PASSES, predictions))
+
+
 def _pictures(drawings: Sequence[_Drawing], predictions: Predictions) -> list[Picture]:
+    model = predictions.model
     return [
         _picture(
             each.name,
             each.title,
             partial(getattr(plot, each.name), predictions),
-            each.size,
+            each.size(model) if callable(each.size) else each.size,
             each.caption,
             wide=each.wide,
         )
         for each in drawings
-        if each.suits(predictions.model) and hasattr(plot, each.name)
+        if each.suits(model)
     ]
 
 
