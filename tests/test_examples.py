@@ -111,5 +111,20 @@ def test_plot_symmetry(printed: str) -> None:
     assert random < 0.5 * equal
 
 
+def test_plot_vanishing_gradients(printed: str) -> None:
+    norms = re.findall(r"first layer (\S+), last layer (\S+)", printed)
+    (sigmoid, relu) = (float(first) / float(last) for first, last in norms)
+    assert sigmoid < 1e-4
+    assert 0.1 < relu < 10
+
+
+def test_plot_where_it_fails(printed: str) -> None:
+    assert numbers(printed)[0] > 0.93
+
+
+def test_plot_one_sample(printed: str) -> None:
+    assert printed == "predictions: [0, 1, 1, 0]\n"
+
+
 def test_each_example_has_a_test() -> None:
     assert {f"test_{path.stem}" for path in EXAMPLES.glob("*.py")} < set(globals())
