@@ -158,8 +158,7 @@ def _pictures(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     figure = new_figure(*size)
-    canvas = FigureCanvasAgg(figure)
-    ax = figure.subplots()
+    canvas, ax = FigureCanvasAgg(figure), figure.subplots()
     for epoch, model in frames:
         ax.clear()
         draw(model, ax)
