@@ -1,27 +1,29 @@
 #!/usr/bin/env python
 """What hidden units look for
-==========================
+============================
 
-The weights of a unit of the first layer have the shape of the image: they show for which pattern the unit looks.
+The weights of a unit of the first layer have the shape of an image: blue pixels excite the unit, orange ones calm it.
+Beside the weights of some units are the digits that excite them most.
 """
 
 import matplotlib.pyplot as plt
+import numpy as np
 from sklearn.datasets import load_digits
 
 import xpnet
-from xpnet.plot import exciting_patterns, hidden_units
+from xpnet import plot
 
-x, y = load_digits(return_X_y=True)
-network = xpnet.Network([64, 24, 10], l2=0.01)
-run = xpnet.Trainer(network, epochs=60, device="cpu").fit(x / 16, y)
+X, y = load_digits(return_X_y=True)
+X = (X / 16).astype(np.float32)
+network = xpnet.Network([64, 32, 10], l2=1e-3)
+run = xpnet.Trainer(network, epochs=40, learning_rate=0.005).fit(X, y)
 model = xpnet.Model(network, run.params.vector, "classification", image_shape=(8, 8))
-print(f"accuracy: {model.evaluate(x / 16, y)['accuracy']:.3f}")
+print(f"accuracy: {model.evaluate(X, y)['accuracy']:.3f}")
+
+figure, ax = plt.subplots(figsize=(8, 4.4), layout="constrained")
+plot.hidden_units(model, ax=ax)
 
 # %%
-# Bright blue pixels raise the unit's input, orange ones lower it.
-hidden_units(model)
-
-# %%
-# Beside the pattern, the samples that excite the unit most:
-exciting_patterns(model, x / 16)
-plt.show()
+# The unit's weights, and the samples for which its output is largest:
+figure, ax = plt.subplots(figsize=(7, 6), layout="constrained")
+plot.exciting_patterns(model, X, ax=ax)

@@ -1,17 +1,22 @@
 #!/usr/bin/env python
-"""Why weights start at random
-===========================
+"""Why initial weights must differ
+=================================
 
-If all weights of a layer are equal at the start, its units get the same gradient and stay equal. The layer then does no
-more than a single unit. Random weights break the symmetry.
+Units that begin with equal weights get equal gradients, so they stay equal for ever, and the whole hidden layer is as
+good as a single unit. Random weights break the symmetry.
 """
 
 import matplotlib.pyplot as plt
-from sklearn.datasets import make_circles
+from sklearn.datasets import make_moons
 
 import xpnet
-from xpnet.plot import symmetry
+from xpnet import plot
+from xpnet.plot.equal_weights import symmetry_runs
 
-x, y = make_circles(200, noise=0.1, factor=0.4, random_state=0)
-symmetry(xpnet.Network([2, 8, 2], activation="tanh"), x, y)
-plt.show()
+X, y = make_moons(200, noise=0.15, random_state=0)
+network = xpnet.Network([2, 8, 2], activation="tanh")
+figure, ax = plt.subplots(figsize=(8, 6.5), layout="constrained")
+plot.symmetry(network, X, y, ax)
+
+for name, run in zip(("equal", "random"), symmetry_runs(network, X, y), strict=True):
+    print(f"{name} start: loss {run.losses[-1]:.3f}, largest difference between units {run.spread[-1]:.3f}")

@@ -15,7 +15,6 @@ import pytest
 from tests.cli.test_resume import stopped
 from tests.command_line import records, refused, train, xpnet
 from tests.training.test_loggers import curves, mlflow_test, points, read, run_id, store
-from xpnet.cli import plots
 
 pytestmark = pytest.mark.usefixtures("folder")
 needs_tensorboard = pytest.mark.needs("tensorboardX")
@@ -40,10 +39,9 @@ def test_a_run_in_tensorboard():
     log = read(Path("run/tensorboard"))
     settings = log.Tensors("settings/text_summary")[0].tensor_proto.string_val[0].decode()
     assert {"| data | iris |", "| epochs | 3 |", "| device | numpy:cpu |"} <= set(settings.splitlines())
-    if plots.is_available():
-        for name in log.Tags()["images"]:
-            assert log.Images(name)[0].encoded_image_string == Path("run", f"{name}.png").read_bytes()
-        assert {"curves", "confusion"} <= set(log.Tags()["images"])
+    assert {"curves", "confusion"} <= set(log.Tags()["images"])
+    for name in log.Tags()["images"]:
+        assert log.Images(name)[0].encoded_image_string == Path("run", f"{name}.png").read_bytes()
     assert tomllib.loads(Path("run/config.toml").read_text())["log"] == ["tensorboard"]
 
 

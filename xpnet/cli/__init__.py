@@ -62,6 +62,13 @@ _COMMANDS = {
         "export:export",
         "Export a trained model for other programs: an ONNX graph, the state dict of plain layers, or a model card.",
     ),
+    "show": (
+        "show:show",
+        "Draw what the network of a run learned and how: the pictures that suit its data.\n\n"
+        "They are the decision regions of data with two features, beside those of a linear model; for images, the "
+        "weights of the hidden units and the samples that excite them most; the way of a sample through the network, "
+        "forward and backward; and what equal initial weights do.",
+    ),
     "inspect": (
         "inspect:inspect",
         "Show what the columns of a table are, what training will do with each, and why.",

@@ -7,14 +7,30 @@ import itertools
 import os
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
 from xpnet.cli.console import say
+from xpnet.cli.run_files import (
+    CHECKPOINTS,
+    COLUMNS,
+    CONFIG,
+    CONFUSION,
+    CURVES,
+    FINGERPRINT,
+    IS_OWN,
+    METRICS,
+    MLFLOW,
+    MODEL,
+    REPORT,
+    SUMMARY,
+    TENSORBOARD,
+    exists,
+)
 from xpnet.errors import InvalidParameterError, XpnetError
-from xpnet.files import check_regular, open_file, remove_temporary_files, write_atomically, writing
+from xpnet.files import check_regular, remove_temporary_files, write_atomically, writing
 from xpnet.locks import LockFile
 from xpnet.training.callbacks import Callback
 from xpnet.training.metrics_file import holds_metrics
@@ -37,35 +53,8 @@ __all__ = [
     "choose_folder",
 ]
 
-MODEL, CONFIG, METRICS, FINGERPRINT = "model.safetensors", "config.toml", "metrics.jsonl", "data.json"
-CHECKPOINTS, CURVES, CONFUSION, COLUMNS = "checkpoints", "curves.png", "confusion.png", "columns.md"
-SUMMARY, REPORT = "summary.json", "report.html"
-TENSORBOARD, MLFLOW = "tensorboard", "mlflow.json"
 _FOLDERS = (CHECKPOINTS, TENSORBOARD)
 _LOCK = ".lock"
-
-
-def _holds(mark: bytes) -> Callable[[Path], bool]:
-    def holds(path: Path) -> bool:
-        with open_file(path) as file:
-            return mark in file.read(4096)
-
-    return holds
-
-
-# How a file of a run is told from another file with its name; None for what a reader checks.
-_IS_OWN: dict[str, Callable[[Path], bool] | None] = {
-    CONFIG: None,
-    FINGERPRINT: None,
-    METRICS: holds_metrics,
-    MODEL: _holds(b'{"__metadata__":{"xpnet":'),
-    CURVES: _holds(b"Creator\0xpnet"),
-    CONFUSION: _holds(b"Creator\0xpnet"),
-    COLUMNS: _holds(b"| column "),
-    SUMMARY: _holds(b'"xpnet": '),
-    REPORT: _holds(b'name="generator" content="xpnet '),
-    MLFLOW: _holds(b'{"run_id": '),
-}
 
 
 def choose_folder(out: Path | None, name: str, n_members: int = 1) -> RunFolder:
@@ -141,7 +130,7 @@ class RunFolder(Callback):
         self.files: Mapping[str, bytes] = {}
         self.epochs_before = 0
         self._is_new, self._made = is_new, made
-        self._is_own = {**_IS_OWN, **{self.metrics(i).name: holds_metrics for i in range(1, n_members)}}
+        self._is_own = {**IS_OWN, **{self.metrics(i).name: holds_metrics for i in range(1, n_members)}}
         self._own: set[str] = set()  # the names of this run's files
         self._lock = LockFile(path / _LOCK)
         self._begun = False
@@ -174,7 +163,7 @@ class RunFolder(Callback):
             The folder cannot be looked into.
         """
         try:
-            taken = [name for name in (*self._is_own, *_FOLDERS) if _exists(self.path / name)]
+            taken = [name for name in (*self._is_own, *_FOLDERS) if exists(self.path / name)]
         except OSError as exc:
             raise _cannot_make(self.path, exc) from exc
         if taken:
@@ -195,7 +184,7 @@ class RunFolder(Callback):
             otherwise no file of a run.
         """
         config = self.path / CONFIG
-        if not _exists(config):
+        if not exists(config):
             raise InvalidParameterError(
                 f"{config}: expected a configuration file; received: No such file or directory."
             )
@@ -203,7 +192,7 @@ class RunFolder(Callback):
             self._check_kinds()  # before the lock makes a file
             self._acquire()
             self._check_kinds()
-            self._own = {name for name in self._is_own if _exists(self.path / name)}
+            self._own = {name for name in self._is_own if exists(self.path / name)}
             foreign = [name for name in self._own if (is_own := self._is_own[name]) and not is_own(self.path / name)]
             if foreign:
                 raise XpnetError(
@@ -219,10 +208,10 @@ class RunFolder(Callback):
                 "Replace it by what it leads to, or choose another folder."
             )
         for name in _FOLDERS:
-            if _exists(self.path / name) and not (self.path / name).is_dir():
+            if exists(self.path / name) and not (self.path / name).is_dir():
                 raise XpnetError(f"{self.path / name}: expected a folder; received a file. Move it elsewhere.")
         for name in (_LOCK, *self._is_own):
-            if _exists(self.path / name):
+            if exists(self.path / name):
                 try:
                     check_regular((self.path / name).lstat().st_mode)
                 except OSError as exc:
@@ -278,7 +267,7 @@ class RunFolder(Callback):
         path = self.path / name
         others = (path.with_stem(f"{path.stem}-{i}").name for i in itertools.count(2))
         for free in itertools.chain([name], others):
-            if free in self._own or not _exists(self.path / free):
+            if free in self._own or not exists(self.path / free):
                 self._write(free, *parts)
                 if free != name:
                     say(f"{path}: another program has made a file of this name; wrote {self.path / free}.")
@@ -294,7 +283,3 @@ class RunFolder(Callback):
         """Note the epoch at which this process starts."""
         if self._at_start:
             self.epochs_before, self._at_start = run.state.epoch, False
-
-
-def _exists(path: Path) -> bool:
-    return path.is_symlink() or path.exists()

@@ -6,7 +6,7 @@ A training step keeps none of them; this is for pictures and for looking closely
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from xpnet.backend.array import Array, namespace_of
 from xpnet.nn.activations import Slope, get_activation
@@ -40,10 +40,10 @@ class LayerValues(NamedTuple):
     a: Array
     z: Array
     out: Array
-    grad: Array | None = None
-    delta: Array | None = None
-    grad_W: Array | None = None  # noqa: N815 - as in the formulas
-    grad_b: Array | None = None
+    grad: Any = None
+    delta: Any = None
+    grad_W: Any = None  # noqa: N815 - as in the formulas
+    grad_b: Any = None
 
 
 def layer_values(

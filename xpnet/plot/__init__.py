@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from xpnet.plot.classification import confusion_matrix, precision_recall, reliability_diagram, roc
     from xpnet.plot.curves import learning_curves
     from xpnet.plot.diagram import network_diagram
-    from xpnet.plot.film import Frames, film
+    from xpnet.plot.equal_weights import symmetry
+    from xpnet.plot.films import Frames, film
     from xpnet.plot.importance import feature_importance
     from xpnet.plot.layers import activation_distributions, gradient_norms, weight_distributions
     from xpnet.plot.passes import backward_pass, forward_pass
     from xpnet.plot.regions import decision_regions, decision_regions_beside_linear
     from xpnet.plot.regression import error_histogram, predicted_against_true, residuals
     from xpnet.plot.samples import wrong_samples
-    from xpnet.plot.symmetry import symmetry
     from xpnet.plot.units import exciting_patterns, hidden_units
 
 __all__ = [
@@ -57,7 +57,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
     ),
     "xpnet.plot.curves": ("learning_curves",),
     "xpnet.plot.diagram": ("network_diagram",),
-    "xpnet.plot.film": (
+    "xpnet.plot.films": (
         "Frames",
         "film",
     ),
@@ -81,7 +81,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "residuals",
     ),
     "xpnet.plot.samples": ("wrong_samples",),
-    "xpnet.plot.symmetry": ("symmetry",),
+    "xpnet.plot.equal_weights": ("symmetry",),
     "xpnet.plot.units": (
         "exciting_patterns",
         "hidden_units",

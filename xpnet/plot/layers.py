@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backend import namespace_of, without_float_warnings
+from xpnet.backend import without_float_warnings
 from xpnet.model.model import Model
-from xpnet.nn.backprop import dense
+from xpnet.nn.layer_values import layer_values
 from xpnet.plot.figures import COLOURS, axes_or_new, grid, ink
 from xpnet.plot.fitted import as_model
 from xpnet.plot.predictions import Predictions, raw_features, spread_rows, taken
 
-__all__ = ["activation_distributions", "gradient_norms", "layer_outputs", "weight_distributions"]
+__all__ = ["activation_distributions", "gradient_norms", "weight_distributions"]
 
 _MOST_SAMPLES = 1000
 _MOST_VALUES = 200_000  # of a distribution
@@ -79,13 +79,13 @@ def activation_distributions(model: Any, x: Any = None, ax: Any = None) -> Any:
     """
     each, model = model, as_model(model)
     x = each.x if isinstance(each, Predictions) else raw_features(model, x)
-    outputs = layer_outputs(model, taken(x, spread_rows(len(x), _MOST_SAMPLES)))
-    ax = axes_or_new(ax)
+    features = model.features(taken(x, spread_rows(len(x), _MOST_SAMPLES)))
     network, words = model.network, []
-    names = (
-        *network.activation_names[:-1],
-        f"before {network.output}" if network.loss_function.output else network.output,
-    )
+    _, layers = without_float_warnings(layer_values)(network, model.params, features)
+    names, outputs = list(network.activation_names), [np.asarray(layer.out) for layer in layers]
+    if network.loss_function.output:
+        names[-1], outputs[-1] = f"before {network.output}", np.asarray(layers[-1].z)
+    ax = axes_or_new(ax)
     for layer, (name, activation, a) in enumerate(zip(names, network.activations, outputs, strict=True), 1):
         _half(ax, layer, a[a != 0], 0, COLOURS[0])
         said = name
@@ -132,22 +132,6 @@ def gradient_norms(model: Any, x: Any = None, y: Any = None, ax: Any = None) -> 
         ax.yaxis.set_major_formatter(LogFormatter())  # plain text
         ax.yaxis.set_minor_formatter(LogFormatter())
     return ax
-
-
-@without_float_warnings
-def layer_outputs(model: Model, x: Any) -> list[Any]:
-    """Return the outputs of each layer, (n_samples, n_units), for raw features; the last without output function.
-
-    Of an ensemble, these are the outputs of the first member.
-    """
-    network, params = model.network, model.params
-    xp = namespace_of(params.vector)
-    outputs: list[Any] = [model.features(x)]
-    layers = zip(network.activations, params.scaled_layers(), params.slopes, network.gains, strict=True)
-    for activation, (W, b), slope, gain in layers:
-        _, a = dense(xp, activation, outputs[-1], W, b, activation.slope if slope is None else slope, gain)
-        outputs.append(a)
-    return outputs[1:]
 
 
 def _half(ax: Any, at: int, values: np.ndarray, side: int, colour: str, label: str = "") -> None:

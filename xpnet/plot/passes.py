@@ -1,8 +1,8 @@
 """One sample's way through a network: the forward pass and the backward pass, layer by layer.
 
-Each layer is a table, as its formulas say. The inputs a are beside the rows of the weights W, and each unit is a column:
-the sums ``z = a W + b`` are below. In the backward pass delta is above the columns, and ``dL/dW = a^T delta`` is the table
-of the products of a and delta.
+Each layer is a table, as its formulas say. The inputs a are beside the rows of the weights W, and each unit is a
+column: the sums ``z = a W + b`` are below. In the backward pass delta is above the columns, and ``dL/dW = a^T delta``
+is the table of the products of a and delta.
 """
 
 from __future__ import annotations
@@ -168,7 +168,9 @@ def backward_pass(model: Any, x: Any = None, y: Any = None, ax: Any = None) -> A
     model, x, y = _sample(model, x, y)
     values = values_of(model, x, y)
     sheet, names = _sheet(model), _Names(model)
-    sheet.begin(ax, f"backward pass: the loss is {figure(values.loss or 0.0)}, {_prediction(model, values)}")
+    sheet.begin(
+        ax, f"backward pass: loss {figure(values.loss or 0.0)}, {_prediction(model, values)}, {_true(model, y)}"
+    )
     for i, layer in enumerate(values.layers):
         sheet.begin_layer(i, names.layer(i), rows_above=_ROWS_ABOVE)
         sheet.row(layer.out[0], names.a(i + 1))
@@ -222,6 +224,13 @@ def _prediction(model: Model, values: SampleValues) -> str:
         sure = f" with probability {model.probabilities(out)[0, chosen]:.3f}" if model.gives_probabilities else ""
         return f"predicted {labels[chosen]}{sure}"
     return "predicted " + ", ".join(label_text(f"{value:.4g}") for value in np.atleast_1d(decided)[:6])
+
+
+def _true(model: Model, y: Any) -> str:
+    """Return the target as text."""
+    if model.task == "classification":
+        return f"true {label_text(np.asarray(y).reshape(()))}"
+    return "true " + ", ".join(label_text(f"{value:.4g}") for value in np.ravel(y)[:6])
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from xpnet.plot.figures import COLOURS, axes_or_new, ink, label_text
 from xpnet.plot.plane import Plane, linear_model, plane_of, predictions_of, raw_targets
 from xpnet.plot.predictions import Predictions
 
-__all__ = ["class_colours", "decision_regions", "decision_regions_beside_linear"]
+__all__ = ["class_colours", "decision_regions", "decision_regions_beside_linear", "draw_pair"]
 
 _SIDE = 160  # points of the grid, by axis
 _MARGIN = 0.08  # of the range of the samples
@@ -84,14 +84,20 @@ def decision_regions_beside_linear(model: Any, x: Any = None, y: Any = None, ax:
     linear = Predictions.of(linear_model(each), each.x, raw_targets(each))
     ax = axes_or_new(ax, 9, 4)
     ax.set_axis_off()
-    left, right = ax.inset_axes((0, 0, 0.48, 1)), ax.inset_axes((0.52, 0, 0.48, 1))
-    norm = _draw(right, plane_of(each))
-    _draw(left, plane_of(linear), norm, key=False)
-    left.set_title("linear model")
-    right.set_title("network")
+    pair = ax.inset_axes((0, 0, 0.48, 1)), ax.inset_axes((0.52, 0, 0.48, 1))
+    draw_pair(pair, (plane_of(linear), plane_of(each)), ("linear model", "network"))
+    return ax
+
+
+def draw_pair(axes: tuple[Any, Any], planes: tuple[Plane, Plane], titles: tuple[str, str]) -> None:
+    """Draw the decision regions of two models side by side, with one key and one scale of values."""
+    left, right = axes
+    norm = _draw(right, planes[1])
+    _draw(left, planes[0], norm, key=False)
+    left.set_title(titles[0])
+    right.set_title(titles[1])
     right.set_ylabel("")
     right.tick_params(labelleft=False)
-    return ax
 
 
 def class_colours(n_classes: int) -> Any:

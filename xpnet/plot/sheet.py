@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,12 @@ __all__ = ["Sheet"]
 
 _MOST_ROWS, _MOST_CELLS, _MOST_LAYERS = 12, 250, 4  # with numbers; larger networks are maps
 _CELL = 0.48, 0.26  # width and height of a number
+_LEAST = 0.4, 0.19  # of a cell that has room for a number
 _STRIP = 0.2  # of a vector in a map
 _MAP = 2.1, 1.9  # of a matrix in a map
 _GAP, _LABEL, _IMAGE, _BETWEEN = 0.08, 0.9, 1.5, 0.5
 _HEAD, _NAME, _FOOT, _FORMULA = 0.85, 0.24, 0.55, 0.26
+_NARROWEST = 6.0  # for the title
 _ROWS, _LINES = 3, 4  # above or below a table; formulas below it
 
 
@@ -38,7 +41,7 @@ class Sheet:
     """
 
     def __init__(self, sizes: Sequence[int], *, has_image: bool) -> None:
-        cells = sum((n_in + _ROWS + 1) * n_out for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True))
+        cells = sum((n_in + _ROWS + 1) * n_out for n_in, n_out in pairwise(sizes))
         self._numbers = max(sizes) <= _MOST_ROWS and cells <= _MOST_CELLS and len(sizes) <= _MOST_LAYERS + 1
         self._sizes = sizes
         self._labels = [_IMAGE if has_image else _LABEL, *[_LABEL] * (len(sizes) - 2)]
@@ -48,7 +51,7 @@ class Sheet:
         side = self._cell[0] + _GAP
         width = sum(label + side + table[0] for label, table in zip(self._labels, tables, strict=True))
         height = _HEAD + _NAME + self._table_height + _ROWS * (self._cell[1] + _GAP) + _FOOT + _LINES * _FORMULA
-        self.size = width + _BETWEEN * (len(tables) - 1) + 0.2, height
+        self.size = max(width + _BETWEEN * (len(tables) - 1) + 0.2, _NARROWEST), height
 
     def _table_size(self, layer: int) -> tuple[float, float]:
         if not self._numbers:
@@ -61,7 +64,7 @@ class Sheet:
         self.ax = axes_or_new(ax, *self.size)
         self.ax.set(xlim=(0, self.size[0]), ylim=(self.size[1], 0), aspect="equal")
         self.ax.set_axis_off()
-        self.ax.text(0.1, 0.2, title, size=11, color=ink(), parse_math=False)
+        self._text(0.1, 0.2, title, size=10.5)
         self._left = 0.1
         return self.ax
 
@@ -75,10 +78,9 @@ class Sheet:
             self._table_y += self._table_height - self._height  # all sums are then at one height
         self._y = _HEAD if rows_above else self._table_y + self._height + _GAP
         y = (_HEAD if rows_above else self._table_y - _NAME) - 0.15
-        style = {"size": 9, "ha": "center", "color": ink(), "weight": "bold"}
-        self.ax.text(self._x + self._width / 2, y, name, parse_math=False, **style)
+        self._text(self._x + self._width / 2, y, name, size=9, ha="center", weight="bold")
 
-    def inputs(self, a: np.ndarray, name: str, labels: Sequence[str] = (), image: np.ndarray | None = None) -> None:
+    def inputs(self, a: Any, name: str, labels: Sequence[str] = (), image: np.ndarray | None = None) -> None:
         """Draw the inputs as a column beside the table."""
         x = self._x - _GAP - self._cell[0]
         self._block(a[:, None], x, self._table_y, self._cell[0], self._height)
@@ -86,19 +88,19 @@ class Sheet:
         if self._numbers:
             for i, label in enumerate(labels):
                 y = self._table_y + (i + 0.5) * self._cell[1]
-                self.ax.text(x - 0.06, y, label, size=8, ha="right", va="center", color=ink(), parse_math=False)
+                self._text(x - 0.06, y, label, ha="right", va="center")
         if image is not None:
             side, middle = 1.2, self._table_y + self._height / 2
             extent = (self._left, self._left + side, middle + side / 2, middle - side / 2)
             self.ax.imshow(image, cmap="gray", extent=extent, interpolation="nearest", aspect="equal")
             self.ax.set(xlim=(0, self.size[0]), ylim=(self.size[1], 0))
 
-    def table(self, values: np.ndarray, name: str) -> None:
+    def table(self, values: Any, name: str) -> None:
         """Draw the table: a row for each input, a column for each unit."""
         self._block(values, self._x, self._table_y, self._width, self._height)
         self._math(self._x + self._width / 2, self._table_y - 0.06, name, ha="center", va="bottom")
 
-    def row(self, values: np.ndarray, name: str) -> None:
+    def row(self, values: Any, name: str) -> None:
         """Draw the next row above or below the table."""
         self._block(values[None], self._x, self._y, self._width, self._cell[1])
         self._math(self._x - 0.1, self._y + self._cell[1] / 2, name, ha="right", va="center")
@@ -111,7 +113,7 @@ class Sheet:
         for i, label in enumerate(labels):
             x = self._x + (i + 0.5) * self._width / len(labels)
             angle = {"rotation": 30, "ha": "right"} if max(map(len, labels)) > 6 else {"ha": "center"}
-            self.ax.text(x, self._y, label, size=8, va="top", color=ink(), parse_math=False, **angle)
+            self._text(x, self._y, label, va="top", **angle)
 
     def formulas(self, *formulas: str) -> None:
         """Write the formulas of the layer at the bottom."""
@@ -132,23 +134,28 @@ class Sheet:
         self._left = right + _BETWEEN
 
     def _math(self, x: float, y: float, text: str, size: float = 9, **where: Any) -> None:
-        self.ax.text(x, y, text, size=size, color=ink(), parse_math=True, **where)
+        self._text(x, y, text, size=size, parse_math=True, **where)
 
-    def _block(self, values: np.ndarray, x: float, y: float, width: float, height: float) -> None:
-        """Draw values as coloured cells in a frame, with numbers in a small network."""
+    def _text(self, x: float, y: float, text: str, **style: Any) -> None:
+        # There is room for every text, so that none moves the axes: an inch stays an inch.
+        self.ax.text(x, y, text, **{"size": 8, "color": ink(), "parse_math": False, "in_layout": False, **style})
+
+    def _block(self, values: Any, x: float, y: float, width: float, height: float) -> None:
+        """Draw values as coloured cells in a frame, with numbers where there is room."""
         from matplotlib.patches import Rectangle
 
+        values = np.asarray(values)
         limit = float(np.abs(values).max())
         extent = (x, x + width, y + height, y)
         self.ax.imshow(signed_colours(values, limit), extent=extent, interpolation="nearest", aspect="auto")
         self.ax.add_patch(Rectangle((x, y), width, height, fill=False, edgecolor=ink(), linewidth=0.5, alpha=0.4))
         self.ax.set(xlim=(0, self.size[0]), ylim=(self.size[1], 0), aspect="equal")  # which an image changes
-        if self._numbers:
-            n_rows, n_columns = values.shape
+        n_rows, n_columns = values.shape
+        if width / n_columns >= _LEAST[0] and height / n_rows >= _LEAST[1]:
             for (i, j), value in np.ndenumerate(values):
                 at = x + (j + 0.5) * width / n_columns, y + (i + 0.5) * height / n_rows
                 colour = text_colour(value, limit, ink())
-                self.ax.text(*at, _number(value, limit), size=7.5, ha="center", va="center", color=colour)
+                self._text(*at, _number(value, limit), size=7.5, ha="center", va="center", color=colour)
 
 
 def _number(value: float, limit: float) -> str:

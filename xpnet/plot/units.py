@@ -16,7 +16,7 @@ from xpnet.plot.fitted import as_model
 from xpnet.plot.predictions import Predictions, raw_features, spread_rows, taken
 from xpnet.plot.signed import signed_colours
 
-__all__ = ["exciting_patterns", "hidden_units"]
+__all__ = ["exciting_patterns", "hidden_units", "weight_limit"]
 
 _MOST_UNITS = 100
 _MOST_SAMPLES = 5000  # among which the exciting ones are sought
@@ -71,7 +71,7 @@ def hidden_units(
     if n_units > _MOST_UNITS:
         units = np.sort(np.argsort(-np.linalg.norm(model.params[1][0], axis=1), kind="stable")[:_MOST_UNITS])
     weights = _without_channels(as_images(W.T[units], shape))
-    limit = limit or _limit(weights)
+    limit = limit or weight_limit(model)
     columns = _columns(len(units))
     rows = math.ceil(len(units) / columns)
     tiles = np.zeros((rows * columns, *weights.shape[1:3], 4))
@@ -186,6 +186,11 @@ def _columns(n: int) -> int:
     """Return the columns for n tiles: about as many as rows, or up to twice as many if all rows are then full."""
     least = math.ceil(math.sqrt(n))
     return next((columns for columns in range(least, 2 * least) if n % columns == 0), least)
+
+
+def weight_limit(model: Model) -> float:
+    """Return the weight of the first layer from which on colours of `hidden_units` are strongest."""
+    return _limit(np.asarray(model.params.scaled_layers()[0][0]))
 
 
 def _limit(weights: np.ndarray) -> float:

@@ -23,6 +23,7 @@ from xpnet.training.state import Run
 __all__ = ["Frame", "Frames", "film", "film_bytes"]
 
 _COLOURS = 128  # in a palette that all pictures share, which keeps the file small
+MARK = b"Creator xpnet"  # in a GIF
 _LAST = 2000  # milliseconds of the last picture
 _KINDS = {".gif": "GIF", ".png": "PNG"}
 
@@ -137,16 +138,16 @@ def film_bytes(
         raise InvalidParameterError("frames: expected at least one; received none.")
     some = np.concatenate([pictures[i] for i in {0, len(pictures) // 3, 2 * len(pictures) // 3, len(pictures) - 1}])
     palette = Image.fromarray(some).quantize(_COLOURS)
-    colours = np.reshape(palette.getpalette(), (-1, 3))
-    colours[colours.sum(axis=1).argmax()] = 255  # the background: the palette has means of colours
+    colours = np.reshape(palette.getpalette() or (), (-1, 3)).astype(int)
+    colours[(colours > 246).all(axis=1)] = 255  # the background: the palette has means of colours
     palette.putpalette(colours.ravel().tolist())
     first, *others = (Image.fromarray(each).quantize(palette=palette, dither=Image.Dither.NONE) for each in pictures)
     durations = [milliseconds] * len(others) + [_LAST]
     file = io.BytesIO()
     information = PngImagePlugin.PngInfo()
     information.add_text("Creator", "xpnet")
-    more: dict[str, Any] = {"GIF": {"comment": "Creator xpnet"}, "PNG": {"pnginfo": information}}[kind]
-    first.save(file, kind, save_all=True, append_images=others, duration=durations, loop=0, **more)
+    more: dict[str, dict[str, Any]] = {"GIF": {"comment": MARK.decode()}, "PNG": {"pnginfo": information}}
+    first.save(file, kind, save_all=True, append_images=others, duration=durations, loop=0, **more[kind])
     return file.getvalue()
 
 

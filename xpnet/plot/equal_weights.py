@@ -12,10 +12,10 @@ from xpnet.errors import InvalidParameterError, shown
 from xpnet.model.model import Model
 from xpnet.nn.network import Network
 from xpnet.plot.figures import COLOURS, axes_or_new
-from xpnet.plot.film import Frames
-from xpnet.plot.plane import is_plane
+from xpnet.plot.films import Frames
+from xpnet.plot.plane import is_plane, plane_of
 from xpnet.plot.predictions import spread_rows
-from xpnet.plot.regions import decision_regions
+from xpnet.plot.regions import draw_pair
 from xpnet.training.trainer import Trainer
 
 __all__ = ["SymmetryRun", "symmetry", "symmetry_runs"]
@@ -97,9 +97,9 @@ def _run(network: Network, x: np.ndarray, y: np.ndarray, epochs: int, start: Any
 def symmetry(network: Network, x: Any, y: Any, ax: Any = None) -> Any:
     """Draw what equal initial weights do, beside a random start: the loss, and how much the units of a layer differ.
 
-    Units of a layer that begin with equal weights get equal gradients, so they stay equal for ever: the network can do no
-    more than one with a single unit in each hidden layer. Random weights break the symmetry. Rumelhart, Hinton, Williams
-    (1986), Nature 323, 533-536. For data with two features, the decision regions are drawn too.
+    Units of a layer that begin with equal weights get equal gradients, so they stay equal for ever: the network can do
+    no more than one with a single unit in each hidden layer. Random weights break the symmetry. Rumelhart, Hinton,
+    Williams (1986), Nature 323, 533-536. For data with two features, the decision regions are drawn too.
 
     Parameters
     ----------
@@ -132,10 +132,6 @@ def symmetry(network: Network, x: Any, y: Any, ax: Any = None) -> Any:
     spreads.set(xlabel="epoch", ylabel="largest difference of weights", title="how much units differ")
     losses.legend(frameon=False)
     if plane:
-        for run, name, left in zip(runs, _NAMES, (0, 0.55), strict=True):
-            regions = ax.inset_axes((left, 0, 0.4, 0.42))
-            decision_regions(run.model, x, y, regions)
-            regions.set_title(name)
-            if left == 0 and (legend := regions.get_legend()) is not None:
-                legend.remove()
+        pair = ax.inset_axes((0, 0, 0.4, 0.42)), ax.inset_axes((0.55, 0, 0.4, 0.42))
+        draw_pair(pair, (plane_of(runs[0].model, x, y), plane_of(runs[1].model, x, y)), _NAMES)
     return ax
