@@ -42,6 +42,6 @@ def test_its_commands_run(page: Path, tmp_path: Path, environment: dict[str, str
     }
     shell = ["bash", "-euo", "pipefail", "-c", commands]
     done = subprocess.run(
-        shell, cwd=tmp_path / "work", env=environment, capture_output=True, text=True, timeout=120, check=False
+        shell, cwd=tmp_path / "work", env=environment, capture_output=True, text=True, timeout=280, check=False
     )
     assert done.returncode == 0, done.stderr
