@@ -69,8 +69,8 @@ def test_the_numbers_of_the_forward_pass(ax: Any) -> None:
         assert f"{value:.2f}" in shown
     assert {"left", "right", "$a$", "b", "hidden layer 1: tanh", "output: softmax"} <= set(shown)
     assert f"forward pass: predicted $a$ with probability {p[0]:.3f}" in shown
-    assert "$z^{(1)} = x\\,W^{(1)} + b^{(1)}$" in shown
-    assert "$y = \\mathrm{softmax}(z^{(2)})$" in shown
+    assert "z⁽¹⁾ = x W⁽¹⁾ + b⁽¹⁾" in shown
+    assert "y = softmax(z⁽²⁾)" in shown
     plain = [text for text in ax.texts if "$a$" in text.get_text()]
     assert plain
     assert not any(text.get_parse_math() for text in plain)  # a label is no formula
@@ -87,8 +87,8 @@ def test_the_numbers_of_the_backward_pass(ax: Any) -> None:
             assert largest > 0.1  # so that it has two digits
             for value in np.ravel(table):
                 assert f"{value:.2f}" in shown or value == 0
-    assert "$\\delta^{(2)} = y - t$" in shown
-    assert "$\\partial L/\\partial W^{(2)} = {a^{(1)}}^T\\,\\delta^{(2)}$" in shown
+    assert "δ⁽²⁾ = y - t" in shown
+    assert "∂L/∂W⁽²⁾ = a⁽¹⁾ᵀ δ⁽²⁾" in shown
     assert shown[0].startswith(f"backward pass: loss {values.loss:.4f}, predicted ")
     assert shown[0].endswith("true b")
 

@@ -129,9 +129,9 @@ def forward_pass(model: Any, x: Any = None, ax: Any = None) -> Any:
     for i, (layer, (W, b)) in enumerate(zip(values.layers, values.weights, strict=True)):
         sheet.begin_layer(i, names.layer(i))
         sheet.inputs(layer.a[0], names.a(i), names.inputs(i), _image(model, x, i))
-        sheet.table(W, names.tex("W", i + 1))
-        sheet.row(b, names.tex("b", i + 1))
-        sheet.row(layer.z[0], names.tex("z", i + 1))
+        sheet.table(W, names.of_layer("W", i + 1))
+        sheet.row(b, names.of_layer("b", i + 1))
+        sheet.row(layer.z[0], names.of_layer("z", i + 1))
         sheet.row(layer.out[0], names.a(i + 1))
         if i == names.last:
             sheet.column_labels(names.outputs())
@@ -175,12 +175,12 @@ def backward_pass(model: Any, x: Any = None, y: Any = None, ax: Any = None) -> A
         sheet.begin_layer(i, names.layer(i), rows_above=_ROWS_ABOVE)
         sheet.row(layer.out[0], names.a(i + 1))
         if i == names.last:
-            sheet.row(values.target, "$t$")
+            sheet.row(values.target, "t")
         else:
-            sheet.row(layer.grad[0], names.tex("\\partial L/\\partial a", i + 1))
-        sheet.row(layer.delta[0], names.tex("\\delta", i + 1))
+            sheet.row(layer.grad[0], names.of_layer("∂L/∂a", i + 1))
+        sheet.row(layer.delta[0], names.of_layer("δ", i + 1))
         sheet.inputs(layer.a[0], names.a(i), names.inputs(i), _image(model, x, i))
-        sheet.table(layer.grad_W, names.tex("\\partial L/\\partial W", i + 1))
+        sheet.table(layer.grad_W, names.of_layer("∂L/∂W", i + 1))
         sheet.formulas(*names.gradient_formulas(i))
         sheet.end_layer(forward=False)
     return sheet.ax
@@ -233,9 +233,12 @@ def _true(model: Model, y: Any) -> str:
     return "true " + ", ".join(label_text(f"{value:.4g}") for value in np.ravel(y)[:6])
 
 
+_SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
 @dataclass(frozen=True)
 class _Names:
-    """The names and the formulas of the layers, as mathematical text."""
+    """The names and the formulas of the layers, as text: no other is as fast to draw."""
 
     model: Model
 
@@ -251,12 +254,13 @@ class _Names:
     def _output_function(self) -> str:
         return str(self.model.network.output)
 
-    def tex(self, symbol: str, layer: int) -> str:
-        return f"${symbol}^{{({layer})}}$"
+    def of_layer(self, symbol: str, layer: int) -> str:
+        """Return a symbol with the number of its layer as a superscript."""
+        return f"{symbol}⁽{str(layer).translate(_SUPERSCRIPTS)}⁾"
 
     def a(self, layer: int) -> str:
         """Return the name of the input, of a layer's output, or of the network's output."""
-        return "$x$" if layer == 0 else "$y$" if layer == self.last + 1 else self.tex("a", layer)
+        return "x" if layer == 0 else "y" if layer == self.last + 1 else self.of_layer("a", layer)
 
     def inputs(self, layer: int) -> list[str]:
         """Return labels of the features, in front of the first layer."""
@@ -272,25 +276,21 @@ class _Names:
         return [label_text(label) for label in class_labels(model)]
 
     def sum_formula(self, i: int) -> str:
-        gain = "" if self.model.network.gains[i] == 1 else "g\\,"
-        a = self.a(i).strip("$")
-        return f"$z^{{({i + 1})}} = {gain}{a}\\,W^{{({i + 1})}} + b^{{({i + 1})}}$"
+        gain = "" if self.model.network.gains[i] == 1 else "g "
+        z, W, b = (self.of_layer(symbol, i + 1) for symbol in "zWb")
+        return f"{z} = {gain}{self.a(i)} {W} + {b}"
 
     def output_formula(self, i: int) -> str:
-        name = self.layer(i).partition(": ")[2].partition(":")[0].replace("_", "\\_")
-        return f"{self.a(i + 1)[:-1]} = \\mathrm{{{name}}}(z^{{({i + 1})}})$"
+        name = self.layer(i).partition(": ")[2].partition(":")[0]
+        return f"{self.a(i + 1)} = {name}({self.of_layer('z', i + 1)})"
 
     def gradient_formulas(self, i: int) -> list[str]:
         """Return the formulas of delta, of the gradients, and of the gradient that goes to the layer below."""
-        delta, W, b = (f"{symbol}^{{({i + 1})}}" for symbol in ("\\delta", "W", "b"))
-        by_output = f"\\partial L/\\partial {self.a(i + 1).strip('$')}"
+        delta, z, W, b = (self.of_layer(symbol, i + 1) for symbol in "δzWb")
         fused = i == self.last and self.model.network.loss_function.output
-        a = "x^T" if i == 0 else f"{{a^{{({i})}}}}^T"
         formulas = [
-            f"{delta} = y - t" if fused else f"{delta} = {by_output} \\odot f'(z^{{({i + 1})}})",
-            f"\\partial L/\\partial {W} = {a}\\,{delta}",
-            f"\\partial L/\\partial {b} = {delta}",
+            f"{delta} = y - t" if fused else f"{delta} = ∂L/∂{self.a(i + 1)} ⊙ f′({z})",  # noqa: RUF001
+            f"∂L/∂{W} = {self.a(i)}ᵀ {delta}",
+            f"∂L/∂{b} = {delta}",
         ]
-        if i > 0:
-            formulas.append(f"\\partial L/\\partial a^{{({i})}} = {delta}\\,{{{W}}}^T")
-        return [f"${formula}$" for formula in formulas]
+        return formulas if i == 0 else [*formulas, f"∂L/∂{self.a(i)} = {delta} {W}ᵀ"]

@@ -134,7 +134,7 @@ class Sheet:
         self._left = right + _BETWEEN
 
     def _math(self, x: float, y: float, text: str, size: float = 9, **where: Any) -> None:
-        self._text(x, y, text, size=size, parse_math=True, **where)
+        self._text(x, y, text, size=size, style="italic", **where)
 
     def _text(self, x: float, y: float, text: str, **style: Any) -> None:
         # There is room for every text, so that none moves the axes: an inch stays an inch.
