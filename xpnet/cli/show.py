@@ -172,8 +172,9 @@ def _regions(shown: _Shown) -> bytes:
 
 def _units(shown: _Shown) -> bytes:
     from xpnet import plot
+    from xpnet.plot.units import units_size
 
-    return _png(lambda ax: plot.hidden_units(shown.model, ax=ax), (6, 6))
+    return _png(lambda ax: plot.hidden_units(shown.model, ax=ax), units_size(shown.model))
 
 
 def _patterns(shown: _Shown) -> bytes:
@@ -229,7 +230,7 @@ def _film(shown: _Shown, folder: Path, data_dir: Path | None) -> bytes:
     """Train the run again, and return a film of its epochs as a GIF."""
     from xpnet import plot
     from xpnet.plot.films import film_bytes
-    from xpnet.plot.units import weight_limit
+    from xpnet.plot.units import units_size, weight_limit
 
     model = shown.model
     if _is_plane(model):
@@ -237,7 +238,7 @@ def _film(shown: _Shown, folder: Path, data_dir: Path | None) -> bytes:
         return film_bytes(lambda each, ax: plot.decision_regions(each, *part, ax=ax), _frames(shown, folder, data_dir))
     limit = weight_limit(model)
     frames = _frames(shown, folder, data_dir)
-    return film_bytes(lambda each, ax: plot.hidden_units(each, ax=ax, limit=limit), frames, size=(5, 5))
+    return film_bytes(lambda each, ax: plot.hidden_units(each, ax=ax, limit=limit), frames, size=units_size(model))
 
 
 def _frames(shown: _Shown, folder: Path, data_dir: Path | None) -> list[Frame]:

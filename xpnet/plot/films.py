@@ -155,12 +155,14 @@ def _pictures(
     draw: Callable[[Model, Any], Any], frames: list[Frame], size: tuple[float, float]
 ) -> Iterable[np.ndarray]:
     """Yield a picture of each frame, (height, width, 3) bytes."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     figure = new_figure(*size)
-    ax = figure.subplots()
+    canvas, ax = FigureCanvasAgg(figure), figure.subplots()
     for epoch, model in frames:
         ax.clear()
         draw(model, ax)
         ax.set_title(f"epoch {epoch}")
-        figure.canvas.draw()
+        canvas.draw()
         figure.set_layout_engine("none")  # the layout of the first picture is that of all: nothing jumps
-        yield np.array(figure.canvas.buffer_rgba())[..., :3]
+        yield np.array(canvas.buffer_rgba())[..., :3]

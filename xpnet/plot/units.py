@@ -16,7 +16,7 @@ from xpnet.plot.fitted import as_model
 from xpnet.plot.predictions import Predictions, raw_features, spread_rows, taken
 from xpnet.plot.signed import signed_colours
 
-__all__ = ["exciting_patterns", "hidden_units", "weight_limit"]
+__all__ = ["exciting_patterns", "hidden_units", "units_size", "weight_limit"]
 
 _MOST_UNITS = 100
 _MOST_SAMPLES = 5000  # among which the exciting ones are sought
@@ -76,8 +76,8 @@ def hidden_units(
     rows = math.ceil(len(units) / columns)
     tiles = np.zeros((rows * columns, *weights.shape[1:3], 4))
     tiles[: len(units)] = signed_colours(weights, limit)
-    ax = axes_or_new(ax, 5, 5)
-    _show(ax, tiles.reshape(rows, columns, *tiles.shape[1:]))
+    ax = axes_or_new(ax, *units_size(model, shape))
+    _show(ax, tiles.reshape(rows, columns, *tiles.shape[1:]), len(units))
     which = f"the {n_units}" if len(units) == n_units else f"{len(units)} of the {n_units:,}"
     ax.set_title(f"weights of {which} hidden units")
     return ax
@@ -188,6 +188,19 @@ def _columns(n: int) -> int:
     return next((columns for columns in range(least, 2 * least) if n % columns == 0), least)
 
 
+def units_size(model: Any, image_shape: tuple[int, ...] | None = None) -> tuple[float, float]:
+    """Return width and height of the picture of `hidden_units`, in inches."""
+    model = _model(model)
+    shape = _shape(model, image_shape, "units_size")
+    height, width = as_images(np.empty((1, math.prod(shape))), shape).shape[1:3]
+    n = min(model.network.layer_sizes[1], _MOST_UNITS)
+    columns = _columns(n)
+    gap = _GAP * max(height, width)
+    across, down = columns * (width + gap), math.ceil(n / columns) * (height + gap)
+    scale = 6 / max(across, down)
+    return max(across * scale, 3), down * scale + 0.4
+
+
 def weight_limit(model: Model) -> float:
     """Return the weight of the first layer from which on colours of `hidden_units` are strongest."""
     return _limit(np.asarray(model.params.scaled_layers()[0][0]))
@@ -212,14 +225,19 @@ def _as_colours(images: np.ndarray) -> np.ndarray:
     return np.concatenate([scaled[..., :3], scaled[..., 3:] if scaled.shape[3] == 4 else opaque], axis=3)
 
 
-def _show(ax: Any, tiles: np.ndarray, first_gap: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
-    """Draw tiles, (rows, columns, height, width, 4), as one picture with gaps.
+def _show(
+    ax: Any, tiles: np.ndarray, n_tiles: int | None = None, first_gap: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw tiles, (rows, columns, height, width, 4), as one picture with gaps; the first `n_tiles` have a frame.
 
     Returns
     -------
     rows, columns : ndarray
         The places of their centres.
     """
+    from matplotlib.collections import PatchCollection
+    from matplotlib.patches import Rectangle
+
     height, width = tiles.shape[2:4]
     gap = max(1, round(_GAP * max(height, width)))
     extra = round(first_gap * width)
@@ -231,6 +249,11 @@ def _show(ax: Any, tiles: np.ndarray, first_gap: float = 0.0) -> tuple[np.ndarra
         for tile, left in zip(row, lefts, strict=True):
             picture[top : top + height, left : left + width] = tile
     ax.imshow(picture, interpolation="nearest")
+    places = [(left - 0.5, top - 0.5) for top in tops for left in lefts]
+    frames = PatchCollection([Rectangle(place, width, height) for place in places[:n_tiles]])
+    frames.set(facecolor="none", edgecolor=ink(), linewidth=0.4, alpha=0.4)  # also around what is pale
+    ax.add_collection(frames)
+    frames.set_clip_on(False)
     ax.set(xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
     ax.grid(visible=False)
