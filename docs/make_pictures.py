@@ -55,6 +55,7 @@ def main() -> None:
         console = Console(record=True, width=COLUMNS, file=nowhere)
         console.print(Text("$ xpnet " + " ".join(COMMAND), style="bold"))
         console.print(Text.from_ansi(terminal_output(COLUMNS).rstrip()))
+        console.print()  # room below the last line
         svg = console.export_svg(title="xpnet", unique_id="xpnet")
     (FOLDER / "run.svg").write_text(standalone(svg), encoding="utf-8")
 
