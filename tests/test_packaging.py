@@ -60,8 +60,8 @@ def test_wheel_trains_in_an_empty_environment_from_another_folder(wheel, tmp_pat
     assert summary["test"]["accuracy"] > 0.94
     assert summary["device"] == "numpy:cpu"
     assert (elsewhere / "run" / "model.safetensors").exists()
-    # Pictures need an extra, which is not installed here.
-    assert not (elsewhere / "run" / "curves.png").exists()
+    assert (elsewhere / "run" / "curves.png").exists()
+    assert (elsewhere / "run" / "report.html").exists()  # its template is in the wheel
 
 
 def test_the_version_has_one_source():

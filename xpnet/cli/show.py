@@ -33,6 +33,7 @@ __all__ = ["show"]
 
 _READING = ReadingOptions()
 _SYMMETRIC_UNITS = 8
+_FILMED_UNITS = 25  # weights of images compress badly
 
 
 def show(
@@ -230,24 +231,28 @@ def _film(shown: _Shown, folder: Path, data_dir: Path | None) -> bytes:
     """Train the run again, and return a film of its epochs as a GIF."""
     from xpnet import plot
     from xpnet.plot.films import film_bytes
-    from xpnet.plot.units import units_size, weight_limit
+    from xpnet.plot.units import influential_units, units_size, weight_limit
 
     model = shown.model
     if _is_plane(model):
         part = shown.run.parts[shown.run.scored_part]
         return film_bytes(lambda each, ax: plot.decision_regions(each, *part, ax=ax), _frames(shown, folder, data_dir))
-    limit = weight_limit(model)
-    frames = _frames(shown, folder, data_dir)
-    return film_bytes(lambda each, ax: plot.hidden_units(each, ax=ax, limit=limit), frames, size=units_size(model))
+    units, limit = influential_units(model, _FILMED_UNITS), weight_limit(model)
+    width, height = units_size(model, most=_FILMED_UNITS)
+
+    def draw(each: Model, ax: Any) -> Any:
+        return plot.hidden_units(each, ax=ax, units=units, limit=limit)
+
+    return film_bytes(draw, _frames(shown, folder, data_dir, 32), size=(0.6 * width, 0.6 * height))
 
 
-def _frames(shown: _Shown, folder: Path, data_dir: Path | None) -> list[Frame]:
-    """Train again as the run did, and return the model after some epochs."""
+def _frames(shown: _Shown, folder: Path, data_dir: Path | None, n: int = 48) -> list[Frame]:
+    """Train again as the run did, and return the model after at most `n` epochs."""
     from xpnet.plot.films import Frames
 
     data, options = read_config(folder / CONFIG)
     job = prepare(data, options if data_dir is None else replace(options, data_dir=data_dir))
-    frames = Frames()
+    frames = Frames(n)
     trainer = replace(job.trainer, callbacks=[frames])
     vector = to_host(trainer.fit(**job.arguments(), params=job.model.params).params.vector)
     if not np.allclose(vector, np.asarray(shown.model.params.vector), rtol=1e-3, atol=1e-5):

@@ -22,7 +22,8 @@ from xpnet.training.state import Run
 
 __all__ = ["Frame", "Frames", "film", "film_bytes"]
 
-_COLOURS = 128  # in a palette that all pictures share, which keeps the file small
+_COLOURS = 256  # in a palette that all pictures share, which keeps the file small
+_STEP = 4  # in a channel: nearer colours count as one
 MARK = b"Creator xpnet"  # in a GIF
 _LAST = 2000  # milliseconds of the last picture
 _KINDS = {".gif": "GIF", ".png": "PNG"}
@@ -136,11 +137,7 @@ def film_bytes(
     pictures = list(_pictures(draw, list(frames), size))
     if not pictures:
         raise InvalidParameterError("frames: expected at least one; received none.")
-    some = np.concatenate([pictures[i] for i in {0, len(pictures) // 3, 2 * len(pictures) // 3, len(pictures) - 1}])
-    palette = Image.fromarray(some).quantize(_COLOURS)
-    colours = np.reshape(palette.getpalette() or (), (-1, 3)).astype(int)
-    colours[(colours > 246).all(axis=1)] = 255  # the background: the palette has means of colours
-    palette.putpalette(colours.ravel().tolist())
+    palette = _palette(pictures[:: max(1, len(pictures) // 4)])
     first, *others = (Image.fromarray(each).quantize(palette=palette, dither=Image.Dither.NONE) for each in pictures)
     durations = [milliseconds] * len(others) + [_LAST]
     file = io.BytesIO()
@@ -149,6 +146,23 @@ def film_bytes(
     more: dict[str, dict[str, Any]] = {"GIF": {"comment": MARK.decode()}, "PNG": {"pnginfo": information}}
     first.save(file, kind, save_all=True, append_images=others, duration=durations, loop=0, **more[kind])
     return file.getvalue()
+
+
+def _palette(pictures: list[np.ndarray]) -> Any:
+    """Return an image with the palette of all pictures, from the distinct colours of some.
+
+    Each colour counts once, so that a few strongly coloured points are not lost beside large pale regions.
+    """
+    from PIL import Image
+
+    red, green, blue = np.concatenate(pictures).reshape(-1, 3).astype(np.int64).T // _STEP
+    packed = np.unique(red << 16 | green << 8 | blue)
+    distinct = _STEP * np.stack([packed >> 16, packed >> 8 & 255, packed & 255], axis=1) + _STEP // 2
+    palette = Image.fromarray(distinct[None].astype(np.uint8)).quantize(_COLOURS)
+    colours = np.reshape(palette.getpalette() or (), (-1, 3)).astype(int)
+    colours[(colours > 255 - 2 * _STEP).all(axis=1)] = 255  # the background
+    palette.putpalette(colours.ravel().tolist())
+    return palette
 
 
 def _pictures(

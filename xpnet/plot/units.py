@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from xpnet.plot.fitted import as_model
 from xpnet.plot.predictions import Predictions, raw_features, spread_rows, taken
 from xpnet.plot.signed import signed_colours
 
-__all__ = ["exciting_patterns", "hidden_units", "units_size", "weight_limit"]
+__all__ = ["exciting_patterns", "hidden_units", "influential_units", "units_size", "weight_limit"]
 
 _MOST_UNITS = 100
 _MOST_SAMPLES = 5000  # among which the exciting ones are sought
@@ -26,12 +27,17 @@ _GAP = 0.12  # of an image's side
 
 
 def hidden_units(
-    model: Any, image_shape: tuple[int, ...] | None = None, ax: Any = None, *, limit: float | None = None
+    model: Any,
+    image_shape: tuple[int, ...] | None = None,
+    ax: Any = None,
+    *,
+    units: Sequence[int] | None = None,
+    limit: float | None = None,
 ) -> Any:
     """Draw the weights of each unit of the first layer as an image: what the unit looks for.
 
     Blue pixels raise the unit's input, orange ones lower it, and those without colour do not matter. All units have one
-    scale. Of more than 100 units, those with the largest weights to the next layer are drawn.
+    scale.
 
     Parameters
     ----------
@@ -39,6 +45,8 @@ def hidden_units(
     image_shape : tuple of int, optional
         Shape of a sample: (height, width), or with the channels in front or behind. By default that of the model.
     ax : Axes, optional
+    units : sequence of int, optional
+        Indices of the units. By default all, or the 100 with the largest weights to the next layer.
     limit : float, optional
         The weight with the strongest colour. By default the 99.5th percentile of their magnitudes.
 
@@ -67,9 +75,7 @@ def hidden_units(
     _check_layer(model, 1, "hidden_units")
     (W, _), *_ = model.params.scaled_layers()
     n_units = W.shape[1]
-    units = np.arange(n_units)
-    if n_units > _MOST_UNITS:
-        units = np.sort(np.argsort(-np.linalg.norm(model.params[1][0], axis=1), kind="stable")[:_MOST_UNITS])
+    units = influential_units(model) if units is None else list(units)
     weights = _without_channels(as_images(W.T[units], shape))
     limit = limit or weight_limit(model)
     columns = _columns(len(units))
@@ -188,17 +194,23 @@ def _columns(n: int) -> int:
     return next((columns for columns in range(least, 2 * least) if n % columns == 0), least)
 
 
-def units_size(model: Any, image_shape: tuple[int, ...] | None = None) -> tuple[float, float]:
+def units_size(model: Any, image_shape: tuple[int, ...] | None = None, most: int = _MOST_UNITS) -> tuple[float, float]:
     """Return width and height of the picture of `hidden_units`, in inches."""
     model = _model(model)
     shape = _shape(model, image_shape, "units_size")
     height, width = as_images(np.empty((1, math.prod(shape))), shape).shape[1:3]
-    n = min(model.network.layer_sizes[1], _MOST_UNITS)
+    n = min(model.network.layer_sizes[1], most)
     columns = _columns(n)
     gap = _GAP * max(height, width)
     across, down = columns * (width + gap), math.ceil(n / columns) * (height + gap)
     scale = 6 / max(across, down)
     return max(across * scale, 3), down * scale + 0.4
+
+
+def influential_units(model: Model, most: int = _MOST_UNITS) -> list[int]:
+    """Return the indices of the units of the first layer with the largest weights to the next layer, sorted."""
+    influence = np.linalg.norm(np.asarray(model.params[1][0]), axis=1)
+    return sorted(np.argsort(-influence, kind="stable")[:most].tolist())
 
 
 def weight_limit(model: Model) -> float:

@@ -13,6 +13,7 @@ from xpnet.errors import shown
 from xpnet.model.model import Model
 from xpnet.plot.figures import look, new_figure, svg
 from xpnet.plot.passes import passes_size
+from xpnet.plot.plane import is_plane
 from xpnet.plot.predictions import Predictions, WrongSample, taken
 from xpnet.report.finished_run import FinishedRun
 from xpnet.report.page import Merit, Picture, Section, Table, render
@@ -62,10 +63,6 @@ def _is_regression(model: Model) -> bool:
     return model.task == "regression"
 
 
-def _is_plane(model: Model) -> bool:
-    return model.network.layer_sizes[0] == 2
-
-
 _ERRORS = (
     _Drawing("confusion_matrix", "Confusion matrix", "Rows are true classes, columns predicted ones.", _is_classifier),
     _Drawing("roc", "ROC curve", "The dotted line is chance.", _has_two_classes),
@@ -85,7 +82,7 @@ _PASSES = (
 )
 _LEARNED = (
     _Drawing("decision_regions_beside_linear", "Decision regions", "What the linear model and the network answer at "
-             "each point; the points are the samples.", _is_plane, (9, 4), wide=True),
+             "each point; the points are the samples.", is_plane, (9, 4), wide=True),
     _Drawing("hidden_units", "What the hidden units look for", "The weights of each unit of the first layer.",
              lambda model: _has_images(model) and model.network.n_layers > 1, (5, 5)),
     _Drawing("exciting_patterns", "What excites them", "Samples that give the highest activations of some units.",
