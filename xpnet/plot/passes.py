@@ -271,10 +271,12 @@ class _Names:
             return []
         return [label_text(label) for label in class_labels(model)]
 
+    def _gain(self, i: int) -> str:
+        return "" if self.model.network.gains[i] == 1 else "g\\,"
+
     def sum_formula(self, i: int) -> str:
-        gain = "" if self.model.network.gains[i] == 1 else "g\\,"
         a = self.a(i).strip("$")
-        return f"$z^{{({i + 1})}} = {gain}{a}\\,W^{{({i + 1})}} + b^{{({i + 1})}}$"
+        return f"$z^{{({i + 1})}} = {self._gain(i)}{a}\\,W^{{({i + 1})}} + b^{{({i + 1})}}$"
 
     def output_formula(self, i: int) -> str:
         name = self.layer(i).partition(": ")[2].partition(":")[0].replace("_", "\\_")
@@ -288,9 +290,9 @@ class _Names:
         a = "x^T" if i == 0 else f"{{a^{{({i})}}}}^T"
         formulas = [
             f"{delta} = y - t" if fused else f"{delta} = {by_output} \\odot f'(z^{{({i + 1})}})",
-            f"\\partial L/\\partial {W} = {a}\\,{delta}",
+            f"\\partial L/\\partial {W} = {self._gain(i)}{a}\\,{delta}",
             f"\\partial L/\\partial {b} = {delta}",
         ]
         if i > 0:
-            formulas.append(f"\\partial L/\\partial a^{{({i})}} = {delta}\\,{{{W}}}^T")
+            formulas.append(f"\\partial L/\\partial a^{{({i})}} = {self._gain(i)}{delta}\\,{{{W}}}^T")
         return [f"${formula}$" for formula in formulas]
