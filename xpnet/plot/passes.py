@@ -275,10 +275,12 @@ class _Names:
             return []
         return [label_text(label) for label in class_labels(model)]
 
+    def _gain(self, i: int) -> str:
+        return "" if self.model.network.gains[i] == 1 else "g "
+
     def sum_formula(self, i: int) -> str:
-        gain = "" if self.model.network.gains[i] == 1 else "g "
         z, W, b = (self.of_layer(symbol, i + 1) for symbol in "zWb")
-        return f"{z} = {gain}{self.a(i)} {W} + {b}"
+        return f"{z} = {self._gain(i)}{self.a(i)} {W} + {b}"
 
     def output_formula(self, i: int) -> str:
         name = self.layer(i).partition(": ")[2].partition(":")[0]
@@ -290,7 +292,7 @@ class _Names:
         fused = i == self.last and self.model.network.loss_function.output
         formulas = [
             f"{delta} = y - t" if fused else f"{delta} = ∂L/∂{self.a(i + 1)} ⊙ f′({z})",  # noqa: RUF001
-            f"∂L/∂{W} = {self.a(i)}ᵀ {delta}",
+            f"∂L/∂{W} = {self._gain(i)}{self.a(i)}ᵀ {delta}",
             f"∂L/∂{b} = {delta}",
         ]
-        return formulas if i == 0 else [*formulas, f"∂L/∂{self.a(i)} = {delta} {W}ᵀ"]
+        return formulas if i == 0 else [*formulas, f"∂L/∂{self.a(i)} = {self._gain(i)}{delta} {W}ᵀ"]
