@@ -15,6 +15,7 @@ from xpnet.plot.figures import look, new_figure, svg
 from xpnet.plot.passes import passes_size
 from xpnet.plot.plane import is_plane
 from xpnet.plot.predictions import Predictions, WrongSample, taken
+from xpnet.plot.units import units_size
 from xpnet.report.finished_run import FinishedRun
 from xpnet.report.page import Merit, Picture, Section, Table, render
 from xpnet.report.scores import ScoreRow, class_scores, most_wrong, part_scores
@@ -84,7 +85,7 @@ _LEARNED = (
     _Drawing("decision_regions_beside_linear", "Decision regions", "What the linear model and the network answer at "
              "each point; the points are the samples.", is_plane, (9, 4), wide=True),
     _Drawing("hidden_units", "What the hidden units look for", "The weights of each unit of the first layer.",
-             lambda model: _has_images(model) and model.network.n_layers > 1, (5, 5)),
+             lambda model: _has_images(model) and model.network.n_layers > 1, units_size),
     _Drawing("exciting_patterns", "What excites them", "Samples that give the highest activations of some units.",
              lambda model: _has_images(model) and model.network.n_layers > 1, (5, 5)),
     _Drawing("feature_importance", "Importance of the features", "How much the score falls when the values of a "
