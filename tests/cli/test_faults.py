@@ -256,8 +256,9 @@ def test_no_clock_that_can_be_set_back() -> None:
     import xpnet.cli
 
     root = Path(xpnet.cli.__file__).parents[1]
+    shown = {"mlflow_logger.py", "tensorboard_logger.py"}  # their programs show when a point was logged
     for path in root.rglob("*.py"):
-        assert not re.search(
+        assert path.name in shown or not re.search(
             r"\btime\.time(_ns)?\(|\bdatetime\.(?:datetime|date)\.|import datetime", path.read_text(encoding="utf-8")
         ), path
 

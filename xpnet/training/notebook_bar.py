@@ -26,13 +26,15 @@ class NotebookBar:
     ----------
     total : int
         Steps of the whole run.
+    epoch : str
+        The first epoch, as it is shown.
     """
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, epoch: str) -> None:
         from IPython import display
 
         self._html = display.HTML
-        self._fields: dict[str, Any] = {"completed": 0, "total": total, "epoch": "", "speed": "", "description": ""}
+        self._fields: dict[str, Any] = {"completed": 0, "total": total, "epoch": epoch, "speed": "", "description": ""}
         self._drawn = perf_counter()
         self._handle = display.display(self._drawing(), display_id=True)
 

@@ -39,12 +39,11 @@ class Progress(Callback):
         """Show an empty bar in a notebook, or if stderr is a terminal."""
         self._n_steps, self._epochs = n_steps, epochs
         self._completed = self._done = 0  # steps in whole epochs, and in all
-        total = n_steps * epochs
+        total, first = n_steps * epochs, f"1/{epochs}"
         if in_notebook():
-            self._bar = NotebookBar(total)
+            self._bar = NotebookBar(total, first)
         elif can_redraw(sys.stderr):
-            self._bar = _TerminalBar.on_stderr(total)
-        self._show(epoch=f"1/{epochs}", speed="")
+            self._bar = _TerminalBar.on_stderr(total, first)
         self._started = perf_counter()
 
     def on_steps(self, epoch: int, done: int) -> None:
@@ -87,7 +86,7 @@ class Progress(Callback):
 class _TerminalBar:
     """A progress bar on a terminal."""
 
-    def __init__(self, console: Any, total: int) -> None:
+    def __init__(self, console: Any, total: int, epoch: str) -> None:
         from rich import progress
         from rich.table import Column
 
@@ -103,10 +102,10 @@ class _TerminalBar:
         )
         self._bar = progress.Progress(*columns, console=console)
         self._bar.start()
-        self._task = self._bar.add_task("", total=total, epoch="", speed="")
+        self._task = self._bar.add_task("", total=total, epoch=epoch, speed="")
 
     @classmethod
-    def on_stderr(cls, total: int) -> _TerminalBar | None:
+    def on_stderr(cls, total: int, epoch: str) -> _TerminalBar | None:
         """Return a bar; None if the library takes stderr for no terminal."""
         from rich.console import Console  # slow to import, and not every run is shown
 
@@ -115,7 +114,7 @@ class _TerminalBar:
                 """Continue; by default the library ends the program."""
 
         console = Unseen(stderr=True)
-        return cls(console, total) if console.is_terminal else None
+        return cls(console, total, epoch) if console.is_terminal else None
 
     def show(self, **fields: Any) -> None:
         """Show new values of ``completed``, ``total``, ``epoch``, ``speed`` or ``description``."""
