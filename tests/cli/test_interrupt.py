@@ -194,8 +194,8 @@ def test_a_kill_leaves_no_half_file(environment, folder):
         [sys.executable, "-c", _KILLED_RUNS], cwd=folder, env=environment, capture_output=True, text=True, check=True
     )
     killed = {line.split()[0] for line in done.stdout.splitlines() if line.endswith(" 1")}
-    # Five files are written, flushed, named, and their folder flushed: the configuration, the model, the summary and two
-    # pictures; the metrics are appended to.
+    # Five files are written, flushed, named, and their folder flushed: the configuration, the model, the summary and
+    # two pictures; the metrics are appended to.
     assert {f"{name}-{n}" for name in ("fsync", "link", "dumps") for n in range(1, 5)} <= killed
     left = {run: check_whole(Path(run)) if Path(run).exists() else [] for run in killed}
     assert left["fsync-1"] == left["link-1"] == []
