@@ -533,6 +533,7 @@ def test_a_notebook_shows_the_bar_in_its_cell(
 ) -> None:
     ipython = FakeIPython(has_kernel=True)
     monkeypatch.setitem(sys.modules, "IPython", ipython)
+    monkeypatch.setitem(sys.modules, "IPython.display", ipython.display)
     run = fit(Progress(12), validation=(X, Y))
     assert '<progress value="9" max="9"></progress>' in ipython.drawn[-1]
     assert f"loss {run.history[-1].loss:.4f}" in ipython.drawn[-1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from html import escape
+from importlib import import_module
 from time import perf_counter
 from typing import Any
 
@@ -31,7 +32,7 @@ class NotebookBar:
     """
 
     def __init__(self, total: int, epoch: str) -> None:
-        from IPython import display
+        display = import_module("IPython.display")  # there is one in a notebook
 
         self._html = display.HTML
         self._fields: dict[str, Any] = {"completed": 0, "total": total, "epoch": epoch, "speed": "", "description": ""}
