@@ -25,6 +25,7 @@ __all__ = ["report_page"]
 
 _MOST_CLASSES = 50  # in the table of classes
 _MOST_WRONG, _MOST_COLUMNS = 8, 8  # in the table of samples
+_MOST_OUTPUTS = 4
 _PARTS = {"train": "training part", "validation": "validation part", "test": "test part", "data": "data"}
 _SQUARE, _BROAD = (5.0, 4.0), (5.0, 3.2)
 
@@ -38,6 +39,7 @@ class _Drawing(NamedTuple):
     suits: Callable[[Model], bool] = lambda model: True
     size: tuple[float, float] | Callable[[Model], tuple[float, float]] = _SQUARE
     wide: bool = False
+    of_output: bool = False  # there is one for each target
 
 
 def _is_classifier(model: Model) -> bool:
@@ -71,9 +73,9 @@ _ERRORS = (
     _Drawing("reliability_diagram", "Reliability", "Where the points follow the diagonal, the probabilities can be "
              "believed.", _has_probabilities),
     _Drawing("predicted_against_true", "Predicted against true", "On the diagonal a prediction is right.",
-             _is_regression),
-    _Drawing("residuals", "Residuals", "They should have no trend and an even width.", _is_regression),
-    _Drawing("error_histogram", "Errors", "", _is_regression),
+             _is_regression, of_output=True),
+    _Drawing("residuals", "Residuals", "They should have no trend and an even width.", _is_regression, of_output=True),
+    _Drawing("error_histogram", "Errors", "", _is_regression, of_output=True),
     _Drawing("wrong_samples", "Most confidently wrong", "", lambda model: _has_images(model) and _is_classifier(model),
              (10, 3.6), wide=True),
 )  # fmt: skip
@@ -258,18 +260,23 @@ def _passes(run: FinishedRun, predictions: Predictions) -> Section:
 
 def _pictures(drawings: Sequence[_Drawing], predictions: Predictions) -> list[Picture]:
     model = predictions.model
-    return [
-        _picture(
-            each.name,
-            each.title,
-            partial(getattr(plot, each.name), predictions),
-            each.size(model) if callable(each.size) else each.size,
-            each.caption,
-            wide=each.wide,
-        )
-        for each in drawings
-        if each.suits(model)
-    ]
+    pictures = []
+    for each in drawings:
+        if not each.suits(model):
+            continue
+        draw, size = getattr(plot, each.name), each.size(model) if callable(each.size) else each.size
+        if each.of_output and (n_out := model.network.layer_sizes[-1]) > 1:
+            pictures += [
+                _picture(
+                    f"{each.name}_{i}", f"{each.title}, target {i + 1}", partial(draw, predictions, output=i), size
+                )
+                for i in range(min(n_out, _MOST_OUTPUTS))
+            ]
+        else:
+            pictures.append(
+                _picture(each.name, each.title, partial(draw, predictions), size, each.caption, wide=each.wide)
+            )
+    return pictures
 
 
 def _picture(
