@@ -291,7 +291,7 @@ class _Names:
         delta, z, W, b = (self.of_layer(symbol, i + 1) for symbol in "δzWb")
         fused = i == self.last and self.model.network.loss_function.output
         formulas = [
-            f"{delta} = y - t" if fused else f"{delta} = ∂L/∂{self.a(i + 1)} ⊙ f′({z})",  # noqa: RUF001
+            f"{delta} = y - t" if fused else f"{delta} = ∂L/∂{self.a(i + 1)} ⊙ f'({z})",
             f"∂L/∂{W} = {self._gain(i)}{self.a(i)}ᵀ {delta}",
             f"∂L/∂{b} = {delta}",
         ]
