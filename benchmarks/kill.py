@@ -41,6 +41,8 @@ OPTIONS = {
     "--keep": "2",
     "--device": "cpu",
 }
+# What differs between a run that was killed and one that was not: measurements, and how and where it was called.
+MEASURED = {"seconds", "samples_per_second", "peak_memory", "threads", "model", "command"}
 SETTINGS = ["train", "digits", "--quiet", *(part for option in OPTIONS.items() for part in option), "--out"]
 
 
@@ -85,18 +87,20 @@ def check_whole(run: Path) -> bool:
     return any(run.rglob(".*.part"))
 
 
+def _compared(values: dict[str, object]) -> dict[str, object]:
+    return {name: value for name, value in values.items() if name not in MEASURED}
+
+
 def contents(run: Path) -> dict[str, object]:
-    """Return the content of all files of a run, without measured times."""
+    """Return the content of all files of a run, without what was measured, and how it was called."""
     found: dict[str, object] = {}
     for path in sorted(run.rglob("*")):
         if path in checkpoints(run):
             found[str(path.relative_to(run))] = facts(load_state(path)[1])
         elif path.name == "metrics.jsonl":
-            records = [json.loads(line) for line in path.read_text().splitlines()]
-            found[path.name] = [
-                {name: value for name, value in record.items() if name not in ("seconds", "samples_per_second")}
-                for record in records
-            ]
+            found[path.name] = [_compared(json.loads(line)) for line in path.read_text().splitlines()]
+        elif path.name == "summary.json":
+            found[path.name] = _compared(json.loads(path.read_text()))
         else:
             found[str(path.relative_to(run))] = path.read_bytes() if path.is_file() else None
     return found
