@@ -222,3 +222,22 @@ def test_the_command_repeats_the_run(moons: Path, tmp_path: Path) -> None:
     assert xpnet(*words[1:], "--out", tmp_path / "again", "--quiet").code == 0
     first, again = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("run", "again"))
     assert first == again
+
+
+@pytest.mark.parametrize(("sign", "delimiter"), [(".", ","), (",", ";")])
+def test_two_columns_of_text_are_a_plane(sign: str, delimiter: str, tmp_path: Path) -> None:
+    x, y = make_moons(120, noise=0.2, random_state=0)
+    rows = (
+        delimiter.join([*(f"{value:.3f}".replace(".", sign) for value in row), "ab"[k]])
+        for row, k in zip(x, y, strict=True)
+    )
+    data = write_csv(tmp_path / "moons.csv", delimiter.join(["x", "y", "kind"]), *rows)
+    train(data, "--target", "kind", "--out", tmp_path / "run", "--report")
+    assert "Decision regions" in page_of(tmp_path / "run").pictures
+
+
+def test_two_columns_of_which_one_is_no_plain_number_are_none(tmp_path: Path) -> None:
+    rows = (f"{i % 50}%,2024-01-{1 + i % 28:02},{'ab'[i % 50 > 25]}" for i in range(120))
+    data = write_csv(tmp_path / "data.csv", "share,day,kind", *rows)
+    train(data, "--target", "kind", "--out", tmp_path / "run", "--report")
+    assert "Decision regions" not in page_of(tmp_path / "run").pictures

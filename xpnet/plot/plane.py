@@ -61,8 +61,12 @@ def is_plane(model: Model) -> bool:
         return False
     if model.encoding is not None:
         columns = model.encoding.columns
-        return len(columns) == 2 and all(isinstance(column, NumberColumn) for column in columns)
+        return len(columns) == 2 and all(map(_is_plain_number, columns))
     return model.network.layer_sizes[0] == 2
+
+
+def _is_plain_number(column: Any) -> bool:
+    return isinstance(column, NumberColumn) and column.reading.kind == "number" and not column.reading.percent
 
 
 def plane_of(model: Any, x: Any = None, y: Any = None) -> Plane:
@@ -88,7 +92,7 @@ def plane_of(model: Any, x: Any = None, y: Any = None) -> Plane:
     points, true, names = taken(each.x, rows), each.true[rows], model.feature_names or _NAMES
     if model.encoding is not None:
         names = model.encoding.input_names
-        points = np.stack([_numbers(points, name, i) for i, name in enumerate(names)], axis=1)
+        points = np.stack([_numbers(points, column, i) for i, column in enumerate(model.encoding.columns)], axis=1)
     known = np.isfinite(points).all(axis=1)
     classifies = model.task == "classification"
     return Plane(
@@ -124,9 +128,12 @@ def _check_plane(model: Model) -> None:
         )
 
 
-def _numbers(table: Any, name: str, position: int) -> np.ndarray:
-    column = table.column(name if name in table.column_names else position)
-    return np.asarray(column.to_numpy(zero_copy_only=False), np.float64)
+def _numbers(table: Any, column: NumberColumn, position: int) -> np.ndarray:
+    """Return the numbers of a column, which is text in a table of a text file, perhaps with decimal commas."""
+    from xpnet.data.tables.values import as_numbers, as_values, decimal_sign
+
+    found = table.column(column.name if column.name in table.column_names else position)
+    return as_numbers(as_values([found], [column.name]), column.reading_for(decimal_sign(table.schema)))
 
 
 def _answers(model: Model, names: Sequence[str], points: np.ndarray) -> np.ndarray:
