@@ -27,7 +27,6 @@ from xpnet.threads import limit_threads
 
 if TYPE_CHECKING:
     from xpnet.plot.films import Frame
-    from xpnet.plot.predictions import Predictions
 
 __all__ = ["show"]
 
@@ -102,20 +101,13 @@ class _Shown:
         return self.run.model
 
     @cached_property
-    def predictions(self) -> Predictions:
-        """Of the scored part."""
-        from xpnet.plot.predictions import Predictions
-
-        return Predictions.of(self.model, *self.run.parts[self.run.scored_part])
-
-    @cached_property
     def one(self) -> tuple[Any, Any]:
         """Raw features, a table of one row or (1, n_features), and the raw target of the sample."""
         from xpnet.plot.predictions import raw_features, taken
 
         x, y = self.run.parts[self.run.scored_part]
         if self.sample is None:
-            row = int(self.predictions.rows[np.argmax(self._losses())])
+            row = int(self.run.predictions.rows[np.argmax(self._losses())])
         elif 1 <= self.sample <= len(y):
             row = self.sample - 1
         else:
@@ -127,7 +119,7 @@ class _Shown:
         from xpnet.plot.plane import raw_targets
 
         network = self.model.network
-        x, y = self.model.encode((self.predictions.x, raw_targets(self.predictions)))
+        x, y = self.model.encode((self.run.predictions.x, raw_targets(self.run.predictions)))
         logits = network.forward(self.model.params, x)
         xp = namespace_of(logits)
         losses, _ = network.loss_function.value_and_gradient(xp, logits, network.targets(xp, y, x.dtype))
@@ -168,7 +160,7 @@ def _png(draw: Callable[[Any], Any], size: tuple[float, float]) -> bytes:
 def _regions(shown: _Shown) -> bytes:
     from xpnet import plot
 
-    return _png(lambda ax: plot.decision_regions_beside_linear(shown.predictions, ax=ax), (9, 4))
+    return _png(lambda ax: plot.decision_regions_beside_linear(shown.run.predictions, ax=ax), (9, 4))
 
 
 def _units(shown: _Shown) -> bytes:
@@ -181,7 +173,7 @@ def _units(shown: _Shown) -> bytes:
 def _patterns(shown: _Shown) -> bytes:
     from xpnet import plot
 
-    return _png(lambda ax: plot.exciting_patterns(shown.predictions, layer=shown.layer, ax=ax), (7, 6))
+    return _png(lambda ax: plot.exciting_patterns(shown.run.predictions, layer=shown.layer, ax=ax), (7, 6))
 
 
 def _forward(shown: _Shown) -> bytes:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from xpnet.model.model import Model
 from xpnet.training.history import EpochRecord
 
-__all__ = ["FinishedRun"]
+if TYPE_CHECKING:
+    from xpnet.plot.predictions import Predictions
 
-_MOST_ROWS = 10_000  # in pictures of scores
+__all__ = ["FinishedRun"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,9 +52,9 @@ class FinishedRun:
         """The part that the pictures of scores show: the test part, or the next best."""
         return list(self.parts)[-1]
 
-    @property
-    def scored_rows(self) -> tuple[Any, np.ndarray]:
-        """Raw features and targets of that part: all of them, or 10,000 to 20,000 evenly spaced ones."""
-        x, y = self.parts[self.scored_part]
-        step = max(1, len(y) // _MOST_ROWS)
-        return x[::step], y[::step]
+    @cached_property
+    def predictions(self) -> Predictions:
+        """What the model says about that part, computed once for all scores and pictures."""
+        from xpnet.plot.predictions import Predictions  # a run that is not looked at needs none
+
+        return Predictions.of(self.model, *self.parts[self.scored_part])

@@ -81,7 +81,7 @@ def part_scores(run: FinishedRun) -> list[ScoreRow]:
         rows.append(ScoreRow(part, len(y), "network", {"loss": scores["loss"], **detailed, **scores}))
     if "train" in run.parts:
         part = run.scored_part
-        each = Predictions.of(model, *run.parts[part])
+        each = run.predictions
         for name, predicted in baselines(model, *run.parts["train"], each.x).items():
             rows.append(ScoreRow(part, len(each.rows), name, _scores(model, each.true, predicted)))
     return rows

@@ -84,8 +84,8 @@ _PASSES = (
     _Drawing("backward_pass", "Backward", "", size=passes_size, wide=True),
 )
 _LEARNED = (
-    _Drawing("decision_regions_beside_linear", "Decision regions", "What the linear model and the network answer at "
-             "each point; the points are the samples.", is_plane, (9, 4), wide=True),
+    _Drawing("decision_regions_beside_linear", "Decision regions", "What a linear model of these samples and the "
+             "network answer at each point.", is_plane, (9, 4), wide=True),
     _Drawing("hidden_units", "What the hidden units look for", "The weights of each unit of the first layer.",
              lambda model: _has_images(model) and model.network.n_layers > 1, units_size),
     _Drawing("exciting_patterns", "What excites them", "Samples that give the highest activations of some units.",
@@ -113,7 +113,7 @@ def report_page(run: FinishedRun) -> bytes:
         The data do not fit the model.
     """
     scores = part_scores(run)
-    predictions = Predictions.of(run.model, *run.parts[run.scored_part])
+    predictions = run.predictions
     with look():
         sections = [
             _run(run),
