@@ -21,7 +21,7 @@ mkdir -p "$wheels"
 rm -f "$wheels"/*.whl
 python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --python-version 3.12 \
     --implementation cp "${platforms[@]}" --dest "$wheels" "${names[@]}"
-count=$(find "$wheels" -name '*.whl' | wc -l)
+count=$(find "$wheels" -name '*.whl' -type f | wc -l)
 if [ "$count" -ne "${#names[@]}" ]; then
     echo "wheels: expected ${#names[@]} files, one for each package; found $count." >&2
     exit 1
