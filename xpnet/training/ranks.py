@@ -1,5 +1,4 @@
-"""What the ranks of a run have to agree on. A run of a single process is a run of one rank, which agrees with itself.
-"""
+"""What the ranks of a run have to agree on. A run of a single process is a run of one rank, which agrees with itself."""
 
 from __future__ import annotations
 
