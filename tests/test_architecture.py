@@ -25,8 +25,9 @@ SOURCES = (ROOT, "xpnet"), (ROOT / "backends", "xpnet_backends")
 # in the first line, and the next lines need nothing of each other.
 ORDER = """
     errors constraints libraries specs seeds files locks memory threads tensors terminal json_text html_text markdown \
-    subnormals submodules caches
+    subnormals submodules caches launchers
     backend data
+    communicator
     nn
     training
     model

@@ -18,6 +18,7 @@ __all__ = [
     "LibraryNotInstalledError",
     "ModelFormatError",
     "OutOfMemoryError",
+    "RankError",
     "UnknownBackendError",
     "UnknownNameError",
     "XpnetError",
@@ -72,6 +73,20 @@ class DivergenceError(XpnetError, ArithmeticError):
     def __init__(self, message: str, run: Any) -> None:
         super().__init__(message)
         self.run = run
+
+
+class RankError(XpnetError, RuntimeError):
+    """Another of the processes that train one network together failed; that process says why.
+
+    Attributes
+    ----------
+    code : int
+        The exit code of the command line.
+    """
+
+    def __init__(self, rank: int, code: int = 2) -> None:
+        super().__init__(f"expected all ranks to go on; received an error of rank {rank}, which says why.")
+        self.code = code
 
 
 class UnknownBackendError(UnknownNameError):
