@@ -168,7 +168,7 @@ def on_rank_0(communicator: Communicator | None, function: Callable[[], T]) -> T
     finally:
         is_done = communicator.broadcast(is_done)
     if not is_done:
-        raise RankError(0)
+        raise RankError("expected rank 0 to go on; received its error, which it shows.")
     return value
 
 

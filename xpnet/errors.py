@@ -76,17 +76,7 @@ class DivergenceError(XpnetError, ArithmeticError):
 
 
 class RankError(XpnetError, RuntimeError):
-    """Another of the processes that train one network together failed; that process says why.
-
-    Attributes
-    ----------
-    code : int
-        The exit code of the command line.
-    """
-
-    def __init__(self, rank: int, code: int = 2) -> None:
-        super().__init__(f"expected all ranks to go on; received an error of rank {rank}, which says why.")
-        self.code = code
+    """Another of the processes that train one network together failed, and says why."""
 
 
 class UnknownBackendError(UnknownNameError):

@@ -131,8 +131,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError as exc:  # the reader of the output has closed it (`| head`)
         line = f"cannot write to the standard output: {exc.strerror}."
         return _fail(tokens, EXIT_BROKEN_PIPE, lambda rank: say(rank + line))
-    except RankError as exc:
-        return _fail(tokens, exc.code, lambda rank: None, is_own=False)
+    except RankError:
+        return _fail(tokens, EXIT_BAD_INPUT, lambda rank: None, is_own=False)
     except (XpnetError, CycloptsError, OSError, MemoryError, UnicodeError, ImportError) as exc:
         code = EXIT_DIVERGED if isinstance(exc, DivergenceError) else EXIT_BAD_INPUT
         return _fail(tokens, code, partial(_show_error, exc, debug))
