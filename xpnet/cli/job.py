@@ -38,6 +38,7 @@ from xpnet.model.model import Model
 from xpnet.training.auto_device import choice_for
 from xpnet.training.early_stopping import get_early_stopping
 from xpnet.training.history import EpochRecord, Scores
+from xpnet.training.ranks import communicator_for
 from xpnet.training.recipes import Recipe
 from xpnet.training.state import Run
 from xpnet.training.trainer import Trainer
@@ -174,6 +175,7 @@ def prepare(data: str, options: TrainOptions, communicator: Communicator | None 
         _check_shareable(data, options)
     device = choose_device(options)
     backend = get_device(device, communicator)  # before the data are read, which takes time
+    communicator_for(communicator, backend)
     if options.autotune:
         _autotune(backend)
     limit = None if options.memory_limit is None else MemoryLimit.parse(options.memory_limit)
