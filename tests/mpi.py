@@ -73,7 +73,7 @@ def ended(process: subprocess.Popen[str], seconds: float = 60) -> Ended:
     """Wait for the end of a program of several ranks."""
     out, err = process.communicate(timeout=seconds)
     lines, is_banner = [], False
-    for line in err.splitlines():
+    for line in err.replace("\0", "").splitlines():
         if line.startswith("-" * 60):
             is_banner = not is_banner
         elif not is_banner and line.strip() and " PMIX ERROR: " not in line:
