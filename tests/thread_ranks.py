@@ -19,7 +19,7 @@ class ThreadCommunicator:
     seconds = 0.0
 
     def __init__(self, rank: int, barrier: threading.Barrier, board: list[Any]) -> None:
-        self.rank, self.size, self.local_size = rank, len(board), len(board)
+        self.rank, self.size, self.local_ranks = rank, len(board), tuple(range(len(board)))
         self._barrier, self._board = barrier, board
 
     def gather(self, value: Any) -> list[Any]:
@@ -60,8 +60,9 @@ class ThreadCommunicator:
     def barrier(self) -> None:
         self._barrier.wait()
 
-    def abort(self, code: int) -> None:
+    def fail(self, show: Callable[[], None], code: int, *, is_own: bool = True) -> int:
         self._barrier.abort()
+        return code
 
 
 def run_ranks(size: int, function: Callable[[ThreadCommunicator], Any], seconds: float = _SECONDS) -> list[Any]:

@@ -30,6 +30,7 @@ class CupyBackend(Backend):
 
     xp: Any = compat
     autotune = False
+    can_share = True
 
     def __init__(self, index: int) -> None:
         self.name = f"cupy:gpu:{index}" if index else "cupy:gpu"

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from functools import cache
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from xpnet.communicator import share_of
+from xpnet.errors import RankError
 from xpnet.libraries import import_library
 
-__all__ = ["communicator"]
+__all__ = ["start"]
+
+_PATIENCE = 2.0  # seconds in which ranks that fail for the same reason do so
 
 
 class MpiCommunicator:
@@ -20,7 +24,8 @@ class MpiCommunicator:
     def __init__(self, mpi: Any) -> None:
         self._mpi, self._comm = mpi, mpi.COMM_WORLD
         self.rank, self.size = self._comm.Get_rank(), self._comm.Get_size()
-        self.local_size = self._comm.Split_type(mpi.COMM_TYPE_SHARED).Get_size()
+        self.local_ranks = tuple(self._comm.Split_type(mpi.COMM_TYPE_SHARED).allgather(self.rank))
+        self._failures = self._comm.Dup()  # apart from whatever the other ranks wait for
         self.seconds = 0.0
         self._rooms = np.empty(0)
 
@@ -80,12 +85,42 @@ class MpiCommunicator:
         """Wait for the other ranks."""
         self._comm.Barrier()
 
-    def abort(self, code: int) -> None:
-        """End all processes at once."""
-        self._comm.Abort(code)
+    def fail(self, show: Callable[[], None], code: int, *, is_own: bool = True) -> int:
+        """Say once why ranks failed, and end all."""
+        failed = {self.rank: (code, is_own)}
+        others = [rank for rank in range(self.size) if rank != self.rank]
+        requests = [self._failures.isend((code, is_own), rank) for rank in others]
+        end = time.monotonic() + _PATIENCE
+        while len(failed) < self.size and time.monotonic() < end:
+            if self._failures.iprobe():
+                status = self._mpi.Status()
+                outcome = self._failures.recv(status=status)
+                failed[status.Get_source()] = outcome
+            else:
+                time.sleep(0.01)
+        speaker = min(failed, key=lambda rank: (not failed[rank][1], rank))
+        if speaker == self.rank:
+            show()
+        if len(failed) < self.size:
+            if speaker != self.rank:  # which ends this process too
+                time.sleep(_PATIENCE)
+            self._comm.Abort(failed[speaker][0])
+        self._mpi.Request.waitall(requests)
+        self._failures.Barrier()  # some launchers end all once one has ended with an error
+        return failed[speaker][0]
 
 
-@cache
-def communicator() -> MpiCommunicator:
-    """Return the communicator of all processes; the first call starts MPI."""
-    return MpiCommunicator(import_library("mpi4py.MPI", "mpi"))
+def start() -> MpiCommunicator:
+    """Start MPI and return the communicator of all processes.
+
+    An error that ends the program is then shown once, and ends all its processes.
+    """
+    communicator = MpiCommunicator(import_library("mpi4py.MPI", "mpi"))
+    if communicator.size > 1:
+        shown = sys.excepthook
+
+        def end_all(kind: type[BaseException], error: BaseException, *traceback: Any) -> None:
+            communicator.fail(lambda: shown(kind, error, *traceback), 1, is_own=not isinstance(error, RankError))
+
+        sys.excepthook = end_all
+    return communicator

@@ -30,12 +30,16 @@ class Backend(Protocol):
         The library's own device object, as ``xp.asarray(..., device=device)`` takes it.
     precision : {"float32", "tf32", "bf16"}
         Precision to which training rounds the factors of float32 products; float64 is never rounded.
+    can_share : bool
+        Whether several processes can train one network together, each with arrays of this library: its compiled step
+        calls a communicator, which knows the arrays.
     """
 
     name: str
     xp: Namespace
     device: Any
     precision: str = "float32"
+    can_share: bool = False
 
     def __hash__(self) -> int:
         return id(self)  # `get_backend` makes one object for each device

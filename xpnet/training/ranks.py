@@ -7,16 +7,34 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from xpnet.backend import Array, Backend
-from xpnet.communicator import Communicator
+from xpnet.communicator import Communicator, get_communicator
+from xpnet.errors import InvalidParameterError
 from xpnet.nn.shared_update import SharedUpdate
 from xpnet.training.callback_list import CallbackList
 from xpnet.training.callbacks import Callback
 from xpnet.training.rank_callbacks import RankCallbacks
 from xpnet.training.state import Run
 
-__all__ = ["Ranks"]
+__all__ = ["Ranks", "communicator_for"]
 
 T = TypeVar("T")
+
+
+def communicator_for(spec: str | Communicator | None, backend: Backend) -> Communicator | None:
+    """Return the communicator of a run on a backend; None for a single process.
+
+    Raises
+    ------
+    InvalidParameterError
+        Ranks cannot train with this backend.
+    """
+    communicator = get_communicator(spec)
+    if communicator is not None and not backend.can_share:
+        raise InvalidParameterError(
+            f"device: expected cpu (NumPy), numba:cpu or gpu (CuPy) for the {communicator.size} ranks of a run; "
+            f"received {backend.name}. Choose one of them, or train in one process."
+        )
+    return communicator
 
 
 @dataclass(frozen=True)
