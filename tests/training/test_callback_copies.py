@@ -109,14 +109,13 @@ def test_each_callback_is_tested() -> None:
     assert {*MADE} == {*public, "Frames"}
 
 
-def test_a_copy_of_an_open_file_closes_no_file() -> None:
-    twin = copied_in_a_run(MetricsFile("metrics.jsonl"), "pickle")
+@pytest.mark.parametrize("name", ["Checkpoint", "MetricsFile"])
+def test_a_copy_of_an_open_file_closes_no_file(name: str) -> None:
+    twin = copied_in_a_run(MADE[name](), "pickle")
     files = [os.open(os.devnull, os.O_RDONLY) for _ in range(64)]  # one has the number that the run's had
-    twin.on_start(2, 3)
     twin.on_end()
     for file in files:
         os.close(file)  # raises for one that is closed
-    assert len(read_metrics(Path("metrics.jsonl"))) == 3
 
 
 def test_a_copy_of_a_checkpoint_holds_no_lock() -> None:
@@ -134,7 +133,8 @@ def test_a_copy_of_a_checkpoint_holds_no_lock() -> None:
 def test_a_copy_of_an_interrupt_listens_in_its_own_run() -> None:
     class Press(Callback):
         def on_epoch(self, record: Any, run: Run) -> None:
-            signal.raise_signal(signal.SIGINT)
+            if record.epoch == 1:  # a second one would stop the tests
+                signal.raise_signal(signal.SIGINT)
 
     before = signal.getsignal(signal.SIGINT)
     with Interrupt() as outer:
