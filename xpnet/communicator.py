@@ -69,6 +69,14 @@ class Communicator(Protocol):
         """Complete a vector of which each rank has its own piece."""
         ...
 
+    def vector(self, name: str, size: int, dtype: Any, *, common: bool) -> np.ndarray:
+        """Return memory of the host for a vector whose pieces are often summed or, with `common`, gathered.
+
+        The same arguments may give the same memory. With `common` it may be the memory of other ranks too, which hold
+        the same values or wait.
+        """
+        ...
+
     def broadcast(self, value: Any) -> Any:
         """Return the value of rank 0; that of other ranks is ignored."""
         ...
