@@ -26,7 +26,9 @@ SOURCES = (ROOT, "xpnet"), (ROOT / "backends", "xpnet_backends")
 ORDER = """
     errors constraints libraries specs seeds files locks memory threads tensors terminal json_text html_text markdown \
     subnormals submodules caches
-    backend data
+    backend
+    communicator
+    data
     nn
     training
     model

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from xpnet.communicator import share_of
+
 _SECONDS = 60.0  # after which a rank that waits for another gives up
 
 
@@ -31,6 +33,18 @@ class ThreadCommunicator:
         total = np.add.reduce([np.array(each) for each in self.gather(array)], axis=0)
         self.barrier()  # nobody writes to its array before all have read it
         array[...] = total
+
+    def sum_pieces(self, array: Any) -> None:
+        own = share_of(len(array), self.rank, self.size)
+        total = np.add.reduce([np.array(each[own]) for each in self.gather(array)], axis=0)
+        self.barrier()
+        array[...] = np.nan  # the rest is of no use
+        array[own] = total
+
+    def gather_pieces(self, array: Any) -> None:
+        pieces = [np.array(each[share_of(len(each), r, self.size)]) for r, each in enumerate(self.gather(array))]
+        self.barrier()
+        array[...] = np.concatenate(pieces)
 
     def broadcast(self, value: Any) -> Any:
         return self.gather(value)[0]
