@@ -50,6 +50,17 @@ class Communicator(Protocol):
         """Replace an array, of NumPy or on a GPU, by its sum over the ranks; all get the same bits."""
         ...
 
+    def sum_pieces(self, array: Array) -> None:
+        """Sum a vector over the ranks; each gets the sum of its own piece, ``array[share_of(n, rank, size)]``.
+
+        The rest of the vector is no longer of use.
+        """
+        ...
+
+    def gather_pieces(self, array: Array) -> None:
+        """Complete a vector of which each rank has its own piece."""
+        ...
+
     def broadcast(self, value: Any) -> Any:
         """Return the value of rank 0; that of other ranks is ignored."""
         ...

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from xpnet.communicator import share_of
 from xpnet.libraries import import_library
 
 __all__ = ["communicator"]
@@ -21,12 +22,41 @@ class MpiCommunicator:
         self.rank, self.size = self._comm.Get_rank(), self._comm.Get_size()
         self.local_size = self._comm.Split_type(mpi.COMM_TYPE_SHARED).Get_size()
         self.seconds = 0.0
+        self._rooms = np.empty(0)
 
     def sum(self, array: Any) -> None:
         """Replace an array by its sum over the ranks."""
         started = time.perf_counter()
         self._comm.Allreduce(self._mpi.IN_PLACE, array)
         self.seconds += time.perf_counter() - started
+
+    def sum_pieces(self, array: Any) -> None:
+        """Sum a vector over the ranks; each gets the sum of its own piece."""
+        started = time.perf_counter()
+        pieces = [array[share_of(len(array), rank, self.size)] for rank in range(self.size)]
+        own, others = pieces[self.rank], [rank for rank in range(self.size) if rank != self.rank]
+        received = self._room(len(others), own)
+        # Each piece goes straight to its rank: Open MPI's own Reduce_scatter takes twice the time in shared memory.
+        requests = [self._comm.Irecv(room, rank) for room, rank in zip(received, others, strict=True)]
+        requests += [self._comm.Isend(pieces[rank], rank) for rank in others]
+        self._mpi.Request.Waitall(requests)
+        for room in received:
+            own += room
+        self.seconds += time.perf_counter() - started
+
+    def gather_pieces(self, array: Any) -> None:
+        """Complete a vector of which each rank has its own piece."""
+        started = time.perf_counter()
+        shares = [share_of(len(array), rank, self.size) for rank in range(self.size)]
+        counts, starts = [each.stop - each.start for each in shares], [each.start for each in shares]
+        self._comm.Allgatherv(self._mpi.IN_PLACE, [array, counts, starts, self._mpi._typedict[array.dtype.char]])
+        self.seconds += time.perf_counter() - started
+
+    def _room(self, count: int, like: np.ndarray) -> np.ndarray:
+        """Return memory for arrays of one shape; it is kept, for every step needs it."""
+        if self._rooms.shape != (count, *like.shape) or self._rooms.dtype != like.dtype:
+            self._rooms = np.empty((count, *like.shape), like.dtype)
+        return self._rooms
 
     def broadcast(self, value: Any) -> Any:
         """Return the value of rank 0."""

@@ -8,6 +8,7 @@ subnormal numbers for good, so this module imports it before: outside the scope 
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import sys
 from collections.abc import Callable
@@ -26,10 +27,14 @@ from xpnet_backends.compiler.host_function import HostFunction
 from xpnet_backends.compiler.ir import Program
 from xpnet_backends.compiler.numba_cache import keep_code
 from xpnet_backends.compiler.numba_codegen import NumbaSource, passes
+from xpnet_backends.compiler.ops import Op
 from xpnet_backends.compiler.program_cache import ProgramCache, host_memory, on_host
 from xpnet_backends.numpy import NumpyBackend
 
 __all__ = ["create"]
+
+
+_Function = ctypes.CFUNCTYPE(None)
 
 
 class NumbaProgram:
@@ -38,15 +43,36 @@ class NumbaProgram:
     def __init__(self, program: Program, state: list[np.ndarray]) -> None:
         program = passes(program)
         source = NumbaSource(program)
-        self._arrays = list(map(host_memory(program, state), source.arrays))
+        array_of = host_memory(program, state)
+        self._arrays = list(map(array_of, source.arrays))
         self._dtype = program.loss.dtype
         self._steps = _compile(source.text)
+        self._failures: list[BaseException] = []
+        outs = {each.axis: each.out for each in program.instructions if each.op is Op.CALL}
+        self._calls = [self._callable(function, array_of(outs[k])) for k, function in enumerate(program.calls)]
+        if self._calls:
+            addresses = [ctypes.cast(each, ctypes.c_void_p).value for each in self._calls]
+            self._arrays.append(np.asarray(addresses, np.int64))
 
     def run(self, data: tuple[np.ndarray, ...], order: np.ndarray) -> np.ndarray:
         """Do a step for each row of `order`, (n_steps, batch), and return the losses, (n_steps,)."""
         losses = np.empty(order.shape[0], self._dtype)
         self._steps(order, losses, *data, *self._arrays)
+        if self._failures:
+            raise self._failures.pop()
         return losses
+
+    def _callable(self, function: Callable[[np.ndarray], None], array: np.ndarray) -> Any:
+        """Return a C function without arguments that calls a function with an array; it keeps its first error."""
+
+        def call() -> None:
+            try:
+                if not self._failures:
+                    function(array)
+            except BaseException as exc:  # machine code lets no exception through
+                self._failures.append(exc)
+
+        return _Function(call)
 
 
 @lru_cache(maxsize=64)

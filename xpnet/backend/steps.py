@@ -7,13 +7,25 @@ from typing import Any
 
 from xpnet.backend.array import Array, Namespace
 
-__all__ = ["RunSteps", "Step", "run_steps"]
+__all__ = ["RunSteps", "Step", "call_in_place", "run_steps"]
 
 # (params, state, batch, xp=the backend's) -> (params, state, loss). A step consumes params and state, and never writes
 # to the batch.
 Step = Callable[..., tuple[Array, Any, Array]]
 # (params, state, data, order) -> (params, state, losses): one step for each row of order.
 RunSteps = Callable[[Array, Any, tuple[Array, ...], Array], tuple[Array, Any, Array]]
+
+
+def call_in_place(function: Callable[[Array], None], array: Array) -> None:
+    """Let a function change an array within a step, e.g. add up the arrays of several processes.
+
+    A tracer records the call; the compiled step makes it at the same place. The function must not depend on the values.
+    """
+    record = getattr(array, "record_call", None)
+    if record is None:
+        function(array)
+    else:
+        record(function)
 
 
 def run_steps(

@@ -14,7 +14,7 @@ section 5.3.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from xpnet.backend.array import Array, Namespace
 from xpnet.nn.activations import Activation, Slope
@@ -24,7 +24,7 @@ from xpnet.nn.parameters import Parameters
 if TYPE_CHECKING:
     from xpnet.nn.network import Network
 
-__all__ = ["dense", "dense_backward", "forward", "objective_and_gradient", "penalty"]
+__all__ = ["BatchShare", "dense", "dense_backward", "forward", "objective_and_gradient", "penalty"]
 
 
 def dense(
@@ -82,6 +82,28 @@ def dense_backward(
     return delta, xp.matmul(a.T, delta), xp.sum(delta, axis=0) / gain
 
 
+class BatchShare(NamedTuple):
+    """The rows of a batch that one of several processes has, with what it needs to know about the whole batch.
+
+    Attributes
+    ----------
+    x, y : (n, n_in), (n, ...)
+    weight : (n,)
+        The samples' weights, divided by what the mean over the whole batch divides by.
+    position : (n,) int32
+        The place of each row in the whole batch; they follow one another.
+    penalty : (n,)
+        What each row adds to the factor on the penalties, which is 1 or, if they are shared by the samples of a batch,
+        1 / batch size (or 1 / sum of weights).
+    """
+
+    x: Array
+    y: Array
+    weight: Array
+    position: Array
+    penalty: Array
+
+
 def objective_and_gradient(
     network: Network,
     xp: Namespace,
@@ -89,18 +111,23 @@ def objective_and_gradient(
     batch: tuple[Array, ...],
     key: Array | None = None,
     micro_batch: int | None = None,
+    *,
+    is_share: bool = False,
 ) -> tuple[Array, Array]:
     """Return the objective of a batch, penalties included, and its gradient over the parameter vector.
 
     Parameters
     ----------
     vector : (n_parameters,)
-    batch : (x, y) or (x, y, sample_weight)
+    batch : (x, y), (x, y, sample_weight) or `BatchShare`
     key : (2,) int32 or None
         Seed and counter for dropout and random slopes; None leaves both out.
     micro_batch : int, optional
         Samples that are processed at once. The gradients of the micro-batches are summed. Each uses the divisor of the
         whole batch and the dropout masks of its own samples, so the result is that of the whole batch up to rounding.
+    is_share : bool
+        Whether the batch is a `BatchShare`. The sum of the results over the shares is the result of the whole batch, up
+        to rounding.
 
     Returns
     -------
@@ -109,15 +136,24 @@ def objective_and_gradient(
     """
     n = batch[0].shape[0]
     size = min(micro_batch or n, n)
-    scale = _reciprocal(xp, xp.sum(batch[2])) if len(batch) > 2 else 1 / n
-    value, gradient = _backpropagate(network, xp, vector, batch, key, slice(0, size), scale)
+    first_row: Array | int = 0
+    scale: Array | float | None
+    penalty_scale: Array | float
+    if is_share:
+        share = BatchShare(*batch)
+        batch, first_row = batch[:3], share.position[0]
+        scale, penalty_scale = None, xp.sum(share.penalty)
+    else:
+        scale = _reciprocal(xp, xp.sum(batch[2])) if len(batch) > 2 else 1 / n
+        penalty_scale = scale if network.penalty_reduction == "mean" else 1.0
+        scale = scale if network.reduction == "mean" else None
+    value, gradient = _backpropagate(network, xp, vector, batch, key, slice(0, size), scale, first_row)
     for first in range(size, n, size):
         rows = slice(first, min(first + size, n))
-        more_value, more_gradient = _backpropagate(network, xp, vector, batch, key, rows, scale)
+        more_value, more_gradient = _backpropagate(network, xp, vector, batch, key, rows, scale, first_row + first)
         value, gradient = value + more_value, gradient + more_gradient
     if not (network.l2 or network.l1):
         return value, gradient
-    penalty_scale = scale if network.penalty_reduction == "mean" else 1.0
     penalty_value, penalty_gradient = penalty(network, xp, vector, penalty_scale)
     return value + penalty_value, gradient + penalty_gradient
 
@@ -145,14 +181,17 @@ def _backpropagate(
     batch: tuple[Array, ...],
     key: Array | None,
     rows: slice,
-    scale: Array | float,
+    scale: Array | float | None,
+    first_row: Array | int,
 ) -> tuple[Array, Array]:
     """Return what some rows of a batch add to the objective and to its gradient, without the penalties.
 
     Parameters
     ----------
-    scale : scalar array or float
-        1 / batch size (or 1 / sum of sample weights).
+    scale : scalar array, float or None
+        For a mean: 1 / batch size (or 1 / sum of sample weights).
+    first_row : int or scalar int32 array
+        The place of the first of the rows in the whole batch.
     """
     if rows.stop - rows.start < batch[0].shape[0]:
         batch = tuple(array[rows, ...] for array in batch)
@@ -167,11 +206,11 @@ def _backpropagate(
         shape = (rows.stop - rows.start, network.layer_sizes[i + 1])
         slope: Slope = activation.slope if params.slopes[i] is None else params.slopes[i]
         if key is not None and activation.slope_range is not None:
-            slope = random_slope(xp, key, i, activation.slope_range, shape, vector.dtype, rows.start)
+            slope = random_slope(xp, key, i, activation.slope_range, shape, vector.dtype, first_row)
         saved, out = dense(xp, activation, a, W, b, slope, network.gains[i])
         mask = None
         if key is not None and (keep := network.keep_probabilities[i]) < 1:
-            mask = dropout_mask(xp, key, i, keep, shape, vector.dtype, rows.start)
+            mask = dropout_mask(xp, key, i, keep, shape, vector.dtype, first_row)
         layers.append((a, saved, slope, mask))
         a = out if mask is None else out * mask
 
@@ -180,7 +219,7 @@ def _backpropagate(
         value = value * sample_weight[0]
         grad = grad * sample_weight[0][:, None]
     value = xp.sum(value)
-    if network.reduction == "mean":
+    if scale is not None:
         value = value * scale
         grad = grad * scale
 

@@ -37,7 +37,7 @@ def advance(xp: Namespace, key: Array) -> Array:
     return key + xp.arange(2, dtype=key.dtype, device=device(key))
 
 
-def uniform_bits(xp: Namespace, key: Array, stream: int, shape: tuple[int, ...], start: int = 0) -> Array:
+def uniform_bits(xp: Namespace, key: Array, stream: int, shape: tuple[int, ...], start: int | Array = 0) -> Array:
     """Return uniform int32 numbers over the type's whole range.
 
     Parameters
@@ -48,12 +48,15 @@ def uniform_bits(xp: Namespace, key: Array, stream: int, shape: tuple[int, ...],
         Number of the random stream within a step; each use has its own.
     shape : tuple of int
         Shape of the result.
-    start : int
+    start : int or scalar int32 array
         Position of the first number in the stream, to draw only a part of the numbers.
     """
     # One-element arrays, not scalars: NumPy warns when a scalar wraps around.
     seed = _mix(_mix(_mix(key[:1]) ^ key[1:]) + stream)
-    position = xp.arange(start, start + math.prod(shape), dtype=xp.int32, device=device(key))
+    first, shift = (start, None) if isinstance(start, int) else (0, start)
+    position = xp.arange(first, first + math.prod(shape), dtype=xp.int32, device=device(key))
+    if shift is not None:
+        position = position + shift
     return xp.reshape(_mix(_mix(position) ^ seed), shape)
 
 

@@ -18,7 +18,7 @@ __all__ = ["dropout_mask", "random_slope"]
 
 
 def dropout_mask(
-    xp: Namespace, key: Array, layer: int, keep: float, shape: tuple[int, int], dtype: Any, first_row: int = 0
+    xp: Namespace, key: Array, layer: int, keep: float, shape: tuple[int, int], dtype: Any, first_row: int | Array = 0
 ) -> Array:
     """Return a mask: 0 for a dropped unit, ``1 / keep`` for any other (inverted dropout).
 
@@ -32,7 +32,7 @@ def dropout_mask(
     keep : float
         Probability that a unit is kept.
     shape : (n_rows, n_out)
-    first_row : int
+    first_row : int or scalar int32 array
         Position of the first row in the batch.
 
     Returns
@@ -50,7 +50,7 @@ def random_slope(
     slope_range: tuple[float, float],
     shape: tuple[int, int],
     dtype: Any,
-    first_row: int = 0,
+    first_row: int | Array = 0,
 ) -> Array:
     """Return a slope for each element, (n_rows, n_out), drawn uniformly from `slope_range`.
 

@@ -10,10 +10,12 @@ import numpy as np
 
 from xpnet.backend import Array, Backend, Namespace
 from xpnet.backend.steps import RunSteps, Step
+from xpnet.communicator import Communicator
 from xpnet.nn.backprop import objective_and_gradient
 from xpnet.nn.counter_rng import advance
 from xpnet.nn.network import Network
 from xpnet.nn.optimizers import Optimizer, OptimizerState, get_optimizer
+from xpnet.nn.shared_update import SharedUpdate
 from xpnet.seeds import Purpose, seed_sequence
 
 __all__ = [
@@ -72,7 +74,7 @@ def make_step(
     micro_batch: int | None = None,
     rate_factor: RateFactor | None = None,
     divisor: float = 1.0,
-    transform: Callable[[Array], Array] | None = None,
+    communicator: Communicator | None = None,
 ) -> Step:
     """Close over everything static and return ``step(params, state, batch) -> (params, state, loss)``.
 
@@ -86,8 +88,9 @@ def make_step(
         Factor on the learning rate of each step; the state then has a clock.
     divisor : float
         The step divides the inputs by it. They may be integers.
-    transform : callable, optional
-        Function of the gradient, applied before clipping and the update, e.g. a sum over ranks.
+    communicator : Communicator, optional
+        The processes that share each batch. The batch is then a `BatchShare`, the loss is what its rows add to the
+        loss of the whole batch, and the gradient is summed over the ranks.
 
     Returns
     -------
@@ -96,15 +99,18 @@ def make_step(
         traces it passes the tracer's namespace as `xp`.
     """
     random = network.is_random
+    shared = communicator and SharedUpdate(communicator, backend, network.n_parameters)
 
     def step(
         params: Array, state: StepState, batch: tuple[Array, ...], xp: Namespace = backend.xp
     ) -> tuple[Array, StepState, Array]:
         optimizer_state, key, clock, rate_factors = state
         batch = (to_floats(xp, batch[0], params.dtype, divisor), *batch[1:])
-        loss, gradient = objective_and_gradient(network, xp, params, batch, key if random else None, micro_batch)
-        if transform is not None:
-            gradient = transform(gradient)
+        mask_key = key if random else None
+        is_share = shared is not None
+        loss, gradient = objective_and_gradient(network, xp, params, batch, mask_key, micro_batch, is_share=is_share)
+        if shared is not None:
+            shared.sum(gradient, whole=clip_norm is not None)
         if clip_norm is not None:
             gradient = clip_by_norm(xp, gradient, clip_norm)
         learning_rate = rate = optimizer_state.learning_rate
@@ -115,7 +121,11 @@ def make_step(
             clock = done, total
         for factors in rate_factors:
             rate = rate * factors
-        params, optimizer_state = optimizer.update(xp, gradient, optimizer_state._replace(learning_rate=rate), params)
+        optimizer_state = optimizer_state._replace(learning_rate=rate)
+        if shared is None:
+            params, optimizer_state = optimizer.update(xp, gradient, optimizer_state, params)
+        else:
+            params, optimizer_state = shared.update(xp, optimizer, gradient, optimizer_state, params)
         optimizer_state = optimizer_state._replace(learning_rate=learning_rate)
         if random:
             key = advance(xp, key)
@@ -133,6 +143,7 @@ def compile_steps(
     micro_batch: int | None = None,
     rate_factor: RateFactor | None = None,
     divisor: float = 1.0,
+    communicator: Communicator | None = None,
 ) -> RunSteps:
     """Make the training step and compile it.
 
@@ -145,10 +156,10 @@ def compile_steps(
     Returns
     -------
     run_steps : RunSteps
-        The same network, optimizer, backend, `clip_norm`, `micro_batch`, `rate_factor` and `divisor` give the same
-        step, so a backend may reuse what it compiled before.
+        The same network, optimizer, backend and options give the same step, so a backend may reuse what it compiled
+        before.
     """
-    step = _step(network, optimizer, backend, clip_norm, micro_batch, rate_factor, divisor)
+    step = _step(network, optimizer, backend, clip_norm, micro_batch, rate_factor, divisor, communicator)
     # A compiled step keeps the arrays of all its micro-batches, but micro-batches are there to free them one by one.
     return backend.compile(step, total_steps if micro_batch is None else 1)
 
@@ -186,6 +197,7 @@ def _step(
     micro_batch: int | None,
     rate_factor: RateFactor | None,
     divisor: float,
+    communicator: Communicator | None,
 ) -> Step:
     return make_step(
         network,
@@ -195,6 +207,7 @@ def _step(
         micro_batch=micro_batch,
         rate_factor=rate_factor,
         divisor=divisor,
+        communicator=communicator,
     )
 
 

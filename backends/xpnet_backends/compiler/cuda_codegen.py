@@ -8,7 +8,7 @@ after another.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from xpnet_backends.compiler.ops import Op, UntraceableError
 from xpnet_backends.compiler.simplify import simplify
 from xpnet_backends.compiler.split_reductions import split_reductions
 
-__all__ = ["CudaSource", "Kernel", "Product", "passes"]
+__all__ = ["CudaSource", "HostCall", "Kernel", "Product", "passes"]
 
 # Arrays of at most this many elements are the work of a single block.
 _SMALL = 4096
@@ -45,7 +45,7 @@ def passes(program: Program, accepts: Callable[[Product], bool] = lambda _: Fals
 
 
 def _kind(instruction: Instruction) -> Kind:
-    if instruction.op is Op.MATMUL:
+    if instruction.op in (Op.MATMUL, Op.CALL):
         return Kind.SINGLE
     if instruction.is_partial:
         return Kind.ELEMENTS
@@ -56,6 +56,13 @@ def _kind(instruction: Instruction) -> Kind:
     if instruction.axis == 0:
         raise UntraceableError(f"the reduction {instruction.op.numpy} over many rows")
     return Kind.BLOCK if instruction.axis is None else Kind.ROWS
+
+
+class HostCall(NamedTuple):
+    """A call of a function that puts its work on an array on the stream."""
+
+    function: Callable[[Any], None]
+    value: Value
 
 
 class Kernel(NamedTuple):
@@ -73,7 +80,7 @@ class CudaSource:
     Attributes
     ----------
     text : str
-    launches : list of Kernel and Product
+    launches : list of Kernel, Product and HostCall
         The launches of a step, in order.
     order : Buffer
         (n_steps, batch) int32.
@@ -97,7 +104,8 @@ class CudaSource:
         self.counter = Buffer(-2, (1,), np.dtype(np.int32))
         self.losses = Buffer(-3, (n_steps,), program.loss.dtype)
         self.table = Buffer(-4, (len(program.batch),), np.dtype(np.int64))
-        self.launches: list[Kernel | Product] = []
+        self.launches: list[Kernel | Product | HostCall] = []
+        self._calls = program.calls
         self._functions: list[str] = []
         if any(value.buffer.size > _LARGEST for i in program.instructions for value in i.values):
             raise UntraceableError(f"an array of more than {_LARGEST} elements")
@@ -136,7 +144,12 @@ class CudaSource:
         self.launches.append(Kernel(name, tuple(text.pointers), blocks, threads))
 
     def _product(self, group: Group) -> None:
-        self.launches.append(product_of(group))
+        instruction = group.instructions[0]
+        if instruction.op is Op.CALL:
+            assert instruction.axis is not None
+            self.launches.append(HostCall(self._calls[instruction.axis], instruction.out))
+        else:
+            self.launches.append(product_of(group))
 
     def _elements(self, group: Group) -> None:
         text, (loop,) = KernelText(), group.loops

@@ -210,6 +210,8 @@ def persistent_source(program: Program, limits: Limits) -> PersistentSource | No
     UntraceableError
         There is no kernel for an instruction.
     """
+    if program.calls:  # of functions on the host
+        return None
     program = passes(program)
     sources = [PersistentSource(program, threads, 1) for threads in _ALONE]
     fitting = [each for each in sources if each.memory <= limits.shared_memory]

@@ -133,7 +133,7 @@ def _gathered(
     before, group, after = list[_Tagged](), [rest[0][1]], list[_Tagged]()
     waiting = defaultdict[Buffer, list[Instruction]](list)  # the instructions of `after` by the buffers they touch
     for k, (own, instruction) in enumerate(rest[1:], 1):
-        if instruction.op is Op.MATMUL and not across_products:
+        if instruction.op is Op.CALL or (instruction.op is Op.MATMUL and not across_products):
             return before, group, after + rest[k:]
         buffers = {value.buffer for value in instruction.values}
         free = may_fuse(instruction, [each for buffer in buffers for each in waiting[buffer]], apart)

@@ -155,7 +155,8 @@ class Instruction(NamedTuple):
     """An operation on `inputs`, values and numbers, whose result is written to `out`.
 
     `axis` is that of a reduction (None for all elements) or a concatenation. A reduced axis is not kept. A reduction of
-    all elements to a vector has partial results; see `xpnet_backends.compiler.split_reductions`.
+    all elements to a vector has partial results; see `xpnet_backends.compiler.split_reductions`. A CALL lets a function
+    change its only input, which is its result too; `axis` is the function's place in the program's `calls`.
     """
 
     op: Op
@@ -245,6 +246,8 @@ class Program:
     constants : mapping of Buffer to array
     groups : tuple of Group
         The instructions in groups, after `fuse`.
+    calls : tuple of callable
+        The functions that CALL instructions call.
     """
 
     instructions: tuple[Instruction, ...]
@@ -253,6 +256,7 @@ class Program:
     loss: Value
     constants: Mapping[Buffer, np.ndarray] = field(default_factory=dict)
     groups: tuple[Group, ...] = ()
+    calls: tuple[Callable[[Any], None], ...] = ()
 
     def mapped(self, function: Callable[[Value], Value]) -> Program:
         """Return the program with each value replaced by the function's result for it."""

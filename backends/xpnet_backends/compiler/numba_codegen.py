@@ -39,6 +39,8 @@ def _kind(instruction: Instruction) -> Kind:
 class NumbaSource:
     """The text of ``steps(order, losses, *data, *arrays)`` for a program after `passes`.
 
+    If the program has calls, the last argument is the addresses of functions without arguments, (n_calls,) int64.
+
     Attributes
     ----------
     text : str
@@ -67,11 +69,14 @@ class NumbaSource:
                 self._elements(loop)
             elif instruction.op is Op.MATMUL:
                 self._product(instruction)
+            elif instruction.op is Op.CALL:
+                self._lines.append(f"call_address(calls[{instruction.axis}])")
             else:
                 self._reduction(instruction)
         self._lines.append(f"losses[s] = {self._element(program.loss, '')}")
         constants = [f"{name} = {number}" for number, name in self._constants.items()]
-        arguments = ", ".join(["order", "losses", *data, *self._names.values()])
+        calls = ["calls"] if program.calls else []
+        arguments = ", ".join(["order", "losses", *data, *self._names.values(), *calls])
         head = [f"def steps({arguments}):", f"{_INDENT}for s in range(order.shape[0]):"]
         self.text = "\n".join([_HEADER, *constants, *head, *(2 * _INDENT + line for line in self._lines)])
 

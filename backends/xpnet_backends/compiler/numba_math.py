@@ -12,9 +12,12 @@ from typing import Any
 
 import numba
 import numpy as np
+from llvmlite import ir
+from numba.extending import intrinsic
 from numpy import float32, float64, int32, int64
 
 __all__ = [
+    "call_address",
     "exp_float32",
     "exp_float64",
     "expm1_float32",
@@ -35,6 +38,18 @@ def compiled(function: Any, **options: Any) -> Any:
 
 def _inlined(function: Any) -> Any:
     return compiled(function, forceinline=True)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def call_address(_: Any, address: Any) -> Any:
+    """Call the function without arguments at an address."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        function = ir.FunctionType(ir.VoidType(), []).as_pointer()
+        builder.call(builder.inttoptr(arguments[0], function), [])
+        return context.get_dummy_value()
+
+    return numba.types.void(address), code
 
 
 @_inlined

@@ -34,6 +34,7 @@ _FUNCTIONS: dict[str, Any] = {
 }
 # Calls of another form than ``function(*inputs, out)``
 _CALLS = {
+    Op.CALL: "call{axis}({out})",
     Op.CAST: "copyto({out}, {}, 'unsafe')",
     Op.MAXIMUM: "maximum({}, {}, out={out})",
     Op.MINIMUM: "minimum({}, {}, out={out})",
@@ -78,6 +79,7 @@ class NumpyProgram:
         self.names: dict[str, Any] = {**_FUNCTIONS, "matmul": matmul}
         self._named: dict[Value, str] = {}
         self._count = itertools.count()
+        self.names |= {f"call{k}": function for k, function in enumerate(program.calls)}
         self.texts = [(group, self._text(group)) for group in program.groups]
         body = "\n".join(text for _, text in self.texts).replace("\n", "\n    ")
         exec(_code(f"def step():\n    {body}\n    return"), self.names)

@@ -46,6 +46,7 @@ class Op(Enum):
     WHERE = "where", "{1} if {0} else {2}", "{} ? {} : {}"
     XOR = "bitwise_xor", "{} ^ {}", "{} ^ {}"
     # Not elementwise
+    CALL = "call", "", ""
     CONCAT = "concat", "", ""
     MATMUL = "matmul", "", ""
     MAX = "max", "maximum({}, {})", "maximum({}, {})"
@@ -54,4 +55,4 @@ class Op(Enum):
     def __init__(self, numpy: str, numba: str, cuda: str) -> None:
         self.numpy, self.numba, self.cuda = numpy, numba, cuda
         self.is_reduction = numpy in ("max", "sum")
-        self.is_elementwise = not self.is_reduction and numpy not in ("concat", "matmul")
+        self.is_elementwise = not self.is_reduction and numpy not in ("call", "concat", "matmul")

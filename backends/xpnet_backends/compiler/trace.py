@@ -109,6 +109,7 @@ class _Recorder:
     def __init__(self) -> None:
         self.instructions: list[Instruction] = []
         self.constants: dict[int, tuple[Buffer, np.ndarray]] = {}  # by the array's id
+        self.calls: list[Callable[[Any], None]] = []
         self._n_buffers = 0
 
     def array(self, shape: tuple[int, ...], dtype: Any, role: Role = Role.TEMPORARY) -> Tracer:
@@ -127,6 +128,7 @@ class _Recorder:
             tuple(each.value for each in state),
             loss.value,
             {buffer: np.ascontiguousarray(array) for buffer, array in self.constants.values()},
+            calls=tuple(self.calls),
         )
 
     def operand(self, each: Any, dtype: np.dtype[Any]) -> Value | np.generic:
@@ -206,6 +208,13 @@ class Tracer(NDArrayOperatorsMixin):
         if not copy and dtype == self.dtype:
             return self
         return self.recorder.record(Op.CAST, (self.value,), self.recorder.array(self.shape, dtype))
+
+    def record_call(self, function: Callable[[Any], None]) -> None:
+        """Record that a function changes this array; see `xpnet.backend.steps.call_in_place`."""
+        if not self.value.is_contiguous:
+            raise UntraceableError("a call with an array that is not contiguous")
+        self.recorder.record(Op.CALL, (self.value,), self, len(self.recorder.calls))
+        self.recorder.calls.append(function)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, out: Any = None, **options: Any) -> Any:
         if ufunc not in UFUNCS or method != "__call__" or options:

@@ -19,7 +19,7 @@ from cupy.cuda.compiler import CompileException
 
 from xpnet.backend import Step, arrays_in, map_arrays
 from xpnet.errors import XpnetWarning
-from xpnet_backends.compiler.cuda_codegen import CudaSource, Kernel, Product, passes
+from xpnet_backends.compiler.cuda_codegen import CudaSource, HostCall, Kernel, Product, passes
 from xpnet_backends.compiler.ir import Buffer, Program, Value
 from xpnet_backends.compiler.ops import UntraceableError
 from xpnet_backends.compiler.program_cache import BoundProgram, state_arrays, traced
@@ -251,8 +251,12 @@ class CudaGraph:
         address: int = self._array(value.buffer).data.ptr + value.offset * value.dtype.itemsize
         return address
 
-    def _prepared(self, launch: Kernel | Product, module: Any, lt: LtProducts) -> Callable[[], None]:
+    def _prepared(self, launch: Kernel | Product | HostCall, module: Any, lt: LtProducts) -> Callable[[], None]:
         """Return a function that puts a launch on the stream, which must be the current one."""
+        if isinstance(launch, HostCall):
+            value = launch.value
+            whole = self._array(value.buffer).reshape(-1)
+            return partial(launch.function, whole[value.offset : value.offset + value.size].reshape(value.shape))
         if isinstance(launch, Product):
             by_cublaslt, matrices = lt.launch_of(launch), launch[:3]
             by_cublas = partial(self._products.multiply, call_of(*matrices), launch.out.dtype, exact=launch.exact)
