@@ -157,7 +157,7 @@ def in_turn(
     value
         Of rank 0; that of other ranks is ignored.
     add : callable
-        Changes the value: includes what this rank holds.
+        Changes the value: includes what this rank holds. It must not communicate.
     finish : callable
         Makes the result of the value, on the last rank only.
 
