@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xpnet.communicator import Communicator, agreed, in_turn
+from xpnet.communicator import Communicator, agreed, in_turn, share_of
 from xpnet.data.checks import check_finite, check_lengths, warn_of_merged
+from xpnet.data.dataset import Dataset
 from xpnet.data.scaling import Moments, Scaler, add_for_scaler, fit_scaler, scaler_from_moments
 from xpnet.errors import DataError
 
-__all__ = ["SharedRows", "check_shared", "fit_shared_scaler", "take_rows", "warn_of_merged_rows"]
+__all__ = ["SharedRows", "check_shared", "fit_shared_scaler", "scattered", "take_rows", "warn_of_merged_rows"]
 
 Array: TypeAlias = NDArray[Any]
 
@@ -73,7 +76,7 @@ class SharedRows:
         places = np.split(order, np.cumsum(np.bincount(owners, minlength=len(self._ends)))[:-1])
         starts = np.concatenate([[0], self._ends[:-1]])
         asked = self.communicator.exchange([wanted[mine] - starts[r] for r, mine in enumerate(places)])
-        received = self.communicator.exchange([self.own[local] for local in asked])
+        received = self.communicator.exchange([np.ascontiguousarray(self.own[local]) for local in asked])
         taken = np.empty((len(wanted), self.shape[1]), self.own.dtype)
         for mine, values in zip(places, received, strict=True):
             taken[mine] = values
@@ -99,6 +102,30 @@ def _chosen(rows: Any, indices: Array) -> Any:
 def take_rows(x: Any, rows: Array) -> Any:
     """Return rows, by their ascending indices, of an array, an Arrow table or of `SharedRows`."""
     return x.part(rows) if isinstance(x, SharedRows) else _chosen(x, rows)
+
+
+def scattered(communicator: Communicator, load: Callable[[], Dataset]) -> Dataset:
+    """Return a data set that rank 0 loads, and of whose features each rank gets a share."""
+    whole = agreed(communicator, lambda: load() if communicator.rank == 0 else None)
+    rest = communicator.broadcast(whole and replace(whole, x=_NOTHING, x_test=None))
+    x = _scattered(communicator, whole and whole.x)
+    x_test = None if rest.y_test is None else _scattered(communicator, whole and whole.x_test)
+    return replace(rest, x=x, x_test=x_test)
+
+
+_NOTHING: Array = np.empty(0)
+
+
+def _scattered(communicator: Communicator, x: Any) -> SharedRows:
+    """Return features, an array or an Arrow table of rank 0, as shared rows."""
+    none: Any = communicator.broadcast(x is not None and x[:0])
+    parts = [none] * communicator.size
+    if x is not None:
+        parts = [x[share_of(len(x), rank, communicator.size)] for rank in range(communicator.size)]
+    if isinstance(none, np.ndarray):
+        return SharedRows(communicator.exchange([np.ascontiguousarray(part) for part in parts])[0], communicator)
+    packed = [np.frombuffer(pickle.dumps(part), np.uint8) for part in parts]
+    return SharedRows(pickle.loads(communicator.exchange(packed)[0]), communicator)  # noqa: S301  # of rank 0
 
 
 def check_shared(x: SharedRows, y: Array | None = None, names: Sequence[str] | None = None) -> None:

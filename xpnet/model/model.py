@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from xpnet.backend import Backend, get_backend, to_host
+from xpnet.communicator import Communicator, agreed
 from xpnet.data.checks import as_floats, feature_array
 from xpnet.data.scaled_bytes import ScaledBytes, scaled_bytes
 from xpnet.data.scaling import Scaler
+from xpnet.data.shared_rows import SharedRows
 from xpnet.data.streams import Source
 from xpnet.data.targets import Task, encode_targets
 from xpnet.errors import InvalidParameterError, ModelFormatError
@@ -140,7 +142,7 @@ class Model(Exports):
         dtype = self.vector.dtype
         if self.scaler is None:
             return as_floats(x, dtype, "features", self.feature_names)
-        return self.scaler.transform(x, dtype)
+        return self.scaler.transform(x, dtype, first_row=first_row)
 
     def checked(self, x: Any) -> np.ndarray:
         """Return raw features as an array, (n_samples, n_in), whose columns are those of the training data."""
@@ -153,8 +155,16 @@ class Model(Exports):
             )
         return array
 
-    def inputs(self, x: Any, *, first_row: int = 0) -> np.ndarray | ScaledBytes:
-        """Return raw features as `Trainer.fit` takes them: the result of `features`, or bytes with their scaling."""
+    def inputs(self, x: Any, *, first_row: int = 0) -> np.ndarray | ScaledBytes | SharedRows:
+        """Return raw features as `Trainer.fit` takes them: the result of `features`, or bytes with their scaling.
+
+        Of `SharedRows` each rank converts its own.
+        """
+        if isinstance(x, SharedRows):
+            own = agreed(x.communicator, lambda: self.inputs(x.own, first_row=x.positions.start))
+            is_scaled = isinstance(own, ScaledBytes)
+            values = SharedRows(own.values if is_scaled else own, x.communicator)
+            return ScaledBytes(values, own.divisor) if is_scaled else values
         if self.encoding is None:
             x = self.checked(x)
             kept = scaled_bytes(x, self.scaler, self.vector.dtype)
