@@ -74,6 +74,10 @@ class DivergenceError(XpnetError, ArithmeticError):
         self.run = run
 
 
+class RankError(XpnetError, RuntimeError):
+    """Another rank of a distributed run failed; it has said why."""
+
+
 class UnknownBackendError(UnknownNameError):
     """No backend has this name."""
 

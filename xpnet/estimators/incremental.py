@@ -93,7 +93,7 @@ def _run_epoch(
     copy, rate, loss = backend.xp.asarray(before, copy=True), step.optimizer.learning_rate, 0.0
     with AutoThreads(network, backend, batches.batch_size, batches.steps_per_epoch, fit.dtype) as threads:
         run_steps = threads.steps(session.run_steps)
-        for data, rows in batches.epoch(0, 0):
+        for data, rows, _ in batches.epoch(0, 0):
             vector, step, losses = run_steps(vector, step, data, rows)
             loss += float(backend.to_numpy(losses).sum(dtype=np.float64)) * rows.shape[1] / n_samples
             if interrupt.requested:

@@ -140,7 +140,7 @@ def objective(
     def evaluate(vector: np.ndarray) -> tuple[float, np.ndarray]:
         value, gradient = penalty(network, NUMPY, vector)
         params, total = (backend.asarray(array) for array in (vector.astype(dtype), np.zeros(vector.size, dtype)))
-        for data, rows in kept or chunks.epoch(0, 0):
+        for data, rows, _ in kept or chunks.epoch(0, 0):
             params, total, values = run_steps(params, total, data, rows)
             value = value + backend.to_numpy(values).sum(dtype=np.float64)
         return float(value) / total_weight, (gradient + backend.to_numpy(total)) / total_weight

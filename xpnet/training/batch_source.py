@@ -14,7 +14,7 @@ from xpnet.errors import InvalidParameterError
 from xpnet.nn.network import Network
 from xpnet.seeds import Purpose, seed_sequence
 from xpnet.training.samples import Samples
-from xpnet.training.step_chunks import StepChunk, step_chunks
+from xpnet.training.step_chunks import Sharing, StepChunk, step_chunks
 
 __all__ = ["BatchSource", "MemoryBatches", "Order", "batch_rows", "checked_order", "epoch_order", "samples_of_epoch"]
 
@@ -85,6 +85,7 @@ class MemoryBatches(BatchSource):
     batch_size: int
     order: Order
     drop_last: bool = False
+    sharing: Sharing | None = None
 
     @property
     def n_samples(self) -> int:
@@ -100,7 +101,7 @@ class MemoryBatches(BatchSource):
         """Yield the batches of an epoch, counted from 0, starting with step `position`."""
         n: int = self.samples.x.shape[0]
         order = self.order(number, n)[: self.n_samples]
-        return step_chunks(self.network, self.backend, self.samples, order, self.batch_size, position)
+        return step_chunks(self.network, self.backend, self.samples, order, self.batch_size, position, self.sharing)
 
 
 def checked_order(function: Order, epoch: int, n_samples: int) -> np.ndarray:

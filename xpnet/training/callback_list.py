@@ -80,15 +80,21 @@ class CallbackList(ExitStack):
             rate = float(given)
         return rate
 
+    def need_state(self, run: Run) -> bool:
+        """Tell whether a callback will read the optimizer's state."""
+        saving = {*self._overriding["on_epoch"], *self._overriding["on_state"]}
+        with UserState():
+            return any(callback.needs_state(run) for callback in saving)
+
     def on_steps(self, run: Run) -> None:
         """Report some steps of an epoch, then the new state."""
         self._call("on_steps", run.state.epoch + 1, run.state.position)
-        self.on_state(run)
+        self._call("on_state", run)
 
     def on_epoch(self, record: EpochRecord, run: Run) -> None:
         """Report an epoch, then the new state."""
         self._call("on_epoch", record, run)
-        self.on_state(run)
+        self._call("on_state", run)
 
     def on_state(self, run: Run) -> None:
         """Report a state."""

@@ -83,6 +83,14 @@ class Callback:
             As in `on_epoch`. At the end its `stopped` says why training ended.
         """
 
+    def needs_state(self, run: Run) -> bool:
+        """Tell whether `on_state` or `on_epoch` will read the optimizer's state.
+
+        Only asked in a run of several ranks, each of which updates a part of that state: it is gathered if one callback
+        needs it, else ``run.is_complete`` is false. By default it is gathered after each epoch and at the end.
+        """
+        return run.state.position == 0 or run.stopped != "running"
+
     def on_end(self) -> None:
         """Clean up. Called after training, also if `on_start` or another callback raised."""
 

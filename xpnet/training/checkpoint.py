@@ -158,11 +158,15 @@ class Checkpoint(Callback):
             if run.stopped != "running":  # a process may have been killed after its last file, before this was done
                 self._remove_all_but(here)
         # Within an epoch a run may have diverged; it could not continue from such a state.
-        elif self._is_due(run, *self._last, now) and to_host(state.all_finite()):
+        elif run.is_complete and self._is_due(run, *self._last, now) and to_host(state.all_finite()):
             self._locks[-1].check()
             write_atomically(self.folder / _name(*here), *state_parts(run.network, state))
             self._remove_all_but(here)
             self._last = here, now
+
+    def needs_state(self, run: Run) -> bool:
+        """Tell whether a file is due."""
+        return self._last is not None and self._is_due(run, *self._last, time.monotonic())
 
     def on_end(self) -> None:
         """Unlock the folder."""

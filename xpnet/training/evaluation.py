@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from xpnet.backend import Array, Backend, Namespace, kind_of, namespace_of
+from xpnet.communicator import Communicator
 from xpnet.data.checks import check_lengths
 from xpnet.data.scaling import Moments
 from xpnet.nn.backprop import forward
@@ -124,6 +125,7 @@ def evaluate(
     sample_weight: np.ndarray | None = None,
     *,
     repeated: bool = False,
+    communicator: Communicator | None = None,
 ) -> dict[str, float]:
     """Return the mean loss without penalties, and the accuracy or R2.
 
@@ -136,6 +138,8 @@ def evaluate(
     sample_weight : (n_samples,) on the host, optional
     repeated : bool
         Whether the network is evaluated often, so that compiling the evaluation pays.
+    communicator : Communicator, optional
+        The samples are then the part of this rank, and the scores those of all ranks' samples in order.
 
     Returns
     -------
@@ -148,8 +152,10 @@ def evaluate(
     DataError
         `x` and `y` differ in length.
     """
-    needed = _needed(network, params, x, y, backend, repeated=repeated)
-    return _scores(network, y, _joined(needed), sample_weight)
+    needed = _joined(_needed(network, params, x, y, backend, repeated=repeated))
+    if communicator is not None:
+        needed = _joined(communicator.gather(needed))
+    return _scores(network, y, needed, sample_weight)
 
 
 def assess(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import numpy as np
+
 from xpnet.backend import Array, Backend
 from xpnet.data.shared_rows import SharedRows
 from xpnet.nn.step import to_floats
@@ -47,6 +49,11 @@ class InputRows:
         if not hasattr(self.values, "tocsr"):
             return self._backend.upload((self.values, rows) for rows in parts)
         return self._backend.upload((self.values[rows].toarray(), slice(None)) for rows in parts)
+
+    def part(self, rows: slice) -> InputRows:
+        """Return some rows, stored alike."""
+        values = self.values[np.arange(rows.start, rows.stop)] if self.on_host else self.values[rows, :]
+        return InputRows(values, self._backend, self._dtype, self.divisor, on_host=self.on_host)
 
     def floats(self, parts: Iterable[slice]) -> Iterator[Array]:
         """Yield slices of the rows as a network takes them."""

@@ -20,10 +20,10 @@ from xpnet.nn.network import Network, Parameters
 from xpnet.nn.step import StepState
 from xpnet.training.auto_threads import AutoThreads
 from xpnet.training.batch_source import BatchSource
-from xpnet.training.callback_list import CallbackList
 from xpnet.training.callbacks import Callback, StopTraining
 from xpnet.training.early_stopping import EarlyStopping
 from xpnet.training.history import EpochRecord, Scores
+from xpnet.training.ranks import Ranks
 from xpnet.training.schedules import Schedule
 from xpnet.training.state import Rollback, Run, RunState, all_finite
 
@@ -57,6 +57,8 @@ class TrainingLoop:
     max_halvings : int
         How often a divergence may halve the learning rate, at most. With 0 a divergence ends the run.
     callbacks : sequence of Callback
+    ranks : Ranks
+        They decide alike, because they have the same losses and parameters.
     """
 
     network: Network
@@ -72,6 +74,7 @@ class TrainingLoop:
     stopping: EarlyStopping | None
     max_halvings: int
     callbacks: Sequence[Callback]
+    ranks: Ranks
 
     def run(self, state: RunState) -> Run:
         """Train from a state until the last epoch, or until early stopping or a callback ends the run.
@@ -84,7 +87,7 @@ class TrainingLoop:
             The loss or the parameters are no longer finite.
         """
         state = self._begin(state)
-        with self._threads() as threads, CallbackList(self.callbacks) as callbacks:
+        with self._threads() as threads, self.ranks.callbacks(self.callbacks) as callbacks:
             run_steps = threads.steps(self.run_steps)
             try:
                 callbacks.on_start(self.batches.steps_per_epoch, self.epochs)
@@ -98,14 +101,14 @@ class TrainingLoop:
                         rate_of_state = learning_rate
                     learning_rate *= self.schedule.middle_factor(state.epoch, self.epochs)
                     first_step, started = state.position, time.perf_counter()
-                    for data, rows in self.batches.epoch(state.epoch, state.position):
-                        state = self._advance(state, rows, *run_steps(state.params, state.step, data, rows))
+                    for data, rows, size in self.batches.epoch(state.epoch, state.position):
+                        state = self._advance(state, size, *run_steps(state.params, state.step, data, rows))
                         callbacks.on_steps(run._replace(state=state))
                     finite = self._all_finite(state)  # before the loop waits for the device
                     loss = float(self.backend.to_numpy(state.total)) / self.batches.n_samples
                     seconds = time.perf_counter() - started
 
-                    if not (math.isfinite(loss) and self.backend.to_numpy(finite)):
+                    if not (math.isfinite(loss) and self.ranks.all(finite)):
                         state = self._roll_back(state, loss, learning_rate)
                         rate_of_state = None
                         callbacks.on_state(run._replace(state=state))
@@ -118,6 +121,7 @@ class TrainingLoop:
                     scores = self._scores(state.start)
                     speed = self._samples_since(first_step) / seconds
                     record = EpochRecord(state.epoch + 1, loss, scores, learning_rate, seconds, speed)
+                    record = self.ranks.that_of_first(record)
                     state = self._close_epoch(state, record)
                     run = self._result(state, "running")
                     callbacks.on_epoch(record, run)
@@ -131,7 +135,8 @@ class TrainingLoop:
 
     def _threads(self) -> AutoThreads:
         n_steps = self.epochs * self.batches.steps_per_epoch
-        return AutoThreads(self.network, self.backend, self.batches.batch_size, n_steps, self.dtype)
+        size = -(-self.batches.batch_size // self.ranks.size)
+        return AutoThreads(self.network, self.backend, size, n_steps, self.dtype)
 
     def _begin(self, state: RunState) -> RunState:
         """Check the position, and make the copies that a run needs before its first step."""
@@ -173,9 +178,10 @@ class TrainingLoop:
         times = (state.epoch * steps + state.position, self.epochs * steps)
         return tuple(self.backend.asarray(np.asarray(time, dtype=np.int32)) for time in times)
 
-    def _advance(self, state: RunState, rows: Array, params: Array, step: StepState, losses: Array) -> RunState:
-        """Return the state after the steps of a chunk; `rows` is (n_steps, batch), `losses` is (n_steps,)."""
-        n_steps, batch_size = rows.shape
+    def _advance(self, state: RunState, batch_size: int, params: Array, step: StepState, losses: Array) -> RunState:
+        """Return the state after the steps of a chunk; `losses` is (n_steps,)."""
+        n_steps = losses.shape[0]
+        self.ranks.sum(losses)
         weight = batch_size if self.network.reduction == "mean" else 1
         total = _on_device(self.backend).add(state.total, losses, weight)
         return state._replace(params=params, step=step, total=total, position=state.position + n_steps)
@@ -211,9 +217,13 @@ class TrainingLoop:
     def _result(self, state: RunState, stopped: str) -> Run:
         """Return the result with the parameters of the best epoch if there is one, else with the last finite ones."""
         params: Any = state.start
-        if stopped == "interrupted" and self.backend.to_numpy(self._all_finite(state)):
+        if stopped == "interrupted" and self.ranks.all(self._all_finite(state)):
             params = self._copy(state.params)
-        return Run(Parameters(params if state.best is None else state.best, self.network), state, stopped, self.network)
+        params = Parameters(params if state.best is None else state.best, self.network)
+        run = Run(params, state, stopped, self.network)
+        if stopped != "running":
+            self.ranks.complete(run)
+        return run
 
     # Divergence.
 

@@ -109,6 +109,8 @@ class Run(NamedTuple):
     threads : int or None
         The fewest threads that a step used; None for a run that did not choose their number. See
         `xpnet.training.auto_threads`.
+    is_complete : bool
+        False within an epoch of several ranks: the optimizer's slots then hold this rank's pieces alone.
     """
 
     params: Parameters
@@ -116,6 +118,7 @@ class Run(NamedTuple):
     stopped: str
     network: Network
     threads: int | None = None
+    is_complete: bool = True
 
     def __repr__(self) -> str:
         sizes = " -> ".join(map(str, self.network.layer_sizes))

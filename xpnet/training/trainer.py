@@ -4,33 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from xpnet.backend import Backend, flushes_subnormals, get_backend
+from xpnet.communicator import COMMUNICATORS, Communicator, get_communicator
 from xpnet.constraints import Constraint, boolean, check_constraints, instance_of, integer, one_of, optional, real
 from xpnet.data.streams import Source
 from xpnet.errors import InvalidParameterError, OutOfMemoryError
 from xpnet.nn.network import Network
 from xpnet.nn.optimizers import Optimizer, get_optimizer
 from xpnet.nn.step import compile_steps, init_state, micro_batch_advice
-from xpnet.subnormals import in_user_state
 from xpnet.training.auto_device import backend_for
-from xpnet.training.batch_source import BatchSource, MemoryBatches, Order, batch_rows, checked_order, epoch_order
+from xpnet.training.batch_source import BatchSource, Order
+from xpnet.training.batches import prepare_batches
 from xpnet.training.callback_list import check_callbacks
 from xpnet.training.callbacks import Callback
 from xpnet.training.checkpoint import load_newest
 from xpnet.training.early_stopping import EarlyStopping, get_early_stopping
 from xpnet.training.loop import Evaluate, TrainingLoop
+from xpnet.training.ranks import Ranks
 from xpnet.training.rate_factors import rate_factors
-from xpnet.training.sample_weights import ClassWeight, add_sample_weights, class_weights
-from xpnet.training.samples import Samples, to_device, to_samples
+from xpnet.training.sample_weights import ClassWeight
+from xpnet.training.samples import to_device
 from xpnet.training.schedules import Schedule, get_schedule
 from xpnet.training.state import Run, RunState, adopt
-from xpnet.training.streaming import StreamBatches
 from xpnet.training.validation import prepare_validation
 
 __all__ = ["Run", "RunState", "Trainer"]
@@ -49,6 +49,10 @@ _CONSTRAINTS = {
     "dtype": one_of("float32", "float64"),
     "on_divergence": one_of("stop", "halve"),
     "drop_last": boolean(),
+    "communicator": Constraint(
+        f"None, a Communicator, or one of {', '.join(COMMUNICATORS)}",
+        lambda v: v is None or isinstance(v, Communicator) or one_of(*COMMUNICATORS).holds(v),
+    ),
 }
 _MAX_HALVINGS = {"stop": 0, "halve": 5}  # of the learning rate, in a run
 
@@ -97,6 +101,11 @@ class Trainer:
         Where to train. None trains where the data lies, which is the CPU for NumPy arrays; ``"auto"`` on a GPU if one
         works and is likely to be faster with this network.
     callbacks : sequence of Callback
+        In a run of several ranks, those of rank 0.
+    communicator : str, Communicator or None
+        ``"mpi"``: this process and others, which a launcher started with the same program, train one network together:
+        each does its rows of every batch. ``"auto"`` does so where there are others. None trains alone. All ranks pass
+        the same arguments, and all get the same result, that of a single process to rounding.
 
     Examples
     --------
@@ -126,6 +135,7 @@ class Trainer:
     drop_last: bool = False
     device: str | Backend | None = None
     callbacks: Sequence[Callback] = ()
+    communicator: str | Communicator | None = None
 
     def __post_init__(self) -> None:
         check_constraints(self, _CONSTRAINTS)
@@ -178,8 +188,9 @@ class Trainer:
         batches = None
         try:
             with backend.scope(self.dtype):
-                batches = self._batches(backend, x, y, sample_weight)
-                loop = self._loop(backend, batches, validation)
+                communicator = get_communicator(self.communicator)
+                batches = prepare_batches(self, backend, communicator, x, y, sample_weight)
+                loop = self._loop(backend, communicator, batches, validation)
                 if state is None:
                     return loop.run(self.initial_state(backend, params))
                 return loop.run(adopt(state, self.network, get_optimizer(self.optimizer), backend, self.dtype))
@@ -241,14 +252,20 @@ class Trainer:
             return RunState(vector, step, total, schedule=schedule, flushes_subnormals=flushes_subnormals(backend))
 
     def _loop(
-        self, backend: Backend, batches: BatchSource, validation: tuple[Any, Any] | Source | Evaluate | None
+        self,
+        backend: Backend,
+        communicator: Communicator | None,
+        batches: BatchSource,
+        validation: tuple[Any, Any] | Source | Evaluate | None,
     ) -> TrainingLoop:
-        held_out = prepare_validation(self.network, backend, self.dtype, validation, self.early_stopping, self.epochs)
+        held_out = prepare_validation(
+            self.network, backend, self.dtype, validation, self.early_stopping, self.epochs, communicator
+        )
         schedule = get_schedule(self.schedule)
         total_steps = self.epochs * batches.steps_per_epoch
         run_steps = compile_steps(
             self.network, self.optimizer, backend, self.clip_norm, total_steps, self.micro_batch, schedule.step_factor,
-            batches.divisor,
+            batches.divisor, communicator,
         )  # fmt: skip
         return TrainingLoop(
             network=self.network,
@@ -264,36 +281,5 @@ class Trainer:
             stopping=held_out[1],
             max_halvings=_MAX_HALVINGS[self.on_divergence],
             callbacks=tuple(self.callbacks),
+            ranks=Ranks(communicator, backend, self.network.n_parameters),
         )
-
-    def _batches(self, backend: Backend, x: Any, y: Any, sample_weight: Any) -> BatchSource:
-        """Return the batches of a source, or of samples that are brought to the device."""
-        shuffle = in_user_state(self.shuffle) if callable(self.shuffle) else self.shuffle
-        if isinstance(x, Source):
-            for refused, message in (
-                (y is not None, "y must be omitted when x is a Source (it brings its own targets); received an array."),
-                (sample_weight is not None, "sample_weight must be omitted when x is a Source; received an array."),
-                (callable(shuffle), "shuffle must be True or False when x is a Source; received a function."),
-            ):
-                if refused:
-                    raise InvalidParameterError(message)
-            weights = None
-            if self.class_weight is not None:
-                weights = class_weights(self.network, self.class_weight, lambda: (targets for _, targets in x))
-            return StreamBatches(
-                self.network, backend, self.dtype, x, self._batch_size(x.n_samples),
-                epochs=self.epochs, seed=self.seed, shuffle=bool(shuffle), drop_last=self.drop_last,
-                class_weights=weights,
-            )  # fmt: skip
-        data = x if isinstance(x, Samples) else to_samples(self.network, backend, self.dtype, x, y)
-        data = add_sample_weights(self.network, backend, self.dtype, data, sample_weight, self.class_weight)
-        order = partial(checked_order, shuffle) if callable(shuffle) else partial(epoch_order, self.seed, shuffle)
-        return MemoryBatches(self.network, backend, data, self._batch_size(data.x.shape[0]), order, self.drop_last)
-
-    def _batch_size(self, n_samples: int) -> int:
-        batch_size = batch_rows(self.batch_size, n_samples)
-        if batch_size > n_samples:
-            raise InvalidParameterError(
-                f"batch_size: expected at most the number of training samples, {n_samples}; received {batch_size}."
-            )
-        return batch_size

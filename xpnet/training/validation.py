@@ -7,15 +7,17 @@ from functools import partial
 from typing import Any
 
 from xpnet.backend import Backend
+from xpnet.communicator import Communicator, share_of
 from xpnet.data.streams import Source
 from xpnet.errors import InvalidParameterError, shown
 from xpnet.nn.network import Network
 from xpnet.subnormals import in_user_state
 from xpnet.training.early_stopping import EarlyStopping, get_early_stopping
 from xpnet.training.evaluation import evaluate
+from xpnet.training.input_rows import InputRows
 from xpnet.training.loop import Evaluate
 from xpnet.training.metrics import metric_name
-from xpnet.training.samples import to_samples
+from xpnet.training.samples import Samples, to_samples
 from xpnet.training.streaming import evaluate_source
 
 __all__ = ["prepare_validation"]
@@ -30,6 +32,7 @@ def prepare_validation(
     validation: tuple[Any, Any] | Source | Evaluate | None,
     early_stopping: str | EarlyStopping | None,
     epochs: int,
+    communicator: Communicator | None = None,
 ) -> tuple[Evaluate | None, EarlyStopping | None]:
     """Return the function that evaluates the validation part, and the early stopping, checked against its scores.
 
@@ -50,8 +53,12 @@ def prepare_validation(
         )
     else:
         held_out = to_samples(network, backend, dtype, *validation)
+        if communicator is not None:
+            held_out = _own(held_out, communicator)
         repeated = epochs >= _OFTEN
-        evaluation = partial(evaluate, network, x=held_out.x, y=held_out.y, backend=backend, repeated=repeated)
+        evaluation = partial(
+            evaluate, network, x=held_out.x, y=held_out.y, backend=backend, repeated=repeated, communicator=communicator
+        )
         metrics += ["loss", metric_name(network, held_out.y.ndim)]
     stopping = get_early_stopping(early_stopping) if early_stopping else None
     if stopping is not None and stopping.metric not in metrics and not callable(validation):
@@ -60,3 +67,10 @@ def prepare_validation(
         names = ", ".join(metrics)
         raise InvalidParameterError(f"early_stopping: expected one of {names}; received {shown(stopping.metric)}.")
     return evaluation, stopping
+
+
+def _own(samples: Samples, communicator: Communicator) -> Samples:
+    """Return the samples that this rank evaluates."""
+    rows = share_of(samples.x.shape[0], communicator.rank, communicator.size)
+    x = samples.x.part(rows) if isinstance(samples.x, InputRows) else samples.x[rows, :]
+    return Samples(x, samples.y[rows, ...])

@@ -1,0 +1,69 @@
+"""What the ranks of a run have to agree on. A run of a single process is a run of one rank, which agrees with itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from xpnet.backend import Array, Backend
+from xpnet.communicator import Communicator
+from xpnet.nn.shared_update import SharedUpdate
+from xpnet.training.callback_list import CallbackList
+from xpnet.training.callbacks import Callback
+from xpnet.training.rank_callbacks import RankCallbacks
+from xpnet.training.state import Run
+
+__all__ = ["Ranks"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The ranks of a run. All of them call the same methods in the same order.
+
+    Parameters
+    ----------
+    communicator : Communicator or None
+        None for a single process.
+    backend : Backend
+    n_parameters : int
+    """
+
+    communicator: Communicator | None
+    backend: Backend
+    n_parameters: int
+
+    @property
+    def size(self) -> int:
+        """Number of ranks."""
+        return 1 if self.communicator is None else self.communicator.size
+
+    def callbacks(self, callbacks: Sequence[Callback]) -> CallbackList:
+        """Return the callbacks of rank 0, which stop all ranks."""
+        if self.communicator is None:
+            return CallbackList(callbacks)
+        return RankCallbacks(callbacks, self.communicator, self.complete)
+
+    def sum(self, array: Array) -> None:
+        """Replace an array by its sum over the ranks."""
+        if self.communicator is not None:
+            self.communicator.sum(array)
+
+    def that_of_first(self, value: T) -> T:
+        """Return the value of rank 0."""
+        return value if self.communicator is None else self.communicator.broadcast(value)  # type: ignore[no-any-return]
+
+    def all(self, holds: Array) -> bool:
+        """Tell whether something holds on all ranks; it is a scalar on the device."""
+        own = bool(self.backend.to_numpy(holds))
+        return own if self.communicator is None else all(self.communicator.gather(own))
+
+    def complete(self, run: Run) -> None:
+        """Give each rank the whole state of a run, of which it has updated a part."""
+        if self.communicator is not None:
+            shared = SharedUpdate(self.communicator, self.backend, self.n_parameters)
+            for each in filter(None, (run.state, run.state.rollback)):
+                shared.complete_slots(each.step.optimizer)
