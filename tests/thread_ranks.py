@@ -10,8 +10,6 @@ import numpy as np
 
 from xpnet.communicator import share_of
 
-from xpnet.communicator import share_of
-
 _SECONDS = 60.0  # after which a rank that waits for another gives up
 
 
@@ -46,17 +44,6 @@ class ThreadCommunicator:
     def gather_pieces(self, array: Any) -> None:
         pieces = [np.array(each[share_of(len(each), r, self.size)]) for r, each in enumerate(self.gather(array))]
         self.barrier()
-        array[...] = np.concatenate(pieces)
-
-    def sum_pieces(self, array: Any) -> None:
-        own = share_of(len(array), self.rank, self.size)
-        total = np.add.reduce([np.array(each[own]) for each in self.gather(array)], axis=0)
-        self.barrier()
-        array[...] = np.nan
-        array[own] = total
-
-    def gather_pieces(self, array: Any) -> None:
-        pieces = self.gather(np.array(array[share_of(len(array), self.rank, self.size)]))
         array[...] = np.concatenate(pieces)
 
     def broadcast(self, value: Any) -> Any:

@@ -148,9 +148,7 @@ def read_arrays(
     return _read_in_pieces(data if named else path.resolve().stem, source, own_test, options, scale, communicator)
 
 
-def _read_at_once(
-    data: str, options: TrainOptions, scale: str | None, communicator: Communicator | None
-) -> JobData:
+def _read_at_once(data: str, options: TrainOptions, scale: str | None, communicator: Communicator | None) -> JobData:
     dataset = load_dataset(data, data_dir=options.data_dir, target=options.target, communicator=communicator)
     task = options.task or infer_task(dataset.y)
     encoded, classes = encode_targets(dataset.y, task)

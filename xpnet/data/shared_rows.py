@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from xpnet.communicator import Communicator, agreed, in_turn, share_of
 from xpnet.data.checks import check_finite, check_lengths, warn_of_merged
 from xpnet.data.dataset import Dataset
+from xpnet.data.scaled_bytes import ScaledBytes
 from xpnet.data.scaling import Moments, Scaler, add_for_scaler, fit_scaler, scaler_from_moments
 from xpnet.errors import DataError
 
@@ -90,9 +91,15 @@ class SharedRows:
             return SharedRows(self.own, self.communicator)
         return SharedRows(_chosen(self.own, local), self.communicator)
 
-    def map(self, function: Callable[[Any], Any]) -> SharedRows:
-        """Return the rows that a function makes of those of each rank; an error of one rank is raised on all."""
-        return SharedRows(agreed(self.communicator, lambda: function(self.own)), self.communicator)
+    def map(self, function: Callable[[Any], Any]) -> Any:
+        """Return the rows that a function makes of those of each rank; an error of one rank is raised on all.
+
+        If it makes `ScaledBytes` of them, these are returned, with shared rows as their values.
+        """
+        own = agreed(self.communicator, lambda: function(self.own))
+        if isinstance(own, ScaledBytes):
+            return ScaledBytes(SharedRows(own.values, self.communicator), own.divisor)
+        return SharedRows(own, self.communicator)
 
 
 def _chosen(rows: Any, indices: Array) -> Any:
@@ -125,7 +132,7 @@ def _scattered(communicator: Communicator, x: Any) -> SharedRows:
     if isinstance(none, np.ndarray):
         return SharedRows(communicator.exchange([np.ascontiguousarray(part) for part in parts])[0], communicator)
     packed = [np.frombuffer(pickle.dumps(part), np.uint8) for part in parts]
-    return SharedRows(pickle.loads(communicator.exchange(packed)[0]), communicator)  # noqa: S301  # of rank 0
+    return SharedRows(pickle.loads(communicator.exchange(packed)[0]), communicator)  # of rank 0
 
 
 def check_shared(x: SharedRows, y: Array | None = None, names: Sequence[str] | None = None) -> None:

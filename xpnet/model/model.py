@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from xpnet.backend import Backend, get_backend, to_host
-from xpnet.communicator import Communicator, agreed
+from xpnet.communicator import Communicator
 from xpnet.data.checks import as_floats, feature_array
 from xpnet.data.scaled_bytes import ScaledBytes, scaled_bytes
 from xpnet.data.scaling import Scaler
@@ -156,15 +156,9 @@ class Model(Exports):
         return array
 
     def inputs(self, x: Any, *, first_row: int = 0) -> np.ndarray | ScaledBytes | SharedRows:
-        """Return raw features as `Trainer.fit` takes them: the result of `features`, or bytes with their scaling.
-
-        Of `SharedRows` each rank converts its own.
-        """
+        """Return raw features as `Trainer.fit` takes them: the result of `features`, or bytes with their scaling."""
         if isinstance(x, SharedRows):
-            own = agreed(x.communicator, lambda: self.inputs(x.own, first_row=x.positions.start))
-            is_scaled = isinstance(own, ScaledBytes)
-            values = SharedRows(own.values if is_scaled else own, x.communicator)
-            return ScaledBytes(values, own.divisor) if is_scaled else values
+            return x.map(lambda own: self.inputs(own, first_row=x.positions.start))
         if self.encoding is None:
             x = self.checked(x)
             kept = scaled_bytes(x, self.scaler, self.vector.dtype)
@@ -268,7 +262,13 @@ class Model(Exports):
             output = self.target_scaler.inverse(output)
         return output[:, 0] if output.shape[1] == 1 else output
 
-    def evaluate(self, x: Any, y: np.ndarray | None = None, device: str | Backend = "cpu") -> Scores:
+    def evaluate(
+        self,
+        x: Any,
+        y: np.ndarray | None = None,
+        device: str | Backend = "cpu",
+        communicator: Communicator | None = None,
+    ) -> Scores:
         """Return the mean loss (of scaled targets, without penalties) and ``accuracy`` or ``r2`` on raw data.
 
         Parameters
@@ -277,6 +277,8 @@ class Model(Exports):
         y : (n_samples,) or (n_samples, n_outputs)
             Raw targets; omitted for a source.
         device : str or Backend
+        communicator : Communicator, optional
+            Of ranks that read the source together.
         """
         if isinstance(x, Source):
             if y is not None:
@@ -284,17 +286,15 @@ class Model(Exports):
             backend, dtype = get_backend(device), self.vector.dtype.name
             with backend.scope(dtype):
                 params = self._params_on(backend)
-                return evaluate_source(self.network, params, self.encode(x), backend, dtype)
+                return evaluate_source(self.network, params, self.encode(x), backend, dtype, communicator)
         if y is None:
             raise InvalidParameterError("y must be given when x is an array; received none. Give the targets of x.")
-        backend = get_backend(device)
-        with backend.scope(self.vector.dtype.name):
+        with (backend := get_backend(device)).scope(self.vector.dtype.name):
             rows = host_inputs(backend, self.inputs(x), self.vector.dtype.name)
             return evaluate(self.network, self._params_on(backend), rows, self.targets(y), backend)
 
     def assess(self, x: Any, y: np.ndarray, device: str | Backend = "cpu") -> tuple[Scores, np.ndarray]:
         """Return the scores of `evaluate` and the predictions of `predict` in one pass over the samples."""
-        backend = get_backend(device)
-        with backend.scope(self.vector.dtype.name):
+        with (backend := get_backend(device)).scope(self.vector.dtype.name):
             rows = host_inputs(backend, self.inputs(x), self.vector.dtype.name)
             return assess(self.network, self._params_on(backend), rows, self.targets(y), backend, self.decide)

@@ -50,6 +50,10 @@ class InputRows:
             return self._backend.upload((self.values, rows) for rows in parts)
         return self._backend.upload((self.values[rows].toarray(), slice(None)) for rows in parts)
 
+    def own(self) -> InputRows:
+        """Return the rows of `SharedRows` that this rank holds."""
+        return InputRows(self.values.own, self._backend, self._dtype, self.divisor, on_host=True)
+
     def part(self, rows: slice) -> InputRows:
         """Return some rows, stored alike."""
         values = self.values[np.arange(rows.start, rows.stop)] if self.on_host else self.values[rows, :]

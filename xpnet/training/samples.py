@@ -143,7 +143,11 @@ def _place(backend: Backend, x: Any, dtype: str, divisor: float) -> Array | Inpu
     """Return inputs on the device if they fit there and are not sparse, else on the host."""
     stored = _stored_dtype(x, dtype)
     free = backend.free_bytes() if isinstance(x, np.ndarray) else None
-    if hasattr(x, "tocsr") or isinstance(x, SharedRows) or (free is not None and _n_bytes(x, stored) > _LARGEST_PART * free):
+    if (
+        hasattr(x, "tocsr")
+        or isinstance(x, SharedRows)
+        or (free is not None and _n_bytes(x, stored) > _LARGEST_PART * free)
+    ):
         return host_inputs(backend, x, dtype, divisor)
     placed = to_device(backend, x, stored)
     return placed if stored == dtype else InputRows(placed, backend, dtype, divisor, on_host=False)

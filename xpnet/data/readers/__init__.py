@@ -30,9 +30,7 @@ SUFFIXES: tuple[str, ...] = (*_READERS, *TABLE_SUFFIXES)
 """The file name endings that `read_dataset` accepts."""
 
 
-def read_dataset(
-    path: str | Path, *, target: str | None = None, communicator: Communicator | None = None
-) -> Dataset:
+def read_dataset(path: str | Path, *, target: str | None = None, communicator: Communicator | None = None) -> Dataset:
     """Read samples and targets from a file or a folder.
 
     Parameters
