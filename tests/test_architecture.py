@@ -158,7 +158,7 @@ def test_a_peer_is_written_without_xpnet(name: str) -> None:
 @adapter_modules
 def test_adapters_know_few_modules_of_the_core(name: str) -> None:
     known = {imported for imported in _imports(name) if imported.partition(".")[0] == "xpnet"}
-    few = ("errors", "backend", "memory", "subnormals", "caches")
+    few = ("errors", "backend", "memory", "subnormals", "caches", "communicator", "libraries")
     assert known <= {f"xpnet.{module}" for module in few}
 
 

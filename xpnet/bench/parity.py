@@ -20,7 +20,18 @@ from xpnet.training.evaluation import outputs
 from xpnet.training.history import EpochRecord
 from xpnet.training.trainer import Run, Trainer
 
-__all__ = ["TOLERANCES", "Case", "Comparison", "Difference", "compare", "relative_difference", "sweep_cases"]
+__all__ = [
+    "TOLERANCES",
+    "Case",
+    "Comparison",
+    "Difference",
+    "Recorder",
+    "compare",
+    "comparison",
+    "relative_difference",
+    "sweep_cases",
+    "train",
+]
 
 TOLERANCES = {"float64": 1e-10, "float32": 1e-4}
 """Largest allowed relative difference after each epoch, by dtype."""
@@ -98,7 +109,7 @@ class Comparison(NamedTuple):
         return max((max(each) for each in self.differences), default=0.0)
 
 
-class _Recorder(Callback):
+class Recorder(Callback):
     """Keeps loss, parameters and outputs after each epoch, on the host in float64."""
 
     def __init__(self, case: Case, backend: Backend) -> None:
@@ -109,6 +120,7 @@ class _Recorder(Callback):
         self._x = case.x[:_MAX_PREDICTIONS]
 
     def on_epoch(self, record: EpochRecord, run: Run) -> None:
+        """Keep what the epoch gave."""
         backend = self._backend
         x = backend.asarray(np.asarray(self._x, dtype=dtype_name(run.params.vector)))
         self.losses.append(record.loss)
@@ -135,15 +147,22 @@ def compare(case: Case, backends: Sequence[Backend], dtype: str) -> Iterator[Com
         The run diverged on the first backend. On another backend this is the `reason` of its comparison.
     """
     reference, *others = backends
-    expected = _train(case, reference, dtype)
+    expected = train(case, reference, dtype)
     for backend in others:
-        reason, recorder = "", _Recorder(case, backend)
+        reason, recorder = "", Recorder(case, backend)
         try:
-            _train(case, backend, dtype, recorder)
+            train(case, backend, dtype, recorder)
         except DivergenceError as exc:
             reason = str(exc)
-        differences = tuple(_differences(recorder, expected))
-        yield Comparison(case.name, backend.name, reference.name, dtype, TOLERANCES[dtype], differences, reason)
+        yield comparison(case, backend.name, reference.name, dtype, recorder, expected, reason)
+
+
+def comparison(
+    case: Case, device: str, reference: str, dtype: str, found: Recorder, expected: Recorder, reason: str = ""
+) -> Comparison:
+    """Return the comparison of what was recorded on a device with what is expected."""
+    differences = tuple(_differences(found, expected))
+    return Comparison(case.name, device, reference, dtype, TOLERANCES[dtype], differences, reason)
 
 
 def _compiling(backend: Backend) -> Backend:
@@ -153,14 +172,15 @@ def _compiling(backend: Backend) -> Backend:
     return twin
 
 
-def _train(case: Case, backend: Backend, dtype: str, recorder: _Recorder | None = None) -> _Recorder:
-    recorder = recorder or _Recorder(case, backend)
+def train(case: Case, backend: Backend, dtype: str, recorder: Recorder | None = None) -> Recorder:
+    """Train a case, and return the recorder with what each epoch gave."""
+    recorder = recorder or Recorder(case, backend)
     device = _compiling(backend) if case.is_compiled else backend
     replace(case.trainer, device=device, dtype=dtype, callbacks=(recorder,)).fit(case.x, case.y)
     return recorder
 
 
-def _differences(actual: _Recorder, expected: _Recorder) -> Iterator[Difference]:
+def _differences(actual: Recorder, expected: Recorder) -> Iterator[Difference]:
     for epoch in range(len(actual.losses)):
         yield Difference(
             relative_difference(actual.losses[: epoch + 1], expected.losses[: epoch + 1]),

@@ -12,6 +12,7 @@ from xpnet.backend import Backend, get_backend
 from xpnet.bench.implementations import Unavailable, resolve
 from xpnet.bench.parity import TOLERANCES, Case, Comparison, compare, sweep_cases
 from xpnet.bench.pictures import parity_png
+from xpnet.bench.rank_parity import compare_ranks
 from xpnet.cli.job import prepare
 from xpnet.cli.options import TrainOptions, parse_int
 from xpnet.cli.tables import open_results, say, show, write_results
@@ -23,16 +24,18 @@ from xpnet.markdown import TextTable
 __all__ = ["parity"]
 
 _DISAGREES = 1
+_DEVICES = "cpu,gpu"
 _MEASURE = "max |a - b| / max |b|, where b is"
 
 
 def parity(
     data: str = "digits",
     *,
-    devices: str = "cpu,gpu",
+    devices: str = _DEVICES,
     epochs: Annotated[int, Parameter(converter=parse_int)] = 3,
     seed: Annotated[int, Parameter(converter=parse_int)] = 0,
     data_dir: Path | None = None,
+    ranks: str = "",
     json: Annotated[bool, Parameter(show_default=False)] = False,
     out: Path | None = None,
 ) -> int:
@@ -54,6 +57,8 @@ def parity(
         Random seed for weights, shuffling and dropout
     data_dir : Path
         Folder with the IDX files of mnist or fashion-mnist
+    ranks : str
+        Numbers of processes joined by commas, such as 2,4; MPI starts them, and they are compared with one process.
     json : bool
         Print one JSON object instead of tables.
     out : Path
@@ -64,6 +69,9 @@ def parity(
         raise InvalidParameterError(
             f"--devices: expected devices joined by commas, such as cpu,gpu; received {devices!r}."
         )
+    n_ranks = _numbers_of_ranks(ranks)
+    if n_ranks and devices == _DEVICES:
+        names = names[:1]  # the question is about ranks
     first, *others = names
     reference = get_backend(first)  # without it there is nothing to compare with, so its errors are raised
     found = resolve(others, ())
@@ -83,8 +91,13 @@ def parity(
     # The longer run shows how the differences grow from epoch to epoch; a small run gives one number for each device.
     by_dtype = {dtype: list(compare(main, backends, dtype)) for dtype in TOLERANCES}
     swept = {dtype: [[*compare(case, backends, dtype)] for case in cases] for dtype in TOLERANCES}
+    for n in n_ranks:
+        for dtype, (of_main, *of_cases) in compare_ranks([main, *cases], reference, n).items():
+            by_dtype[dtype].append(of_main)
+            for rows, row in zip(swept[dtype], of_cases, strict=True):
+                rows.append(row)
     tables = [_main_table(main, reference, dtype, rows, missing) for dtype, rows in by_dtype.items()]
-    tables += [_sweep_table(reference, backends[1:], dtype, rows) for dtype, rows in swept.items()]
+    tables += [_sweep_table(reference, dtype, rows) for dtype, rows in swept.items()]
     compared = [row for rows in by_dtype.values() for row in rows]
     compared += [row for rows in swept.values() for each in rows for row in each]
     verdict = _verdict(compared, missing)
@@ -96,7 +109,7 @@ def parity(
             if table.rows:
                 show(table)
         say([verdict])
-    picture = parity_png(by_dtype) if out and len(backends) > 1 else None
+    picture = parity_png(by_dtype) if out and compared else None
     write_results(out, "parity", values, [table for table in tables if table.rows], [verdict], picture)
     if not compared:
         raise DeviceUnavailableError(
@@ -126,15 +139,23 @@ def _main_table(
     return TextTable(title, ("device", "epoch", "loss curve", "parameters", "predictions", ""), cells)
 
 
-def _sweep_table(reference: Backend, others: list[Backend], dtype: str, cases: list[list[Comparison]]) -> TextTable:
+def _numbers_of_ranks(text: str) -> list[int]:
+    """Return the numbers of ranks that are compared with a single process."""
+    numbers = [each.strip() for each in text.split(",") if each.strip()]
+    if not all(each.isdecimal() and int(each) > 0 for each in numbers):
+        raise InvalidParameterError(f"--ranks: expected numbers above 0 joined by commas, as 2,4; received {text!r}.")
+    return [n for n in dict.fromkeys(map(int, numbers)) if n > 1]
+
+
+def _sweep_table(reference: Backend, dtype: str, cases: list[list[Comparison]]) -> TextTable:
     title = (
         f"one epoch each, {dtype}, largest difference of loss, parameters and predictions, {_MEASURE} {reference.name}"
     )
     cells: list[tuple[str, ...]] = []
-    for rows in cases if others else ():
+    for rows in filter(None, cases):
         found = (row.reason or f"{row.worst:.1e}" + ("" if row.agrees else " FAILED") for row in rows)
         cells.append((rows[0].case, *found))
-    return TextTable(title, ("run", *(backend.name for backend in others)), cells)
+    return TextTable(title, ("run", *(row.device for row in cases[0])), cells)
 
 
 def _verdict(compared: list[Comparison], missing: list[Unavailable]) -> str:
