@@ -2,7 +2,7 @@
 
 The first kernel takes the batch from the data. An ELEMENTS group becomes a kernel with a thread for each element, a
 ROWS group one with a thread or a warp for each row, and a BLOCK group one with a single block, which runs one loop
-after another.
+after another. Small products with a short side are kernels too.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from xpnet_backends.compiler.cuda_gather import GatherText, gathered
+from xpnet_backends.compiler.cuda_narrow import is_narrow, narrow_product
 from xpnet_backends.compiler.cuda_row_loops import SHORT_ROW, row_lines, split_rows
 from xpnet_backends.compiler.cuda_text import HEADER, TYPES, KernelText, braces, index_lines
 from xpnet_backends.compiler.epilogues import Product, epilogues, product_of
@@ -74,7 +75,7 @@ class CudaSource:
     ----------
     text : str
     launches : list of Kernel and Product
-        The launches of a step, in order.
+        The launches of a step, in order. A narrow product is a kernel.
     order : Buffer
         (n_steps, batch) int32.
     counter : Buffer
@@ -136,7 +137,12 @@ class CudaSource:
         self.launches.append(Kernel(name, tuple(text.pointers), blocks, threads))
 
     def _product(self, group: Group) -> None:
-        self.launches.append(product_of(group))
+        product = product_of(group)
+        if not is_narrow(product):
+            self.launches.append(product)
+            return
+        text = KernelText()
+        self._kernel(text, *narrow_product(text, product), _ROW_THREADS)
 
     def _elements(self, group: Group) -> None:
         text, (loop,) = KernelText(), group.loops
