@@ -89,7 +89,9 @@ class Measured(CudaGraph):
 
     def launch_times(self, rows: np.ndarray) -> dict[str, float]:
         """Return the time of each launch alone."""
-        self._order.set(rows[np.arange(self._order.shape[0]) % len(rows)])  # the loss's kernel goes on by a step each time
+        self._order.set(
+            rows[np.arange(self._order.shape[0]) % len(rows)]
+        )  # the loss's kernel goes on by a step each time
         times = {}
         for n, (label, launch) in enumerate(self.__dict__["measured"]):
             self._counter.fill(0)
@@ -127,7 +129,8 @@ def step_of(
         values["us_per_step"] = elapsed(current, lambda: bound.run(arrays, order), len(rows))
         if isinstance(bound, Measured):
             times = bound.launch_times(rows)
-            values |= {"sum_us": round(sum(times.values()), 2), "rows": {name: {"us": us} for name, us in times.items()}}
+            values["sum_us"] = round(sum(times.values()), 2)
+            values["rows"] = {name: {"us": us} for name, us in times.items()}
     return values
 
 
@@ -137,7 +140,7 @@ def changed(way: dict[str, Any], measure: Callable[[], dict[str, Any]]) -> dict[
     if "worth" in way:
         changes.append(mock.patch.object(cublaslt, "_WORTH", way["worth"]))
     if not way.get("narrow", True):
-        changes.append(mock.patch.object(cuda_codegen, "is_narrow", lambda product: False))
+        changes.append(mock.patch.object(cuda_codegen, "is_narrow", return_value=False))
     if way.get("by_rows"):
         changes.append(mock.patch.object(cuda_codegen, "SHORT_ROW", 0))
     for each in changes:

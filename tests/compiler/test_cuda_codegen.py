@@ -339,3 +339,26 @@ def test_narrow_products(m: int, n: int, k: int, threaded: bool, monkeypatch: py
     assert not any(isinstance(launch, Product) for launch in source.launches)
     np.testing.assert_allclose(params, expected, rtol=1e-12)
     np.testing.assert_allclose(losses, [expected.sum()], rtol=1e-12)
+
+
+@pytest.mark.parametrize("threaded", [False, True], ids=["a thread", "warps"])
+@pytest.mark.parametrize("turned", [False, True])
+def test_what_follows_a_narrow_product(turned: bool, threaded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its kernel does that, but not what needs elements of other threads."""
+    monkeypatch.setattr(cuda_codegen, "_SMALL", 1)
+    rng = np.random.default_rng(8)
+    x, weights = rng.standard_normal((40, 10)).round(2), rng.standard_normal((10, 40)).round(2)
+
+    def step(params: Any, state: Any, batch: tuple[Any, ...]) -> Any:
+        z = batch[0] @ state
+        z = np.maximum((z.T if turned else z) + 1.0, 0.0)
+        params -= z @ z.T
+        return params, state, np.sum(params)
+
+    expected, params = np.ones((40, 40)), np.ones((40, 40))
+    step(expected, weights, (x,))
+    order = np.arange(40, dtype=np.int32)[None]
+    source, _ = run_program(step, params, weights, (x,), order, threaded=threaded)
+    np.testing.assert_allclose(params, expected, rtol=1e-12)
+    kernels = [launch for launch in source.launches if not isinstance(launch, Product)]
+    assert len(kernels) == 4 + turned  # the gather, the product, the update, the loss

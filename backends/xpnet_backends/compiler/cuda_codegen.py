@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from xpnet_backends.compiler.cuda_gather import GatherText, gathered
-from xpnet_backends.compiler.cuda_narrow import is_narrow, narrow_product
+from xpnet_backends.compiler.cuda_narrow import is_narrow, loop_after, narrow_product
 from xpnet_backends.compiler.cuda_row_loops import SHORT_ROW, row_lines, split_rows
 from xpnet_backends.compiler.cuda_text import HEADER, TYPES, KernelText, braces, index_lines
 from xpnet_backends.compiler.epilogues import Product, epilogues, product_of
@@ -111,17 +111,18 @@ class CudaSource:
             if any(value.overlaps(program.loss) for loop in group.loops for value in loop.stored)
         )
         emitters = {
-            Kind.SINGLE: self._product,
-            Kind.PRODUCT: self._product,
             Kind.ELEMENTS: self._elements,
             Kind.ROWS: self._rows,
         }
+        joined: Group | None = None
         for k, group in enumerate(program.groups):
-            if k == 0 and first is not None:
+            if (k == 0 and first is not None) or group is joined:
                 continue
             self._later = [each for other in program.groups[k + 1 :] for each in other.instructions]
             if group.kind is Kind.BLOCK:
                 self._block(group, program.loss if k == last else None)
+            elif group.kind in (Kind.SINGLE, Kind.PRODUCT):
+                joined = self._product(group, *program.groups[k + 1 : k + 2])
             else:
                 emitters[group.kind](group)
         self.text = HEADER + "\n".join(self._functions)
@@ -136,13 +137,15 @@ class CudaSource:
         blocks = max(1, min(-(-n_threads // threads), _MOST_BLOCKS))
         self.launches.append(Kernel(name, tuple(text.pointers), blocks, threads))
 
-    def _product(self, group: Group) -> None:
+    def _product(self, group: Group, after: Group | None = None) -> Group | None:
+        """Add a product; return the group after it if it is done, too."""
         product = product_of(group)
         if not is_narrow(product):
             self.launches.append(product)
-            return
-        text = KernelText()
-        self._kernel(text, *narrow_product(text, product), _ROW_THREADS)
+            return None
+        text, loop = KernelText(), loop_after(product, after) if after else None
+        self._kernel(text, *narrow_product(text, product, loop), _ROW_THREADS)
+        return after if loop else None
 
     def _elements(self, group: Group) -> None:
         text, (loop,) = KernelText(), group.loops

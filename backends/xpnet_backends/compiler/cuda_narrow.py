@@ -9,8 +9,9 @@ from __future__ import annotations
 from xpnet_backends.compiler.cuda_row_loops import SHORT_ROW
 from xpnet_backends.compiler.cuda_text import TYPES, KernelText, braces, index_lines
 from xpnet_backends.compiler.epilogues import Epilogue, Product
+from xpnet_backends.compiler.ir import Group, Kind, Loop
 
-__all__ = ["is_narrow", "narrow_product"]
+__all__ = ["is_narrow", "loop_after", "narrow_product"]
 
 # Multiplications of a product that is small: for more, libraries reuse what they read better than these loops do.
 _SMALL = 1 << 21
@@ -22,8 +23,21 @@ def is_narrow(product: Product) -> bool:
     return product.epilogue is Epilogue.NONE and min(m, n, k) <= SHORT_ROW and m * n * k <= _SMALL
 
 
-def narrow_product(text: KernelText, product: Product) -> tuple[list[str], int]:
-    """Return the lines of a kernel for a narrow product, and the number of threads that have work."""
+def loop_after(product: Product, group: Group) -> Loop | None:
+    """Return the loop of the group after a narrow product, if the kernel of the product can do it too.
+
+    A thread must have an element of the result, and the loop must do no more than change it.
+    """
+    if product.b.shape[0] > SHORT_ROW or group.kind is not Kind.ELEMENTS or group.loops[0].stored != (product.out,):
+        return None
+    (loop,), out = group.loops, product.out
+    reads = [value for each in loop.instructions for value in each.reads if value.overlaps(out)]
+    alone = all(value == out for value in reads) and all(each.over.shape == out.shape for each in loop.instructions)
+    return loop if alone else None
+
+
+def narrow_product(text: KernelText, product: Product, loop: Loop | None) -> tuple[list[str], int]:
+    """Return the lines of a kernel for a narrow product and the loop after it, and the number of its threads."""
     a, b, out = product[:3]
     kind, k = TYPES[str(out.dtype)], b.shape[0]
     if k <= SHORT_ROW:  # a thread does an element
@@ -32,8 +46,8 @@ def narrow_product(text: KernelText, product: Product) -> tuple[list[str], int]:
             f"{kind} sum = 0;",
             "#pragma unroll",
             f"for (int k = 0; k < {k}; ++k) sum += {text.element(a, 'ik')} * {text.element(b, 'kj')};",
-            f"{text.element(out, 'ij')} = sum;",
         ]
+        lines = text.elementwise(loop or Loop((), (out,)), lines, {out: "sum"})
         return braces(f"GRID(t, {out.size})", lines), out.size
     if out.shape[0] < out.shape[1]:
         a, b, out = b.T, a.T, out.T
