@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -128,6 +129,8 @@ def start() -> MpiCommunicator:
 
     An error that ends the program is then shown once, and ends all its processes.
     """
+    # Open MPI's windows on UCX, which no window here uses, print an error where there is no such network.
+    os.environ.setdefault("OMPI_MCA_osc", "^ucx")
     communicator = MpiCommunicator(import_library("mpi4py.MPI", "mpi"))
     if communicator.size > 1:
         shown = sys.excepthook
