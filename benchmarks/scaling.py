@@ -67,9 +67,7 @@ def epochs(implementation: str, workload: Workload, ranks: int, n_epochs: int) -
 
 def fitted(sums: dict[str, float]) -> tuple[float, float]:
     """Return alpha in seconds and beta in seconds a byte, from the times of sums over two ranks: 2 alpha + n beta."""
-    n_bytes, seconds = (
-        np.asarray(values, float) for values in zip(*((int(k), v) for k, v in sums.items()), strict=True)
-    )
+    n_bytes, seconds = np.asarray([(float(size), time) for size, time in sums.items()]).T
     # Relative errors: else the largest vector alone would count.
     alpha, beta = np.linalg.lstsq(np.column_stack([2 / seconds, n_bytes / seconds]), np.ones(len(seconds)))[0]
     return max(float(alpha), 0.0), float(beta)

@@ -26,8 +26,9 @@ SOURCES = (ROOT, "xpnet"), (ROOT / "backends", "xpnet_backends")
 ORDER = """
     errors constraints libraries specs seeds files locks memory threads tensors terminal json_text html_text markdown \
     subnormals submodules caches launchers
-    backend data
+    backend
     communicator
+    data
     nn
     training
     model
@@ -157,7 +158,7 @@ def test_a_peer_is_written_without_xpnet(name: str) -> None:
 @adapter_modules
 def test_adapters_know_few_modules_of_the_core(name: str) -> None:
     known = {imported for imported in _imports(name) if imported.partition(".")[0] == "xpnet"}
-    few = ("errors", "backend", "memory", "subnormals", "caches", "libraries", "communicator")
+    few = ("errors", "backend", "memory", "subnormals", "caches", "communicator", "libraries")
     assert known <= {f"xpnet.{module}" for module in few}
 
 

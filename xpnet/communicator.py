@@ -52,6 +52,8 @@ class Communicator(Protocol):
     local_ranks: tuple[int, ...]
     seconds: float
 
+    def __hash__(self) -> int: ...
+
     def sum(self, array: Array) -> None:
         """Replace an array, of NumPy or on a GPU, by its sum over the ranks; all get the same bits."""
         ...

@@ -168,12 +168,13 @@ def test_a_step_that_cannot_be_compiled_is_run_as_it_is_and_said_once() -> None:
     def transform(gradient: np.ndarray) -> np.ndarray:
         return gradient if float(gradient[0]) > 100 else gradient * 0.5
 
-    network = Network(**CASES["classes"])
-    step = make_step(network, get_optimizer("adam"), BACKEND, transform=transform)
+    network, adam = Network(**CASES["classes"]), get_optimizer("adam")
+    optimizer = adam._replace(update=lambda xp, g, *others: adam.update(xp, transform(g), *others))
+    step = make_step(network, optimizer, BACKEND)
     with pytest.raises(UntraceableError, match="decision"):
         trace(step, *started(network, "adam", "float64"), data_of(network, "float64", weighted=False))
     with pytest.warns(XpnetWarning, match="uncompiled.*received a decision on a value") as seen:
-        same(NumpyProgram, network, "adam", "float64", n_programs=0, transform=transform)
+        same(NumpyProgram, network, optimizer, "float64", n_programs=0)
     assert len(seen) == 1
 
 

@@ -305,8 +305,3 @@ def test_a_clipped_step_is_shorter_but_goes_the_same_way() -> None:
     assert np.linalg.norm(clipped) == pytest.approx(0.1, rel=1e-12)
     np.testing.assert_allclose(clipped / 0.1, free / np.linalg.norm(free), rtol=1e-9)
     np.testing.assert_allclose(_displacement(clip_norm=1e6), free, rtol=1e-12)
-
-
-def test_the_transform_stands_between_the_gradient_and_clipping() -> None:
-    np.testing.assert_allclose(_displacement(transform=lambda g: 3 * g), 3 * _displacement(), rtol=1e-9)
-    assert np.linalg.norm(_displacement(transform=lambda g: 3 * g, clip_norm=0.1)) == pytest.approx(0.1, rel=1e-12)

@@ -25,7 +25,7 @@ Y = np.asarray([0, 1, 2, 2, 2, 1, 2])
 def orders(n: int, batch_size: int, seed: int = 0, epoch: int = 0, position: int = 0) -> list[np.ndarray]:
     samples = Samples(np.zeros((n, 4)), np.zeros(n, dtype=np.int32))
     order = epoch_order(seed, True, epoch, n)
-    return [chunk for _, chunk in step_chunks(NETWORK, get_backend("cpu"), samples, order, batch_size, position)]
+    return [chunk.rows for chunk in step_chunks(NETWORK, get_backend("cpu"), samples, order, batch_size, position)]
 
 
 @pytest.mark.parametrize(("n", "batch_size"), [(23, 5), (20, 5), (23, 1), (23, 23), (3, 2), (1, 1)])
@@ -85,7 +85,7 @@ def test_chunks_of_sparse_inputs_are_those_of_dense_ones(
     order = epoch_order(0, True, 0, 7)
     for position in range(4):  # of three full steps and a short one
         taken = []
-        for data, rows in step_chunks(NETWORK, backend, held, order, 2, position):
+        for data, rows, _ in step_chunks(NETWORK, backend, held, order, 2, position):
             assert rows.shape[0] * rows.shape[1] * 4 <= max(elements, 2 * 4)
             taken += [[backend.to_numpy(a)[row] for a in data] for row in backend.to_numpy(rows)]
         rows_left = [order[start : start + 2] for start in range(2 * position, 7, 2)]

@@ -143,9 +143,7 @@ def _numbers_of_ranks(text: str) -> list[int]:
     """Return the numbers of ranks that are compared with a single process."""
     numbers = [each.strip() for each in text.split(",") if each.strip()]
     if not all(each.isdecimal() and int(each) > 0 for each in numbers):
-        raise InvalidParameterError(
-            f"--ranks: expected numbers above 0 joined by commas, such as 2,4; received {text!r}."
-        )
+        raise InvalidParameterError(f"--ranks: expected numbers above 0 joined by commas, as 2,4; received {text!r}.")
     return [n for n in dict.fromkeys(map(int, numbers)) if n > 1]
 
 

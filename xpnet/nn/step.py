@@ -99,7 +99,7 @@ def make_step(
         traces it passes the tracer's namespace as `xp`.
     """
     random = network.is_random
-    shared = communicator and SharedUpdate(communicator, backend, network.n_parameters)
+    shared = None if communicator is None else SharedUpdate(communicator, backend, network.n_parameters)
 
     def step(
         params: Array, state: StepState, batch: tuple[Array, ...], xp: Namespace = backend.xp

@@ -34,7 +34,7 @@ def prepare_batches(
     """
     network, dtype = trainer.network, trainer.dtype
     shuffle = in_user_state(trainer.shuffle) if callable(trainer.shuffle) else trainer.shuffle
-    sharing = communicator and Sharing(communicator, dtype)
+    sharing = None if communicator is None else Sharing(communicator, dtype)
     if isinstance(x, Source):
         for refused, message in (
             (y is not None, "y must be omitted when x is a Source (it brings its own targets); received an array."),

@@ -1,4 +1,4 @@
-"""What the ranks of a run have to agree on. A single process is one rank, which agrees with itself."""
+"""What the ranks of a run have to agree on; a single process is a run of one rank, which agrees with itself."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Ranks:
 
     def that_of_first(self, value: T) -> T:
         """Return the value of rank 0."""
-        return value if self.communicator is None else self.communicator.broadcast(value)  # type: ignore[no-any-return]
+        return value if self.communicator is None else self.communicator.broadcast(value)
 
     def all(self, holds: Array) -> bool:
         """Tell whether something holds on all ranks; it is a scalar on the device."""
@@ -81,6 +81,6 @@ class Ranks:
     def complete(self, run: Run) -> None:
         """Give each rank the whole state of a run, of which it has updated a part."""
         if self.communicator is not None:
-            shared = SharedUpdate(self.communicator, self.backend, self.n_parameters)
-            for each in filter(None, (run.state, run.state.rollback)):
-                shared.complete_slots(each.step.optimizer)
+            shared, state = SharedUpdate(self.communicator, self.backend, self.n_parameters), run.state
+            for step in (state.step, *([state.rollback.step] if state.rollback else [])):
+                shared.complete_slots(step.optimizer)

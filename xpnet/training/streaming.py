@@ -25,7 +25,7 @@ from xpnet.training.batch_source import BatchSource, samples_of_epoch
 from xpnet.training.evaluation import Members, evaluate_chunks
 from xpnet.training.history import Scores
 from xpnet.training.samples import Samples, to_samples
-from xpnet.training.step_chunks import StepChunk, step_chunks
+from xpnet.training.step_chunks import Sharing, StepChunk, step_chunks
 
 __all__ = ["StreamBatches", "evaluate_source"]
 
@@ -56,6 +56,8 @@ class StreamBatches(BatchSource):
         Weight of the samples of each class.
     buffer_bytes : int, optional
         Size of the buffer; the default is that of the source.
+    sharing : Sharing, optional
+        The ranks that share the batches.
 
     Raises
     ------
@@ -77,6 +79,7 @@ class StreamBatches(BatchSource):
         drop_last: bool = False,
         class_weights: np.ndarray | None = None,
         buffer_bytes: int | None = None,
+        sharing: Sharing | None = None,
     ) -> None:
         n_in = network.layer_sizes[0]
         if source.n_features != n_in:
@@ -85,6 +88,7 @@ class StreamBatches(BatchSource):
             )
         self.batch_size = batch_size
         self._network, self._backend, self._dtype, self._source = network, backend, dtype, source.reader()
+        self._sharing = sharing
         self._epochs, self._seed, self._shuffle, self._class_weights = epochs, seed, shuffle, class_weights
         self._n_samples = samples_of_epoch(source.n_samples, batch_size, drop_last=drop_last)
         buffer_bytes = buffer_bytes or source.buffer_bytes
@@ -117,7 +121,7 @@ class StreamBatches(BatchSource):
                 rng = np.random.default_rng(seed_sequence(self._seed, Purpose.SHUFFLE, number, window))
                 order = rng.permutation(n).astype(np.int32)
             first = max(position - window * steps, 0)
-            yield from step_chunks(self._network, self._backend, samples, order, self.batch_size, first)
+            yield from step_chunks(self._network, self._backend, samples, order, self.batch_size, first, self._sharing)
 
     def windows(self) -> Iterator[Samples]:
         """Yield the samples of the first epoch, window by window, not shuffled, each until the next is taken."""

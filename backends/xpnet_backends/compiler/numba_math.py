@@ -40,7 +40,7 @@ def _inlined(function: Any) -> Any:
     return compiled(function, forceinline=True)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def call_address(_: Any, address: Any) -> Any:
     """Call the function without arguments at an address."""
 
