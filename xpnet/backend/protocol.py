@@ -48,9 +48,9 @@ class Backend(Protocol):
         return self
 
     def __reduce__(self) -> Any:
-        from xpnet.backend.devices import get_backend  # here, because that module imports this one
+        from xpnet.backend.devices import backend_or_name  # here, because that module imports this one
 
-        return get_backend, (self.name,)
+        return backend_or_name, (self.name,)
 
     def asarray(self, host: np.ndarray) -> Array:
         """Return a host array as an array on the device, of the same dtype; it may share memory with `host`."""
