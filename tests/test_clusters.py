@@ -112,8 +112,8 @@ def _ip(*arguments: str) -> None:
 @pytest.fixture
 def namespaces() -> Iterator[tuple[str, str]]:
     """Two network namespaces that are connected by a virtual cable."""
-    if os.name != "posix" or os.geteuid() != 0 or shutil.which("ip") is None:
-        pytest.skip("network namespaces need root and the command ip")
+    if os.name != "posix" or os.geteuid() != 0 or not all(map(shutil.which, ("ip", "unshare", "hostname"))):
+        pytest.skip("network namespaces need root, and the commands ip, unshare and hostname")
     names = f"xpnet-{os.getpid()}-0", f"xpnet-{os.getpid()}-1"
     with ExitStack() as stack:
         try:
@@ -137,7 +137,8 @@ def namespaces() -> Iterator[tuple[str, str]]:
 def test_two_namespaces(namespaces: tuple[str, str], environment: dict[str, str], folder: Path) -> None:
     """Start a rank in each namespace: mpirun is in the first, and its agent in place of ssh enters the second."""
     agent = folder / "agent"
-    agent.write_text(f'#!/bin/sh\nshift\nexec ip netns exec {namespaces[1]} /bin/sh -c "$*"\n')
+    enter = f"ip netns exec {namespaces[1]} unshare --uts"  # two machines of one name would be taken for one
+    agent.write_text(f'#!/bin/sh\nshift\nexec {enter} /bin/sh -c "hostname xpnet-1; $*"\n')
     agent.chmod(0o755)
     own = {
         "OMPI_MCA_btl": "self,tcp",
@@ -148,8 +149,9 @@ def test_two_namespaces(namespaces: tuple[str, str], environment: dict[str, str]
     code = """
 import os
 from xpnet.cli import main
+from xpnet.communicator import started_communicator
 code = main(["train", "iris", "--epochs", "2", "--device", "cpu", "--out", "run", "--json", "--no-report"])
-print("rank", os.environ["OMPI_COMM_WORLD_RANK"], os.readlink("/proc/self/ns/net"), flush=True)
+print("rank", os.readlink("/proc/self/ns/net"), *started_communicator().local_ranks, flush=True)
 raise SystemExit(code)
 """
     done = subprocess.run(
@@ -158,7 +160,7 @@ raise SystemExit(code)
         env=mpi_environment(environment) | own, capture_output=True, text=True, timeout=90,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    spaces = {line.split()[-1] for line in done.stdout.splitlines() if line.startswith("rank ")}
-    assert len(spaces) == 2
+    spaces = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("rank ")]
+    assert len({space for space, *_ in spaces}) == 2
     (summary,) = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     assert summary["ranks"] == 2

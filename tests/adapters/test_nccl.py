@@ -12,7 +12,8 @@ import pytest
 from tests import cuda_double
 from tests.cuda_double.runtime import CUDARuntimeError
 from tests.thread_ranks import ThreadCommunicator, run_ranks
-from xpnet.errors import LibraryNotInstalledError
+from xpnet.cli.ranks import get_device
+from xpnet.errors import InvalidParameterError, LibraryNotInstalledError
 
 
 @pytest.fixture
@@ -88,3 +89,42 @@ def test_a_cupy_without_nccl(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> None
 
     with pytest.raises(LibraryNotInstalledError, match="expected CuPy with NCCL"):
         NcclSum(0, 2, lambda value: value)
+
+
+class _Rank:
+    """A rank of several on a machine."""
+
+    def __init__(self, rank: int, visible: list[str | None]) -> None:
+        self.rank, self.size, self.local_ranks = rank, len(visible), tuple(range(len(visible)))
+        self._visible = visible
+
+    def gather(self, value: object) -> list[str | None]:
+        return self._visible
+
+
+@pytest.mark.parametrize(
+    ("device", "rank", "visible", "name"),
+    [
+        ("gpu", 0, [None, None], "cupy:gpu"),
+        ("gpu", 1, [None, None], "cupy:gpu:1"),
+        ("cupy:gpu", 1, ["0,1", "0,1"], "cupy:gpu:1"),
+        ("gpu@tf32", 1, [None, None], "cupy:gpu:1@tf32"),
+        ("gpu", 1, ["0", "1"], "cupy:gpu"),  # whoever started the ranks gave each a GPU
+        ("cpu", 1, [None, None], "numpy:cpu"),
+    ],
+)
+def test_each_rank_has_a_gpu(cupy: Any, device: str, rank: int, visible: list[str | None], name: str) -> None:
+    ranks: Any = _Rank(rank, visible)
+    assert get_device(device, ranks).name == name
+
+
+def test_more_ranks_than_gpus(cupy: Any) -> None:
+    ranks: Any = _Rank(2, [None] * 3)
+    with pytest.raises(InvalidParameterError, match="expected a GPU for each of the 3 ranks"):
+        get_device("gpu", ranks)
+
+
+def test_one_gpu_for_all_ranks(cupy: Any) -> None:
+    ranks: Any = _Rank(0, [None] * 2)
+    with pytest.raises(InvalidParameterError, match="expected a GPU without an index"):
+        get_device("gpu:1", ranks)
