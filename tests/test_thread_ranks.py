@@ -16,6 +16,10 @@ def test_the_members_of_the_double():
         assert isinstance(comm, Communicator)
         total = np.full(3, comm.rank + 1.0)
         comm.sum(total)
+        pieces = np.arange(5.0) + comm.rank
+        comm.sum_pieces(pieces)
+        comm.gather_pieces(pieces)
+        assert pieces.tolist() == [3.0, 6.0, 9.0, 12.0, 15.0]
         parts = [np.full((rank, 2), 10 * comm.rank + rank) for rank in range(comm.size)]
         return total.tolist(), comm.broadcast(comm.rank), comm.gather(comm.rank), comm.exchange(parts)
 

@@ -46,6 +46,9 @@ class ThreadCommunicator:
         self.barrier()
         array[...] = np.concatenate(pieces)
 
+    def vector(self, name: str, size: int, dtype: Any, *, common: bool) -> np.ndarray:
+        return np.empty(size, dtype)
+
     def broadcast(self, value: Any) -> Any:
         return self.gather(value)[0]
 

@@ -5,6 +5,7 @@ MPI and NCCL are known to the adapter alone, `xpnet_backends.mpi`. A run of a si
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
@@ -20,7 +21,9 @@ from xpnet.threads import process_affinity, take_processors
 __all__ = [
     "COMMUNICATORS",
     "Communicator",
+    "agreed",
     "get_communicator",
+    "in_turn",
     "is_launched",
     "on_rank_0",
     "share_of",
@@ -67,6 +70,14 @@ class Communicator(Protocol):
 
     def gather_pieces(self, array: Array) -> None:
         """Complete a vector of which each rank has its own piece."""
+        ...
+
+    def vector(self, name: str, size: int, dtype: Any, *, common: bool) -> np.ndarray:
+        """Return memory of the host for a vector whose pieces are often summed or, with `common`, gathered.
+
+        The same arguments may give the same memory. With `common` it may be the memory of other ranks too, which hold
+        the same values or wait.
+        """
         ...
 
     def broadcast(self, value: Any) -> Any:
@@ -185,3 +196,78 @@ def share_of(n: int, rank: int, size: int) -> slice:
     each, more = divmod(n, size)
     start = rank * each + min(rank, more)
     return slice(start, start + each + (rank < more))
+
+
+def agreed(communicator: Communicator | None, function: Callable[[], T]) -> T:
+    """Return the result of a function; if it raises an `XpnetError` on some ranks, all raise the first of these.
+
+    The function must not communicate.
+    """
+    if communicator is None:
+        return function()
+    result: Any = None
+    error: XpnetError | None = None
+    try:
+        result = function()
+    except XpnetError as exc:
+        error = exc
+    errors = communicator.gather(error)
+    rank = next((rank for rank, each in enumerate(errors) if each is not None), None)
+    if rank is None:
+        return result  # type: ignore[no-any-return]
+    raise error if error is not None and rank == communicator.rank else errors[rank]
+
+
+def in_turn(
+    communicator: Communicator | None, value: T, add: Callable[[T], object], finish: Callable[[T], Any] = lambda v: v
+) -> Any:
+    """Let one rank after another change a value, as a single process does with all the data in their order.
+
+    The value, which can be pickled, goes from rank to rank. So a statistic of rows is that of a single process, also if
+    it depends on their order.
+
+    Parameters
+    ----------
+    communicator : Communicator or None
+    value
+        Of rank 0; that of other ranks is ignored.
+    add : callable
+        Changes the value: includes what this rank holds. It must not communicate.
+    finish : callable
+        Makes the result of the value, on the last rank only.
+
+    Returns
+    -------
+    result
+        The same on each rank.
+
+    Raises
+    ------
+    XpnetError
+        `add` or `finish` raised it on a rank; all ranks raise it.
+    """
+    if communicator is None:
+        add(value)
+        return finish(value)
+    rank, last = communicator.rank, communicator.size - 1
+    state: Any = value
+    error: XpnetError | None = None
+    for turn in range(communicator.size):
+        if turn == rank and error is None:
+            try:
+                add(state)
+                state = finish(state) if turn == last else state
+            except XpnetError as exc:
+                state, error = None, exc
+        if turn < last:
+            parts = [np.empty(0, np.uint8)] * communicator.size
+            if turn == rank:
+                parts[turn + 1] = np.frombuffer(pickle.dumps((state, error)), np.uint8)
+                state = None  # it may be large
+            received = communicator.exchange(parts)[turn]
+            if turn + 1 == rank:
+                state, error = pickle.loads(received)  # of this run's own processes
+    state, error = communicator.gather((state, error) if rank == last else None)[last]
+    if error is not None:
+        raise error
+    return state

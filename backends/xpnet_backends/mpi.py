@@ -13,6 +13,7 @@ import numpy as np
 from xpnet.communicator import share_of
 from xpnet.errors import RankError
 from xpnet.libraries import import_library
+from xpnet_backends.shared_vectors import SharedVectors
 
 __all__ = ["start"]
 
@@ -26,6 +27,7 @@ class MpiCommunicator:
         self._mpi, self._comm = mpi, mpi.COMM_WORLD
         self.rank, self.size = self._comm.Get_rank(), self._comm.Get_size()
         self.local_ranks = tuple(self._comm.Split_type(mpi.COMM_TYPE_SHARED).allgather(self.rank))
+        self._shared = SharedVectors(mpi, self._comm) if len(self.local_ranks) == self.size else None
         self._failures = self._comm.Dup()  # apart from whatever the other ranks wait for
         self.seconds = 0.0
         self._rooms = np.empty(0)
@@ -48,6 +50,11 @@ class MpiCommunicator:
     def sum_pieces(self, array: Any) -> None:
         """Sum a vector over the ranks; each gets the sum of its own piece."""
         started = time.perf_counter()
+        if self._shared is None or not self._shared.sum_pieces(array):
+            self._send_and_sum_pieces(array)
+        self.seconds += time.perf_counter() - started
+
+    def _send_and_sum_pieces(self, array: np.ndarray) -> None:
         pieces = [array[share_of(len(array), rank, self.size)] for rank in range(self.size)]
         own, others = pieces[self.rank], [rank for rank in range(self.size) if rank != self.rank]
         received = self._room(len(others), own)
@@ -57,15 +64,21 @@ class MpiCommunicator:
         self._mpi.Request.Waitall(requests)
         for room in received:
             own += room
-        self.seconds += time.perf_counter() - started
 
     def gather_pieces(self, array: Any) -> None:
         """Complete a vector of which each rank has its own piece."""
         started = time.perf_counter()
-        shares = [share_of(len(array), rank, self.size) for rank in range(self.size)]
-        counts, starts = [each.stop - each.start for each in shares], [each.start for each in shares]
-        self._comm.Allgatherv(self._mpi.IN_PLACE, [array, counts, starts, self._mpi._typedict[array.dtype.char]])
+        if self._shared is None or not self._shared.gather_pieces(array):
+            shares = [share_of(len(array), rank, self.size) for rank in range(self.size)]
+            counts, starts = [each.stop - each.start for each in shares], [each.start for each in shares]
+            self._comm.Allgatherv(self._mpi.IN_PLACE, [array, counts, starts, self._mpi._typedict[array.dtype.char]])
         self.seconds += time.perf_counter() - started
+
+    def vector(self, name: str, size: int, dtype: Any, *, common: bool) -> np.ndarray:
+        """Return memory for a vector that is summed or gathered often."""
+        if self._shared is None:
+            return np.empty(size, dtype)
+        return self._shared.empty(name, size, dtype, common=common)
 
     def _room(self, count: int, like: np.ndarray) -> np.ndarray:
         """Return memory for arrays of one shape; it is kept, for every step needs it."""

@@ -27,9 +27,9 @@ from xpnet.cli.ranks import agree_on_kind, check_same, get_device
 from xpnet.cli.run import train
 from xpnet.cli.table_data import read_table
 from xpnet.communicator import Communicator
-from xpnet.data.checks import warn_of_merged
 from xpnet.data.named import DATASETS
 from xpnet.data.scaling import Scaler, scaler_from_moments
+from xpnet.data.shared_rows import SharedRows, warn_of_merged_rows
 from xpnet.data.streams import Source
 from xpnet.data.tables.files import is_table
 from xpnet.data.tables.paths import STANDARD_INPUT
@@ -114,8 +114,9 @@ class Job:
     @staticmethod
     def _warn_of_merged(what: str, raw: Any, encoded: Any, names: Sequence[str] | None = None) -> None:
         """Warn if numbers that differ are one number after their encoding; tables, bytes and classes keep theirs."""
-        if isinstance(raw, np.ndarray) and isinstance(encoded, np.ndarray) and encoded.dtype.kind == "f":
-            warn_of_merged(raw, encoded, what, names)
+        before, after = (each.own if isinstance(each, SharedRows) else each for each in (raw, encoded))
+        if isinstance(before, np.ndarray) and isinstance(after, np.ndarray) and after.dtype.kind == "f":
+            warn_of_merged_rows(raw, encoded, what, names)
 
     def _encoded(self, part: RawPart | None) -> Any:
         if part is None or isinstance(part, Source):
@@ -134,7 +135,8 @@ class Job:
         confusion = None
         for name, part in self.parts.items():
             if isinstance(part, Source):
-                scores[name] = scores[name] or model.evaluate(part, device=self.backend)
+                evaluated = scores[name] or model.evaluate(part, None, self.backend, self.data.communicator)
+                scores[name] = evaluated
             elif scores[name] is None or name == last:
                 scores[name], predicted = model.assess(*part, self.backend)
                 if name == last and model.classes is not None:
@@ -155,6 +157,8 @@ class Job:
 
 def prepare(data: str, options: TrainOptions, communicator: Communicator | None = None) -> Job:
     """Read the data and make the model and the trainer.
+
+    With a communicator all ranks call this together; each holds its share of the data.
 
     Parameters
     ----------
@@ -179,6 +183,8 @@ def prepare(data: str, options: TrainOptions, communicator: Communicator | None 
     if options.autotune:
         _autotune(backend)
     limit = None if options.memory_limit is None else MemoryLimit.parse(options.memory_limit)
+    if communicator is not None:
+        limit = communicator.broadcast(limit)  # the windows of all ranks are the same
     table = data not in DATASETS and is_table(data)
     preset = choose_preset(options, is_table=table)
     recipes = PRESETS[preset].recipe
@@ -186,7 +192,7 @@ def prepare(data: str, options: TrainOptions, communicator: Communicator | None 
         if (value := getattr(options, name)) not in (None, ()):
             raise InvalidParameterError(f"{name}: expected none for data that are no table; received {value!r:.60}.")
     scale = options.scale or recipes["classification"].scale  # one for all tasks: the task is not known yet
-    read = (read_table if table else read_arrays)(data, options, scale, limit)
+    read = (read_table if table else read_arrays)(data, options, scale, limit, communicator)
     recipe = recipes[read.task]
     model = _make_model(read, options, recipe)
     trainer = make_trainer(

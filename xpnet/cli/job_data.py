@@ -11,13 +11,15 @@ import numpy as np
 
 from xpnet.cli.memory_limit import MemoryLimit, data_bytes
 from xpnet.cli.options import TrainOptions
+from xpnet.communicator import Communicator, agreed, in_turn
 from xpnet.data.checks import check_data
 from xpnet.data.downloads import REMOTES, locate
 from xpnet.data.fingerprint import Fingerprint, column_names, fingerprint_dataset
 from xpnet.data.named import DATASETS, load_dataset
 from xpnet.data.scaling import Moments, Scaler, add_for_scaler, fit_scaler, scaler_from_moments
+from xpnet.data.shared_rows import SharedRows, fit_shared_scaler
 from xpnet.data.split import split
-from xpnet.data.streams import Source, is_folder_of_files, open_sources, split_source
+from xpnet.data.streams import Source, SourceSubset, is_folder_of_files, open_sources, own_blocks, split_source
 from xpnet.data.targets import TargetSummary, Task, encode_targets, infer_task
 from xpnet.errors import DataError
 
@@ -29,7 +31,7 @@ __all__ = ["PARTS", "JobData", "RawPart", "read_arrays"]
 
 PARTS = ("train", "validation", "test")
 # Raw features and raw targets of one part: in memory, or a source that is read in pieces. The features of a table are a
-# pyarrow table, others an array.
+# pyarrow table, others an array; with several ranks both are SharedRows, and targets are whole.
 RawPart: TypeAlias = tuple[Any, np.ndarray] | Source
 
 
@@ -66,6 +68,8 @@ class JobData:
         `Fingerprint.to_dict` of the data and, if it has one of its own, of the test part; for `xpnet resume`.
     columns : tuple of ColumnPlan
         What is done with each column of a table.
+    communicator : Communicator or None
+        Of the ranks that share the data.
     """
 
     name: str
@@ -84,6 +88,7 @@ class JobData:
     image_shape: tuple[int, ...] | None = None
     fingerprint: dict[str, Any] = field(default_factory=dict)
     columns: tuple[ColumnPlan, ...] = ()
+    communicator: Communicator | None = None
 
     @property
     def n_samples(self) -> int:
@@ -104,7 +109,13 @@ def moments_of(y: np.ndarray) -> Moments:
     return moments
 
 
-def read_arrays(data: str, options: TrainOptions, scale: str | None, limit: MemoryLimit | None) -> JobData:
+def read_arrays(
+    data: str,
+    options: TrainOptions,
+    scale: str | None,
+    limit: MemoryLimit | None,
+    communicator: Communicator | None = None,
+) -> JobData:
     """Read data that are arrays into memory, or in pieces if memory would exceed the limit.
 
     A folder of files other than IDX files is always read in pieces, a small named data set never.
@@ -115,6 +126,10 @@ def read_arrays(data: str, options: TrainOptions, scale: str | None, limit: Memo
     options : TrainOptions
     scale : str
         Scaling of the features; None: standard, and "divide:255" for bytes.
+    limit : MemoryLimit or None
+        On all ranks the same.
+    communicator : Communicator, optional
+        Each rank reads its share.
 
     Raises
     ------
@@ -124,17 +139,17 @@ def read_arrays(data: str, options: TrainOptions, scale: str | None, limit: Memo
     named = data in DATASETS
     in_pieces_only = not named and is_folder_of_files(Path(data))
     if (limit is None and not in_pieces_only) or (named and (data not in REMOTES or options.target is not None)):
-        return _read_at_once(data, options, scale)
-    path = locate(data, options.data_dir) if named else Path(data)
-    source, own_test = open_sources(path, target=options.target)
+        return _read_at_once(data, options, scale, communicator)
+    path = agreed(communicator, lambda: locate(data, options.data_dir) if named else Path(data))
+    source, own_test = agreed(communicator, lambda: open_sources(path, target=options.target))
     n_bytes = sum(data_bytes(each, options.dtype) for each in (source, own_test) if each is not None)
     if limit is not None and limit.fits(n_bytes) and not in_pieces_only:
-        return _read_at_once(data, options, scale)
-    return _read_in_pieces(data if named else path.resolve().stem, source, own_test, options, scale)
+        return _read_at_once(data, options, scale, communicator)
+    return _read_in_pieces(data if named else path.resolve().stem, source, own_test, options, scale, communicator)
 
 
-def _read_at_once(data: str, options: TrainOptions, scale: str | None) -> JobData:
-    dataset = load_dataset(data, data_dir=options.data_dir, target=options.target)
+def _read_at_once(data: str, options: TrainOptions, scale: str | None, communicator: Communicator | None) -> JobData:
+    dataset = load_dataset(data, data_dir=options.data_dir, target=options.target, communicator=communicator)
     task = options.task or infer_task(dataset.y)
     encoded, classes = encode_targets(dataset.y, task)
     parts = split(
@@ -156,18 +171,63 @@ def _read_at_once(data: str, options: TrainOptions, scale: str | None) -> JobDat
         classes=classes,
         n_outputs=encoded.size // len(encoded),
         scale=scale,
-        fit_features=lambda: fit_scaler(scale, parts.x_train),
+        fit_features=lambda: _fit(scale, parts.x_train),
         target_moments=lambda: moments_of(encode_targets(parts.y_train, task)[0]),
         feature_names=dataset.feature_names,
         target_name=dataset.target_name,
         index_base=dataset.index_base,
         image_shape=dataset.image_shape,
         fingerprint=fingerprint_dataset(dataset) if options.checkpoint_every else {},
+        communicator=communicator,
     )
 
 
+def _fit(scale: str, x: Any) -> Scaler:
+    return fit_shared_scaler(scale, x) if isinstance(x, SharedRows) else fit_scaler(scale, x)
+
+
+@dataclass
+class _Pass:
+    """What one pass over all the data finds; of several ranks each adds its blocks."""
+
+    scale: str
+    moments: Moments
+    target_moments: Moments
+    summary: TargetSummary = field(default_factory=TargetSummary)
+    fingerprint: Fingerprint | None = None
+
+    def add(self, source: Source, training: SourceSubset, blocks: range, *, fingerprinted: bool) -> None:
+        """Include blocks of a source, of which some rows are for training."""
+        for block in blocks:
+            if not source.sizes[block]:
+                continue
+            x, y = source.read(block)
+            try:
+                check_data(x, y, source.feature_names)
+                self.summary.add(y)
+            except DataError as exc:
+                raise DataError(f"{source.where(block)}: {exc}") from exc
+            self.scale = self.scale or _own_scale(x.dtype)
+            if fingerprinted:
+                self.fingerprint = self.fingerprint or Fingerprint(column_names(source, x, y))
+                self.fingerprint.add(x, y)
+            for rows in training.rows(block):
+                if rows.start == rows.stop:
+                    continue
+                add_for_scaler(self.scale, self.moments, x[rows])
+                if y.dtype.kind in "biuf":
+                    targets = y[rows].reshape(rows.stop - rows.start, -1)
+                    self.target_moments = self.target_moments if self.target_moments.n else Moments(targets.shape[1])
+                    self.target_moments.add(targets)
+
+
 def _read_in_pieces(
-    name: str, source: Source, own_test: Source | None, options: TrainOptions, scale: str | None
+    name: str,
+    source: Source,
+    own_test: Source | None,
+    options: TrainOptions,
+    scale: str | None,
+    communicator: Communicator | None,
 ) -> JobData:
     """Read all the data once, for the task, the classes, and the scaling of the training part."""
     parts = split_source(
@@ -176,28 +236,15 @@ def _read_in_pieces(
         test_fraction=0.0 if own_test else options.test_fraction,
         seed=options.seed,
     )
-    summary, scaled = TargetSummary(), scale or ""
-    moments, target_moments = Moments(source.n_features), Moments(0)
-    fingerprint: Fingerprint | None = None
-    for block, (x, y) in enumerate(source):
-        try:
-            check_data(x, y, source.feature_names)
-            summary.add(y)
-        except DataError as exc:
-            raise DataError(f"{source.where(block)}: {exc}") from exc
-        scaled = scaled or _own_scale(x.dtype)
-        if options.checkpoint_every:
-            fingerprint = fingerprint or Fingerprint(column_names(source, x, y))
-            fingerprint.add(x, y)
-        for rows in parts.training.rows(block):
-            if rows.start == rows.stop:
-                continue
-            add_for_scaler(scaled, moments, x[rows])
-            if y.dtype.kind in "biuf":
-                targets = y[rows].reshape(rows.stop - rows.start, -1)
-                target_moments = target_moments if target_moments.n else Moments(targets.shape[1])
-                target_moments.add(targets)
-    task = options.task or summary.task
+    blocks = own_blocks(source.sizes, communicator)
+    found: _Pass = in_turn(
+        communicator,
+        _Pass(scale or "", Moments(source.n_features), Moments(0)),
+        lambda found: found.add(
+            source.reader(), parts.training, blocks, fingerprinted=options.checkpoint_every is not None
+        ),
+    )
+    summary, task = found.summary, options.task or found.summary.task
     by_name: dict[str, Source | None] = {
         "train": parts.training, "validation": parts.validation, "test": own_test or parts.test
     }  # fmt: skip
@@ -207,13 +254,14 @@ def _read_in_pieces(
         task=task,
         classes=encode_targets(summary.labels, "classification")[1] if task == "classification" else None,
         n_outputs=summary.n_outputs,
-        scale=scaled,
-        fit_features=lambda: scaler_from_moments(scaled, moments),
-        target_moments=lambda: target_moments,
+        scale=found.scale,
+        fit_features=lambda: scaler_from_moments(found.scale, found.moments),
+        target_moments=lambda: found.target_moments,
         feature_names=source.feature_names,
         target_name=source.target_name,
         image_shape=source.image_shape,
-        fingerprint={} if fingerprint is None else {"data": fingerprint.to_dict()},
+        fingerprint={} if found.fingerprint is None else {"data": found.fingerprint.to_dict()},
+        communicator=communicator,
     )
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,18 +12,21 @@ from xpnet.cli.job_data import PARTS, JobData, moments_of
 from xpnet.cli.memory_limit import MemoryLimit
 from xpnet.cli.options import TrainOptions
 from xpnet.cli.table_options import column_choices, open_table
-from xpnet.data.fingerprint import Fingerprint
+from xpnet.communicator import Communicator, agreed, in_turn
 from xpnet.data.readers.common import join_names, naming
 from xpnet.data.scaling import Moments
+from xpnet.data.shared_rows import SharedRows, take_rows
 from xpnet.data.split import split_rows
-from xpnet.data.streams import split_source
-from xpnet.data.tables.files import TableFile
+from xpnet.data.streams import own_blocks, split_source
+from xpnet.data.tables.files import STANDARD_INPUT, TableFile
 from xpnet.data.targets import encode_targets
 from xpnet.errors import DataError, InvalidParameterError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from xpnet.data.row_sample import RowSample
+    from xpnet.data.tables.encoding import TableEncoding
     from xpnet.data.tables.survey import Survey
 
 __all__ = ["read_table"]
@@ -32,10 +35,17 @@ __all__ = ["read_table"]
 _COPIES = 3
 
 
-def read_table(data: str, options: TrainOptions, scale: str | None, limit: MemoryLimit | None) -> JobData:
+def read_table(
+    data: str,
+    options: TrainOptions,
+    scale: str | None,
+    limit: MemoryLimit | None,
+    communicator: Communicator | None = None,
+) -> JobData:
     """Read a table into memory, or in pieces if memory would exceed the limit.
 
-    A folder of tables is always read in pieces.
+    A folder of tables is always read in pieces. Each of several ranks reads its blocks: row groups of a Parquet file,
+    batches of an Arrow file, and stretches of a text, which each rank also reads as a whole once, to find them.
 
     Raises
     ------
@@ -45,51 +55,85 @@ def read_table(data: str, options: TrainOptions, scale: str | None, limit: Memor
     from xpnet.data.tables.survey import survey_table
 
     names = frozenset(name for name in (options.target, options.weight, options.group, options.time) if name)
-    file = open_table(data, options, names)
+    if communicator is not None and data == STANDARD_INPUT:
+        raise InvalidParameterError(
+            "data: expected a file or a folder, which each rank can read; received standard input. Write it to a file."
+        )
+    file = agreed(communicator, lambda: open_table(data, options, names))
     for option in ("weight", "group", "time"):
         if (column := getattr(options, option)) is not None and column not in file.schema.names:
             raise InvalidParameterError(
                 f"{option}: expected one of the columns {join_names(file.schema.names)}; received {column!r:.60}."
             )
     in_pieces = file.path.is_dir() or (limit is not None and not limit.fits(_COPIES * file.n_bytes))
-    table = None if in_pieces else file.read()
+    table = None if in_pieces else agreed(communicator, lambda: _read_own(file, communicator))
     with naming(file.path):
-        fingerprint = Fingerprint(file.schema.names) if options.checkpoint_every else None
         survey = survey_table(
-            _fingerprinted(_blocks(file) if table is None else [table], fingerprint),
+            _blocks(file, agreed(communicator, lambda: _own(file, communicator))) if table is None else [table],
             file.schema.names,
             column_choices(options, options.weight, options.group),
             duplicates=file.duplicates,
             where=file.where,
+            fingerprinted=options.checkpoint_every is not None,
+            communicator=communicator,
         )
         scale = scale or "standard"
         read = (
-            _in_pieces(file, survey, options, scale) if table is None else _at_once(file, table, survey, options, scale)
+            _in_pieces(file, survey, options, scale, communicator)
+            if table is None
+            else _at_once(file, table, survey, options, scale, communicator)
         )
-    return read if fingerprint is None else replace(read, fingerprint={"data": fingerprint.to_dict()})
+    return read if survey.fingerprint is None else replace(read, fingerprint={"data": survey.fingerprint})
 
 
-def _blocks(file: TableFile) -> Iterator[pa.Table]:
-    return (file.read_block(block) for block in range(len(file.block_sizes())))
+def _own(file: TableFile, communicator: Communicator | None) -> range:
+    return own_blocks(file.block_sizes(), communicator)
 
 
-def _fingerprinted(tables: Iterable[pa.Table], fingerprint: Fingerprint | None) -> Iterator[pa.Table]:
-    for table in tables:
-        if fingerprint is not None:
-            fingerprint.add(*table.columns)
-        yield table
+def _blocks(file: TableFile, blocks: range) -> Iterator[pa.Table]:
+    return (file.read_block(block) for block in blocks)
 
 
-def _at_once(file: TableFile, table: pa.Table, survey: Survey, options: TrainOptions, scale: str) -> JobData:
+def _read_own(file: TableFile, communicator: Communicator | None) -> pa.Table:
+    """Return the rows of this rank."""
+    if communicator is None:
+        return file.read()
     import pyarrow as pa
 
-    from xpnet.data.tables.fitting import fit_encoding
+    return pa.concat_tables([file.schema.empty_table(), *_blocks(file, _own(file, communicator))])
+
+
+def _whole(table: pa.Table, columns: list[str | None], communicator: Communicator | None) -> pa.Table:
+    """Return some columns with the rows of all ranks."""
+    if communicator is None:
+        return table
+    import pyarrow as pa
+
+    return pa.concat_tables(communicator.gather(table.select(list(dict.fromkeys(filter(None, columns))))))
+
+
+def _at_once(
+    file: TableFile,
+    own: pa.Table,
+    survey: Survey,
+    options: TrainOptions,
+    scale: str,
+    communicator: Communicator | None,
+) -> JobData:
+    import pyarrow as pa
+
     from xpnet.data.tables.values import decimal_sign
 
     assert survey.target is not None
+    table = _whole(own, [survey.target.name, options.group, options.time, options.weight], communicator)
     y, keep = survey.target.read(table.column(survey.target.name), decimal_sign(table.schema))
+    features: Any = own.select(survey.feature_names)
+    if communicator is not None:
+        features = SharedRows(features, communicator)
     if not keep.all():
         table = table.filter(pa.array(keep))
+        shared = isinstance(features, SharedRows)
+        features = take_rows(features, np.flatnonzero(keep)) if shared else table.select(survey.feature_names)
     train, validation, test = split_rows(
         y,
         validation_fraction=options.val_fraction,
@@ -100,9 +144,8 @@ def _at_once(file: TableFile, table: pa.Table, survey: Survey, options: TrainOpt
         times=None if options.time is None else _numbers(table, "time", options.time, ("number", "date")),
     )
     encoded, classes = encode_targets(y, survey.target.task)
-    features = table.select(survey.feature_names)
     rows = dict(zip(PARTS, (train, validation, test), strict=True))
-    tables = {name: features.take(chosen) for name, chosen in rows.items() if len(chosen)}
+    tables = {name: take_rows(features, chosen) for name, chosen in rows.items() if len(chosen)}
     weights = None if options.weight is None else _numbers(table, "weight", options.weight, ("number",))[train]
     return JobData(
         name=file.name,
@@ -111,20 +154,37 @@ def _at_once(file: TableFile, table: pa.Table, survey: Survey, options: TrainOpt
         classes=classes,
         n_outputs=1,
         scale=scale,
-        fit_features=lambda: fit_encoding(survey.columns, [tables["train"]], scale=scale),
+        fit_features=lambda: _fit_encoding(survey, tables["train"], scale),
         target_moments=lambda: moments_of(encoded[train]),
         feature_names=survey.feature_names,
         target_name=survey.target.name,
         weights=weights,
         notes=survey.notes,
         columns=survey.columns,
+        communicator=communicator,
     )
 
 
-def _in_pieces(file: TableFile, survey: Survey, options: TrainOptions, scale: str) -> JobData:
+def _fit_encoding(survey: Survey, x: Any, scale: str) -> TableEncoding:
+    from xpnet.data.tables.fitting import feature_sample, fit_encoding, fit_to_sample
+
+    if not isinstance(x, SharedRows):
+        return fit_encoding(survey.columns, [x], scale=scale)
+    encoding: TableEncoding = in_turn(
+        x.communicator,
+        feature_sample(survey.columns),
+        lambda sample: sample.add(x.own),
+        lambda sample: fit_to_sample(survey.columns, sample, scale),
+    )
+    return encoding
+
+
+def _in_pieces(
+    file: TableFile, survey: Survey, options: TrainOptions, scale: str, communicator: Communicator | None
+) -> JobData:
     """Read the training part once more, for the encoding of the features and the moments of the targets."""
     from xpnet.data.streams.table import TableSource
-    from xpnet.data.tables.fitting import fit_encoding
+    from xpnet.data.tables.fitting import feature_sample, fit_to_sample
 
     assert survey.target is not None
     for name in ("weight", "group", "time"):
@@ -133,22 +193,34 @@ def _in_pieces(file: TableFile, survey: Survey, options: TrainOptions, scale: st
                 f"{name}: expected none for a table that is read in pieces; received {column!r}. "
                 "Read it at once: give one file, and leave --memory-limit out."
             )
-    source = TableSource(file, survey.feature_names, survey.target, complete=not survey.target.n_left_out)
+    target = survey.target
+    source = agreed(
+        communicator, lambda: TableSource(file, survey.feature_names, target, complete=not target.n_left_out)
+    )
     split = split_source(
         source,
         validation_fraction=options.val_fraction,
         test_fraction=options.test_fraction,
         seed=options.seed,
     )
-    moments = Moments(1)
+    blocks = own_blocks(split.training.sizes, communicator)
 
-    def training_tables() -> Iterator[pa.Table]:
-        for table, y in split.training:
-            if y.dtype.kind in "biuf":
-                moments.add(y[:, None])
-            yield table
+    def add(found: tuple[RowSample, Moments]) -> None:
+        sample, moments = found
+        reader = split.training.reader()
+        for block in blocks:
+            if split.training.sizes[block]:
+                table, y = reader.read(block)
+                sample.add(table)
+                if y.dtype.kind in "biuf":
+                    moments.add(y[:, None])
 
-    encoding = fit_encoding(survey.columns, training_tables(), scale=scale)
+    encoding, moments = in_turn(
+        communicator,
+        (feature_sample(survey.columns), Moments(1)),
+        add,
+        lambda found: (fit_to_sample(survey.columns, found[0], scale), found[1]),
+    )
     by_name = {"train": split.training, "validation": split.validation, "test": split.test}
     return JobData(
         name=file.name,
@@ -163,6 +235,7 @@ def _in_pieces(file: TableFile, survey: Survey, options: TrainOptions, scale: st
         target_name=survey.target.name,
         notes=survey.notes,
         columns=survey.columns,
+        communicator=communicator,
     )
 
 

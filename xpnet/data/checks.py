@@ -85,7 +85,7 @@ def check_lengths(x: Any, y: Any) -> None:
         )
 
 
-def check_finite(values: Array, what: str, names: Sequence[str] | None) -> None:
+def check_finite(values: Array, what: str, names: Sequence[str] | None, first_row: int = 0) -> None:
     """Check that no value is NaN or infinite.
 
     Parameters
@@ -96,6 +96,8 @@ def check_finite(values: Array, what: str, names: Sequence[str] | None) -> None:
         For the message.
     names : sequence of str or None
         Names of the columns, for the message.
+    first_row : int
+        The row of the whole data with which `values` begin, for the message.
 
     Raises
     ------
@@ -113,8 +115,8 @@ def check_finite(values: Array, what: str, names: Sequence[str] | None) -> None:
             if column:
                 where = f"column {shown(names[column[0]]):.60}, " if names is not None else f"column {column[0] + 1}, "
             raise DataError(
-                f"{what}: expected finite numbers; received {value} in {where}row {rows.start + row + 1}; "
-                f"remove the row or fill in the value"
+                f"{what}: expected finite numbers; received {value} in {where}row "
+                f"{first_row + rows.start + row + 1}; remove the row or fill in the value"
             )
 
 

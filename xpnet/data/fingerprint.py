@@ -11,13 +11,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from xpnet.communicator import in_turn
 from xpnet.data.dataset import Dataset
 from xpnet.data.readers.common import join_names
+from xpnet.data.shared_rows import SharedRows
 
 __all__ = ["Fingerprint", "column_names", "describe_change", "fingerprint_dataset"]
 
@@ -92,10 +95,19 @@ def fingerprint_dataset(dataset: Dataset) -> dict[str, dict[str, Any]]:
     found = {}
     for name, (x, y) in parts.items():
         if x is not None and y is not None:
-            fingerprint = Fingerprint(column_names(dataset, x, y))
-            fingerprint.add(x, y)
-            found[name] = fingerprint.to_dict()
+            shared = isinstance(x, SharedRows)
+            own = (x.own, y[x.positions]) if shared else (x, y)
+            found[name] = in_turn(
+                x.communicator if shared else None,
+                Fingerprint(column_names(dataset, x, y)),
+                partial(_add, columns=own),
+                Fingerprint.to_dict,
+            )
     return found
+
+
+def _add(fingerprint: Fingerprint, columns: tuple[Any, ...]) -> None:
+    fingerprint.add(*columns)
 
 
 class _Named(Protocol):

@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
+from xpnet.communicator import Communicator, agreed
 from xpnet.data.dataset import Dataset
 from xpnet.data.downloads import REMOTES, locate
 from xpnet.data.readers import SUFFIXES, read_dataset
+from xpnet.data.shared_rows import scattered
 from xpnet.data.sklearn_files import load_with_sklearn, read_sklearn
 from xpnet.errors import InvalidParameterError, UnknownNameError, shown
 
@@ -48,7 +50,13 @@ class DatasetInfo:
     load: Callable[[Path | None], Dataset]
 
 
-def load_dataset(name_or_path: str, *, data_dir: str | Path | None = None, target: str | None = None) -> Dataset:
+def load_dataset(
+    name_or_path: str,
+    *,
+    data_dir: str | Path | None = None,
+    target: str | None = None,
+    communicator: Communicator | None = None,
+) -> Dataset:
     """Load a named data set, or read a file or folder.
 
     A name takes precedence over a path: for a folder called ``digits`` write ``./digits``.
@@ -60,6 +68,8 @@ def load_dataset(name_or_path: str, *, data_dir: str | Path | None = None, targe
         The first folder in which mnist and fashion-mnist are searched, either directly or in a subfolder of that name.
     target : str, optional
         The target of a file, see `xpnet.data.readers.read_dataset`. It must be omitted for a named data set.
+    communicator : Communicator, optional
+        Each rank keeps its share of the features, see `xpnet.data.readers.read_dataset`.
 
     Raises
     ------
@@ -82,7 +92,14 @@ def load_dataset(name_or_path: str, *, data_dir: str | Path | None = None, targe
             raise InvalidParameterError(
                 f"target: must be omitted for {info.name}, which has a fixed target; received {shown(target)}"
             )
-        return info.load(None if data_dir is None else Path(data_dir))
+        folder = None if data_dir is None else Path(data_dir)
+        if communicator is None:
+            return info.load(folder)
+        if name_or_path not in REMOTES:
+            return scattered(communicator, lambda: info.load(folder))
+        agreed(communicator, lambda: locate(info.name, folder) if communicator.rank == 0 else None)  # downloads it
+        path = agreed(communicator, lambda: locate(info.name, folder))
+        return dataclasses.replace(read_dataset(path, communicator=communicator), name=info.name)
     separators = {os.sep, os.altsep or os.sep, "/"}
     known_form = any(separator in name_or_path for separator in separators) or name_or_path.lower().endswith(SUFFIXES)
     try:
@@ -91,7 +108,7 @@ def load_dataset(name_or_path: str, *, data_dir: str | Path | None = None, targe
         is_path = False
     if not is_path:
         raise UnknownNameError.among("data", name_or_path, DATASETS)
-    return read_dataset(name_or_path, target=target)
+    return read_dataset(name_or_path, target=target, communicator=communicator)
 
 
 def _from_sklearn(name: str, _: Path | None) -> Dataset:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
 from xpnet.data.scaling import Scaler
 
@@ -19,11 +19,11 @@ class ScaledBytes(NamedTuple):
 
     Attributes
     ----------
-    values : ndarray of uint8, shape (n_samples, n_features)
+    values : ndarray or SharedRows of uint8, shape (n_samples, n_features)
     divisor : float
     """
 
-    values: NDArray[np.uint8]
+    values: Any
     divisor: float
 
 

@@ -46,7 +46,7 @@ class Scaler:
         """Whether the scaling is a linear function of each feature, without a clip."""
         return self.kind != "robust"
 
-    def transform(self, x: Array, dtype: DTypeLike) -> Array:
+    def transform(self, x: Array, dtype: DTypeLike, *, first_row: int = 0) -> Array:
         """Return a scaled copy of `x` in `dtype`.
 
         The arithmetic is in float64, so that values with a large offset keep their digits. It processes a block of
@@ -57,6 +57,8 @@ class Scaler:
         x : ndarray, shape (n_samples, n_features)
         dtype : dtype
             A floating-point type.
+        first_row : int
+            The row of the whole data with which `x` begins, for messages.
 
         Raises
         ------
@@ -76,7 +78,7 @@ class Scaler:
                 row, column = (int(i) for i in np.argwhere(~finite)[0])
                 raise DataError(
                     f"scaling: expected values that {scaled.dtype} can hold; received {x[rows][row, column]} in column "
-                    f"{column + 1}, row {rows.start + row + 1}; use a wider type or remove the row"
+                    f"{column + 1}, row {first_row + rows.start + row + 1}; use a wider type or remove the row"
                 )
         return scaled
 

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from xpnet.data.checks import check_lengths
 from xpnet.data.draw import draw, draw_in_proportion
+from xpnet.data.shared_rows import take_rows
 from xpnet.errors import DataError, InvalidParameterError, shown
 from xpnet.seeds import Purpose, seed_sequence
 
@@ -47,7 +48,7 @@ def split(
 
     Parameters
     ----------
-    x : ndarray, shape (n_samples, n_features)
+    x : ndarray or SharedRows, shape (n_samples, n_features)
     y : ndarray, shape (n_samples,) or (n_samples, n_outputs)
     validation_fraction, test_fraction : float in [0, 1)
         Fractions of all samples. The sizes are rounded to the nearest integer and are at least 1; 0 means no such
@@ -79,11 +80,11 @@ def split(
     )
     all_train = len(train) == len(x)  # then no copy is needed
     return Split(
-        x_train=x if all_train else x[train],
+        x_train=x if all_train else take_rows(x, train),
         y_train=y if all_train else y[train],
-        x_validation=x[validation] if len(validation) else None,
+        x_validation=take_rows(x, validation) if len(validation) else None,
         y_validation=y[validation] if len(validation) else None,
-        x_test=x[test] if len(test) else x_test,
+        x_test=take_rows(x, test) if len(test) else x_test,
         y_test=y[test] if len(test) else y_test,
     )
 

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from xpnet.backend import Backend, get_backend, to_host
+from xpnet.communicator import Communicator
 from xpnet.data.checks import as_floats, feature_array
 from xpnet.data.scaled_bytes import ScaledBytes, scaled_bytes
 from xpnet.data.scaling import Scaler
+from xpnet.data.shared_rows import SharedRows
 from xpnet.data.streams import Source
 from xpnet.data.targets import Task, encode_targets
 from xpnet.errors import InvalidParameterError, ModelFormatError
@@ -140,7 +142,7 @@ class Model(Exports):
         dtype = self.vector.dtype
         if self.scaler is None:
             return as_floats(x, dtype, "features", self.feature_names)
-        return self.scaler.transform(x, dtype)
+        return self.scaler.transform(x, dtype, first_row=first_row)
 
     def checked(self, x: Any) -> np.ndarray:
         """Return raw features as an array, (n_samples, n_in), whose columns are those of the training data."""
@@ -153,8 +155,10 @@ class Model(Exports):
             )
         return array
 
-    def inputs(self, x: Any, *, first_row: int = 0) -> np.ndarray | ScaledBytes:
+    def inputs(self, x: Any, *, first_row: int = 0) -> np.ndarray | ScaledBytes | SharedRows:
         """Return raw features as `Trainer.fit` takes them: the result of `features`, or bytes with their scaling."""
+        if isinstance(x, SharedRows):
+            return x.map(lambda own: self.inputs(own, first_row=x.positions.start))
         if self.encoding is None:
             x = self.checked(x)
             kept = scaled_bytes(x, self.scaler, self.vector.dtype)
@@ -258,7 +262,13 @@ class Model(Exports):
             output = self.target_scaler.inverse(output)
         return output[:, 0] if output.shape[1] == 1 else output
 
-    def evaluate(self, x: Any, y: np.ndarray | None = None, device: str | Backend = "cpu") -> Scores:
+    def evaluate(
+        self,
+        x: Any,
+        y: np.ndarray | None = None,
+        device: str | Backend = "cpu",
+        communicator: Communicator | None = None,
+    ) -> Scores:
         """Return the mean loss (of scaled targets, without penalties) and ``accuracy`` or ``r2`` on raw data.
 
         Parameters
@@ -267,6 +277,8 @@ class Model(Exports):
         y : (n_samples,) or (n_samples, n_outputs)
             Raw targets; omitted for a source.
         device : str or Backend
+        communicator : Communicator, optional
+            Of ranks that read the source together.
         """
         if isinstance(x, Source):
             if y is not None:
@@ -274,17 +286,15 @@ class Model(Exports):
             backend, dtype = get_backend(device), self.vector.dtype.name
             with backend.scope(dtype):
                 params = self._params_on(backend)
-                return evaluate_source(self.network, params, self.encode(x), backend, dtype)
+                return evaluate_source(self.network, params, self.encode(x), backend, dtype, communicator)
         if y is None:
             raise InvalidParameterError("y must be given when x is an array; received none. Give the targets of x.")
-        backend = get_backend(device)
-        with backend.scope(self.vector.dtype.name):
+        with (backend := get_backend(device)).scope(self.vector.dtype.name):
             rows = host_inputs(backend, self.inputs(x), self.vector.dtype.name)
             return evaluate(self.network, self._params_on(backend), rows, self.targets(y), backend)
 
     def assess(self, x: Any, y: np.ndarray, device: str | Backend = "cpu") -> tuple[Scores, np.ndarray]:
         """Return the scores of `evaluate` and the predictions of `predict` in one pass over the samples."""
-        backend = get_backend(device)
-        with backend.scope(self.vector.dtype.name):
+        with (backend := get_backend(device)).scope(self.vector.dtype.name):
             rows = host_inputs(backend, self.inputs(x), self.vector.dtype.name)
             return assess(self.network, self._params_on(backend), rows, self.targets(y), backend, self.decide)

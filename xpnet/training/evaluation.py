@@ -13,6 +13,7 @@ from xpnet.backend import Array, Backend, Namespace, kind_of, namespace_of
 from xpnet.communicator import Communicator
 from xpnet.data.checks import check_lengths
 from xpnet.data.scaling import Moments
+from xpnet.data.shared_rows import SharedRows
 from xpnet.nn.backprop import forward
 from xpnet.nn.network import Network, Parameters
 from xpnet.training.input_rows import InputRows, input_chunks
@@ -132,7 +133,7 @@ def evaluate(
     Parameters
     ----------
     x : (n_samples, n_in)
-        On the backend's device, or InputRows.
+        On the backend's device, or InputRows. Of `SharedRows` each rank evaluates its own.
     y : (n_samples,) int32 or (n_samples, n_out)
         Class indices, or targets; on the device, or on the host.
     sample_weight : (n_samples,) on the host, optional
@@ -152,6 +153,7 @@ def evaluate(
     DataError
         `x` and `y` differ in length.
     """
+    x, y, communicator = _own(x, y, communicator)
     needed = _joined(_needed(network, params, x, y, backend, repeated=repeated))
     if communicator is not None:
         needed = _joined(communicator.gather(needed))
@@ -173,9 +175,22 @@ def assess(
     decide : callable
         As for `host_outputs`.
     """
+    x, y, communicator = _own(x, y)
     copied = _on_host(backend, _forward(network, params, x, y, backend))
-    needed, decided = zip(*((needed, decide(output) if decide else output) for needed, output in copied), strict=True)
-    return _scores(network, y, _joined(needed), None), _joined(decided)
+    pairs = zip(*((needed, decide(output) if decide else output) for needed, output in copied), strict=True)
+    needed, decided = map(_joined, pairs)
+    if communicator is not None:
+        needed, decided = (_joined(communicator.gather(each)) for each in (needed, decided))
+    return _scores(network, y, needed, None), decided
+
+
+def _own(
+    x: Array | InputRows, y: Array, communicator: Communicator | None = None
+) -> tuple[Array | InputRows, Array, Communicator | None]:
+    """Return the samples that this rank evaluates, and the communicator by which it gets the results of others."""
+    if not (isinstance(x, InputRows) and isinstance(x.values, SharedRows)):
+        return x, y, communicator
+    return x.own(), y[x.values.positions, ...], x.values.communicator
 
 
 def _scores(network: Network, y: Array, needed: np.ndarray, sample_weight: np.ndarray | None) -> dict[str, float]:
@@ -190,13 +205,20 @@ def _scores(network: Network, y: Array, needed: np.ndarray, sample_weight: np.nd
 
 
 def evaluate_chunks(
-    network: Network, params: Members, chunks: Iterable[tuple[Array | InputRows, Array]], backend: Backend
+    network: Network,
+    params: Members,
+    chunks: Iterable[tuple[Array | InputRows, Array]],
+    backend: Backend,
 ) -> dict[str, float]:
     """Return the scores of `evaluate` for samples that come in chunks ``(x, y)``."""
     n, loss, correct, squares = 0, 0.0, 0.0, np.zeros(network.layer_sizes[-1])
     name, targets = "accuracy", Moments(network.layer_sizes[-1])
     for x, y in chunks:
-        for needed in _needed(network, params, x, y, backend):
+        x, y, communicator = _own(x, y)
+        of_chunk: Iterable[np.ndarray] = _needed(network, params, x, y, backend)
+        if communicator is not None:
+            of_chunk = communicator.gather(_joined(of_chunk))
+        for needed in of_chunk:
             losses, scored = _columns(needed)
             n, loss, name = n + len(losses), loss + float(losses.sum()), metric_name(network, y.ndim)
             if name == "accuracy":

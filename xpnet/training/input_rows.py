@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.backend import Array, Backend
+from xpnet.data.shared_rows import SharedRows
 from xpnet.nn.step import to_floats
 
 __all__ = ["InputRows", "input_chunks"]
@@ -19,8 +20,9 @@ class InputRows:
     Parameters
     ----------
     values : (n_samples, n_in)
-        Array on the device; or, on the host, an array or a SciPy matrix in CSR form. The array API standard has no
-        sparse arrays, so a matrix becomes dense row by row.
+        Array on the device; or, on the host, an array, a SciPy matrix in CSR form, or `SharedRows`. The array API
+        standard has no sparse arrays, so a matrix becomes dense row by row. Of shared rows all ranks take parts at the
+        same time, each its own.
     backend : Backend
     dtype : str
         Type in which the network takes the inputs.
@@ -42,9 +44,15 @@ class InputRows:
         """
         if not self.on_host:
             return (self.values[rows, :] for rows in parts)
+        if isinstance(self.values, SharedRows):
+            return self._backend.upload((self.values[rows], slice(None)) for rows in parts)
         if not hasattr(self.values, "tocsr"):
             return self._backend.upload((self.values, rows) for rows in parts)
         return self._backend.upload((self.values[rows].toarray(), slice(None)) for rows in parts)
+
+    def own(self) -> InputRows:
+        """Return the rows of `SharedRows` that this rank holds."""
+        return InputRows(self.values.own, self._backend, self._dtype, self.divisor, on_host=True)
 
     def part(self, rows: slice) -> InputRows:
         """Return some rows, stored alike."""

@@ -59,6 +59,11 @@ class Ranks:
     n_parameters: int
 
     @property
+    def _shared(self) -> SharedUpdate:
+        assert self.communicator is not None
+        return SharedUpdate(self.communicator, self.backend, self.n_parameters)
+
+    @property
     def size(self) -> int:
         """Number of ranks."""
         return 1 if self.communicator is None else self.communicator.size
@@ -83,9 +88,21 @@ class Ranks:
         own = bool(self.backend.to_numpy(holds))
         return own if self.communicator is None else all(self.communicator.gather(own))
 
+    def placed(self, params: Array) -> Array:
+        """Return the parameters in the memory in which ranks update them soonest."""
+        return params if self.communicator is None else self._shared.placed(params)
+
     def complete(self, run: Run) -> None:
         """Give each rank the whole state of a run, of which it has updated a part."""
         if self.communicator is not None:
-            shared, state = SharedUpdate(self.communicator, self.backend, self.n_parameters), run.state
+            state = run.state
             for step in (state.step, *([state.rollback.step] if state.rollback else [])):
-                shared.complete_slots(step.optimizer)
+                self._shared.complete_slots(step.optimizer)
+
+    def finished(self, run: Run) -> Run:
+        """Return a run with the whole state in memory of its own."""
+        if self.communicator is None:
+            return run
+        self.complete(run)
+        params = self.backend.xp.asarray(run.state.params, copy=True)
+        return run._replace(state=run.state._replace(params=params))

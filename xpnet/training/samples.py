@@ -11,6 +11,7 @@ from array_api_compat import is_array_api_obj
 from xpnet.backend import Array, Backend, backend_of, dtype_name, namespace_of, to_host
 from xpnet.data.checks import as_floats, check_data, warn_of_merged
 from xpnet.data.scaled_bytes import ScaledBytes
+from xpnet.data.shared_rows import SharedRows, check_shared, warn_of_merged_rows
 from xpnet.errors import DataError, InvalidParameterError
 from xpnet.nn.network import Network
 from xpnet.training.input_rows import InputRows
@@ -50,7 +51,7 @@ def to_samples(network: Network, backend: Backend, dtype: str, x: Any, y: Any, *
 
     Parameters
     ----------
-    x : (n_samples, n_in) array of any library, SciPy sparse matrix or ScaledBytes
+    x : (n_samples, n_in) array of any library, SciPy sparse matrix, SharedRows, or ScaledBytes
         Bytes (uint8) stay bytes.
     y : (n_samples,) or (n_samples, n_out) array of any library
     checked : bool
@@ -70,7 +71,7 @@ def to_samples(network: Network, backend: Backend, dtype: str, x: Any, y: Any, *
     """
     x, divisor = x if isinstance(x, ScaledBytes) else (x, 1.0)
     # SciPy need not be imported to know its matrices.
-    x = _csr(x, dtype) if hasattr(x, "tocsr") else as_array(x)
+    x = _csr(x, dtype) if hasattr(x, "tocsr") else x if isinstance(x, SharedRows) else as_array(x)
     y = as_array(y)
     n_in, n_out = network.layer_sizes[0], network.layer_sizes[-1]
     if len(x.shape) != 2 or x.shape[1] != n_in:
@@ -119,8 +120,12 @@ def _narrowed(values: Any, dtype: str, what: str) -> Any:
     XpnetWarning
         The values of a column differ, but not in this type.
     """
-    if not isinstance(values, np.ndarray) or dtype_name(values) == "uint8" or np.can_cast(values.dtype, dtype):
+    if not isinstance(values, np.ndarray | SharedRows) or values.dtype == "uint8" or np.can_cast(values.dtype, dtype):
         return values
+    if isinstance(values, SharedRows):
+        shared = values.map(lambda own: as_floats(own, dtype, what))
+        warn_of_merged_rows(values, shared, what)
+        return shared
     narrowed = as_floats(values, dtype, what)
     warn_of_merged(values, narrowed, what)
     return narrowed
@@ -138,7 +143,11 @@ def _place(backend: Backend, x: Any, dtype: str, divisor: float) -> Array | Inpu
     """Return inputs on the device if they fit there and are not sparse, else on the host."""
     stored = _stored_dtype(x, dtype)
     free = backend.free_bytes() if isinstance(x, np.ndarray) else None
-    if hasattr(x, "tocsr") or (free is not None and _n_bytes(x, stored) > _LARGEST_PART * free):
+    if (
+        hasattr(x, "tocsr")
+        or isinstance(x, SharedRows)
+        or (free is not None and _n_bytes(x, stored) > _LARGEST_PART * free)
+    ):
         return host_inputs(backend, x, dtype, divisor)
     placed = to_device(backend, x, stored)
     return placed if stored == dtype else InputRows(placed, backend, dtype, divisor, on_host=False)
@@ -149,7 +158,7 @@ def host_inputs(backend: Backend, x: Any, dtype: str, divisor: float = 1.0) -> I
 
     Parameters
     ----------
-    x : (n_samples, n_in) ndarray, SciPy sparse matrix or ScaledBytes
+    x : (n_samples, n_in) ndarray, SciPy sparse matrix, SharedRows, or ScaledBytes
     divisor : float
         The inputs are ``x / divisor``.
     """
@@ -157,13 +166,18 @@ def host_inputs(backend: Backend, x: Any, dtype: str, divisor: float = 1.0) -> I
         x, divisor = x
     if hasattr(x, "tocsr"):
         return InputRows(_csr(x, dtype), backend, dtype, divisor, on_host=True)
-    values = np.asarray(x, _stored_dtype(x, dtype), order="C")  # PyTorch takes no negative strides
+    stored = _stored_dtype(x, dtype)
+
+    def converted(rows: Any) -> np.ndarray:
+        return np.asarray(rows, stored, order="C")  # PyTorch takes no negative strides
+
+    values = x.map(converted) if isinstance(x, SharedRows) else converted(x)
     return InputRows(values, backend, dtype, divisor, on_host=True)
 
 
 def _stored_dtype(x: Any, dtype: str) -> str:
     """Return the type in which dense inputs are stored: bytes stay bytes."""
-    return "uint8" if dtype_name(x) == "uint8" else dtype
+    return "uint8" if dtype_name(x.own if isinstance(x, SharedRows) else x) == "uint8" else dtype
 
 
 def _n_bytes(x: Array, dtype: str) -> int:
@@ -180,6 +194,9 @@ def as_array(value: Any) -> Any:
 
 def _check(x: Any, y: Any) -> None:
     """Check the data as `check_data` does, without moving a device array to the host."""
+    if isinstance(x, SharedRows):
+        check_shared(x, to_host(y))
+        return
     if isinstance(x, np.ndarray) and isinstance(y, np.ndarray):
         check_data(x, y)
         return

@@ -4,6 +4,9 @@ In each epoch the blocks of the source are put into a new order, in which blocks
 other. The samples are cut into windows of as many batches as the buffer holds, and shuffled within each window. Order
 and windows follow from the seed, the epoch and the sizes alone, so that a run can go on at any batch by reading the
 window of that batch.
+
+Ranks that train together have the same windows as a single process. Each reads its share of a window, and gets the rows
+of its part of each batch from the others.
 """
 
 from __future__ import annotations
@@ -11,11 +14,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from xpnet.backend import Backend, get_backend, to_host
+from xpnet.communicator import Communicator, agreed, share_of
+from xpnet.data.shared_rows import SharedRows
 from xpnet.data.streams.source import Source
 from xpnet.errors import DataError, InvalidParameterError, XpnetError
 from xpnet.nn.network import Network
@@ -24,7 +30,7 @@ from xpnet.subnormals import UserState
 from xpnet.training.batch_source import BatchSource, samples_of_epoch
 from xpnet.training.evaluation import Members, evaluate_chunks
 from xpnet.training.history import Scores
-from xpnet.training.samples import Samples, to_samples
+from xpnet.training.samples import Samples, host_inputs, to_samples
 from xpnet.training.step_chunks import Sharing, StepChunk, step_chunks
 
 __all__ = ["StreamBatches", "evaluate_source"]
@@ -86,9 +92,8 @@ class StreamBatches(BatchSource):
             raise InvalidParameterError(
                 f"x: expected a source of {n_in} features, as the network has; received {source.n_features}."
             )
-        self.batch_size = batch_size
+        self.batch_size, self._sharing = batch_size, sharing
         self._network, self._backend, self._dtype, self._source = network, backend, dtype, source.reader()
-        self._sharing = sharing
         self._epochs, self._seed, self._shuffle, self._class_weights = epochs, seed, shuffle, class_weights
         self._n_samples = samples_of_epoch(source.n_samples, batch_size, drop_last=drop_last)
         buffer_bytes = buffer_bytes or source.buffer_bytes
@@ -101,7 +106,7 @@ class StreamBatches(BatchSource):
             )
         self._window = min(held // batch_size, self.steps_per_epoch) * batch_size
         self._host = get_backend("cpu")
-        self._ahead: tuple[_Key, Future[Samples]] | None = None
+        self._ahead: tuple[_Key, Future[Samples | None]] | None = None
         # Only the worker uses these: the order of an epoch's blocks with the end of each, and the block read last.
         self._blocks: tuple[int, np.ndarray, np.ndarray] = (-1, source.sizes, source.sizes)
         self._last: tuple[int, int, tuple[np.ndarray, np.ndarray]] | None = None
@@ -135,20 +140,33 @@ class StreamBatches(BatchSource):
                 others.append((window, samples.arrays[1:]))
                 yield to_host(samples.x), slice(None)
 
+        if self._sharing is not None:
+            for window, samples in self._host_windows(epoch, first):
+                yield window, self._shared(samples, self._sharing.communicator)
+            return
         for x in self._backend.upload(inputs()):
             window, arrays = others.popleft()
             yield window, Samples(x, *map(self._backend.asarray, arrays))
 
-    def _host_windows(self, epoch: int, first: int) -> Iterator[tuple[int, Samples]]:
+    def _shared(self, own: Samples | None, communicator: Communicator) -> Samples:
+        """Return a window of which each rank has read its share."""
+        x = np.empty((0, self._source.n_features), self._dtype) if own is None else to_host(own.x)
+        rest = [each for each in communicator.gather(own and tuple(map(to_host, own.arrays[1:]))) if each]
+        arrays = (self._backend.asarray(np.concatenate(each)) for each in zip(*rest, strict=True))
+        return Samples(host_inputs(self._backend, SharedRows(x, communicator), self._dtype), *arrays)
+
+    def _host_windows(self, epoch: int, first: int) -> Iterator[tuple[int, Any]]:
+        """Yield the samples that this process has read of each window; None for none."""
+        communicator = self._sharing and self._sharing.communicator
         n_windows = -(-self.n_samples // self._window)
         for window in range(first, n_windows):
-            samples = self._take((epoch, window))
+            samples = agreed(communicator, partial(self._take, (epoch, window)))
             following = (epoch, window + 1) if window + 1 < n_windows else (epoch + 1, 0)
             if following[0] < self._epochs:
                 self._ahead = following, self._start(following)
             yield window, samples
 
-    def _take(self, key: _Key) -> Samples:
+    def _take(self, key: _Key) -> Samples | None:
         """Return a window, which may have been read ahead. An error of the worker is raised here."""
         ahead, self._ahead = self._ahead, None
         if ahead is not None:
@@ -157,7 +175,7 @@ class StreamBatches(BatchSource):
             wait([ahead[1]])  # one worker at a time
         return self._start(key).result()
 
-    def _start(self, key: _Key) -> Future[Samples]:
+    def _start(self, key: _Key) -> Future[Samples | None]:
         """Read a window in a thread of its own."""
         worker = ThreadPoolExecutor(1, "xpnet-stream")
         try:
@@ -170,11 +188,16 @@ class StreamBatches(BatchSource):
         worker.shutdown(wait=False)
         return future
 
-    def _load(self, key: _Key) -> Samples:
-        """Read a window into arrays on the host."""
+    def _load(self, key: _Key) -> Samples | None:
+        """Read a window, or this rank's share of it, into arrays on the host; None if it has no share."""
         epoch, window = key
         start = window * self._window
         n = min(self._window, self.n_samples - start)
+        if self._sharing is not None:
+            share = share_of(n, self._sharing.communicator.rank, self._sharing.communicator.size)
+            start, n = start + share.start, share.stop - share.start
+        if not n:
+            return None
         x = np.empty((n, self._source.n_features), self._dtype)
         targets, places, done = [], [], 0
         with np.errstate(over="ignore"):  # a value that the dtype cannot hold becomes infinite, and is refused below
@@ -257,9 +280,19 @@ def _block_bytes(source: Source) -> int:
     return 2 * int(source.sizes.max()) * source.row_bytes
 
 
-def evaluate_source(network: Network, params: Members, source: Source, backend: Backend, dtype: str) -> Scores:
-    """Return the scores of `xpnet.training.evaluation.evaluate` for the samples of a source."""
+def evaluate_source(
+    network: Network,
+    params: Members,
+    source: Source,
+    backend: Backend,
+    dtype: str,
+    communicator: Communicator | None = None,
+) -> Scores:
+    """Return the scores of `xpnet.training.evaluation.evaluate` for the samples of a source, shared by the ranks."""
     # A part of the buffer: the windows of the training part stay in memory.
     buffer_bytes = max(source.buffer_bytes // _WINDOWS, _sample_bytes(network, dtype) * _WINDOWS) + _block_bytes(source)
-    batches = StreamBatches(network, backend, dtype, source, 1, shuffle=False, buffer_bytes=buffer_bytes)
+    sharing = communicator and Sharing(communicator, dtype)
+    batches = StreamBatches(
+        network, backend, dtype, source, 1, shuffle=False, buffer_bytes=buffer_bytes, sharing=sharing
+    )
     return evaluate_chunks(network, params, ((samples.x, samples.y) for samples in batches.windows()), backend)

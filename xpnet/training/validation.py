@@ -8,6 +8,7 @@ from typing import Any
 
 from xpnet.backend import Backend
 from xpnet.communicator import Communicator, share_of
+from xpnet.data.shared_rows import SharedRows
 from xpnet.data.streams import Source
 from xpnet.errors import InvalidParameterError, shown
 from xpnet.nn.network import Network
@@ -43,7 +44,9 @@ def prepare_validation(
     """
     metrics = ["training_loss"]
     if isinstance(validation, Source):
-        evaluation: Evaluate | None = partial(evaluate_source, network, source=validation, backend=backend, dtype=dtype)
+        evaluation: Evaluate | None = partial(
+            evaluate_source, network, source=validation, backend=backend, dtype=dtype, communicator=communicator
+        )
         metrics += ["loss", "accuracy", "r2"]
     elif callable(validation) or validation is None:
         evaluation = validation and in_user_state(validation)
@@ -71,6 +74,8 @@ def prepare_validation(
 
 def _own(samples: Samples, communicator: Communicator) -> Samples:
     """Return the samples that this rank evaluates."""
+    if isinstance(samples.x, InputRows) and isinstance(samples.x.values, SharedRows):
+        return samples  # each rank evaluates those that it holds
     rows = share_of(samples.x.shape[0], communicator.rank, communicator.size)
     x = samples.x.part(rows) if isinstance(samples.x, InputRows) else samples.x[rows, :]
     return Samples(x, samples.y[rows, ...])

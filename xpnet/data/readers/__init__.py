@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from xpnet.communicator import Communicator, agreed
 from xpnet.data.checks import check_data
 from xpnet.data.dataset import Dataset
 from xpnet.data.readers.common import Array, RawData, Reader, ReadOptions, join_names, make_read_error, reading
 from xpnet.data.readers.idx import read_idx_folder
 from xpnet.data.readers.libsvm import read_libsvm
 from xpnet.data.readers.npy import read_npy, read_npz
+from xpnet.data.shared_rows import SharedRows, check_shared, scattered
 from xpnet.data.tables.paths import TABLE_SUFFIXES, find_suffix, is_table
 from xpnet.errors import DataError
 
@@ -23,11 +25,12 @@ _READERS: dict[str, Reader] = {
     ".svm": read_libsvm,
     ".svmlight": read_libsvm,
 }
+_READ_WHOLE = (".libsvm", ".svm", ".svmlight")  # no row tells where it begins
 SUFFIXES: tuple[str, ...] = (*_READERS, *TABLE_SUFFIXES)
 """The file name endings that `read_dataset` accepts."""
 
 
-def read_dataset(path: str | Path, *, target: str | None = None) -> Dataset:
+def read_dataset(path: str | Path, *, target: str | None = None, communicator: Communicator | None = None) -> Dataset:
     """Read samples and targets from a file or a folder.
 
     Parameters
@@ -39,11 +42,15 @@ def read_dataset(path: str | Path, *, target: str | None = None) -> Dataset:
         The target: the name of a column (its number, from 1, in a table without a header), a key of an ``.npz``, or
         the path of a second ``.npy``. The default is a column called target, label, class or y; the key y or y_train;
         the file y.npy beside X.npy.
+    communicator : Communicator, optional
+        Each rank keeps its share of the features. It reads only that share of IDX and NumPy files; files of other
+        formats are read by rank 0 for all.
 
     Returns
     -------
     Dataset
-        The features of a table with missing values, text or dates are an Arrow table.
+        The features of a table with missing values, text or dates are an Arrow table. With a communicator, features
+        are `SharedRows`; targets are whole.
 
     Raises
     ------
@@ -51,7 +58,9 @@ def read_dataset(path: str | Path, *, target: str | None = None) -> Dataset:
         The file is missing, damaged, or cannot be used for training. The message begins with its path.
     """
     path = Path(path)
-    data = _read(path, ReadOptions(training=True, target=target))
+    if communicator is not None and (is_table(path) or path.suffix.lower() in _READ_WHOLE):
+        return scattered(communicator, lambda: read_dataset(path, target=target))
+    data = _read(path, ReadOptions(training=True, target=target, communicator=communicator))
     assert data.y is not None
     name = path.name if path.is_dir() else path.name.removesuffix(find_suffix(path) or path.suffix)
     return Dataset(name or path.resolve().name, data.x, data.y, *data[2:])
@@ -122,11 +131,15 @@ def _read(path: Path, options: ReadOptions) -> RawData:
             f"unknown format: expected a folder with IDX files, or a file ending in {join_names(SUFFIXES, 40)}; "
             "rename it",
         )
-    data = reader(path, options)
+    data = agreed(options.communicator, lambda: reader(path, options))
+    check: Callable[..., None] = check_data
+    if options.communicator is not None:
+        x, x_test = (each if each is None else SharedRows(each, options.communicator) for each in (data.x, data.x_test))
+        data, check = data._replace(x=x, x_test=x_test), check_shared
     try:
-        check_data(data.x, data.y, data.feature_names)
+        check(data.x, data.y, data.feature_names)
         if data.x_test is not None:
-            check_data(data.x_test, data.y_test)
+            check(data.x_test, data.y_test)
             if data.x_test.shape[1] != data.x.shape[1]:
                 raise DataError(f"test part: expected {data.x.shape[1]} features; received {data.x_test.shape[1]}")
     except DataError as exc:

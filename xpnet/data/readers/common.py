@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +13,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from xpnet.communicator import Communicator, share_of
 from xpnet.data.checks import warn_of_merged
 from xpnet.errors import DataError, printable, size_text
 from xpnet.memory import available_bytes
@@ -32,6 +35,7 @@ __all__ = [
     "naming",
     "read_bounded",
     "reading",
+    "skip",
 ]
 
 Array: TypeAlias = NDArray[Any]
@@ -59,6 +63,8 @@ class ReadOptions:
         The number of features that the model takes.
     index_base : int or None
         The first index of the LIBSVM file that the model was trained on.
+    communicator : Communicator or None
+        Each rank reads its share of the features, and all targets; None reads all.
     """
 
     training: bool
@@ -66,6 +72,13 @@ class ReadOptions:
     feature_names: tuple[str, ...] | None = None
     n_features: int | None = None
     index_base: int | None = None
+    communicator: Communicator | None = None
+
+    def share(self, n_rows: int) -> slice:
+        """Return the rows of the features that this process reads."""
+        if self.communicator is None:
+            return slice(0, n_rows)
+        return share_of(n_rows, self.communicator.rank, self.communicator.size)
 
 
 class RawData(NamedTuple):
@@ -142,6 +155,17 @@ def read_bounded(file: Readable, size: int) -> bytearray:
             break
         data += chunk
     return data
+
+
+def skip(file: Any, size: int) -> int:
+    """Skip at most `size` bytes of a file, and return how many there were; packed data are read for that."""
+    if isinstance(file, io.BufferedReader):
+        here, end = file.tell(), file.seek(0, io.SEEK_END)
+        return file.seek(min(here + size, end)) - here
+    left = size
+    while left and (chunk := file.read(min(_CHUNK, left))):
+        left -= len(chunk)
+    return size - left
 
 
 def max_array_bytes() -> int:
@@ -224,7 +248,7 @@ def as_features(x: Array) -> Array:
     """Keep uint8 and float32, convert other numbers to float64, and flatten images to (n_samples, n_features)."""
     if x.dtype.kind not in "biuf":
         return x  # refused later, with the other checks
-    x = x.reshape(len(x), -1) if x.ndim > 2 and len(x) else x
+    x = x.reshape(len(x), math.prod(x.shape[1:])) if x.ndim > 2 else x
     with np.errstate(over="ignore"):  # a long double beyond float64 becomes infinite, which is refused later
         converted = x.astype(_kept_dtype(x.dtype), copy=False)
     if x.ndim and x.size and converted.dtype != x.dtype:

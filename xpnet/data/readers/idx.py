@@ -25,6 +25,7 @@ from xpnet.data.readers.common import (
     make_read_error,
     read_bounded,
     reading,
+    skip,
 )
 from xpnet.files import open_file
 
@@ -54,8 +55,8 @@ def read_idx_folder(folder: Path, options: ReadOptions) -> RawData:
         raise make_read_error(
             folder, f"no IDX files: expected {join_names(IDX_NAMES)} (plain or .gz); give the folder that holds them"
         )
-    train = _read_pair(folder, IDX_NAMES[:2], found, labels_needed=options.training)
-    test = _read_pair(folder, IDX_NAMES[2:], found, labels_needed=options.training)
+    train = _read_pair(folder, IDX_NAMES[:2], found, options)
+    test = _read_pair(folder, IDX_NAMES[2:], found, options)
     if train is None:
         if options.training or test is None:
             raise make_read_error(folder, f"no training part: expected {join_names(IDX_NAMES[:2])} (plain or .gz)")
@@ -75,31 +76,33 @@ def _raw(x: Array, y: Array | None) -> RawData:
 
 
 def _read_pair(
-    folder: Path, names: tuple[str, ...], found: dict[str, Path | None], labels_needed: bool
+    folder: Path, names: tuple[str, ...], found: dict[str, Path | None], options: ReadOptions
 ) -> tuple[Array, Array | None] | None:
     """Read images and their labels; return None if neither file is there."""
     images, labels = (found[name] for name in names)
     if images is None and labels is None:
         return None
-    if images is None or (labels is None and labels_needed):
+    if images is None or (labels is None and options.training):
         missing, present = (names[0], labels) if images is None else (names[1], images)
         raise make_read_error(
             folder, f"missing file: expected {missing} (plain or .gz) beside {present.name if present else ''}"
         )
-    x = read_idx(images)
-    if x.ndim < 2:
-        raise make_read_error(images, f"expected images, an array of 2 or more dimensions; received shape {x.shape}")
-    if math.prod(x.shape) == 0:
-        raise make_read_error(images, f"no samples: expected at least one image; received shape {x.shape}")
+    x = read_idx(images, options)
+    with open_idx(images) as file:
+        _, shape = idx_header(images, file)
+    if len(shape) < 2:
+        raise make_read_error(images, f"expected images, an array of 2 or more dimensions; received shape {shape}")
+    if math.prod(shape) == 0:
+        raise make_read_error(images, f"no samples: expected at least one image; received shape {shape}")
     if labels is None:
         return x, None
     y = read_idx(labels)
     if y.ndim != 1:
         raise make_read_error(labels, f"expected labels, an array of one dimension; received shape {y.shape}")
-    if len(x) != len(y):
+    if shape[0] != len(y):
         raise make_read_error(
             labels,
-            f"unequal lengths: expected {len(x)} labels, one for each image of {images.name}; received {len(y)}",
+            f"unequal lengths: expected {shape[0]} labels, one for each image of {images.name}; received {len(y)}",
         )
     return x, y.astype(np.int64) if y.dtype.kind in "iu" else y
 
@@ -122,13 +125,15 @@ def open_idx(path: Path) -> Iterator[IO[bytes]]:
         yield file
 
 
-def read_idx(path: Path) -> Array:
-    """Read one IDX file.
+def read_idx(path: Path, options: ReadOptions | None = None) -> Array:
+    """Read one IDX file, or this rank's share of its rows.
 
     Parameters
     ----------
     path : Path
         Gzipped if its name ends in ``.gz``.
+    options : ReadOptions, optional
+        With a communicator for a share of the rows.
 
     Returns
     -------
@@ -152,15 +157,20 @@ def read_idx(path: Path) -> Array:
                 path, f"truncated: expected {size} bytes of data by its header; received a file of {stored} bytes"
             )
         check_content(path, math.prod(shape) * kept_itemsize(dtype), stored)
-        data = read_bounded(file, size + 1)
-    if len(data) != size:
-        wrong = "truncated" if len(data) < size else "oversized"
-        received = len(data) if len(data) < size else "more"
+        rows = slice(0, shape[0]) if options is None else options.share(shape[0])
+        row_bytes = size // max(1, shape[0])
+        first, last = rows.start * row_bytes, rows.stop * row_bytes
+        found = skip(file, first)
+        data = read_bounded(file, last - first)
+        found += len(data) + skip(file, size - last + 1)
+    if found != size:
+        wrong = "truncated" if found < size else "oversized"
+        received = found if found < size else "more"
         raise make_read_error(
             path,
             f"{wrong}: expected {size} bytes of data by its header; received {received}; copy or download it again",
         )
-    array: Array = np.ndarray(shape, dtype, data)
+    array: Array = np.ndarray((rows.stop - rows.start, *shape[1:]), dtype, data)
     return array.astype(dtype.newbyteorder("="), copy=False)
 
 

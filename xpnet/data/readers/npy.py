@@ -25,6 +25,7 @@ from xpnet.data.readers.common import (
     make_read_error,
     read_bounded,
     reading,
+    skip,
 )
 from xpnet.files import open_file
 
@@ -83,7 +84,11 @@ def read_npz(path: Path, options: ReadOptions) -> RawData:
         keys, members = choose_members(path, archive, options)
         chosen = [None if key is None else members[key] for key in keys]
         check_content(path, sum(_member_bytes(path, archive, info) for info in chosen if info), path.stat().st_size)
-        x, y, x_test, y_test = (None if info is None else _read_member(path, archive, info) for info in chosen)
+        features, whole = options, ReadOptions(training=options.training)
+        x, y, x_test, y_test = (
+            None if info is None else _read_member(path, archive, info, own)
+            for info, own in zip(chosen, (features, whole) * 2, strict=True)
+        )
     test_features = None if x_test is None else as_features(x_test)
     images = image_shape(cast(Array, x).shape)
     return RawData(as_features(cast(Array, x)), y, None, keys[1], test_features, y_test, image_shape=images)
@@ -118,8 +123,8 @@ def choose_members(
 def read_npy(path: Path, options: ReadOptions) -> RawData:
     """Read features from one file and targets from a second one, see `target_path`."""
     target = target_path(path, options)
-    x, name = _read_file(path), None if target is None else target.name
-    y = None if target is None else _read_file(target)
+    x, name = _read_file(path, options), None if target is None else target.name
+    y = None if target is None else _read_file(target, ReadOptions(training=options.training))
     return RawData(as_features(x), y, target_name=name, image_shape=image_shape(x.shape))
 
 
@@ -145,12 +150,12 @@ def target_path(path: Path, options: ReadOptions) -> Path | None:
     return target
 
 
-def _read_file(path: Path) -> Array:
+def _read_file(path: Path, options: ReadOptions) -> Array:
     with reading_arrays(path, "an .npy file"), open_file(path) as file:
         size = path.stat().st_size
         header = array_header(path, file, size)
         check_content(path, _content_bytes(header), size)
-        return _read_array(path, file, header)
+        return _read_array(path, file, header, options)
 
 
 def _member_bytes(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> int:
@@ -163,9 +168,9 @@ def _member_bytes(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -
         return _content_bytes(array_header(path, file, info.file_size))
 
 
-def _read_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
+def _read_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, options: ReadOptions) -> Array:
     with archive.open(info) as file:
-        return _read_array(path, file, array_header(path, file, info.file_size))
+        return _read_array(path, file, array_header(path, file, info.file_size), options)
 
 
 def _content_bytes(header: _Header) -> int:
@@ -173,11 +178,24 @@ def _content_bytes(header: _Header) -> int:
     return math.prod(shape) * kept_itemsize(dtype)
 
 
-def _read_array(path: Path, file: IO[bytes], header: _Header) -> Array:
-    """Read the array behind its header. The last byte makes a zip archive compare its checksum."""
+def _read_array(path: Path, file: IO[bytes], header: _Header, options: ReadOptions) -> Array:
+    """Read the array behind its header, or this rank's share of its rows.
+
+    The last byte makes a zip archive compare its checksum.
+    """
     shape, fortran_order, dtype = header
-    data = read_bounded(file, math.prod(shape) * dtype.itemsize)
-    array: Array = np.ndarray(shape, dtype, data, order="F" if fortran_order else "C")
+    rows, n_values = options.share(shape[0]), math.prod(shape[1:])
+    # Column by column, each rank has a stretch of each column; row by row, or if all is read, there is only one.
+    n_stretches = n_values if fortran_order and rows != slice(0, shape[0]) else 1
+    unit = n_values // max(1, n_stretches) * dtype.itemsize
+    pieces = []
+    for _ in range(n_stretches):
+        skip(file, rows.start * unit)
+        pieces.append(read_bounded(file, (rows.stop - rows.start) * unit))
+        skip(file, (shape[0] - rows.stop) * unit)
+    data = pieces[0] if len(pieces) == 1 else bytearray().join(pieces)
+    own = (rows.stop - rows.start, *shape[1:])
+    array: Array = np.ndarray(own, dtype, data, order="F" if fortran_order else "C")
     return as_text(path, array) if dtype.kind in "US" else array.astype(dtype.newbyteorder("="), copy=False)
 
 

@@ -9,7 +9,7 @@ from xpnet.data.readers.idx import IDX_NAMES, find_idx
 from xpnet.data.streams.idx import open_idx_folder
 from xpnet.data.streams.iterables import IterableSource
 from xpnet.data.streams.npy import open_npy, open_npz
-from xpnet.data.streams.source import BUFFER_BYTES, ArraySource, Concatenated, Source
+from xpnet.data.streams.source import BUFFER_BYTES, ArraySource, Concatenated, Source, own_blocks
 from xpnet.data.streams.split import SourceSplit, SourceSubset, split_source
 from xpnet.data.tables.paths import TABLE_SUFFIXES, is_table
 
@@ -23,6 +23,7 @@ __all__ = [
     "is_folder_of_files",
     "open_source",
     "open_sources",
+    "own_blocks",
     "split_source",
 ]
 

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from xpnet.communicator import Communicator, share_of
 from xpnet.data.images import image_shape
 from xpnet.errors import DataError
 
@@ -22,6 +23,7 @@ __all__ = [
     "Source",
     "concatenate",
     "copy_description",
+    "own_blocks",
 ]
 
 Array: TypeAlias = NDArray[Any]
@@ -231,6 +233,15 @@ def concatenate(parts: Sequence[Any]) -> Any:
     import pyarrow as pa
 
     return pa.concat_tables(parts)
+
+
+def own_blocks(sizes: Array, communicator: Communicator | None) -> range:
+    """Return the blocks of this rank: consecutive ones, with about the same number of rows on each rank."""
+    if communicator is None:
+        return range(len(sizes))
+    share = share_of(int(sizes.sum()), communicator.rank, communicator.size)
+    first, last = np.searchsorted(np.cumsum(sizes) - sizes, (share.start, share.stop))
+    return range(int(first), int(last) if communicator.rank < communicator.size - 1 else len(sizes))
 
 
 def copy_description(source: Source, like: Source) -> None:

@@ -26,7 +26,7 @@ from xpnet.data.tables.encoding import TableEncoding
 from xpnet.data.tables.values import as_keys, as_moments, as_values, decimal_sign
 from xpnet.errors import DataError
 
-__all__ = ["fit_encoding"]
+__all__ = ["feature_sample", "fit_encoding", "fit_to_sample"]
 
 Array: TypeAlias = NDArray[Any]
 
@@ -70,13 +70,24 @@ def fit_encoding(plans: Sequence[ColumnPlan], tables: Iterable[pa.Table], *, sca
     >>> encoding.transform(table).tolist()
     [[0.0, 0.0, 1.0], [0.5, 0.0, -1.0], [0.5, 1.0, -1.0], [1.0, 0.0, -1.0]]
     """
-    features = [plan for plan in plans if plan.is_feature]
-    names = [plan.name for plan in features]
-    if not names:
-        raise DataError("no features: expected at least one column that is encoded; received none")
-    sample = RowSample(sample_limit(len(names)), pa.concat_tables)
+    sample = feature_sample(plans)
+    names = [plan.name for plan in plans if plan.is_feature]
     for table in tables:
         sample.add(table.select(names))
+    return fit_to_sample(plans, sample, scale)
+
+
+def feature_sample(plans: Sequence[ColumnPlan]) -> RowSample:
+    """Return an empty sample of rows, to which `fit_to_sample` fits an encoding."""
+    n_features = sum(plan.is_feature for plan in plans)
+    if not n_features:
+        raise DataError("no features: expected at least one column that is encoded; received none")
+    return RowSample(sample_limit(n_features), pa.concat_tables)
+
+
+def fit_to_sample(plans: Sequence[ColumnPlan], sample: RowSample, scale: str) -> TableEncoding:
+    """Fit the encoding to a sample of the columns that are features; see `fit_encoding`."""
+    features = [plan for plan in plans if plan.is_feature]
     if not sample.n:
         raise DataError("no rows: expected training rows to fit the encoding to; received none")
     table = sample.rows()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from xpnet.communicator import Communicator, in_turn
+from xpnet.data.fingerprint import Fingerprint
 from xpnet.data.readers.common import TARGET_NAMES, join_names
 from xpnet.data.row_sample import RowSample
 from xpnet.data.tables.columns import ColumnPlan, plan_columns
@@ -72,6 +74,8 @@ class Survey:
         The different labels of a target that is classes, sorted.
     notes : tuple of str
         What a user should know, one line each.
+    fingerprint : dict or None
+        `Fingerprint.to_dict` of all rows, if it was asked for.
     """
 
     n_rows: int
@@ -79,6 +83,7 @@ class Survey:
     target: TargetPlan | None
     labels: NDArray[Any] | None
     notes: tuple[str, ...] = field(default=())
+    fingerprint: dict[str, Any] | None = None
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -111,6 +116,8 @@ def survey_table(
     duplicates: Sequence[str] = (),
     where: Callable[[int], str] = lambda row: f"row {row + 1}",
     needs_target: bool = True,
+    fingerprinted: bool = False,
+    communicator: Communicator | None = None,
 ) -> Survey:
     """Look at all rows of a table, and decide what is done with each column.
 
@@ -127,6 +134,10 @@ def survey_table(
         Returns the place of a row, counted from 0, for messages.
     needs_target : bool
         Whether a table without a target is refused.
+    fingerprinted : bool
+        Whether the rows are fingerprinted too.
+    communicator : Communicator, optional
+        The tables are then the part of this rank. The survey is that of all rows, without the values of the columns.
 
     Raises
     ------
@@ -145,10 +156,49 @@ def survey_table(
             raise InvalidParameterError(f"expected one of the columns {join_names(names)}; received {name!r:.60}.")
     import pyarrow as pa
 
-    summary, sample = TableSummary(), RowSample(LEAK_ROWS, pa.concat_tables)
-    for table in tables:
-        summary.add(table)
-        sample.add(table)
+    def add(seen: _Seen) -> None:
+        for table in tables:
+            seen.summary.add(table)
+            seen.sample.add(table)
+            if seen.fingerprint is not None:
+                seen.fingerprint.add(*table.columns)
+
+    def decide(seen: _Seen) -> Survey:
+        survey = _decide(seen, names, choices, target_name, duplicates, where)
+        return survey if communicator is None else _without_values(survey)
+
+    seen = _Seen(TableSummary(), RowSample(LEAK_ROWS, pa.concat_tables), Fingerprint(names) if fingerprinted else None)
+    survey: Survey = in_turn(communicator, seen, add, decide)
+    return survey
+
+
+@dataclass
+class _Seen:
+    """What a pass over all rows collects."""
+
+    summary: TableSummary
+    sample: RowSample
+    fingerprint: Fingerprint | None
+
+
+def _without_values(survey: Survey) -> Survey:
+    """Return a survey that takes little memory, for each rank has one."""
+    light = (
+        replace(plan.summary, values=plan.summary.values[:0], counts=plan.summary.counts[:0]) for plan in survey.columns
+    )
+    columns = tuple(replace(plan, summary=summary) for plan, summary in zip(survey.columns, light, strict=True))
+    return replace(survey, columns=columns)
+
+
+def _decide(
+    seen: _Seen,
+    names: Sequence[str],
+    choices: ColumnChoices,
+    target_name: str | None,
+    duplicates: Sequence[str],
+    where: Callable[[int], str],
+) -> Survey:
+    summary = seen.summary
     plans = plan_columns(
         summary,
         categorical=_split(choices.categorical, names),
@@ -172,9 +222,10 @@ def survey_table(
             labels = np.unique(target.read(column.values, column.decimal)[0])
         notes += [
             f"warning: column {leak.name!r:.60} may give the target away: {leak.reason}; leave it out with --drop"
-            for leak in find_leaks(sample.rows(), plans, target, column)
+            for leak in find_leaks(seen.sample.rows(), plans, target, column)
         ]
-    return Survey(summary.n_rows, plans, target, labels, tuple(filter(None, notes)))
+    fingerprint = seen.fingerprint and seen.fingerprint.to_dict()
+    return Survey(summary.n_rows, plans, target, labels, tuple(filter(None, notes)), fingerprint)
 
 
 def describe_rows(target: TargetPlan, where: Callable[[int], str]) -> str:
