@@ -155,15 +155,13 @@ def take_processors(number: int, affinities: Sequence[set[int]]) -> None:
     """
     from threadpoolctl import threadpool_limits
 
-    n, common = len(affinities), sorted(affinities[0])
-    count = max(1, process_cpu_count() // n)
-    if any(affinity != affinities[0] for affinity in affinities):  # bound by the launcher
-        count = process_cpu_count()
-    elif common:
-        first, last = (len(common) * i // n for i in (number, number + 1))
-        os.sched_setaffinity(0, common[first : max(last, first + 1)])
-        count = max(1, min(last - first, count))
-    count = min(count, most_threads())
+    n, own = len(affinities), sorted(affinities[number])
+    if own and all(affinity == affinities[0] for affinity in affinities):  # else the launcher has bound them
+        first, last = (len(own) * i // n for i in (number, number + 1))
+        own = own[first : max(last, first + 1)]
+        os.sched_setaffinity(0, own)
+    processors = len(own) or (os.cpu_count() or 1) / n
+    count = min(max(1, int(min(processors, _quota() / n))), most_threads())
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(count)))  # for libraries that are loaded later
     threadpool_limits(count)
 

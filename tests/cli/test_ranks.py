@@ -157,7 +157,11 @@ def test_launchers(environment: dict[str, str], size: int) -> None:
         (4, [*SMALL, "--batch-size", 0], "--batch-size: expected"),
         (2, ["train", "none.csv"], "none.csv"),
         (3, [*SMALL, "--out", "taken"], "--out: expected a folder without a run"),
-        (2, [*SMALL[:6], "--device", "strict:cpu"], "--device: expected cpu (NumPy), numba:cpu or gpu (CuPy)"),
+        (
+            2,
+            [*SMALL[:6], "--device", "strict:cpu"],
+            "expected one whose arrays 2 ranks can sum, such as cpu or gpu; received str",
+        ),
         (2, [*SMALL, "--ensemble", 2], "--ensemble: expected 1 for ranks"),
         (2, ["resume", "taken"], "expected a run with checkpoints"),
     ],

@@ -22,7 +22,7 @@ from xpnet.cli.loggers import make_loggers
 from xpnet.cli.options import TrainOptions
 from xpnet.cli.ranks import speed_of_ranks
 from xpnet.cli.run_summary import provenance, summary_file
-from xpnet.communicator import on_rank_0
+from xpnet.communicator import get_communicator, on_rank_0
 from xpnet.errors import DivergenceError
 from xpnet.json_text import json_text
 from xpnet.memory import peak_bytes
@@ -52,7 +52,7 @@ def train(job: Job, options: TrainOptions, folder: RunFolder | None, checkpoints
 
     Of several ranks, rank 0 alone has a folder; it decides for all when a signal ends the run.
     """
-    ranks = job.trainer.communicator
+    ranks = get_communicator(job.trainer.communicator)
     interrupt = Interrupt(*_SIGNALS)
     started = time.perf_counter()
     runs: list[Run] = []
@@ -91,7 +91,7 @@ def train(job: Job, options: TrainOptions, folder: RunFolder | None, checkpoints
     of_ranks = speed_of_ranks(ranks, seconds)
     scores, confusion = job.assess(model, finished[0])
     ended = _Ended(runs, finished[0], model, str(path), seconds, scores, confusion, of_ranks)
-    on_rank_0(ranks, lambda: folder and _finish(job, options, folder, ended, loggers))
+    on_rank_0(ranks, lambda: _finish(job, options, folder, ended, loggers) if folder else None)
     return code
 
 

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from xpnet.backend import Array, Backend
+import numpy as np
+
+from xpnet.backend import Array, Backend, kind_of
 from xpnet.communicator import Communicator, get_communicator
 from xpnet.errors import InvalidParameterError
 from xpnet.nn.shared_update import SharedUpdate
@@ -31,9 +33,12 @@ def communicator_for(spec: str | Communicator | None, backend: Backend) -> Commu
     communicator = get_communicator(spec)
     if communicator is not None and not backend.can_share:
         raise InvalidParameterError(
-            f"device: expected cpu (NumPy), numba:cpu or gpu (CuPy) for the {communicator.size} ranks of a run; "
-            f"received {backend.name}. Choose one of them, or train in one process."
+            f"device: expected one whose arrays {communicator.size} ranks can sum, such as cpu or gpu; received "
+            f"{backend.name}. Choose another, or train in one process."
         )
+    if communicator is not None and kind_of(backend) == "gpu":
+        with backend.scope("float32"):  # the first sum connects the GPUs, which no graph may hold
+            communicator.sum(backend.asarray(np.zeros(1, np.float32)))
     return communicator
 
 
