@@ -1,4 +1,4 @@
-"""Sum an array with NCCL on one GPU, plainly and captured in a CUDA graph, and compare: one line of JSON.
+"""Sum an array with NCCL on one GPU, plainly and captured in a CUDA graph, and compare: a line of JSON; then train so.
 
 ``mpirun -n 1 python benchmarks/gpu/nccl_check.py``, or without mpirun: a single rank makes a communicator by itself.
 With more ranks, each takes a GPU of its own. The exit code is 1 if a sum is wrong.
@@ -9,13 +9,17 @@ from __future__ import annotations
 import json
 import sys
 import time
+import warnings
 from typing import Any
 
 import cupy
 import numpy as np
 from mpi4py import MPI
 
+from xpnet.bench.workloads import WORKLOADS, make_data
+from xpnet.training.trainer import Trainer
 from xpnet_backends.cuda.nccl import NcclSum
+from xpnet_backends.mpi import start
 
 N = 1_000_000
 LAUNCHES = 100
@@ -78,7 +82,27 @@ def measure() -> dict[str, Any]:
     }
 
 
+def train() -> dict[str, Any]:
+    """Train with sums by NCCL in the captured step, and alone, and return how far the two are apart."""
+    communicator, (data, workload) = start(), (make_data(WORKLOADS["mnist-large"]), WORKLOADS["mnist-large"])
+    found: dict[str, Any] = {"warnings": []}
+    vectors = []
+    for name, ranks in (("alone", None), ("ranks", communicator)):
+        trainer = Trainer(workload.network, batch_size=workload.batch, epochs=6, device="gpu", communicator=ranks)
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            run = trainer.fit(data.x, data.y)
+        found["warnings"] += [str(each.message) for each in warned]
+        found[f"{name}_us_per_step"] = round(1e6 * min(each.seconds for each in run.history) / workload.steps, 1)
+        found[f"{name}_loss"] = run.history[-1].loss
+        vectors.append(cupy.asnumpy(run.params.vector))
+    found["difference"] = float(np.max(np.abs(vectors[0] - vectors[1])) / np.max(np.abs(vectors[0])))
+    return found
+
+
 if __name__ == "__main__":
     result = measure()
     print(json.dumps(result), flush=True)
-    sys.exit(not (result["plain"] and result["captured"]))
+    trained = train()
+    print(json.dumps(trained), flush=True)
+    sys.exit(not (result["plain"] and result["captured"] and trained["difference"] < 1e-3))
