@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -138,6 +139,8 @@ def start() -> MpiCommunicator:
 
     An error that ends the program is then shown once, and ends all its processes.
     """
+    # Open MPI reads it when it starts. Windows are in shared memory; UCX, which has none there, would complain.
+    os.environ.setdefault("OMPI_MCA_osc", "^ucx")
     communicator = MpiCommunicator(import_library("mpi4py.MPI", "mpi"))
     if communicator.size > 1:
         shown = sys.excepthook
