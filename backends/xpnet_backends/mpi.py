@@ -139,7 +139,7 @@ def start() -> MpiCommunicator:
 
     An error that ends the program is then shown once, and ends all its processes.
     """
-    # Open MPI's windows on UCX, which no window here uses, print an error where there is no such network.
+    # Open MPI reads it when it starts. Windows are in shared memory; UCX, which has none there, would complain.
     os.environ.setdefault("OMPI_MCA_osc", "^ucx")
     communicator = MpiCommunicator(import_library("mpi4py.MPI", "mpi"))
     if communicator.size > 1:

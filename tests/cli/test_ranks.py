@@ -113,6 +113,16 @@ def test_the_summary_has_a_line_for_ranks(environment: dict[str, str]) -> None:
     assert "\x1b" not in out
 
 
+def test_notes_are_said_once(environment: dict[str, str]) -> None:
+    write_csv("table.csv", "number,a,b,label", *(f"{i},{i % 5},,{'xy'[i % 2]}" for i in range(60)))
+    arguments = ("train", "table.csv", "--target", "label", "--epochs", 1, "--device", "cpu", "--out", "run", "--quiet")
+    outcome = run_ranks(2, "-m", "xpnet", *arguments, environment=environment)
+    assert (outcome.code, outcome.out) == (0, "")
+    lines = outcome.err.splitlines()
+    assert lines
+    assert len({*lines}) == len(lines)
+
+
 def test_off_trains_each_by_itself(environment: dict[str, str]) -> None:
     outcome = run_ranks(2, "-m", "xpnet", *SMALL, "--distributed", "off", environment=environment)
     assert outcome.code == 0, outcome.err
