@@ -46,7 +46,7 @@ class ThreadCommunicator:
         self.barrier()
         array[...] = np.concatenate(pieces)
 
-    def vector(self, name: str, size: int, dtype: Any, *, common: bool) -> np.ndarray:
+    def vector(self, name: str, size: int, dtype: Any) -> np.ndarray:
         return np.empty(size, dtype)
 
     def broadcast(self, value: Any) -> Any:

@@ -72,11 +72,10 @@ class Communicator(Protocol):
         """Complete a vector of which each rank has its own piece."""
         ...
 
-    def vector(self, name: str, size: int, dtype: Any, *, common: bool) -> np.ndarray:
-        """Return memory of the host for a vector whose pieces are often summed or, with `common`, gathered.
+    def vector(self, name: str, size: int, dtype: Any) -> np.ndarray:
+        """Return memory of the host for a vector whose pieces are often summed or gathered.
 
-        The same arguments may give the same memory. With `common` it may be the memory of other ranks too, which hold
-        the same values or wait.
+        The same arguments may give the same memory.
         """
         ...
 

@@ -75,11 +75,9 @@ class MpiCommunicator:
             self._comm.Allgatherv(self._mpi.IN_PLACE, [array, counts, starts, self._mpi._typedict[array.dtype.char]])
         self.seconds += time.perf_counter() - started
 
-    def vector(self, name: str, size: int, dtype: Any, *, common: bool) -> np.ndarray:
+    def vector(self, name: str, size: int, dtype: Any) -> np.ndarray:
         """Return memory for a vector that is summed or gathered often."""
-        if self._shared is None:
-            return np.empty(size, dtype)
-        return self._shared.empty(name, size, dtype, common=common)
+        return np.empty(size, dtype) if self._shared is None else self._shared.empty(name, size, dtype)
 
     def _room(self, count: int, like: np.ndarray) -> np.ndarray:
         """Return memory for arrays of one shape; it is kept, for every step needs it."""

@@ -12,7 +12,7 @@ __all__ = ["SharedVectors"]
 
 
 class SharedVectors:
-    """Vectors of which each rank has one of its own and sees those of the others, or which all ranks have in common.
+    """Vectors of which each rank has one of its own, and sees those of the others.
 
     Parameters
     ----------
@@ -27,18 +27,14 @@ class SharedVectors:
         self._windows: dict[tuple[str, int, str], tuple[Any, list[np.ndarray]]] = {}
         self._by_address: dict[int, tuple[Any, list[np.ndarray]]] = {}
 
-    def empty(self, name: str, size: int, dtype: Any, *, common: bool) -> np.ndarray:
-        """Return the vector of a name, a size and a dtype, the same in each call; all ranks call it.
-
-        With `common` it is one vector, of which each rank writes its piece.
-        """
+    def empty(self, name: str, size: int, dtype: Any) -> np.ndarray:
+        """Return the vector of a name, a size and a dtype, the same in each call; all ranks call it."""
         key = name, size, np.dtype(dtype).char
         if key not in self._windows:
             item = np.dtype(dtype).itemsize
             window = self._mpi.Win.Allocate_shared(size * item, item, comm=self._comm)
             window.Lock_all()
-            ranks = [0 if common else rank for rank in range(self._comm.Get_size())]
-            views = [np.frombuffer(window.Shared_query(rank)[0], dtype, size) for rank in ranks]
+            views = [np.frombuffer(window.Shared_query(rank)[0], dtype, size) for rank in range(self._comm.Get_size())]
             self._windows[key] = self._by_address[_address(views[self._comm.Get_rank()])] = window, views
         return self._windows[key][1][self._comm.Get_rank()]
 
@@ -47,20 +43,30 @@ class SharedVectors:
         if _address(array) not in self._by_address:
             return False
         window, views = self._by_address[_address(array)]
-        rank, size = self._comm.Get_rank(), self._comm.Get_size()
-        share = share_of(len(array), rank, size)
+        share = share_of(len(array), self._comm.Get_rank(), len(views))
         own = array[share]
         self._wait(window)
-        for other in (*views[:rank], *views[rank + 1 :]):
-            own += other[share]
+        for rank, other in enumerate(views):
+            if rank != self._comm.Get_rank():
+                own += other[share]
         self._wait(window)  # nobody may write what others still read
         return True
 
     def gather_pieces(self, array: np.ndarray) -> bool:
-        """Wait for the pieces of the other ranks, if the array is a vector that all have in common."""
+        """Copy the pieces of the other ranks from their vectors, if the array is one of them.
+
+        One vector that all have in common would spare the copy, but products would then read it from the cache of
+        another processor, which took longer.
+        """
         if _address(array) not in self._by_address:
             return False
-        self._wait(self._by_address[_address(array)][0])
+        window, views = self._by_address[_address(array)]
+        self._wait(window)
+        for rank, other in enumerate(views):
+            if rank != self._comm.Get_rank():
+                share = share_of(len(array), rank, len(views))
+                array[share] = other[share]
+        self._wait(window)
         return True
 
     def _wait(self, window: Any) -> None:

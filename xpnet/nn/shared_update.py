@@ -30,7 +30,7 @@ class _SumPieces:
         self.communicator.sum_pieces(gradient)
 
     def empty(self, size: int, dtype: Any) -> Any:
-        return self.communicator.vector("gradient", size, dtype, common=False)
+        return self.communicator.vector("gradient", size, dtype)
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,8 @@ class SharedUpdate:
         """Return the parameters in the memory in which they are best gathered."""
         if not self.is_divided:
             return params
-        place = self.communicator.vector("parameters", self.n_parameters, params.dtype, common=True)
+        place = self.communicator.vector("parameters", self.n_parameters, params.dtype)
         place[...] = params
-        self.communicator.barrier()
         return place
 
     def complete_slots(self, state: OptimizerState) -> None:
