@@ -3,6 +3,7 @@
 #
 #     OUT=benchmarks/results/NAME bash benchmarks/gpu_suite.sh          # all sections, in the order of their worth
 #     OUT=... bash benchmarks/gpu_suite.sh steps                        # one alone
+#     OUT=... bash benchmarks/gpu_suite.sh launches                     # only by name: where the time of a step goes
 #
 # It installs nothing: what xpnet imports must be importable by `python3` (benchmarks/gpu/wheels.sh fetches what a bare
 # machine lacks). OUT gets results.jsonl, an item a line and on disk as soon as it is measured; summary.md and
@@ -35,12 +36,14 @@ python=(python3) options=()
 if [ "${DOUBLE:-}" ]; then python=(python3 -m tests.cuda_double) options=(--cuda-double); fi
 
 # What the sections do.
-rungs=(tiny digits mnist-small mnist-large wide) narrow=(narrow-1k narrow-64k)
+rungs=(tiny digits mnist-small mnist-large) wide=(wide) narrow=(narrow-1k narrow-64k)
 checks=("device tiny" digits mnist-small mnist-large wide narrow-1k cases)
-others=(torch-graph:gpu jax:gpu torch:gpu eager:gpu jax-jit:gpu torch-compile:gpu)
+others=(torch-graph:gpu torch:gpu jax:gpu torch-compile:gpu) more=(eager:gpu jax-jit:gpu)
+launched=(mnist-large mnist-large@tf32 wide@tf32 narrow-1k wide narrow-64k narrow-64k@tf32 narrow-1k@tf32)
 folders=(tests/nn tests/backend tests/adapters tests/training tests/model tests/estimators tests/bench)
 if [ "$QUICK" ]; then
-    rungs=(tiny) others=(eager:gpu) checks=("device tiny" cases) narrow=(tiny) folders=(tests/nn/test_counter_rng.py)
+    rungs=(tiny) wide=() others=() more=(eager:gpu) checks=("device tiny" cases) narrow=(tiny) launched=(tiny)
+    folders=(tests/nn/test_counter_rng.py)
 fi
 ladder=("${python[@]}" benchmarks/gpu/ladder.py)
 
@@ -49,7 +52,7 @@ steps() {
     local each code limit
     for each in "${checks[@]}"; do
         code=0 limit=30
-        [ "$each" = cases ] && limit=60
+        [ "$each" = cases ] && limit=75
         # In the group of the section, of which `timeout` ends all.
         # shellcheck disable=SC2086 # words
         timeout --foreground --kill-after=3 "${LIMIT:-$limit}" "${python[@]}" benchmarks/gpu/steps.py $each || code=$?
@@ -58,11 +61,17 @@ steps() {
     done
 }
 
+# The peers that matter most first, and the workload that takes long to compile last.
 peers() {
     local peer
-    for peer in "${others[@]}"; do
-        timeout --foreground --kill-after=3 "${LIMIT:-45}" "${ladder[@]}" --device gpu --peers "$peer" "${rungs[@]}"
-    done
+    for peer in "${others[@]}"; do beside "$peer" 30 "${rungs[@]}"; done
+    for peer in "${others[@]:0:1}" "${others[@]:2:1}"; do beside "$peer" 25 "${wide[@]}"; done
+    for peer in "${more[@]}"; do beside "$peer" 30 "${rungs[@]}"; done
+}
+
+beside() { # PEER SECONDS WORKLOAD...
+    [ $# -gt 2 ] || return 0
+    timeout --foreground --kill-after=3 "${LIMIT:-$2}" "${ladder[@]}" --device gpu --peers "$1" "${@:3}"
 }
 
 tests() {
@@ -100,10 +109,18 @@ parity() {
 }
 
 rest() {
-    "${ladder[@]}" --device gpu@tf32 --device gpu@bf16 "${rungs[@]}"
     "${python[@]}" benchmarks/gpu/steps.py "${narrow[@]}"
     "${ladder[@]}" --device gpu --device cpu "${rungs[@]}"
+    "${ladder[@]}" --device gpu@tf32 --device gpu@bf16 "${rungs[@]}" "${wide[@]}"
     "${ladder[@]}" --device torch:gpu --device jax:gpu "${rungs[@]}"
+}
+
+# Where the time of a step goes, and what other ways of compiling it would take: for whoever changes the compiler.
+launches() {
+    local each
+    for each in "${launched[@]}"; do
+        timeout --foreground --kill-after=3 "${LIMIT:-20}" "${python[@]}" benchmarks/gpu/launches.py "$each"
+    done
 }
 
 section() { # NAME SECONDS: run a section, record how it ended, write summary and archive anew
@@ -130,7 +147,7 @@ if [ "${1:-}" = --within ]; then # the inner process, which does the work of a s
     "$2"
     exit
 fi
-declare -A limits=([steps]=110 [peers]=100 [tests]=120 [parity]=60 [rest]=110)
+declare -A limits=([steps]=125 [peers]=130 [tests]=70 [parity]=70 [rest]=105 [launches]=100)
 [ $# -gt 0 ] || set -- steps peers tests parity rest
 for name; do
     [ "${limits[$name]:-}" ] || { echo "no such section: $name; expected some of ${!limits[*]}." >&2; exit 2; }

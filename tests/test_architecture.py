@@ -25,7 +25,7 @@ SOURCES = (ROOT, "xpnet"), (ROOT / "backends", "xpnet_backends")
 # in the first line, and the next lines need nothing of each other.
 ORDER = """
     errors constraints libraries specs seeds files locks memory threads tensors terminal json_text html_text markdown \
-    subnormals submodules caches
+    subnormals submodules caches launchers
     backend
     communicator
     data

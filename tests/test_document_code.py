@@ -1,9 +1,11 @@
-"""The code of the documents on exports and logs, which needs optional libraries, runs as it stands."""
+"""The code of the documents on exports, logs and searches, which needs optional libraries, runs as it stands."""
 
 from __future__ import annotations
 
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -51,3 +53,21 @@ def test_logs(monkeypatch: pytest.MonkeyPatch) -> None:
         exec(block, {})
     assert any(Path("logs/first").glob("events*"))
     assert any(Path("mlruns").rglob("curves.png"))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "cv=3, n_jobs=2)",
+        pytest.param("from dask", marks=pytest.mark.needs("distributed")),
+        pytest.param("import ray", marks=pytest.mark.needs("ray")),
+    ],
+)
+def test_searches(line: str, environment: dict[str, str]) -> None:
+    (script,) = (block for block in blocks("searches.md") if line in block)
+    Path("search.py").write_text(script)
+    done = subprocess.run(
+        [sys.executable, "search.py"], env=environment, capture_output=True, text=True, timeout=200, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "{'alpha': 0.0001, 'hidden_layer_sizes': (64, 32)} 0.95\n"

@@ -103,7 +103,7 @@ def test_no_extra_for_all_brings_a_gpu_package():
     extras = PROJECT["optional-dependencies"]
     (everything,) = extras["all"]
     named = everything.removeprefix("xpnet[").removesuffix("]").split(",")
-    assert {"torch", "jax", "fast", "mlflow", "onnx", "skl2onnx", "tensorboard"} == set(named)
+    assert {"dask", "torch", "jax", "fast", "mlflow", "onnx", "ray", "skl2onnx", "tensorboard"} == set(named)
     assert not any("cu" in requirement for name in named for requirement in extras[name])
 
 

@@ -99,7 +99,7 @@ def test_the_limit_ends_where_something_fails() -> None:
 @pytest.fixture
 def processors(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Pretend that there are 16 processors, no limits, and the control groups of a folder, which is returned."""
-    monkeypatch.setattr(threads, "_affinity", lambda: set(range(16)))
+    monkeypatch.setattr(threads, "process_affinity", lambda: set(range(16)))
     monkeypatch.setattr(threads, "_PROC", tmp_path)
     monkeypatch.setattr(threads, "_CGROUPS", tmp_path / "groups")
     for name in THREAD_VARIABLES:
@@ -153,9 +153,9 @@ def test_processors_of_a_control_group(processors: Path, files: dict[str, str], 
 
 def test_processors_that_the_process_is_bound_to(processors: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(processors, {"self/cgroup": "0::/\n", "groups/cpu.max": "400000 100000\n"})
-    monkeypatch.setattr(threads, "_affinity", lambda: {3, 7})
+    monkeypatch.setattr(threads, "process_affinity", lambda: {3, 7})
     assert process_cpu_count() == 2
-    monkeypatch.setattr(threads, "_affinity", set)  # a system that does not tell
+    monkeypatch.setattr(threads, "process_affinity", set)  # a system that does not tell
     monkeypatch.setattr("os.cpu_count", lambda: 3)
     assert process_cpu_count() == 3
 

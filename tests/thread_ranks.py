@@ -19,7 +19,7 @@ class ThreadCommunicator:
     seconds = 0.0
 
     def __init__(self, rank: int, barrier: threading.Barrier, board: list[Any]) -> None:
-        self.rank, self.size, self.local_size = rank, len(board), len(board)
+        self.rank, self.size, self.local_ranks = rank, len(board), tuple(range(len(board)))
         self._barrier, self._board = barrier, board
 
     def gather(self, value: Any) -> list[Any]:
@@ -46,6 +46,9 @@ class ThreadCommunicator:
         self.barrier()
         array[...] = np.concatenate(pieces)
 
+    def vector(self, name: str, size: int, dtype: Any, *, common: bool) -> np.ndarray:
+        return np.empty(size, dtype)
+
     def broadcast(self, value: Any) -> Any:
         return self.gather(value)[0]
 
@@ -60,8 +63,9 @@ class ThreadCommunicator:
     def barrier(self) -> None:
         self._barrier.wait()
 
-    def abort(self, code: int) -> None:
+    def fail(self, show: Callable[[], None], code: int, *, is_own: bool = True) -> int:
         self._barrier.abort()
+        return code
 
 
 def run_ranks(size: int, function: Callable[[ThreadCommunicator], Any], seconds: float = _SECONDS) -> list[Any]:
@@ -84,7 +88,7 @@ def run_ranks(size: int, function: Callable[[ThreadCommunicator], Any], seconds:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(seconds)
+        thread.join(seconds + _SECONDS)  # the machine may be busy; after `seconds` no rank waits any longer
     if errors:
         raise next((e for e in errors if not isinstance(e, threading.BrokenBarrierError)), errors[0])
     assert not any(thread.is_alive() for thread in threads), f"ranks still run after {seconds} s"

@@ -5,26 +5,35 @@ MPI and NCCL are known to the adapter alone, `xpnet_backends.mpi`. A run of a si
 
 from __future__ import annotations
 
-import os
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from functools import cache
 from importlib import import_module
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
 from xpnet.backend.array import Array
-from xpnet.errors import InvalidParameterError, XpnetError, shown
+from xpnet.errors import InvalidParameterError, RankError, XpnetError, shown
+from xpnet.launchers import is_launched, launched_size
+from xpnet.threads import process_affinity, take_processors
 
-__all__ = ["COMMUNICATORS", "Communicator", "agreed", "get_communicator", "in_turn", "is_launched", "share_of"]
+__all__ = [
+    "COMMUNICATORS",
+    "Communicator",
+    "agreed",
+    "get_communicator",
+    "in_turn",
+    "is_launched",
+    "on_rank_0",
+    "share_of",
+    "started_communicator",
+]
 
 T = TypeVar("T")
 
 COMMUNICATORS = ("auto", "mpi", "off")
 """``"mpi"``, ``"off"``, or ``"auto"``: MPI if the process was started by a launcher with others."""
-
-# What launchers tell each process, the number of processes: Open MPI and others by PMIx, MPICH and Intel MPI, Slurm.
-_SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
 
 
 @runtime_checkable
@@ -35,15 +44,15 @@ class Communicator(Protocol):
     ----------
     rank, size : int
         Number of this process, from 0, and the number of processes.
-    local_size : int
-        Number of processes on this machine.
+    local_ranks : tuple of int
+        The ranks on this machine, in their order.
     seconds : float
         Time that this process has spent in `sum`.
     """
 
     rank: int
     size: int
-    local_size: int
+    local_ranks: tuple[int, ...]
     seconds: float
 
     def __hash__(self) -> int: ...
@@ -61,6 +70,14 @@ class Communicator(Protocol):
 
     def gather_pieces(self, array: Array) -> None:
         """Complete a vector of which each rank has its own piece."""
+        ...
+
+    def vector(self, name: str, size: int, dtype: Any, *, common: bool) -> np.ndarray:
+        """Return memory of the host for a vector whose pieces are often summed or, with `common`, gathered.
+
+        The same arguments may give the same memory. With `common` it may be the memory of other ranks too, which hold
+        the same values or wait.
+        """
         ...
 
     def broadcast(self, value: Any) -> Any:
@@ -82,14 +99,27 @@ class Communicator(Protocol):
         """Wait for the other ranks."""
         ...
 
-    def abort(self, code: int) -> None:
-        """End all processes at once with an exit code."""
+    def fail(self, show: Callable[[], None], code: int, *, is_own: bool = True) -> int:
+        """Say once why ranks failed, and end all: call it in place of showing an error, on each rank that has one.
+
+        Where all ranks have failed, for the same reason or because they learned that another had, it returns, and each
+        ends by itself. Otherwise it ends all processes: the others may wait for this one.
+
+        Parameters
+        ----------
+        show : () -> None
+            Show the error. It is called on one rank.
+        code : int
+            Exit code of this rank.
+        is_own : bool
+            False if another rank has to show the error.
+
+        Returns
+        -------
+        int
+            Exit code of the rank that showed its error.
+        """
         ...
-
-
-def is_launched(environment: Mapping[str, str] = os.environ) -> bool:
-    """Tell whether a launcher such as mpirun or srun started this process together with others."""
-    return any(environment.get(name, "").isdecimal() and int(environment[name]) > 1 for name in _SIZES)
 
 
 def get_communicator(spec: str | Communicator | None) -> Communicator | None:
@@ -101,6 +131,8 @@ def get_communicator(spec: str | Communicator | None) -> Communicator | None:
         The name is unknown.
     LibraryNotInstalledError
         mpi4py or MPI is missing.
+    XpnetError
+        MPI does not find the processes that the launcher started.
     """
     if spec is None or isinstance(spec, Communicator):
         return spec
@@ -108,8 +140,49 @@ def get_communicator(spec: str | Communicator | None) -> Communicator | None:
         raise InvalidParameterError(f"communicator: expected {', '.join(COMMUNICATORS)}; received {shown(spec)}.")
     if spec == "off" or (spec == "auto" and not is_launched()):
         return None
-    communicator: Communicator = import_module("xpnet_backends.mpi").communicator()
+    communicator = _start()
+    if communicator.size == 1 and is_launched():
+        raise XpnetError(
+            f"communicator: expected {launched_size()} ranks, which a launcher started; received 1: the MPI of mpi4py "
+            "does not find the others. Use its own launcher: mpirun of the same MPI, or with Slurm srun --mpi=pmix."
+        )
     return communicator if communicator.size > 1 else None
+
+
+@cache
+def _start() -> Communicator:
+    """Start MPI, and take this rank's share of the machine's processors."""
+    communicator: Communicator = import_module("xpnet_backends.mpi").start()
+    if len(communicator.local_ranks) > 1:
+        sets = communicator.gather(process_affinity())
+        here = [sets[rank] for rank in communicator.local_ranks]
+        take_processors(communicator.local_ranks.index(communicator.rank), here)
+    return communicator
+
+
+def started_communicator() -> Communicator | None:
+    """Return the communicator of this process and others, if it has been started."""
+    communicator = _start() if _start.cache_info().currsize else None
+    return communicator if communicator is not None and communicator.size > 1 else None
+
+
+def on_rank_0(communicator: Communicator | None, function: Callable[[], T]) -> T | None:
+    """Call a function on rank 0 alone, and return its value there; None on the others.
+
+    All ranks wait for its end. If it raises, the others raise `RankError`.
+    """
+    if communicator is None:
+        return function()
+    value, is_done = None, False
+    try:
+        if communicator.rank == 0:
+            value = function()
+        is_done = True
+    finally:
+        is_done = communicator.broadcast(is_done)
+    if not is_done:
+        raise RankError("expected rank 0 to go on; received its error, which it shows.")
+    return value
 
 
 def share_of(n: int, rank: int, size: int) -> slice:

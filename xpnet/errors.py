@@ -18,6 +18,7 @@ __all__ = [
     "LibraryNotInstalledError",
     "ModelFormatError",
     "OutOfMemoryError",
+    "RankError",
     "UnknownBackendError",
     "UnknownNameError",
     "XpnetError",
@@ -75,7 +76,7 @@ class DivergenceError(XpnetError, ArithmeticError):
 
 
 class RankError(XpnetError, RuntimeError):
-    """Another rank of a distributed run failed; it has said why."""
+    """Another of the processes that train one network together failed, and says why."""
 
 
 class UnknownBackendError(UnknownNameError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from math import ceil, inf
 from pathlib import Path
@@ -21,7 +21,9 @@ __all__ = [
     "can_start_thread",
     "limit_threads",
     "most_threads",
+    "process_affinity",
     "process_cpu_count",
+    "take_processors",
 ]
 
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
@@ -30,7 +32,8 @@ THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"
 _PROC, _CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
 
 
-def _affinity() -> set[int]:
+def process_affinity() -> set[int]:
+    """Return the numbers of the processors that this process is bound to; empty where the system does not say."""
     get = getattr(os, "sched_getaffinity", None)  # Linux only
     return get(0) if get else set()
 
@@ -40,7 +43,7 @@ def process_cpu_count() -> int:
 
     It is bound to some of them, or its control group has the time of some of them.
     """
-    return ceil(min(len(_affinity()) or os.cpu_count() or 1, _quota()))
+    return ceil(min(len(process_affinity()) or os.cpu_count() or 1, _quota()))
 
 
 def most_threads() -> int:
@@ -110,7 +113,7 @@ def limit_threads(n: int | None) -> Iterator[None]:
         return
     from threadpoolctl import threadpool_limits
 
-    usable, count = _affinity(), process_cpu_count()
+    usable, count = process_affinity(), process_cpu_count()
     if not integer(1).holds(n) or n > count:
         raise InvalidParameterError(
             f"threads: expected an integer from 1 to {count}, the number of processors; received {shown(n)}."
@@ -135,6 +138,32 @@ def limit_threads(n: int | None) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+def take_processors(number: int, affinities: Sequence[set[int]]) -> None:
+    """Share the processors of a machine between processes that compute together, of which this is one.
+
+    Each is bound to processors of its own, unless whoever started them has bound them already. Where there are more
+    processes than processors, several share one. Libraries get as many threads.
+
+    Parameters
+    ----------
+    number : int
+        Number of this process, from 0.
+    affinities : sequence of set of int
+        `process_affinity` of each process.
+    """
+    from threadpoolctl import threadpool_limits
+
+    n, own = len(affinities), sorted(affinities[number])
+    if own and all(affinity == affinities[0] for affinity in affinities):  # else the launcher has bound them
+        first, last = (len(own) * i // n for i in (number, number + 1))
+        own = own[first : max(last, first + 1)]
+        os.sched_setaffinity(0, own)
+    processors = len(own) or (os.cpu_count() or 1) / n
+    count = min(max(1, int(min(processors, _quota() / n))), most_threads())
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(count)))  # for libraries that are loaded later
+    threadpool_limits(count)
 
 
 class BlasThreads:

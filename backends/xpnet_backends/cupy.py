@@ -25,11 +25,20 @@ __all__ = ["create"]
 Array = Any  # CuPy's own, which has more than the standard
 
 
+def _sign(x: Array, /) -> Array:
+    """Return the signs; array_api_compat's function waits for the GPU, to count the elements that are not a number."""
+    return cupy.where(cupy.isnan(x), x, cupy.sign(x))
+
+
+_XP = SimpleNamespace(**{**vars(compat), "sign": _sign})
+
+
 class CupyBackend(Backend):
     """CuPy on one GPU, through array_api_compat, since CuPy's own namespace does not follow the standard."""
 
-    xp: Any = compat
+    xp: Any = _XP
     autotune = False
+    can_share = True
 
     def __init__(self, index: int) -> None:
         self.name = f"cupy:gpu:{index}" if index else "cupy:gpu"
@@ -83,7 +92,7 @@ class CupyBackend(Backend):
                 """Multiply matrices; factors in float32 are rounded to bfloat16, sums are in float32."""
                 return bf16.matmul(x1, x2) if x1.dtype == np.float32 else cupy.matmul(x1, x2)
 
-            self.xp = SimpleNamespace(**{**vars(compat), "matmul": matmul})
+            self.xp = SimpleNamespace(**{**vars(_XP), "matmul": matmul})
 
     def captured_products(self, factors: Sequence[tuple[Array, Array]]) -> Callable[[int], None]:
         """Return a function that multiplies pairs of matrices so many times, in one launch each time, and waits."""

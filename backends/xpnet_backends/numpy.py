@@ -27,6 +27,7 @@ class NumpyBackend(Backend):
     name = "numpy:cpu"
     xp: Any = NUMPY
     device = "cpu"
+    can_share = True
 
     def compile(self, step: Step, n_steps: int | None = 1) -> RunSteps:
         """Return a run of compiled steps, for one training run at a time."""

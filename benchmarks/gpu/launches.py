@@ -1,4 +1,7 @@
-"""The time of each launch of a step, and of the algorithms of its products: ``launches.py mnist-large wide``."""
+"""The time of each launch of a step, in each way of compiling it: ``launches.py mnist-large@tf32``.
+
+A workload a process: an error in a kernel ends all work of its process on the GPU.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
+from unittest import mock
 
 import array_api_compat.numpy as numpy_xp
 import cupy
@@ -14,17 +18,46 @@ import numpy as np
 from record import item
 
 from xpnet.backend import arrays_in, get_backend
-from xpnet.bench.workloads import NARROW_WORKLOADS, WORKLOADS, Workload, make_data, orders
+from xpnet.bench.workloads import NARROW_WORKLOADS, WORKLOADS, TrainingData, Workload, make_data, orders
 from xpnet.nn.optimizers import get_optimizer
 from xpnet.nn.step import init_state, make_step
+from xpnet_backends.compiler import cuda_codegen, cuda_persistent
 from xpnet_backends.compiler.cuda_codegen import Product
 from xpnet_backends.compiler.program_cache import traced
-from xpnet_backends.cuda import cublaslt, graph
+from xpnet_backends.cuda import cublaslt
 from xpnet_backends.cuda.cublas import Products, call_of
+from xpnet_backends.cuda.graph import CudaGraph
+from xpnet_backends.cuda.persistent import persistent
 
 QUICK = bool(os.environ.get("QUICK"))
 REPEATS, ROUNDS = (2, 2) if QUICK else (20, 5)
-CANDIDATES = 16
+STEPS = 64
+NEVER = 1 << 62
+# What differs from a plain step, in the order of worth
+WAYS: dict[str, dict[str, Any]] = {
+    "as it is": {},
+    "one kernel": {"one_kernel": True},
+    "no epilogues": {"worth": NEVER},
+    "all epilogues": {"worth": 0},
+    "libraries' narrow products, by columns": {"worth": NEVER, "narrow": False},
+    "libraries' narrow products, by rows": {"worth": NEVER, "narrow": False, "by_rows": True},
+    "autotuned without epilogues": {"worth": NEVER, "autotune": True},
+    "autotuned": {"autotune": True},
+}
+LARGEST_OF_ONE_KERNEL = 1e9  # floating-point operations of a step: a launch must end soon
+
+
+def elapsed(stream: Any, work: Callable[[], Any], n: int) -> float:
+    """Return the time of each of n units of work on a stream, in microseconds: the median of several rounds."""
+    times = []
+    for _ in range(ROUNDS):
+        before, after = cupy.cuda.Event(), cupy.cuda.Event()
+        before.record(stream)
+        work()
+        after.record(stream)
+        after.synchronize()
+        times.append(1000 * cupy.cuda.get_elapsed_time(before, after) / n)
+    return round(sorted(times)[ROUNDS // 2], 2)
 
 
 def microseconds(stream: Any, launch: Callable[[], None]) -> float:
@@ -38,92 +71,96 @@ def microseconds(stream: Any, launch: Callable[[], None]) -> float:
                 launch()
         finally:
             captured = stream.end_capture()
-        times = []
-        for _ in range(ROUNDS):
-            before, after = cupy.cuda.Event(), cupy.cuda.Event()
-            before.record(stream)
-            captured.launch(stream)
-            after.record(stream)
-            after.synchronize()
-            times.append(1000 * cupy.cuda.get_elapsed_time(before, after) / REPEATS)
-    return round(sorted(times)[len(times) // 2], 2)
+        return elapsed(stream, lambda: captured.launch(stream), REPEATS)
 
 
-class Measured(graph.CudaGraph):
+class Measured(CudaGraph):
     """A captured step that keeps what each launch is."""
 
     def _prepared(self, launch: Any, module: Any, lt: Any) -> Callable[[], None]:
         prepared = super()._prepared(launch, module, lt)
-        label, others = "", {}
         if isinstance(launch, Product):
             call = call_of(*launch[:3])
             label = f"{launch.epilogue.name} {call.sizes} {call.transposed} {'swapped' if call.swapped else ''}"
-            lt._autotune = True
-            found = {"lt": lt._launches_of(launch)}
-            if launch.epilogue.name != "NONE":
-                found["plain lt"] = lt._launches_of(launch._replace(epilogue=type(launch.epilogue).NONE))
-            lt._autotune = False
-            by_cublas = partial(self._products.multiply, call_of(*launch[:3]), launch.out.dtype, exact=launch.exact)
-            found["cublas"] = [partial(by_cublas, *map(self._address, launch[:3]))]
-            others = found
         else:
             label = f"{launch.name} {launch.blocks}x{launch.threads}"
-        self.__dict__.setdefault("measured", []).append((label, prepared, others))
+        self.__dict__.setdefault("measured", []).append((label, prepared))
         return prepared
 
+    def launch_times(self, rows: np.ndarray) -> dict[str, float]:
+        """Return the time of each launch alone."""
+        # The kernel of the loss goes on by a step each time.
+        self._order.set(rows[np.arange(self._order.shape[0]) % len(rows)])
+        times = {}
+        for n, (label, launch) in enumerate(self.__dict__["measured"]):
+            self._counter.fill(0)
+            cupy.cuda.Device().synchronize()
+            times[f"{n} {label}"] = microseconds(self._stream, launch)
+        return times
 
-def step_of(workload: Workload, precision: str, *, autotune: bool, has_epilogues: bool) -> dict[str, Any]:
-    """Measure a workload's step, whole and launch by launch."""
-    backend = get_backend(f"gpu@{precision}")
-    data, optimizer = make_data(workload), get_optimizer(workload.optimizer)
+
+def step_of(
+    workload: Workload, precision: str, data: TrainingData, start: np.ndarray, way: dict[str, Any]
+) -> dict[str, Any]:
+    """Measure a workload's step in one way, whole and launch by launch."""
+    backend, optimizer = get_backend(f"gpu@{precision}"), get_optimizer(workload.optimizer)
     with backend.scope("float32"):
-        params = workload.network.init(0, backend, "float32").vector
+        params = backend.asarray(start.copy())
         state = init_state(workload.network, optimizer, params, 0, backend)
         arrays = (backend.asarray(data.x), backend.asarray(data.y))
-        rows = np.concatenate(list(orders(workload, 0, -(-64 // workload.steps))))[:64]
+        rows = np.concatenate(list(orders(workload, 0, -(-STEPS // workload.steps))))[:STEPS]
         order = backend.asarray(rows)
         step = partial(make_step(workload.network, optimizer, backend), xp=numpy_xp)
-        program = traced(step, params, state, arrays, order)
-        stream = cupy.cuda.Stream(non_blocking=True)
-        own, products = arrays_in((params, state)), Products(precision, stream)
-        measured = Measured(program, own, stream, products, autotune=autotune, has_epilogues=has_epilogues)
-        measured.run(arrays, order[:1])
-        measured.capture()
+        program, own = traced(step, params, state, arrays, order), arrays_in((params, state))
+        current, values = cupy.cuda.get_current_stream(), dict[str, Any](error="")
+        if way.get("one_kernel"):
+            bound: Any = persistent(program, own)
+            if bound is None:
+                return {"error": "", "reason": "no kernel"}
+        else:
+            stream = cupy.cuda.Stream(non_blocking=True)
+            options = {"autotune": way.get("autotune", False), "has_epilogues": True}
+            bound = Measured(program, own, stream, Products(precision, stream), **options)
+            bound.run(arrays, order[:1])
+            bound.capture()
+        losses = bound.run(arrays, order)
+        values["loss"] = float(losses[-1])  # by which ways are compared
+        values["us_per_step"] = elapsed(current, lambda: bound.run(arrays, order), len(rows))
+        if isinstance(bound, Measured):
+            times = bound.launch_times(rows)
+            values["sum_us"] = round(sum(times.values()), 2)
+            values["rows"] = {name: {"us": us} for name, us in times.items()}
+    return values
 
-        def run() -> None:
-            measured.run(arrays, order)
 
-        run()
-        times = []
-        for _ in range(ROUNDS):
-            before, after = cupy.cuda.Event(), cupy.cuda.Event()
-            before.record()
-            run()
-            after.record()
-            after.synchronize()
-            times.append(1000 * cupy.cuda.get_elapsed_time(before, after) / len(rows))
-        values: dict[str, Any] = {"us_per_step": round(sorted(times)[ROUNDS // 2], 2), "rows": {}}
-        for n, (label, launch, others) in enumerate(measured.__dict__["measured"]):
-            found: dict[str, Any] = {"us": microseconds(stream, launch)}
-            if not autotune and has_epilogues:
-                for name, launches in others.items():
-                    found[name] = [microseconds(stream, each) for each in launches]
-            values["rows"][f"{n} {label}"] = found
-    return values | {"error": "", "sum_us": round(sum(each["us"] for each in values["rows"].values()), 2)}
+def changed(way: dict[str, Any], measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Measure with the constants of a way in place of the compiler's own."""
+    changes = [mock.patch.object(cuda_persistent, "_GAIN", 0)]
+    if "worth" in way:
+        changes.append(mock.patch.object(cublaslt, "_WORTH", way["worth"]))
+    if not way.get("narrow", True):
+        changes.append(mock.patch.object(cuda_codegen, "is_narrow", return_value=False))
+    if way.get("by_rows"):
+        changes.append(mock.patch.object(cuda_codegen, "SHORT_ROW", 0))
+    for each in changes:
+        each.start()
+    try:
+        return measure()
+    finally:
+        mock.patch.stopall()
 
 
 def main() -> None:
-    """Measure the workloads that are named."""
+    """Measure a workload in each way."""
     rungs = {**WORKLOADS, **NARROW_WORKLOADS}
-    cublaslt._CANDIDATES = CANDIDATES  # type: ignore[misc]
-    for each in sys.argv[1:]:
-        name, _, precision = each.partition("@")
-        workload = rungs[name].quick() if QUICK else rungs[name]
-        for autotune, has_epilogues in ((False, True), (True, True), (False, False)):
-            options = {"autotune": autotune, "has_epilogues": has_epilogues}
-            precision = precision or "float32"
-            label = f"launches {name} {precision} {options}"
-            item(label, partial(step_of, workload, precision, **options))  # type: ignore[arg-type]
+    name, _, precision = sys.argv[1].partition("@")
+    workload, precision = rungs[name].quick() if QUICK else rungs[name], precision or "float32"
+    data, start = make_data(workload), workload.network.init(0, "cpu", "float32").vector
+    for label, way in WAYS.items():
+        if way.get("one_kernel") and (precision != "float32" or workload.flops > LARGEST_OF_ONE_KERNEL):
+            continue
+        measure = partial(step_of, workload, precision, data, start, way)
+        item(f"{name} {precision} {label}", partial(changed, way, measure))
 
 
 if __name__ == "__main__":

@@ -41,7 +41,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[double.Call]]:
     """The products that cuBLASLt was given."""
     with cuda_double.installed():
         get_backend("gpu")
-        # These networks are small, and would be one kernel.
+        # These networks are small, and would be one kernel, or without epilogues.
+        monkeypatch.setattr(sys.modules["xpnet_backends.cuda.cublaslt"], "_WORTH", 0)
         monkeypatch.setattr(sys.modules["xpnet_backends.cuda.graph"], "persistent", lambda *_: None)
         double.calls.clear()
         double.refused.clear()
@@ -84,6 +85,13 @@ def test_steps(sizes: tuple[int, ...], batch: int, calls: list[double.Call]) -> 
     same(Network(sizes, activation="relu"), batch)
     used = {call.epilogue for call in calls}
     assert {MASKED, DRELU_SUMS} <= used <= {MASKED, DRELU_SUMS, SUMS}
+
+
+@pytest.mark.subprocess
+def test_epilogues_that_spare_little_are_left_out(monkeypatch: pytest.MonkeyPatch, calls: list[double.Call]) -> None:
+    monkeypatch.setattr(sys.modules["xpnet_backends.cuda.cublaslt"], "_WORTH", 256 * 128)
+    same(Network((20, 128, 130, 70), activation="relu"), 255)
+    assert {(call.epilogue, call.sizes[:2]) for call in calls} == {(MASKED, (130, 255)), (DRELU_SUMS, (130, 255))}
 
 
 @pytest.mark.subprocess
@@ -199,9 +207,9 @@ def test_autotune_takes_the_fastest(monkeypatch: pytest.MonkeyPatch, calls: list
         times = itertools.cycle((1.0, 2.0) if fastest == 0 else (2.0, 1.0))
         monkeypatch.setattr(sys.modules["cupy.cuda"], "get_elapsed_time", lambda start, end, times=times: next(times))
         same(NETWORK, 97)
-        step = calls[-8:]
-        assert [call.algorithm for call in step] == [fastest] * 8
-        assert [call.epilogue for call in step] == [MASKED, MASKED, 1, SUMS, DRELU_SUMS, 1, DRELU_SUMS, 1]
+        step = calls[-7:]  # the gradient of the first weights, of 20 inputs, is a kernel
+        assert [call.algorithm for call in step] == [fastest] * 7
+        assert [call.epilogue for call in step] == [MASKED, MASKED, 1, SUMS, DRELU_SUMS, 1, DRELU_SUMS]
 
 
 @pytest.mark.subprocess

@@ -60,7 +60,7 @@ class Steps:
 def program(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Compile steps in one of the two ways, whichever is expected to be faster."""
     if request.param == "CudaGraph":
-        monkeypatch.setattr(graphs(), "persistent", lambda program, state: None)
+        without_kernel(monkeypatch)
     monkeypatch.setattr(cuda_persistent, "_GAIN", 0)
     return str(request.param)
 
@@ -119,10 +119,16 @@ def graphs() -> Any:
     return sys.modules["xpnet_backends.cuda.graph"]
 
 
+def without_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let graphs do what one kernel would do, with epilogues though they are not worth it."""
+    monkeypatch.setattr(graphs(), "persistent", lambda program, state: None)
+    monkeypatch.setattr(sys.modules["xpnet_backends.cuda.cublaslt"], "_WORTH", 0)
+
+
 @pytest.fixture
 def only_graphs(gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     get_backend("gpu")
-    monkeypatch.setattr(graphs(), "persistent", lambda program, state: None)
+    without_kernel(monkeypatch)
 
 
 def test_a_run_waits_for_nothing(gpu: Any) -> None:

@@ -279,7 +279,7 @@ def test_bytes_are_scaled_where_they_lie(batch: int, monkeypatch: pytest.MonkeyP
     np.testing.assert_allclose(params, expected, rtol=1e-12)
     np.testing.assert_allclose(received, losses, rtol=1e-12)
     kernels = [launch for launch in source.launches if not isinstance(launch, Product)]
-    assert len(kernels) == (4 if batch == 1 else 3)  # the gather, the update, the loss
+    assert len(kernels) == (5 if batch == 1 else 4)  # the gather, the product, the update, the loss
     bytes_read = [buffer for buffer in kernels[0].buffers if buffer.dtype == np.uint8]
     assert len(bytes_read) == (batch == 1)
 
@@ -320,3 +320,45 @@ def test_arrays_that_32_bit_indices_cannot_reach() -> None:
     program = trace(lambda params, state, batch: (params, state, np.sum(batch[0])), np.zeros(4), (), [shape])
     with pytest.raises(UntraceableError, match="an array of more than 2"):
         CudaSource(passes(program), STEPS)
+
+
+@pytest.mark.parametrize("threaded", [False, True], ids=["a thread", "warps"])
+@pytest.mark.parametrize(("m", "n", "k"), [(70, 10, 67), (9, 90, 40), (60, 33, 10), (1, 100, 45), (50, 1, 64)])
+def test_narrow_products(m: int, n: int, k: int, threaded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda_codegen, "_SMALL", 1)
+    rng = np.random.default_rng(5)
+    a, b, c = (rng.standard_normal(shape).round(2) for shape in [(k, m), (k, n), (n, k)])
+
+    def step(params: Any, state: Any, batch: tuple[Any, ...]) -> Any:
+        product = batch[0].T @ batch[1] + batch[0].T @ state.T
+        params -= 0.1 * product
+        return params, state, np.sum(params)
+
+    expected, params = np.ones((m, n)) - 0.1 * (a.T @ b + a.T @ c.T), np.ones((m, n))
+    source, losses = run_program(step, params, c, (a, b), np.arange(k, dtype=np.int32)[None], threaded=threaded)
+    assert not any(isinstance(launch, Product) for launch in source.launches)
+    np.testing.assert_allclose(params, expected, rtol=1e-12)
+    np.testing.assert_allclose(losses, [expected.sum()], rtol=1e-12)
+
+
+@pytest.mark.parametrize("threaded", [False, True], ids=["a thread", "warps"])
+@pytest.mark.parametrize("turned", [False, True])
+def test_what_follows_a_narrow_product(turned: bool, threaded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its kernel does that, but not what needs elements of other threads."""
+    monkeypatch.setattr(cuda_codegen, "_SMALL", 1)
+    rng = np.random.default_rng(8)
+    x, weights = rng.standard_normal((40, 10)).round(2), rng.standard_normal((10, 40)).round(2)
+
+    def step(params: Any, state: Any, batch: tuple[Any, ...]) -> Any:
+        z = batch[0] @ state
+        z = np.maximum((z.T if turned else z) + 1.0, 0.0)
+        params -= z @ z.T
+        return params, state, np.sum(params)
+
+    expected, params = np.ones((40, 40)), np.ones((40, 40))
+    step(expected, weights, (x,))
+    order = np.arange(40, dtype=np.int32)[None]
+    source, _ = run_program(step, params, weights, (x,), order, threaded=threaded)
+    np.testing.assert_allclose(params, expected, rtol=1e-12)
+    kernels = [launch for launch in source.launches if not isinstance(launch, Product)]
+    assert len(kernels) == 4 + turned  # the gather, the product, the update, the loss

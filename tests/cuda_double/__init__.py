@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.cuda_double import arrays, cublas, kernels, runtime
+from tests.cuda_double import arrays, cublas, kernels, nccl, runtime
 from tests.cuda_double.runtime import DoubleError, State
 
 __all__ = ["DoubleError", "install", "installed"]
@@ -103,6 +103,7 @@ def install() -> State:
             },
         ),
         compiler=_module("cupy.cuda.compiler", CompileException=kernels.CompileException),
+        nccl=nccl,
         device=_module("cupy.cuda.device", Device=runtime.Device),
         memory=_module("cupy.cuda.memory", OutOfMemoryError=runtime.OutOfMemoryError),
     )

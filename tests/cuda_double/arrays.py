@@ -64,12 +64,14 @@ class ndarray(NDArrayOperatorsMixin):  # noqa: N801 - CuPy's name
         if plain:
             keys = _tuple(key)  # with an ellipsis NumPy returns an array, also of one element
             return self._view(self.host[keys if ... in keys else (*keys, ...)])
+        _count(key)
         return call(lambda array, *keys: array[keys], self, *_tuple(key))
 
     def __setitem__(self, key: Any, value: Any) -> None:
         def put(array: np.ndarray, value: Any, *keys: Any) -> None:
             array[keys] = value
 
+        _count(key)
         call(put, self, value, *_tuple(key), writes=(self,))
 
     def __len__(self) -> int:
@@ -164,6 +166,13 @@ for _name in ("sum", "max", "min", "mean", "any", "all", "argmax", "take", "dot"
 
 def _tuple(key: Any) -> tuple[Any, ...]:
     return key if isinstance(key, tuple) else (key,)
+
+
+def _count(key: Any) -> None:
+    """Bring the number of elements of each mask in `key` to the host, as CuPy does."""
+    for each in _tuple(key):
+        if isinstance(each, ndarray) and each.dtype == bool:
+            int(call(np.sum, each))
 
 
 def _is_pinned(host: np.ndarray) -> bool:

@@ -18,7 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import check_estimator
 
 from xpnet import TableEncoder, TabularClassifier, TabularRegressor, load_model, save_model
-from xpnet.errors import DataError, InvalidParameterError
+from xpnet.errors import DataError, DeviceIndexError, InvalidParameterError
 
 pd = pytest.importorskip("pandas")
 
@@ -242,6 +242,18 @@ def test_clones_and_pickles(cls: Any, y: np.ndarray) -> None:
     assert not hasattr(twin, "model_")
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(est)).predict(FRAME), est.predict(FRAME))
     np.testing.assert_array_equal(twin.fit(FRAME, y).predict(FRAME), est.predict(FRAME))
+
+
+@BOTH
+def test_a_machine_without_the_device_predicts_with_a_warning(cls: Any, y: np.ndarray) -> None:
+    est = cls(**SMALL).fit(FRAME, y)
+    expected = est.predict(FRAME)
+    est.set_params(device="strict:cpu:99")
+    with pytest.warns(UserWarning, match="no device strict:cpu:99: .* Predicting on numpy:cpu") as caught:
+        np.testing.assert_array_equal(est.predict(FRAME), expected)
+    assert caught[0].filename == __file__
+    with pytest.raises(DeviceIndexError):
+        est.fit(FRAME, y)
 
 
 @BOTH

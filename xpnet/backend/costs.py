@@ -77,9 +77,10 @@ class Work(NamedTuple):
         return cls(n_steps, len(layers), 2.0 * batch_size * products, float(_FLOAT * moved))
 
 
-# Before a calibration: for a thread of a CPU by measurements on AVX-512, and for a GPU an estimate of an H100.
+# Before a calibration: for a thread of a CPU by measurements on AVX-512. For a GPU by those of benchmarks/results/h200:
+# one kernel takes 1 to 6 us for a layer of a small network, graphs 25 to 40; large float32 products do 50 TFLOPS.
 _CPU_THREAD = Costs(0.0, 6e-6, 9e-6, 44e9, 10e9)
-_GPU = Costs(2.5, 5e-6, 10e-6, 30e12, 2e12)
+_GPU = Costs(2.5, 3e-6, 12e-6, 50e12, 3e12)
 
 
 def _defaults() -> dict[str, Costs]:

@@ -32,6 +32,7 @@ from xpnet.errors import (
 __all__ = [
     "PRECISIONS",
     "backend_of",
+    "backend_or_name",
     "dtype_name",
     "flushes_subnormals",
     "get_backend",
@@ -127,6 +128,17 @@ def get_backend(device: str | Backend = "auto") -> Backend:
             # If the backend has no CPU device, report the GPU error.
             wrong = no_gpu if isinstance(no_gpu, DeviceUnavailableError) else no_cpu
             raise wrong from wrong.__cause__
+
+
+def backend_or_name(name: str) -> Backend | str:
+    """Return what the pickle of a backend becomes: the backend, or its name on a machine without such a device.
+
+    So a fitted estimator that was given a backend loads there, as one that was given the name does.
+    """
+    try:
+        return get_backend(name)
+    except (BackendNotInstalledError, DeviceIndexError, DeviceUnavailableError):
+        return name
 
 
 def kind_of(backend: Backend) -> str:

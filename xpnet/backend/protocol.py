@@ -30,12 +30,16 @@ class Backend(Protocol):
         The library's own device object, as ``xp.asarray(..., device=device)`` takes it.
     precision : {"float32", "tf32", "bf16"}
         Precision to which training rounds the factors of float32 products; float64 is never rounded.
+    can_share : bool
+        Whether several processes can train one network together, each with arrays of this library: its compiled step
+        calls a communicator, which knows the arrays.
     """
 
     name: str
     xp: Namespace
     device: Any
     precision: str = "float32"
+    can_share: bool = False
 
     def __hash__(self) -> int:
         return id(self)  # `get_backend` makes one object for each device
@@ -44,9 +48,9 @@ class Backend(Protocol):
         return self
 
     def __reduce__(self) -> Any:
-        from xpnet.backend.devices import get_backend  # here, because that module imports this one
+        from xpnet.backend.devices import backend_or_name  # here, because that module imports this one
 
-        return get_backend, (self.name,)
+        return backend_or_name, (self.name,)
 
     def asarray(self, host: np.ndarray) -> Array:
         """Return a host array as an array on the device, of the same dtype; it may share memory with `host`."""

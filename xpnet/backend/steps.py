@@ -19,7 +19,8 @@ RunSteps = Callable[[Array, Any, tuple[Array, ...], Array], tuple[Array, Any, Ar
 def call_in_place(function: Callable[[Array], None], array: Array) -> None:
     """Let a function change an array within a step, e.g. add up the arrays of several processes.
 
-    A tracer records the call; the compiled step makes it at the same place. The function must not depend on the values.
+    A tracer records the call; the compiled step makes it at the same place. It asks ``function.empty(size, dtype)``, if
+    there is that, for the memory of the array.
     """
     record = getattr(array, "record_call", None)
     if record is None:

@@ -7,7 +7,8 @@ import re
 import signal
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TextIO
 
 from cyclopts import App, ArgumentCollection, CycloptsError, Parameter
@@ -16,7 +17,8 @@ import xpnet
 from xpnet.cli.console import HELP_EPILOGUE, say
 from xpnet.cli.process import own_process
 from xpnet.cli.tokens import join_hyphens, join_sizes
-from xpnet.errors import DivergenceError, InvalidParameterError, XpnetError, XpnetWarning, printable
+from xpnet.errors import DivergenceError, InvalidParameterError, RankError, XpnetError, XpnetWarning, printable
+from xpnet.launchers import is_launched
 from xpnet.terminal import open_standard_streams
 
 __all__ = ["app", "main"]
@@ -125,20 +127,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
+        return _fail(tokens, EXIT_INTERRUPTED, lambda rank: None)
     except BrokenPipeError as exc:  # the reader of the output has closed it (`| head`)
-        say(f"cannot write to the standard output: {exc.strerror}.")
-        return EXIT_BROKEN_PIPE
+        line = f"cannot write to the standard output: {exc.strerror}."
+        return _fail(tokens, EXIT_BROKEN_PIPE, lambda rank: say(rank + line))
+    except RankError:
+        return _fail(tokens, EXIT_BAD_INPUT, lambda rank: None, is_own=False)
     except (XpnetError, CycloptsError, OSError, MemoryError, UnicodeError, ImportError) as exc:
-        if debug:
-            from rich.console import Console
-
-            Console(stderr=True).print_exception()
-        say(_one_line(exc))
-        return EXIT_DIVERGED if isinstance(exc, DivergenceError) else EXIT_BAD_INPUT
+        code = EXIT_DIVERGED if isinstance(exc, DivergenceError) else EXIT_BAD_INPUT
+        return _fail(tokens, code, partial(_show_error, exc, debug))
     finally:
         for file in (sys.stdout, sys.stderr):
             _flush(file)
+
+
+def _show_error(exc: BaseException, debug: bool, rank: str) -> None:
+    if debug:
+        from rich.console import Console
+
+        Console(stderr=True).print_exception()
+    say(rank + _one_line(exc))
+
+
+def _fail(tokens: Sequence[str], code: int, show: Callable[[str], None], *, is_own: bool = True) -> int:
+    """Show an error and return the exit code; of the processes that a launcher started together, one shows it."""
+    is_alone = re.search(r"--distributed[ =]off\b", " ".join(tokens)) is not None
+    if is_alone or not is_launched():
+        show("")
+        return code
+    from xpnet.cli.ranks import fail_together
+
+    return fail_together(show, code, is_own=is_own)
 
 
 def _show_warning(

@@ -36,7 +36,7 @@ _ANY_NAME = "surrogateescape"  # the names of files need not be UTF-8
 _PATHS = ("data", "data-dir", "target")  # keys whose values may be paths
 
 # Options that do not change what is computed; they are not part of a run's configuration.
-_NOT_CONFIGURED = ("config", "out", "report", "quiet", "json", "threads")
+_NOT_CONFIGURED = ("config", "out", "report", "quiet", "json", "threads", "distributed")
 
 
 _OPTIONS = {field.name: f"--{field.name.replace('_', '-')}" for field in fields(TrainOptions)}

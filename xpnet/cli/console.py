@@ -6,6 +6,8 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from xpnet.launchers import is_launched
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -31,7 +33,9 @@ def make_console(kind: type[PlainConsole] | None = None, *, wide: bool = False) 
     """
     from xpnet.cli.rich_console import PlainConsole  # a quiet run needs none
 
-    console = (kind or PlainConsole)(highlight=False, markup=False)
+    # A rank writes to what looks like a terminal, and the launcher copies it to a file or a pipe.
+    is_terminal = False if is_launched() else None
+    console = (kind or PlainConsole)(highlight=False, markup=False, force_terminal=is_terminal)
     if wide and not console.file.isatty():  # `is_terminal` depends on FORCE_COLOR
         console.width = _WIDE
     return console

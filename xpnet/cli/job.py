@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpnet.backend import Backend, TunableBackend, get_backend
+from xpnet.backend import Backend, TunableBackend, to_host
 from xpnet.backend.costs import is_open
 from xpnet.cli.choices import (
     choose_device,
@@ -23,6 +23,7 @@ from xpnet.cli.job_data import PARTS, JobData, RawPart, read_arrays
 from xpnet.cli.memory_limit import MemoryLimit
 from xpnet.cli.options import TrainOptions, table_options
 from xpnet.cli.presets import PRESETS
+from xpnet.cli.ranks import agree_on_kind, check_same, get_device
 from xpnet.cli.run import train
 from xpnet.cli.table_data import read_table
 from xpnet.communicator import Communicator
@@ -31,11 +32,13 @@ from xpnet.data.scaling import Scaler, scaler_from_moments
 from xpnet.data.shared_rows import SharedRows, warn_of_merged_rows
 from xpnet.data.streams import Source
 from xpnet.data.tables.files import is_table
+from xpnet.data.tables.paths import STANDARD_INPUT
 from xpnet.errors import InvalidParameterError
 from xpnet.model.model import Model
 from xpnet.training.auto_device import choice_for
 from xpnet.training.early_stopping import get_early_stopping
 from xpnet.training.history import EpochRecord, Scores
+from xpnet.training.ranks import communicator_for
 from xpnet.training.recipes import Recipe
 from xpnet.training.state import Run
 from xpnet.training.trainer import Trainer
@@ -157,6 +160,13 @@ def prepare(data: str, options: TrainOptions, communicator: Communicator | None 
 
     With a communicator all ranks call this together; each holds its share of the data.
 
+    Parameters
+    ----------
+    data : str
+    options : TrainOptions
+    communicator : Communicator or None
+        The processes that train together.
+
     Raises
     ------
     XpnetError
@@ -165,8 +175,11 @@ def prepare(data: str, options: TrainOptions, communicator: Communicator | None 
     if options.ensemble < 1 or (options.ensemble > 1 and options.checkpoint_every is not None):
         expected = "1 with --checkpoint-every" if options.ensemble > 1 else "a whole number of at least 1"
         raise InvalidParameterError(f"ensemble: expected {expected}; received {options.ensemble}.")
+    if communicator is not None:
+        _check_shareable(data, options)
     device = choose_device(options)
-    backend = get_backend(device)  # before the data are read, which takes time
+    backend = get_device(device, communicator)  # before the data are read, which takes time
+    communicator_for(communicator, backend)
     if options.autotune:
         _autotune(backend)
     limit = None if options.memory_limit is None else MemoryLimit.parse(options.memory_limit)
@@ -188,16 +201,49 @@ def prepare(data: str, options: TrainOptions, communicator: Communicator | None 
     reason = ""
     if is_open(device):
         backend, reason = choice_for(trainer, device, read.n_samples)
+        backend = agree_on_kind(backend, communicator)
         trainer = replace(trainer, device=backend)
         if options.autotune:
             _autotune(backend)
+    trainer = replace(trainer, communicator=communicator)
     job = Job(read, model, trainer, backend, preset, train_command(data, options), reason)
+    if communicator is not None:
+        check_same(communicator, _shared(job))
     sources = [part for part in job.parts.values() if isinstance(part, Source)]
     if limit is not None and sources:
         buffer_bytes = limit.buffer_bytes(trainer, read.n_samples, checkpoints=bool(options.checkpoint_every))
         for source in sources:
             source.buffer_bytes = buffer_bytes
     return job
+
+
+def _check_shareable(data: str, options: TrainOptions) -> None:
+    """Check that several processes can train this together."""
+    alone = "Train it in one process, or with --distributed off."
+    if options.ensemble > 1:
+        raise InvalidParameterError(
+            f"ensemble: expected 1 for ranks that train one network; received {options.ensemble}. {alone}"
+        )
+    if data == STANDARD_INPUT:
+        raise InvalidParameterError(
+            "data: expected a file or a folder, which each rank reads; received the standard input, which one rank "
+            "gets. Write the data to a file."
+        )
+
+
+def _shared(job: Job) -> dict[str, Any]:
+    """Return what must be the same on all ranks, so that they train one network."""
+    library, kind = job.backend.name.partition("@")[0].split(":")[:2]
+    return {
+        "command": job.command,
+        "device": f"{library}:{kind}",
+        "network": str(job.model.network),
+        "numbers of samples": job.data.sizes,
+        "features": job.data.feature_names,
+        "classes": None if job.data.classes is None else job.data.classes.tolist(),
+        "data": job.data.fingerprint,
+        "initial parameters": float(np.abs(to_host(job.model.vector)).sum()),
+    }
 
 
 def _autotune(backend: Backend) -> None:

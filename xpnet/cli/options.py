@@ -32,6 +32,14 @@ _THREADS = (
 )
 
 
+_Distributed = Annotated[
+    Literal["auto", "mpi", "off"],
+    option(
+        _WHERE,
+        "whether the processes that mpirun or srun started train one network together: auto, if there are several; "
+        "mpi; or off, each trains by itself",
+    ),
+]
 _Report = Annotated[bool, option(_RUN, "write report.html", negative="--no-report")]
 
 
@@ -87,6 +95,7 @@ class TrainOptions(ColumnOptions):
         int, option(_WHERE, "random seed for weights, splits, shuffling and dropout", converter=parse_int)
     ] = 0
     threads: Annotated[int | None, option(_WHERE, _THREADS, converter=_parse_threads)] = None
+    distributed: _Distributed = "auto"
 
     data_dir: Annotated[Path | None, option(DATA, "folder with the IDX files of mnist or fashion-mnist")] = None
     scale: Annotated[
@@ -265,6 +274,7 @@ class ResumeOptions:
     data_dir: Annotated[Path | None, option(DATA, "folder with the IDX files of mnist or fashion-mnist")] = None
     epochs: Annotated[int | None, option(_TRAINING, "another number of epochs", converter=parse_int)] = None
     threads: Annotated[int | None, option(_WHERE, _THREADS, converter=_parse_threads)] = None
+    distributed: _Distributed = "auto"
     report: _Report = True
     quiet: Annotated[bool, option(_RUN, "no progress, no summary, no report", show_default=False)] = False
     json: Annotated[bool, option(_RUN, "one JSON object on stdout", show_default=False)] = False

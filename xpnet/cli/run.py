@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -20,34 +20,43 @@ from xpnet.cli.console import say
 from xpnet.cli.folder import CHECKPOINTS, CONFIG, MODEL, SUMMARY, RunFolder
 from xpnet.cli.loggers import make_loggers
 from xpnet.cli.options import TrainOptions
+from xpnet.cli.ranks import speed_of_ranks
 from xpnet.cli.run_summary import provenance, summary_file
+from xpnet.communicator import get_communicator, on_rank_0
 from xpnet.errors import DivergenceError
 from xpnet.json_text import json_text
 from xpnet.memory import peak_bytes
+from xpnet.model.model import Model
 from xpnet.model.model_file import model_parts
 from xpnet.report.finished_run import FinishedRun
 from xpnet.training.callbacks import Callback, Interrupt
 from xpnet.training.checkpoint import Checkpoint
+from xpnet.training.history import Scores
 from xpnet.training.metrics_file import MetricsFile
 from xpnet.training.progress import Progress
 from xpnet.training.run_logger import RunLogger
 from xpnet.training.state import Run
 
 if TYPE_CHECKING:
-    from xpnet.cli.job import Job
+    from xpnet.cli.job import Confusion, Job
 
 __all__ = ["train"]
 
-# These end a run between two batches: Ctrl-C, a pre-emption, a terminal that closes.
-_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+# These end a run between two batches: Ctrl-C, a pre-emption, a terminal that closes. Of them mpirun passes on SIGUSR1
+# alone; after the others it gives its ranks a quarter of a second.
+_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)]
 
 
-def train(job: Job, options: TrainOptions, folder: RunFolder, checkpoints: Path | None = None) -> int:
-    """Train from the start or from the newest checkpoint, save the model, report, and return the exit code."""
+def train(job: Job, options: TrainOptions, folder: RunFolder | None, checkpoints: Path | None = None) -> int:
+    """Train from the start or from the newest checkpoint, save the model, report, and return the exit code.
+
+    Of several ranks, rank 0 alone has a folder; it decides for all when a signal ends the run.
+    """
+    ranks = get_communicator(job.trainer.communicator)
     interrupt = Interrupt(*_SIGNALS)
     started = time.perf_counter()
     runs: list[Run] = []
-    loggers = make_loggers(options, folder, 0)
+    loggers = make_loggers(options, folder, 0) if folder else []
     failure = None
     with interrupt:
         try:
@@ -56,7 +65,7 @@ def train(job: Job, options: TrainOptions, folder: RunFolder, checkpoints: Path 
                 if runs[-1].stopped == "interrupted":
                     break
         except KeyboardInterrupt:  # a second Ctrl-C
-            if hint := _how_to_continue(options, folder.path):
+            if hint := _how_to_continue(options, folder):
                 say(f"stopped.{hint}")
             raise
         except DivergenceError as exc:
@@ -68,61 +77,87 @@ def train(job: Job, options: TrainOptions, folder: RunFolder, checkpoints: Path 
         vectors = [to_host(each.params.vector) for each in finished]
         # One vector is not copied: the memory that a copy takes may be what is left to save it.
         model = dataclasses.replace(job.model, vector=np.stack(vectors) if len(vectors) > 1 else vectors[0])
-        path = folder.write(MODEL, *model_parts(model))
+        path = on_rank_0(ranks, lambda: folder and folder.write(MODEL, *model_parts(model)))
     if failure is not None:
         raise DivergenceError(f"{failure} Saved as {path}.", run) from failure
+    if ranks is not None:
+        interrupt.received = ranks.broadcast(interrupt.received)
     code = interrupt.exit_code if run.stopped == "interrupted" else 0
-    hint = _how_to_continue(options, folder.path)
+    hint = _how_to_continue(options, folder)
     if code and (hint or interrupt.received != signal.SIGINT):
         say(f"stopped in epoch {run.state.epoch + 1}; saved as {path}.{hint}")
     if code and interrupt.received != signal.SIGINT:  # nobody waits for a summary
         return code
+    of_ranks = speed_of_ranks(ranks, seconds)
     scores, confusion = job.assess(model, finished[0])
+    ended = _Ended(runs, finished[0], model, str(path), seconds, scores, confusion, of_ranks)
+    on_rank_0(ranks, lambda: _finish(job, options, folder, ended, loggers) if folder else None)
+    return code
+
+
+class _Ended(NamedTuple):
+    """What training came to: all runs, and the run whose parameters the model has, or its first member."""
+
+    runs: list[Run]
+    finished: Run
+    model: Model
+    path: str
+    seconds: float
+    scores: dict[str, Scores | None]
+    confusion: Confusion | None
+    of_ranks: dict[str, Any]
+
+
+def _finish(job: Job, options: TrainOptions, folder: RunFolder, ended: _Ended, loggers: list[RunLogger]) -> None:
+    """Write the summary and the pictures, and show them."""
+    runs, model = ended.runs, ended.model
     epochs = sum(len(each.history) for each in runs)
-    trained = job.data.n_samples * (epochs - folder.epochs_before)
+    speed = job.data.n_samples * (epochs - folder.epochs_before) / ended.seconds
     summary = {
         "task": model.task,
         "device": job.backend.name,
         "precision": job.trainer.dtype if job.trainer.dtype == "float64" else job.backend.precision,
         "epochs": epochs,
-        "seconds": seconds,
-        "samples_per_second": trained / seconds,
-        "model": str(path),
-        "stopped": run.stopped,
+        "seconds": ended.seconds,
+        "samples_per_second": speed,
+        **({"samples_per_second_per_rank": speed / ended.of_ranks["ranks"]} if ended.of_ranks else {}),
+        **ended.of_ranks,
+        "model": ended.path,
+        "stopped": runs[-1].stopped,
         "threads": min((each.threads for each in runs if each.threads), default=None),
-        **scores,
+        **ended.scores,
         "peak_memory": peak_bytes(),
     }
-    kept = job.kept(finished[0])
+    kept = job.kept(ended.finished)
     record = {**summary, **provenance(job), "kept_epoch": kept and kept.epoch}
     folder.write(SUMMARY, summary_file(record))
+    pictures = []
     try:
-        _report(job, options, summary, run)
+        _report(job, options, summary, runs[-1])
     finally:  # pictures take longer than a short run, so they come last; also if nobody reads the summary
         # The plotting library may take more memory than the limit of a run that reads its data in pieces.
-        pictures = []
         if job.is_in_memory:
             from xpnet.cli.run_pictures import draw_pictures, write_report  # nothing before needs them
 
-            pictures = draw_pictures(finished[0].history, model, confusion, folder)
+            pictures = draw_pictures(ended.finished.history, model, ended.confusion, folder)
             for logger, picture in itertools.product(loggers, pictures):
                 logger.log_picture(picture)
-            if options.report and not options.quiet:
+            # Of the ranks none has all data; `xpnet report` reads them.
+            if options.report and not options.quiet and not ended.of_ranks:
                 settings = settings_of(folder.files[CONFIG])
                 parts: Any = job.parts
-                ended = FinishedRun(job.data.name, model, parts, finished[0].history, record, settings)
-                pictures += write_report(ended, folder)
+                of_report = FinishedRun(job.data.name, model, parts, ended.finished.history, record, settings)
+                pictures += write_report(of_report, folder)
     if not (options.json or options.quiet):
         from xpnet.cli.summary import print_files
 
-        print_files([path, *pictures])
-    return code
+        print_files([Path(ended.path), *pictures])
 
 
 def _fits(
     job: Job,
     options: TrainOptions,
-    folder: RunFolder,
+    folder: RunFolder | None,
     interrupt: Interrupt,
     loggers: list[RunLogger],
     checkpoints: Path | None,
@@ -130,8 +165,10 @@ def _fits(
     """Yield a function for each member of an ensemble, or for the only network, which trains it."""
     for number in range(options.ensemble):
         member = job.member(number) if number else job
-        logs = make_loggers(options, folder, number) if number else loggers
-        callbacks = [*_callbacks(job, options, folder, interrupt, number), *logs]
+        callbacks: list[Callback] = []
+        if folder is not None:
+            logs = make_loggers(options, folder, number) if number else loggers
+            callbacks = [*_callbacks(job, options, folder, interrupt, number), *logs]
         trainer = dataclasses.replace(member.trainer, callbacks=callbacks)
         if checkpoints is None:
             yield partial(trainer.fit, **job.arguments(), params=member.model.params)
@@ -139,11 +176,11 @@ def _fits(
             yield partial(trainer.resume, checkpoints, **job.arguments())
 
 
-def _how_to_continue(options: TrainOptions, folder: Path) -> str:
+def _how_to_continue(options: TrainOptions, folder: RunFolder | None) -> str:
     """Return the command that continues a run with a checkpoint, as a sentence; empty for a run without one."""
-    if options.checkpoint_every is None or not any((folder / CHECKPOINTS).glob("*.safetensors")):
+    if folder is None or options.checkpoint_every is None or not any((folder.path / CHECKPOINTS).glob("*.safetensors")):
         return ""
-    return f" To continue: xpnet resume {shlex.quote(str(folder))}"
+    return f" To continue: xpnet resume {shlex.quote(str(folder.path))}"
 
 
 def _callbacks(job: Job, options: TrainOptions, folder: RunFolder, interrupt: Interrupt, member: int) -> list[Callback]:

@@ -42,6 +42,9 @@ def print_summary(title: str, summary: dict[str, Any], run: Run, memory_limit: s
         f"{epochs}{ended} in {summary['seconds']:.1f} s on {summary['device']}, "
         f"{summary['samples_per_second']:,.0f} samples/s",
     )
+    if "ranks" in summary:
+        each = f"{summary['samples_per_second_per_rank']:,.0f} samples/s each"
+        console.print(f"{summary['ranks']} ranks, {each}; {summary['communication']:.0%} of the time in their sums")
     if memory_limit is not None:
         console.print(
             f"peak memory {size_text(summary['peak_memory'])} of {size_text(parse_size(memory_limit))} allowed"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -22,7 +23,9 @@ from xpnet.cli.folder import (
 from xpnet.cli.inspect import columns_table
 from xpnet.cli.job import Job, prepare
 from xpnet.cli.options import ResumeOptions, TrainOptions
+from xpnet.cli.ranks import ranks
 from xpnet.cli.unchanged import check_unchanged, fingerprint_file
+from xpnet.communicator import on_rank_0
 from xpnet.data.named import DATASETS
 from xpnet.errors import DataError, InvalidParameterError
 from xpnet.markdown import markdown_lines
@@ -44,11 +47,17 @@ def train(data: str = "digits", *, options: TrainOptions = _DEFAULTS) -> int:
         .svmlight file; a folder of IDX files; or a folder of tables or .npz files, all of one kind, which are read in
         pieces.
     """
-    with limit_threads(options.threads):
-        job = prepare(data, options)
+    with ranks(options.distributed) as communicator, limit_threads(options.threads):
+        job = prepare(data, options, communicator)
         _say_notes(job, options)
-        with choose_folder(options.out, job.data.name, options.ensemble) as folder:
+
+        def choose() -> RunFolder:
+            folder = choose_folder(options.out, job.data.name, options.ensemble)
             folder.files = _files(data, job, options)
+            return folder
+
+        # Only rank 0 has a folder.
+        with on_rank_0(communicator, choose) or nullcontext() as folder:
             return jobs.train(job, options, folder)
 
 
@@ -60,18 +69,34 @@ def resume(path: Annotated[Path, Parameter(name="--run")], *, options: ResumeOpt
     path : Path
         Folder of a run that was trained with --checkpoint-every.
     """
-    with RunFolder(path, is_new=False) as folder:
-        folder.open_run()
-        data, configured = _configured(path, options)
-        with limit_threads(configured.threads):
-            configured = _find_again(data, configured, path)
-            job = prepare(data, configured)
-            _say_notes(job, configured)
+    with ranks(options.distributed) as communicator, ExitStack() as stack:
+
+        def open_run() -> tuple[RunFolder, tuple[str, TrainOptions]]:
+            folder = stack.enter_context(RunFolder(path, is_new=False))
+            folder.open_run()
+            return folder, _configured(path, options)
+
+        opened = on_rank_0(communicator, open_run)
+        folder, (data, configured) = opened or (None, ("", _DEFAULTS))
+        if communicator is not None:
+            data, configured = communicator.broadcast((data, configured))
+        stack.enter_context(limit_threads(configured.threads))
+        configured = _find_again(data, configured, path)
+        job = prepare(data, configured, communicator)
+        _say_notes(job, configured)
+
+        def check() -> Path | None:
+            assert folder is not None
             folder.files = _files(data, job, configured)
             check_unchanged(path, data, job.data.fingerprint, folder.files[CONFIG])
-            checkpoints = path / CHECKPOINTS
             # A run that was killed before its first checkpoint starts again, with the same result.
-            return jobs.train(job, configured, folder, checkpoints if any(checkpoints.glob("*.safetensors")) else None)
+            checkpoints = path / CHECKPOINTS
+            return checkpoints if any(checkpoints.glob("*.safetensors")) else None
+
+        checkpoints = on_rank_0(communicator, check)
+        if communicator is not None:
+            checkpoints = communicator.broadcast(checkpoints)
+        return jobs.train(job, configured, folder, checkpoints)
 
 
 def _configured(path: Path, options: ResumeOptions) -> tuple[str, TrainOptions]:

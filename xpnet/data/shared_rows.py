@@ -115,8 +115,8 @@ def scattered(communicator: Communicator, load: Callable[[], Dataset]) -> Datase
     """Return a data set that rank 0 loads, and of whose features each rank gets a share."""
     whole = agreed(communicator, lambda: load() if communicator.rank == 0 else None)
     rest: Dataset = communicator.broadcast(whole and replace(whole, x=_NOTHING, x_test=None))
-    x = _scattered(communicator, whole and whole.x)
-    x_test = None if rest.y_test is None else _scattered(communicator, whole and whole.x_test)
+    x: Any = _scattered(communicator, whole and whole.x)
+    x_test: Any = None if rest.y_test is None else _scattered(communicator, whole and whole.x_test)
     return replace(rest, x=x, x_test=x_test)
 
 

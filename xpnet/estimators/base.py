@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache, partial
 from typing import Any, ClassVar, Self
@@ -16,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from xpnet.backend import Array, Backend, dtype_name, get_backend, to_host
 from xpnet.data.targets import Task
-from xpnet.errors import BackendNotInstalledError, DeviceIndexError, DeviceUnavailableError, InvalidParameterError
+from xpnet.errors import InvalidParameterError
 from xpnet.estimators import conversion
 from xpnet.estimators.course import work_of
 from xpnet.estimators.fitting import Fit, FitData, begin_history, check_continuation, network_of
@@ -33,7 +32,14 @@ from xpnet.estimators.inputs import (
 )
 from xpnet.estimators.lbfgs import fit_lbfgs
 from xpnet.estimators.monitoring import SklearnCallbackAdapter, split_callbacks
-from xpnet.estimators.parameters import SHARED_CONSTRAINTS, check_names, check_values, hidden_sizes, train_device
+from xpnet.estimators.parameters import (
+    SHARED_CONSTRAINTS,
+    check_names,
+    check_values,
+    hidden_sizes,
+    predict_device,
+    train_device,
+)
 from xpnet.estimators.solvers import ACTIVATIONS, draw_weights, scikit_learns_name
 from xpnet.estimators.stochastic import fit_stochastic
 from xpnet.model.model import Model
@@ -257,12 +263,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         check_same_place(self, X, method)
         x = check_inputs(self, X)
         data_backend = data_backend_of(x)
-        try:
-            backend = data_backend if self.device is None else get_backend(self.device)
-        except (BackendNotInstalledError, DeviceIndexError, DeviceUnavailableError) as exc:
-            # The model comes from another machine. Training here would raise.
-            backend = data_backend
-            warnings.warn(f"{exc} Predicting on {backend.name}; set_params(device=None) silences this.", stacklevel=3)
+        backend = predict_device(self.device, data_backend)
         dtype = dtype_name(self.coefs_[0])
         check_range(x, dtype)
         with backend.scope(dtype):
@@ -286,8 +287,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         return twin
 
     def __getstate__(self) -> dict[str, Any]:
-        state: dict[str, Any] = {**self.__dict__}
-        state.pop("_session", None)
+        state = {name: value for name, value in vars(self).items() if name != "_session"}
         for name in ("coefs_", "intercepts_", "_slopes", "_state"):
             if name in state:
                 state[name] = all_on_host(state[name])

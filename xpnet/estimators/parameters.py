@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, NamedTuple
@@ -13,14 +14,29 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions, valid
 from xpnet.backend import Backend, get_backend
 from xpnet.backend.costs import Work, choose_backend
 from xpnet.constraints import as_tuple
-from xpnet.errors import InvalidParameterError, UnknownNameError, shown
+from xpnet.errors import (
+    BackendNotInstalledError,
+    DeviceIndexError,
+    DeviceUnavailableError,
+    InvalidParameterError,
+    UnknownNameError,
+    shown,
+)
 from xpnet.nn.activations import ACTIVATIONS, get_activation
 from xpnet.nn.initializers import INITIALIZERS, get_initializer
 from xpnet.nn.losses import get_loss
 from xpnet.nn.optimizers import OPTIMIZERS, get_optimizer
 from xpnet.training.schedules import SCHEDULES, Schedule, get_schedule
 
-__all__ = ["SHARED_CONSTRAINTS", "check_names", "check_values", "hidden_sizes", "store", "train_device"]
+__all__ = [
+    "SHARED_CONSTRAINTS",
+    "check_names",
+    "check_values",
+    "hidden_sizes",
+    "predict_device",
+    "store",
+    "train_device",
+]
 
 # First scikit-learn's parameters, then those of this library. `check_names` checks names first.
 SHARED_CONSTRAINTS: dict[str, Any] = {
@@ -172,6 +188,21 @@ def train_device(device: str | Backend, work: Work | None = None) -> Backend:
         return get_backend(device) if work is None else choose_backend(device, work).backend
     except InvalidParameterError as exc:
         raise _about("device", exc) from exc.__cause__
+
+
+def predict_device(device: str | Backend | None, otherwise: Backend) -> Backend:
+    """Return the backend of the parameter `device`; `otherwise` without one, or with a warning if it is not there.
+
+    The fitted estimator may come from another machine. Training would raise.
+    """
+    if device is None:
+        return otherwise
+    try:
+        return get_backend(device)
+    except (BackendNotInstalledError, DeviceIndexError, DeviceUnavailableError) as exc:
+        message = f"{exc} Predicting on {otherwise.name}; set_params(device=None) silences this."
+        warnings.warn(message, stacklevel=4)  # the line that calls `predict`
+        return otherwise
 
 
 def _about(parameter: str, exc: InvalidParameterError) -> InvalidParameterError:

@@ -13,12 +13,12 @@ from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from xpnet.backend import Backend
+from xpnet.backend import Backend, get_backend
 from xpnet.data.scaling import fit_scaler
 from xpnet.data.split import split_rows
 from xpnet.data.tables.fitting import fit_encoding
 from xpnet.data.targets import Task
-from xpnet.estimators.parameters import SHARED_CONSTRAINTS, check_values, hidden_sizes, train_device
+from xpnet.estimators.parameters import SHARED_CONSTRAINTS, check_values, hidden_sizes, predict_device, train_device
 from xpnet.estimators.table_inputs import COLUMN_CONSTRAINTS, plan_features, read_features, table_tags
 from xpnet.model.model import Model
 from xpnet.nn.losses import fitting_losses
@@ -165,7 +165,8 @@ class BaseTabular(BaseEstimator):
         """Return what a method of the model returns for a table."""
         check_is_fitted(self)
         table = read_features(self, X, reset=False)
-        result: np.ndarray = getattr(self.model_, method)(table, device=self.device or "cpu")
+        device = predict_device(self.device, get_backend("cpu"))
+        result: np.ndarray = getattr(self.model_, method)(table, device=device)
         return result
 
     def to_model(self) -> Model:

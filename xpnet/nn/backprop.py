@@ -90,8 +90,8 @@ class BatchShare(NamedTuple):
     x, y : (n, n_in), (n, ...)
     weight : (n,)
         The samples' weights, divided by what the mean over the whole batch divides by.
-    position : (n,) int32
-        The place of each row in the whole batch; they follow one another.
+    first : (n,) int32
+        The place of the first of these rows in the whole batch; they follow one another.
     penalty : (n,)
         What each row adds to the factor on the penalties, which is 1 or, if they are shared by the samples of a batch,
         1 / batch size (or 1 / sum of weights).
@@ -100,7 +100,7 @@ class BatchShare(NamedTuple):
     x: Array
     y: Array
     weight: Array
-    position: Array
+    first: Array
     penalty: Array
 
 
@@ -141,7 +141,7 @@ def objective_and_gradient(
     penalty_scale: Array | float
     if is_share:
         share = BatchShare(*batch)
-        batch, first_row = batch[:3], share.position[0]
+        batch, first_row = batch[:3], share.first[0]
         scale, penalty_scale = None, xp.sum(share.penalty)
     else:
         scale = _reciprocal(xp, xp.sum(batch[2])) if len(batch) > 2 else 1 / n

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from xpnet.backend import Array, Backend, Namespace, kind_of
 from xpnet.backend.steps import call_in_place
@@ -17,6 +18,19 @@ from xpnet.communicator import Communicator, share_of
 from xpnet.nn.optimizers import Optimizer, OptimizerState
 
 __all__ = ["SharedUpdate"]
+
+
+@dataclass(frozen=True)
+class _SumPieces:
+    """Sum a gradient over the ranks, each its own piece, and say where the gradient is best computed."""
+
+    communicator: Communicator
+
+    def __call__(self, gradient: Array) -> None:
+        self.communicator.sum_pieces(gradient)
+
+    def empty(self, size: int, dtype: Any) -> Any:
+        return self.communicator.vector("gradient", size, dtype, common=False)
 
 
 @dataclass(frozen=True)
@@ -49,7 +63,7 @@ class SharedUpdate:
     def sum(self, gradient: Array, *, whole: bool) -> None:
         """Sum a gradient over the ranks: the `whole` or, if that is enough, the piece of this rank."""
         whole = whole or not self.is_divided
-        call_in_place(self.communicator.sum if whole else self.communicator.sum_pieces, gradient)
+        call_in_place(self.communicator.sum if whole else _SumPieces(self.communicator), gradient)
 
     def update(
         self, xp: Namespace, optimizer: Optimizer, gradient: Array, state: OptimizerState, params: Array
@@ -62,6 +76,15 @@ class SharedUpdate:
         _, piece = optimizer.update(xp, gradient[own], piece, params[own])
         call_in_place(self.communicator.gather_pieces, params)
         return params, piece._replace(slots=slots)
+
+    def placed(self, params: Array) -> Array:
+        """Return the parameters in the memory in which they are best gathered."""
+        if not self.is_divided:
+            return params
+        place = self.communicator.vector("parameters", self.n_parameters, params.dtype, common=True)
+        place[...] = params
+        self.communicator.barrier()
+        return place
 
     def complete_slots(self, state: OptimizerState) -> None:
         """Give each rank the other ranks' pieces of the slots."""

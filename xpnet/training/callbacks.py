@@ -24,7 +24,9 @@ class StopTraining(Exception):  # noqa: N818 - a request, like StopIteration
 class Callback:
     """Base class of callbacks: derive from it and override the hooks that you need.
 
-    Every hook is called between two batches.
+    Every hook is called between two batches. Searches of scikit-learn train with copies, and send them to other
+    processes. A callback that holds something else than values while a run lasts, such as an open file, leaves it out
+    of its copies with ``__getstate__``.
     """
 
     def on_start(self, n_steps: int, epochs: int) -> None:
@@ -197,6 +199,9 @@ class Interrupt(Callback):
         self.received: int | None = None
         self._depth = 0
         self._previous: dict[int, Any] = {}
+
+    def __getstate__(self) -> dict[str, Any]:  # a copy has not replaced the handlers
+        return {**vars(self), "_depth": 0, "_previous": {}}
 
     @property
     def requested(self) -> bool:

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from xpnet.backend import to_host
 from xpnet.constraints import boolean, check_constraints, integer
@@ -126,6 +126,9 @@ class Checkpoint(Callback):
             )
         self._number, self._unit = int(period[1]), period[2]
         self._locks: list[LockFile] = []  # one for each run that was started and has not ended
+
+    def __getstate__(self) -> dict[str, Any]:  # a copy holds no lock
+        return {**vars(self), "_locks": []}
 
     def on_start(self, n_steps: int, epochs: int) -> None:
         """Make and lock the folder before the first epoch, so that no epoch is lost if it cannot be written."""

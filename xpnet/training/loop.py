@@ -148,6 +148,7 @@ class TrainingLoop:
             )
         if state.position == 0 or state.start is None:
             state = state._replace(start=self._copy(state.params))
+        state = state._replace(params=self.ranks.placed(state.params))
         factors = [] if self.rate_factors is None else [self.backend.asarray(self.rate_factors.astype(self.dtype))]
         state = state._replace(step=state.step._replace(rate_factors=tuple(factors)))
         if not self.max_halvings:
@@ -221,9 +222,7 @@ class TrainingLoop:
             params = self._copy(state.params)
         params = Parameters(params if state.best is None else state.best, self.network)
         run = Run(params, state, stopped, self.network)
-        if stopped != "running":
-            self.ranks.complete(run)
-        return run
+        return run if stopped == "running" else self.ranks.finished(run)
 
     # Divergence.
 

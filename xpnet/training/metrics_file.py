@@ -94,6 +94,9 @@ class MetricsFile(Callback):
         self.regular = regular
         self._file: int | None = None
 
+    def __getstate__(self) -> dict[str, Any]:  # the number of an open file means another one elsewhere
+        return {**vars(self), "_file": None}
+
     def on_start(self, n_steps: int, epochs: int) -> None:
         """Open a file at the next state."""
         self._close()

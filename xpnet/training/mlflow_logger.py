@@ -79,11 +79,17 @@ class MLflowLogger(RunLogger):
         self._run_id = ""
         self._logged = 0  # the last epoch that the log has
 
+    def __getstate__(self) -> dict[str, Any]:  # no module and no connection can be pickled
+        return {**vars(self), "_library": None, "_client": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _library=import_library("mlflow", "mlflow"))
+
     def begin(self, earlier: Sequence[EpochRecord], system: Mapping[str, str]) -> None:
         """See `RunLogger`."""
         logging.getLogger("mlflow.store.db").setLevel(logging.WARNING)  # it reports each table that it makes
         with self._impatient():
-            self._client = self._library.MlflowClient(tracking_uri=self.tracking_uri)
+            self._connect()
             found = self._find_run()
             if found and earlier:
                 self._run_id = found
@@ -96,6 +102,9 @@ class MLflowLogger(RunLogger):
                 self._create(system)
         for record in earlier:
             self.write(record)
+
+    def _connect(self) -> None:
+        self._client = self._library.MlflowClient(tracking_uri=self.tracking_uri)
 
     def _create(self, system: Mapping[str, str]) -> None:
         client, entities = self._client, self._library.entities
@@ -143,6 +152,8 @@ class MLflowLogger(RunLogger):
     def picture(self, path: Path) -> None:
         """See `RunLogger`."""
         with self._impatient():
+            if self._client is None:  # a copy of the log of a run
+                self._connect()
             self._client.log_artifact(self._run_id, str(path), "pictures")
 
     @contextmanager

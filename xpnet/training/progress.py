@@ -35,6 +35,9 @@ class Progress(Callback):
         self._n_samples = n_samples
         self._bar: NotebookBar | _TerminalBar | None = None
 
+    def __getstate__(self) -> dict[str, Any]:  # a bar belongs to one terminal
+        return {**vars(self), "_bar": None}
+
     def on_start(self, n_steps: int, epochs: int) -> None:
         """Show an empty bar in a notebook, or if stderr is a terminal."""
         self._n_steps, self._epochs = n_steps, epochs

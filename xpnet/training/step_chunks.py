@@ -121,23 +121,38 @@ def _shares(
     network: Network, backend: Backend, samples: Samples, orders: list[np.ndarray], sharing: Sharing
 ) -> Iterator[StepChunk]:
     """Yield this rank's rows of each batch as `xpnet.nn.backprop.BatchShare`."""
-    weights = None if samples.sample_weight is None else to_host(samples.sample_weight)
     communicator, dtype = sharing
     shares = [share_of(rows.shape[1], communicator.rank, communicator.size) for rows in orders]
     # A rank without a row takes one that weighs nothing, for it must take part in the sums.
     shares = [share if share.start < share.stop else slice(0, 1) for share in shares]
-    empty = [rows.shape[1] <= communicator.rank for rows in orders]
     own = [np.ascontiguousarray(rows[:, share]) for rows, share in zip(orders, shares, strict=True)]
+    weights = None if samples.sample_weight is None else to_host(samples.sample_weight)
 
-    def rests() -> Iterator[tuple[Array, ...]]:
-        for rows, share, is_empty, mine in zip(orders, shares, empty, own, strict=True):
-            factors = _factors(network, dtype, None if weights is None else weights[rows], rows.shape)
-            weight, penalty = (each[:, share] * (not is_empty) for each in factors)
-            position = np.broadcast_to(np.arange(rows.shape[1], dtype=np.int32), rows.shape)[:, share]
-            more = (np.ascontiguousarray(each).reshape(-1) for each in (weight, position, penalty))
-            yield (*_taken(backend, (samples.y,), mine), *map(backend.asarray, more))
+    def factors(rows: np.ndarray, share: slice) -> Iterator[Array]:
+        """Yield the arrays of a BatchShare beside x and y, with an element for each of this rank's rows in turn."""
+        weight, penalty = _factors(network, dtype, None if weights is None else weights[rows], rows.shape)
+        counts = float(communicator.rank < rows.shape[1])
+        for each in (weight * counts, np.full(rows.shape, share.start, np.int32), penalty * counts):
+            yield backend.asarray(np.ascontiguousarray(each[:, share]).reshape(-1))
 
-    for rows, mine, data in zip(orders, own, _gathered(backend, samples, own, rests()), strict=True):
+    if weights is None and not (isinstance(samples.x, InputRows) and samples.x.on_host):
+        # All samples are alike, and this rank has them all: nothing need be moved.
+        alike = {rows.shape[1]: (rows[:1], share) for rows, share in zip(orders, shares, strict=True)}
+        n_samples = samples.y.shape[0]
+        filled = {
+            size: [
+                backend.xp.full(n_samples, each[0], dtype=each.dtype, device=backend.device) for each in factors(*given)
+            ]
+            for size, given in alike.items()
+        }
+        for rows, mine in zip(orders, own, strict=True):
+            yield StepChunk((*samples.arrays, *filled[rows.shape[1]]), backend.indices(mine), rows.shape[1])
+        return
+    rests = (
+        (*_taken(backend, (samples.y,), mine), *factors(rows, share))
+        for rows, share, mine in zip(orders, shares, own, strict=True)
+    )
+    for rows, mine, data in zip(orders, own, _gathered(backend, samples, own, rests), strict=True):
         yield StepChunk(data, _in_order(backend, mine), rows.shape[1])
 
 

@@ -57,6 +57,12 @@ class TensorBoardLogger(RunLogger):
         self._file: Any = None
         self._last = 0  # the last epoch that was logged
 
+    def __getstate__(self) -> dict[str, Any]:  # no module and no open file can be pickled
+        return {**vars(self), "_library": None, "_file": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _library=import_library("tensorboardX", "tensorboard"))
+
     def on_start(self, n_steps: int, epochs: int) -> None:
         """Make the folder."""
         super().on_start(n_steps, epochs)

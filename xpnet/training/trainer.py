@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.backend import Backend, flushes_subnormals, get_backend
-from xpnet.communicator import COMMUNICATORS, Communicator, get_communicator
+from xpnet.communicator import COMMUNICATORS, Communicator
 from xpnet.constraints import Constraint, boolean, check_constraints, instance_of, integer, one_of, optional, real
 from xpnet.data.streams import Source
 from xpnet.errors import InvalidParameterError, OutOfMemoryError
@@ -25,7 +25,7 @@ from xpnet.training.callbacks import Callback
 from xpnet.training.checkpoint import load_newest
 from xpnet.training.early_stopping import EarlyStopping, get_early_stopping
 from xpnet.training.loop import Evaluate, TrainingLoop
-from xpnet.training.ranks import Ranks
+from xpnet.training.ranks import Ranks, communicator_for
 from xpnet.training.rate_factors import rate_factors
 from xpnet.training.sample_weights import ClassWeight
 from xpnet.training.samples import to_device
@@ -188,7 +188,7 @@ class Trainer:
         batches = None
         try:
             with backend.scope(self.dtype):
-                communicator = get_communicator(self.communicator)
+                communicator = communicator_for(self.communicator, backend)
                 batches = prepare_batches(self, backend, communicator, x, y, sample_weight)
                 loop = self._loop(backend, communicator, batches, validation)
                 if state is None:

@@ -2,7 +2,7 @@
 
 The first kernel takes the batch from the data. An ELEMENTS group becomes a kernel with a thread for each element, a
 ROWS group one with a thread or a warp for each row, and a BLOCK group one with a single block, which runs one loop
-after another.
+after another. Small products with a short side are kernels too.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpnet_backends.compiler.cuda_gather import GatherText, gathered
+from xpnet_backends.compiler.cuda_narrow import is_narrow, loop_after, narrow_product
 from xpnet_backends.compiler.cuda_row_loops import SHORT_ROW, row_lines, split_rows
 from xpnet_backends.compiler.cuda_text import HEADER, TYPES, KernelText, braces, index_lines
 from xpnet_backends.compiler.epilogues import Product, epilogues, product_of
@@ -81,7 +82,7 @@ class CudaSource:
     ----------
     text : str
     launches : list of Kernel, Product and HostCall
-        The launches of a step, in order.
+        The launches of a step, in order. A narrow product is a kernel.
     order : Buffer
         (n_steps, batch) int32.
     counter : Buffer
@@ -118,17 +119,18 @@ class CudaSource:
             if any(value.overlaps(program.loss) for loop in group.loops for value in loop.stored)
         )
         emitters = {
-            Kind.SINGLE: self._product,
-            Kind.PRODUCT: self._product,
             Kind.ELEMENTS: self._elements,
             Kind.ROWS: self._rows,
         }
+        joined: Group | None = None
         for k, group in enumerate(program.groups):
-            if k == 0 and first is not None:
+            if (k == 0 and first is not None) or group is joined:
                 continue
             self._later = [each for other in program.groups[k + 1 :] for each in other.instructions]
             if group.kind is Kind.BLOCK:
                 self._block(group, program.loss if k == last else None)
+            elif group.kind in (Kind.SINGLE, Kind.PRODUCT):
+                joined = self._product(group, *program.groups[k + 1 : k + 2])
             else:
                 emitters[group.kind](group)
         self.text = HEADER + "\n".join(self._functions)
@@ -143,13 +145,20 @@ class CudaSource:
         blocks = max(1, min(-(-n_threads // threads), _MOST_BLOCKS))
         self.launches.append(Kernel(name, tuple(text.pointers), blocks, threads))
 
-    def _product(self, group: Group) -> None:
+    def _product(self, group: Group, after: Group | None = None) -> Group | None:
+        """Add a product, or a call; return the group after it if it is done, too."""
         instruction = group.instructions[0]
         if instruction.op is Op.CALL:
             assert instruction.axis is not None
             self.launches.append(HostCall(self._calls[instruction.axis], instruction.out))
-        else:
-            self.launches.append(product_of(group))
+            return None
+        product = product_of(group)
+        if not is_narrow(product):
+            self.launches.append(product)
+            return None
+        text, loop = KernelText(), loop_after(product, after) if after else None
+        self._kernel(text, *narrow_product(text, product, loop), _ROW_THREADS)
+        return after if loop else None
 
     def _elements(self, group: Group) -> None:
         text, (loop,) = KernelText(), group.loops

@@ -28,8 +28,11 @@ __all__ = ["Limits", "PersistentSource", "passes", "persistent_source"]
 _ALONE, _TOGETHER = (128, 256), (256, 128)
 # Estimates in cycles: a barrier of a block and of a grid, and the latency of a few slow instructions.
 _BARRIER, _GRID_BARRIER, _SLOW = 40, 1500, 150
-# Seconds of a cycle, and of a launch within a CUDA graph.
-_CYCLE, _LAUNCH = 1 / 1.6e9, 2.5e-6
+# Seconds of a cycle of these estimates, which leave out much of what threads wait for, and of a launch within a CUDA
+# graph. Measured on an H200 (2026-11-27): tiny, digits and mnist-small take 2.05, 12.9 and 15.9 us a step, 780, 580 and
+# 840 of these cycles in a microsecond. In graphs of mnist-large and narrow-1k a launch takes 6 to 8 us on average: a
+# product of cuBLAS 6 to 12, another kernel 2.
+_CYCLE, _LAUNCH = 1 / 0.75e9, 5e-6
 # The kernel must be expected in half the time of the launches that it replaces: where it is not that much faster, the
 # products of NVIDIA's libraries are better than this estimate of the kernel's.
 _GAIN = 2

@@ -14,7 +14,7 @@ import numpy as np
 from xpnet.backend import Step, arrays_in, map_arrays, run_steps
 from xpnet.errors import XpnetWarning
 from xpnet_backends.compiler.ir import Buffer, Program, Value
-from xpnet_backends.compiler.ops import UntraceableError
+from xpnet_backends.compiler.ops import Op, UntraceableError
 from xpnet_backends.compiler.trace import trace
 
 __all__ = ["WORTH_COMPILING", "BoundProgram", "ProgramCache", "host_memory", "on_host", "state_arrays", "traced"]
@@ -169,6 +169,11 @@ def state_arrays(program: Program, state: list[Array]) -> dict[Buffer, Array]:
 def host_memory(program: Program, state: list[np.ndarray]) -> Callable[[Value], np.ndarray]:
     """Return a function that returns the NumPy array of a value; it allocates a buffer at its first use."""
     arrays = {**program.constants, **state_arrays(program, state)}
+    for instruction in program.instructions:
+        function = program.calls[instruction.axis or 0] if instruction.op is Op.CALL else None
+        buffer = instruction.out.buffer
+        if hasattr(function, "empty") and buffer not in arrays:
+            arrays[buffer] = function.empty(buffer.size, buffer.dtype)
 
     def array_of(value: Value) -> np.ndarray:
         buffer, item = value.buffer, value.dtype.itemsize
