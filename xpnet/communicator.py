@@ -265,7 +265,7 @@ def in_turn(
                 state = None  # it may be large
             received = communicator.exchange(parts)[turn]
             if turn + 1 == rank:
-                state, error = pickle.loads(received)  # of this run's own processes
+                state, error = pickle.loads(received.data)
     state, error = communicator.gather((state, error) if rank == last else None)[last]
     if error is not None:
         raise error

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import json
+import os
+import shutil
 import struct
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -22,11 +28,11 @@ CHECKED = {"epochs": 2, "hidden": "5", "checkpoint_every": 1, "device": "cpu", "
 N = 83
 
 
-def write_idx(folder, packed=False):
+def write_idx(folder, packed=False, n_train=N, shape=(4, 3)):
     rng = np.random.default_rng(1)
     folder.mkdir()
-    for part, n in (("train", N), ("t10k", 13)):
-        images, labels = rng.integers(0, 256, (n, 4, 3), dtype=np.uint8), np.arange(n, dtype=np.uint8) % 3
+    for part, n in (("train", n_train), ("t10k", 13)):
+        images, labels = rng.integers(0, 256, (n, *shape), dtype=np.uint8), np.arange(n, dtype=np.uint8) % 3
         for name, array in (("images-idx3", images), ("labels-idx1", labels)):
             content = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.tobytes()
             path = folder / f"{part}-{name}-ubyte{'.gz' * packed}"
@@ -195,6 +201,43 @@ def test_a_number_that_is_not_finite_is_named_by_its_row_in_the_file(tmp_path):
         return True
 
     assert all(run_ranks(4, fails))
+
+
+SCRIPT = """
+import json, sys
+from xpnet.cli.job import prepare
+from xpnet.cli.options import TrainOptions
+from xpnet.communicator import get_communicator
+from xpnet.memory import current_bytes
+
+comm, options = get_communicator("auto"), TrainOptions(device="cpu", hidden="8", checkpoint_every=1)
+prepare("digits", options, comm).arguments()  # imports what reading needs
+before = current_bytes()
+job = prepare(sys.argv[1], options, comm)
+x = job.arguments()["x"].values
+grown = current_bytes() - before
+held, all_grown = (x.nbytes, grown) if comm is None else map(sum, zip(*comm.gather((x.own.nbytes, grown))))
+if comm is None or comm.rank == 0:
+    print(json.dumps([held, all_grown, job.data.fingerprint, int(job.parts["train"][1].sum())]))
+"""
+
+
+def test_images_on_4_ranks_take_no_more_memory_than_on_one(tmp_path):
+    pytest.importorskip("mpi4py")
+    mpirun = shutil.which("mpirun", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    if mpirun is None:
+        pytest.skip("no mpirun")
+    data = write_idx(tmp_path / "idx", n_train=60_000, shape=(28, 28))
+    single = [sys.executable, "-c", SCRIPT, str(data)]
+    ranks = [mpirun, "--allow-run-as-root", "--oversubscribe", "-n", "4", *single]
+    (held, grown, *rest), (held_by_4, grown_by_4, *rest_of_4) = (
+        json.loads(subprocess.run(command, capture_output=True, text=True, check=True, timeout=100).stdout)
+        for command in (single, ranks)
+    )
+    assert held == held_by_4
+    assert rest == rest_of_4
+    # Each rank holds all targets, and MPI has buffers; four whole copies would take 141 MB more.
+    assert grown_by_4 < grown + 25e6
 
 
 def test_standard_input_is_refused():

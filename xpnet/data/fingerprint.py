@@ -95,10 +95,10 @@ def fingerprint_dataset(dataset: Dataset) -> dict[str, dict[str, Any]]:
     found = {}
     for name, (x, y) in parts.items():
         if x is not None and y is not None:
-            shared = isinstance(x, SharedRows)
-            own = (x.own, y[x.positions]) if shared else (x, y)
+            shared: Any = x if isinstance(x, SharedRows) else None
+            own = (x, y) if shared is None else (shared.own, y[shared.positions])
             found[name] = in_turn(
-                x.communicator if shared else None,
+                None if shared is None else shared.communicator,
                 Fingerprint(column_names(dataset, x, y)),
                 partial(_add, columns=own),
                 Fingerprint.to_dict,

@@ -114,9 +114,9 @@ def take_rows(x: Any, rows: Array) -> Any:
 def scattered(communicator: Communicator, load: Callable[[], Dataset]) -> Dataset:
     """Return a data set that rank 0 loads, and of whose features each rank gets a share."""
     whole = agreed(communicator, lambda: load() if communicator.rank == 0 else None)
-    rest = communicator.broadcast(whole and replace(whole, x=_NOTHING, x_test=None))
-    x = _scattered(communicator, whole and whole.x)
-    x_test = None if rest.y_test is None else _scattered(communicator, whole and whole.x_test)
+    rest: Dataset = communicator.broadcast(whole and replace(whole, x=_NOTHING, x_test=None))
+    x: Any = _scattered(communicator, whole and whole.x)
+    x_test: Any = None if rest.y_test is None else _scattered(communicator, whole and whole.x_test)
     return replace(rest, x=x, x_test=x_test)
 
 
@@ -132,7 +132,7 @@ def _scattered(communicator: Communicator, x: Any) -> SharedRows:
     if isinstance(none, np.ndarray):
         return SharedRows(communicator.exchange([np.ascontiguousarray(part) for part in parts])[0], communicator)
     packed = [np.frombuffer(pickle.dumps(part), np.uint8) for part in parts]
-    return SharedRows(pickle.loads(communicator.exchange(packed)[0]), communicator)  # of rank 0
+    return SharedRows(pickle.loads(communicator.exchange(packed)[0].data), communicator)  # of rank 0
 
 
 def check_shared(x: SharedRows, y: Array | None = None, names: Sequence[str] | None = None) -> None:

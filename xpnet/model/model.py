@@ -158,7 +158,7 @@ class Model(Exports):
     def inputs(self, x: Any, *, first_row: int = 0) -> np.ndarray | ScaledBytes | SharedRows:
         """Return raw features as `Trainer.fit` takes them: the result of `features`, or bytes with their scaling."""
         if isinstance(x, SharedRows):
-            return x.map(lambda own: self.inputs(own, first_row=x.positions.start))
+            return x.map(lambda own: self.inputs(own, first_row=x.positions.start))  # type: ignore[no-any-return]
         if self.encoding is None:
             x = self.checked(x)
             kept = scaled_bytes(x, self.scaler, self.vector.dtype)

@@ -291,7 +291,7 @@ def evaluate_source(
     """Return the scores of `xpnet.training.evaluation.evaluate` for the samples of a source, shared by the ranks."""
     # A part of the buffer: the windows of the training part stay in memory.
     buffer_bytes = max(source.buffer_bytes // _WINDOWS, _sample_bytes(network, dtype) * _WINDOWS) + _block_bytes(source)
-    sharing = communicator and Sharing(communicator, dtype)
+    sharing = None if communicator is None else Sharing(communicator, dtype)
     batches = StreamBatches(
         network, backend, dtype, source, 1, shuffle=False, buffer_bytes=buffer_bytes, sharing=sharing
     )

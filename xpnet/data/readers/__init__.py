@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from xpnet.communicator import Communicator, agreed
 from xpnet.data.checks import check_data
@@ -134,6 +135,8 @@ def _read(path: Path, options: ReadOptions) -> RawData:
     data = agreed(options.communicator, lambda: reader(path, options))
     check: Callable[..., None] = check_data
     if options.communicator is not None:
+        x: Any
+        x_test: Any
         x, x_test = (each if each is None else SharedRows(each, options.communicator) for each in (data.x, data.x_test))
         data, check = data._replace(x=x, x_test=x_test), check_shared
     try:

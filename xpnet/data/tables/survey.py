@@ -224,7 +224,7 @@ def _decide(
             f"warning: column {leak.name!r:.60} may give the target away: {leak.reason}; leave it out with --drop"
             for leak in find_leaks(seen.sample.rows(), plans, target, column)
         ]
-    fingerprint = seen.fingerprint and seen.fingerprint.to_dict()
+    fingerprint = None if seen.fingerprint is None else seen.fingerprint.to_dict()
     return Survey(summary.n_rows, plans, target, labels, tuple(filter(None, notes)), fingerprint)
 
 
