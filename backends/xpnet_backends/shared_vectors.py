@@ -36,7 +36,8 @@ class SharedVectors:
             window.Lock_all()
             views = [np.frombuffer(window.Shared_query(rank)[0], dtype, size) for rank in range(self._comm.Get_size())]
             self._windows[key] = self._by_address[_address(views[self._comm.Get_rank()])] = window, views
-        return self._windows[key][1][self._comm.Get_rank()]
+        own: np.ndarray = self._windows[key][1][self._comm.Get_rank()]
+        return own
 
     def sum_pieces(self, array: np.ndarray) -> bool:
         """Sum the piece of this rank in the vectors of all ranks, if the array is one of them."""

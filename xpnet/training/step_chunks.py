@@ -128,28 +128,26 @@ def _shares(
     own = [np.ascontiguousarray(rows[:, share]) for rows, share in zip(orders, shares, strict=True)]
     weights = None if samples.sample_weight is None else to_host(samples.sample_weight)
 
-    def factors(rows: np.ndarray, share: slice) -> Iterator[Array]:
+    def factors(rows: np.ndarray, share: slice) -> Iterator[np.ndarray]:
         """Yield the arrays of a BatchShare beside x and y, with an element for each of this rank's rows in turn."""
         weight, penalty = _factors(network, dtype, None if weights is None else weights[rows], rows.shape)
         counts = float(communicator.rank < rows.shape[1])
         for each in (weight * counts, np.full(rows.shape, share.start, np.int32), penalty * counts):
-            yield backend.asarray(np.ascontiguousarray(each[:, share]).reshape(-1))
+            yield np.ascontiguousarray(each[:, share]).reshape(-1)
 
     if weights is None and not (isinstance(samples.x, InputRows) and samples.x.on_host):
         # All samples are alike, and this rank has them all: nothing need be moved.
         alike = {rows.shape[1]: (rows[:1], share) for rows, share in zip(orders, shares, strict=True)}
         n_samples = samples.y.shape[0]
         filled = {
-            size: [
-                backend.xp.full(n_samples, each[0], dtype=each.dtype, device=backend.device) for each in factors(*given)
-            ]
+            size: [backend.asarray(np.full(n_samples, each[0])) for each in factors(*given)]
             for size, given in alike.items()
         }
         for rows, mine in zip(orders, own, strict=True):
             yield StepChunk((*samples.arrays, *filled[rows.shape[1]]), backend.indices(mine), rows.shape[1])
         return
     rests = (
-        (*_taken(backend, (samples.y,), mine), *factors(rows, share))
+        (*_taken(backend, (samples.y,), mine), *map(backend.asarray, factors(rows, share)))
         for rows, share, mine in zip(orders, shares, own, strict=True)
     )
     for rows, mine, data in zip(orders, own, _gathered(backend, samples, own, rests), strict=True):

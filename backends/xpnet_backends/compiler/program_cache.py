@@ -170,10 +170,10 @@ def host_memory(program: Program, state: list[np.ndarray]) -> Callable[[Value], 
     """Return a function that returns the NumPy array of a value; it allocates a buffer at its first use."""
     arrays = {**program.constants, **state_arrays(program, state)}
     for instruction in program.instructions:
-        function = program.calls[instruction.axis or 0] if instruction.op is Op.CALL else None
-        buffer = instruction.out.buffer
-        if hasattr(function, "empty") and buffer not in arrays:
-            arrays[buffer] = function.empty(buffer.size, buffer.dtype)
+        if instruction.op is Op.CALL and instruction.out.buffer not in arrays:
+            buffer = instruction.out.buffer
+            empty = getattr(program.calls[instruction.axis or 0], "empty", np.empty)
+            arrays[buffer] = empty(buffer.size, buffer.dtype)
 
     def array_of(value: Value) -> np.ndarray:
         buffer, item = value.buffer, value.dtype.itemsize
