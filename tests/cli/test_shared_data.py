@@ -241,5 +241,5 @@ def test_images_on_4_ranks_take_no_more_memory_than_on_one(tmp_path):
 
 
 def test_standard_input_is_refused():
-    with pytest.raises(XpnetError, match="received standard input"):
+    with pytest.raises(XpnetError, match="received the standard input"):
         run_ranks(2, lambda comm: prepare("-", TrainOptions(**CHECKED), comm))

@@ -73,11 +73,11 @@ def test_an_error_of_one_rank_is_raised_on_all():
             if comm.rank:
                 raise DataError(f"on rank {comm.rank}")
 
-        with pytest.raises(DataError, match="^on rank 1$"):
+        with pytest.raises(DataError, match=r"^on rank 1$"):
             agreed(comm, function)
-        with pytest.raises(DataError, match="^on rank 1$"):
+        with pytest.raises(DataError, match=r"^on rank 1$"):
             in_turn(comm, [], lambda _: function())
-        with pytest.raises(DataError, match="^at the end$"):
+        with pytest.raises(DataError, match=r"^at the end$"):
             in_turn(comm, [], lambda _: None, lambda _: (_ for _ in ()).throw(DataError("at the end")))
         return comm.gather(comm.rank)  # they still go together
 
