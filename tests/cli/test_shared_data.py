@@ -203,6 +203,21 @@ def test_a_number_that_is_not_finite_is_named_by_its_row_in_the_file(tmp_path):
     assert all(run_ranks(4, fails))
 
 
+def test_a_number_that_is_too_large_is_named_by_its_row_among_all(tmp_path):
+    x = np.ones((N, 3))
+    x[N - 2, 1] = 1e300
+    np.save(tmp_path / "X.npy", x)
+    np.save(tmp_path / "y.npy", np.arange(N) % 2)
+    options = TrainOptions(**{**CHECKED, "dtype": "float32", "scale": "none", "val_fraction": 0, "test_fraction": 0})
+
+    def fails(comm):
+        with pytest.raises(DataError, match=f"column 2, row {N - 1};"):
+            prepare(str(tmp_path / "X.npy"), options, comm).arguments()
+        return True
+
+    assert all(run_ranks(4, fails))
+
+
 SCRIPT = """
 import json, sys
 from xpnet.cli.job import prepare
@@ -241,5 +256,5 @@ def test_images_on_4_ranks_take_no_more_memory_than_on_one(tmp_path):
 
 
 def test_standard_input_is_refused():
-    with pytest.raises(XpnetError, match="received standard input"):
+    with pytest.raises(XpnetError, match="received the standard input"):
         run_ranks(2, lambda comm: prepare("-", TrainOptions(**CHECKED), comm))

@@ -54,7 +54,7 @@ def all_of(source: Source) -> tuple[np.ndarray, np.ndarray]:
 def seen(batches: StreamBatches, epoch: int, position: int = 0) -> tuple[np.ndarray, list[int]]:
     """Return the inputs of the batches in order, and the sizes of the batches."""
     rows, sizes = [X[:0]], []
-    for (x, *_), order in batches.epoch(epoch, position):
+    for (x, *_), order, _ in batches.epoch(epoch, position):
         for batch in order:
             rows.append(x[batch])
             sizes.append(len(batch))

@@ -86,7 +86,7 @@ def test_each_sample_comes_once_from_any_place(
         batches = StreamBatches(
             network, get_backend("cpu"), "float32", source, batch_size, epochs=3, seed=seed, shuffle=shuffle
         )
-        return [v for (a, b), order in batches.epoch(epoch, position) for v in a[order.ravel(), 0].tolist()]
+        return [v for (a, b), order, _ in batches.epoch(epoch, position) for v in a[order.ravel(), 0].tolist()]
 
     try:
         whole = rows(0)

@@ -18,7 +18,7 @@ from xpnet.data.scaling import Moments
 from xpnet.data.shared_rows import SharedRows, take_rows
 from xpnet.data.split import split_rows
 from xpnet.data.streams import own_blocks, split_source
-from xpnet.data.tables.files import STANDARD_INPUT, TableFile
+from xpnet.data.tables.files import TableFile
 from xpnet.data.targets import encode_targets
 from xpnet.errors import DataError, InvalidParameterError
 
@@ -55,10 +55,6 @@ def read_table(
     from xpnet.data.tables.survey import survey_table
 
     names = frozenset(name for name in (options.target, options.weight, options.group, options.time) if name)
-    if communicator is not None and data == STANDARD_INPUT:
-        raise InvalidParameterError(
-            "data: expected a file or a folder, which each rank can read; received standard input. Write it to a file."
-        )
     file = agreed(communicator, lambda: open_table(data, options, names))
     for option in ("weight", "group", "time"):
         if (column := getattr(options, option)) is not None and column not in file.schema.names:
