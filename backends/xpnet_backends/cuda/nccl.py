@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import cupy
+from cupy.cuda import nccl  # no attribute of cupy.cuda until it is imported
 
 from xpnet.errors import LibraryNotInstalledError
 
@@ -29,8 +30,7 @@ class NcclSum:
     """
 
     def __init__(self, rank: int, size: int, broadcast: Callable[[Any], Any]) -> None:
-        nccl = cupy.cuda.nccl
-        if not getattr(nccl, "available", False):
+        if not nccl.available:
             raise LibraryNotInstalledError(
                 "mpi: expected CuPy with NCCL, for ranks on GPUs; received a CuPy without it. Install it: pip install "
                 "'xpnet[cuda12]' nvidia-nccl-cu12, or the same with 13; or train with --device cpu."
