@@ -62,7 +62,7 @@ EFFECTS = {
 }
 # These have a test of their own here or beside.
 ELSEWHERE = {
-    "--autotune", "--categorical", "--checkpoint-every", "--data-dir", "--date", "--debug", "--decimal",
+    "--categorical", "--checkpoint-every", "--data-dir", "--date", "--debug", "--decimal",
     "--distributed",
     "--delimiter", "--drop", "--encoding", "--ensemble", "--group", "--header", "--json", "--keep", "--log",
     "--memory-limit", "--missing", "--numeric", "--on-divergence", "--out", "--precision", "--quiet", "--report",
