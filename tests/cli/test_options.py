@@ -193,6 +193,13 @@ def test_precedence(arguments, lr, hidden, dropout):
     assert (config.get("lr"), config.get("hidden"), config["dropout"]) == (lr, hidden, dropout)
 
 
+def test_an_option_that_was_removed():
+    Path("c.toml").write_text("lr = 0.3\nautotune = false\n")
+    config = config_of("iris", "--config", "c.toml", "--epochs", 1)
+    assert config["lr"] == 0.3
+    assert "autotune" not in config
+
+
 @pytest.mark.parametrize(
     ("arguments", "data"),
     [

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import cupy
-from cupy.cuda import nccl  # no attribute of cupy.cuda until it is imported
 
 from xpnet.errors import LibraryNotInstalledError
 
@@ -30,6 +29,9 @@ class NcclSum:
     """
 
     def __init__(self, rank: int, size: int, broadcast: Callable[[Any], Any]) -> None:
+        # No attribute of cupy.cuda before; CuPy warns here, with the reason, where it cannot load NCCL.
+        from cupy.cuda import nccl
+
         if not nccl.available:
             raise LibraryNotInstalledError(
                 "mpi: expected CuPy with NCCL, for ranks on GPUs; received a CuPy without it. Install it: pip install "
