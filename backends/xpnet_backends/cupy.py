@@ -37,7 +37,6 @@ class CupyBackend(Backend):
     """CuPy on one GPU, through array_api_compat, since CuPy's own namespace does not follow the standard."""
 
     xp: Any = _XP
-    autotune = False
     can_share = True
 
     def __init__(self, index: int) -> None:
@@ -72,7 +71,7 @@ class CupyBackend(Backend):
         """Return a run of captured steps, for one training run at a time."""
         if (n_steps or 0) < WORTH_COMPILING:
             return super().compile(step, n_steps)
-        return ProgramCache(step, self.xp, Captured(self.precision, self.autotune))
+        return ProgramCache(step, self.xp, Captured(self.precision))
 
     def free_bytes(self) -> int:
         """Return the free memory of the GPU, that of CuPy's pool included."""

@@ -24,7 +24,6 @@ from xpnet.nn.step import init_state, make_step
 from xpnet_backends.compiler import cuda_codegen, cuda_persistent
 from xpnet_backends.compiler.cuda_codegen import Product
 from xpnet_backends.compiler.program_cache import traced
-from xpnet_backends.cuda import cublaslt
 from xpnet_backends.cuda.cublas import Products, call_of
 from xpnet_backends.cuda.graph import CudaGraph
 from xpnet_backends.cuda.persistent import persistent
@@ -32,17 +31,12 @@ from xpnet_backends.cuda.persistent import persistent
 QUICK = bool(os.environ.get("QUICK"))
 REPEATS, ROUNDS = (2, 2) if QUICK else (20, 5)
 STEPS = 64
-NEVER = 1 << 62
 # What differs from a plain step, in the order of worth
 WAYS: dict[str, dict[str, Any]] = {
     "as it is": {},
     "one kernel": {"one_kernel": True},
-    "no epilogues": {"worth": NEVER},
-    "all epilogues": {"worth": 0},
-    "libraries' narrow products, by columns": {"worth": NEVER, "narrow": False},
-    "libraries' narrow products, by rows": {"worth": NEVER, "narrow": False, "by_rows": True},
-    "autotuned without epilogues": {"worth": NEVER, "autotune": True},
-    "autotuned": {"autotune": True},
+    "libraries' narrow products, by columns": {"narrow": False},
+    "libraries' narrow products, by rows": {"narrow": False, "by_rows": True},
 }
 LARGEST_OF_ONE_KERNEL = 1e9  # floating-point operations of a step: a launch must end soon
 
@@ -77,11 +71,11 @@ def microseconds(stream: Any, launch: Callable[[], None]) -> float:
 class Measured(CudaGraph):
     """A captured step that keeps what each launch is."""
 
-    def _prepared(self, launch: Any, module: Any, lt: Any) -> Callable[[], None]:
-        prepared = super()._prepared(launch, module, lt)
+    def _prepared(self, launch: Any, module: Any) -> Callable[[], None]:
+        prepared = super()._prepared(launch, module)
         if isinstance(launch, Product):
             call = call_of(*launch[:3])
-            label = f"{launch.epilogue.name} {call.sizes} {call.transposed} {'swapped' if call.swapped else ''}"
+            label = f"product {call.sizes} {call.transposed} {'swapped' if call.swapped else ''}"
         else:
             label = f"{launch.name} {launch.blocks}x{launch.threads}"
         self.__dict__.setdefault("measured", []).append((label, prepared))
@@ -119,8 +113,7 @@ def step_of(
                 return {"error": "", "reason": "no kernel"}
         else:
             stream = cupy.cuda.Stream(non_blocking=True)
-            options = {"autotune": way.get("autotune", False), "has_epilogues": True}
-            bound = Measured(program, own, stream, Products(precision, stream), **options)
+            bound = Measured(program, own, stream, Products(precision, stream))
             bound.run(arrays, order[:1])
             bound.capture()
         losses = bound.run(arrays, order)
@@ -136,8 +129,6 @@ def step_of(
 def changed(way: dict[str, Any], measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Measure with the constants of a way in place of the compiler's own."""
     changes = [mock.patch.object(cuda_persistent, "_GAIN", 0)]
-    if "worth" in way:
-        changes.append(mock.patch.object(cublaslt, "_WORTH", way["worth"]))
     if not way.get("narrow", True):
         changes.append(mock.patch.object(cuda_codegen, "is_narrow", return_value=False))
     if way.get("by_rows"):

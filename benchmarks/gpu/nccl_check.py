@@ -14,6 +14,7 @@ from typing import Any
 
 import cupy
 import numpy as np
+from cupy.cuda import nccl
 from mpi4py import MPI
 
 from xpnet.bench.workloads import WORKLOADS, make_data
@@ -72,7 +73,7 @@ def measure() -> dict[str, Any]:
         "ranks": size,
         "gpu": cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)["name"].decode(),
         "cupy": cupy.__version__,
-        "nccl": cupy.cuda.nccl.get_version(),
+        "nccl": nccl.get_version(),
         "mpi": MPI.Get_library_version().partition(",")[0],
         "plain": is_plain_right,
         "captured": is_captured_right,

@@ -84,8 +84,11 @@ def test_two_ranks_on_one_gpu(cupy: Any) -> None:
 
 
 def test_a_cupy_without_nccl(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cupy.cuda.nccl, "available", False)
+    from cupy.cuda import nccl
+
     from xpnet_backends.cuda.nccl import NcclSum
+
+    monkeypatch.setattr(nccl, "available", False)
 
     with pytest.raises(LibraryNotInstalledError, match="expected CuPy with NCCL"):
         NcclSum(0, 2, lambda value: value)

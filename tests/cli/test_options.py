@@ -62,7 +62,7 @@ EFFECTS = {
 }
 # These have a test of their own here or beside.
 ELSEWHERE = {
-    "--autotune", "--categorical", "--checkpoint-every", "--data-dir", "--date", "--debug", "--decimal",
+    "--categorical", "--checkpoint-every", "--data-dir", "--date", "--debug", "--decimal",
     "--distributed",
     "--delimiter", "--drop", "--encoding", "--ensemble", "--group", "--header", "--json", "--keep", "--log",
     "--memory-limit", "--missing", "--numeric", "--on-divergence", "--out", "--precision", "--quiet", "--report",
@@ -191,6 +191,13 @@ def test_precedence(arguments, lr, hidden, dropout):
     assert xpnet("train", "iris", *arguments, "--epochs", 1, "--out", "run", "--quiet") == Outcome(0, "", "")
     config = tomllib.loads(Path("run/config.toml").read_text())
     assert (config.get("lr"), config.get("hidden"), config["dropout"]) == (lr, hidden, dropout)
+
+
+def test_an_option_that_was_removed():
+    Path("c.toml").write_text("lr = 0.3\nautotune = false\n")
+    config = config_of("iris", "--config", "c.toml", "--epochs", 1)
+    assert config["lr"] == 0.3
+    assert "autotune" not in config
 
 
 @pytest.mark.parametrize(

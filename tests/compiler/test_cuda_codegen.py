@@ -20,10 +20,11 @@ from tests.cuda_double.kernels import HOST
 from tests.host_compiler import COMPILER, build
 from xpnet.backend import arrays_in
 from xpnet.backend.steps import run_steps
+from xpnet.bench.workloads import get_workloads
 from xpnet.nn.activations import ACTIVATIONS
 from xpnet.nn.network import Network
 from xpnet.nn.optimizers import OPTIMIZERS, get_optimizer
-from xpnet.nn.step import make_step
+from xpnet.nn.step import init_state, make_step
 from xpnet_backends.compiler import cuda_codegen
 from xpnet_backends.compiler.cuda_codegen import CudaSource, Product, passes
 from xpnet_backends.compiler.ops import UntraceableError
@@ -339,6 +340,25 @@ def test_narrow_products(m: int, n: int, k: int, threaded: bool, monkeypatch: py
     assert not any(isinstance(launch, Product) for launch in source.launches)
     np.testing.assert_allclose(params, expected, rtol=1e-12)
     np.testing.assert_allclose(losses, [expected.sum()], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "launches", "sums"),
+    [("mnist-large", 16, []), ("narrow-1k", 18, []), ("wide", 19, [1024] * 2), ("narrow-64k", 20, [65536] * 3)],
+)
+def test_launches_of_a_step(name: str, launches: int, sums: list[int]) -> None:
+    """They are those that were measured. A long sum of a bias's gradient is no narrow product, with few threads."""
+    (workload,) = get_workloads((name,))
+    network, optimizer = workload.network, get_optimizer(workload.optimizer)
+    params, x = (
+        np.broadcast_to(np.float32(0), n) for n in (network.n_parameters, (workload.batch, network.layer_sizes[0]))
+    )
+    state, y = init_state(network, optimizer, params, 0, BACKEND), np.zeros(workload.batch, np.int32)
+    source = CudaSource(passes(trace(make_step(network, optimizer, BACKEND), params, state, [x, y])), 1)
+    assert len(source.launches) == launches
+    products = [launch for launch in source.launches if isinstance(launch, Product)]
+    assert [each.a.shape[1] for each in products if each.out.shape[0] == 1] == sums
+    assert all(each.exact == (each.out.shape[0] == 1) for each in products)
 
 
 @pytest.mark.parametrize("threaded", [False, True], ids=["a thread", "warps"])

@@ -103,10 +103,10 @@ def install() -> State:
             },
         ),
         compiler=_module("cupy.cuda.compiler", CompileException=kernels.CompileException),
-        nccl=nccl,
         device=_module("cupy.cuda.device", Device=runtime.Device),
         memory=_module("cupy.cuda.memory", OutOfMemoryError=runtime.OutOfMemoryError),
     )
+    sys.modules["cupy.cuda.nccl"] = nccl  # to be imported: as in CuPy, cupy.cuda has no such attribute before
     _compute_types.clear()
     products = _module(
         "cupy._core._routines_linalg",

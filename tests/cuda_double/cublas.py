@@ -150,10 +150,6 @@ _CALLBACKS = [
 @cache
 def load_nvidia_dynamic_lib(name: str) -> SimpleNamespace:
     """Return the path of the library, as `cuda.pathfinder` does."""
-    if name == "cublasLt":
-        from tests.cuda_double import cublaslt  # here, because it imports this module
-
-        return cublaslt.load()
     if name != "cublas":
         raise RuntimeError(f"the double has no library {name}")
     library = compiled(_SOURCE)

@@ -13,7 +13,7 @@ from xpnet.backend.devices import (
     without_float_warnings,
 )
 from xpnet.backend.nested import arrays_in, map_arrays
-from xpnet.backend.protocol import Backend, TunableBackend, check_index
+from xpnet.backend.protocol import Backend, check_index
 from xpnet.backend.registry import list_backends
 from xpnet.backend.steps import RunSteps, Step, run_steps
 
@@ -26,7 +26,6 @@ __all__ = [
     "Rows",
     "RunSteps",
     "Step",
-    "TunableBackend",
     "arrays_in",
     "backend_of",
     "check_index",

@@ -13,7 +13,7 @@ from xpnet.backend.array import Array, Namespace
 from xpnet.backend.steps import RunSteps, Step, run_steps
 from xpnet.errors import DeviceIndexError, InvalidParameterError
 
-__all__ = ["Backend", "TunableBackend", "check_index"]
+__all__ = ["Backend", "check_index"]
 
 
 @runtime_checkable
@@ -116,19 +116,6 @@ class Backend(Protocol):
         raise InvalidParameterError(
             f"precision: expected float32, the only precision of {self.name}; received {precision}."
         )
-
-
-@runtime_checkable
-class TunableBackend(Protocol):
-    """A backend whose matrix products have algorithms to choose from.
-
-    Attributes
-    ----------
-    autotune : bool
-        Whether training times them first and takes the fastest.
-    """
-
-    autotune: bool
 
 
 def check_index(name: str, kind: str, index: int, count: int) -> None:

@@ -196,8 +196,6 @@ def choose_device(options: TrainOptions) -> str:
         at, precision = "@", options.precision
     if at and precision != "float32" and options.dtype == "float64":
         raise InvalidParameterError(f"precision: expected 'float32' with --dtype float64; received {precision!r}.")
-    if options.autotune and options.dtype == "float64":
-        raise InvalidParameterError("autotune: expected --dtype float32, whose products it is for; received float64.")
     named = device.partition(":")[0]
     if options.backend is not None and named in ("cpu", "gpu", "auto"):
         device = f"{options.backend}:{device}"

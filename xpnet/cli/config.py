@@ -103,6 +103,7 @@ def read_settings(path: Path) -> dict[str, Any]:
         raise InvalidParameterError(f"{path}: expected TOML; received: {exc}.") from exc
     except RecursionError as exc:
         raise InvalidParameterError(f"{path}: expected TOML; received brackets that are nested too deeply.") from exc
+    values.pop("autotune", None)  # of a run that began when there was this option, which changed no result
     known = {"data", *(option.removeprefix("--") for option in _OPTIONS.values())} - {"config"}
     for key in values.keys() - known:
         raise UnknownNameError.among(f"key in {path}", key, known)

@@ -69,7 +69,7 @@ def open_finished_run(
             )
         if data_dir is not None:
             options = replace(options, data_dir=data_dir)
-        job_data = prepare(name, replace(options, device="cpu", backend=None, autotune=False)).data
+        job_data = prepare(name, replace(options, device="cpu", backend=None)).data
         name, given = job_data.name, dict(job_data.parts)
         _check_sizes(job_data.sizes, summary, folder)
     else:

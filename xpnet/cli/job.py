@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpnet.backend import Backend, TunableBackend, to_host
+from xpnet.backend import Backend, to_host
 from xpnet.backend.costs import is_open
 from xpnet.cli.choices import (
     choose_device,
@@ -180,8 +180,6 @@ def prepare(data: str, options: TrainOptions, communicator: Communicator | None 
     device = choose_device(options)
     backend = get_device(device, communicator)  # before the data are read, which takes time
     communicator_for(communicator, backend)
-    if options.autotune:
-        _autotune(backend)
     limit = None if options.memory_limit is None else MemoryLimit.parse(options.memory_limit)
     if communicator is not None:
         limit = communicator.broadcast(limit)  # the windows of all ranks are the same
@@ -203,8 +201,6 @@ def prepare(data: str, options: TrainOptions, communicator: Communicator | None 
         backend, reason = choice_for(trainer, device, read.n_samples)
         backend = agree_on_kind(backend, communicator)
         trainer = replace(trainer, device=backend)
-        if options.autotune:
-            _autotune(backend)
     trainer = replace(trainer, communicator=communicator)
     job = Job(read, model, trainer, backend, preset, train_command(data, options), reason)
     if communicator is not None:
@@ -244,15 +240,6 @@ def _shared(job: Job) -> dict[str, Any]:
         "data": job.data.fingerprint,
         "initial parameters": float(np.abs(to_host(job.model.vector)).sum()),
     }
-
-
-def _autotune(backend: Backend) -> None:
-    if not isinstance(backend, TunableBackend):
-        raise InvalidParameterError(
-            "autotune: expected a device whose matrix products have algorithms to choose from, such as gpu; received "
-            f"{backend.name}. Train without it, or resume with --no-autotune."
-        )
-    backend.autotune = True
 
 
 def _make_model(data: JobData, options: TrainOptions, recipe: Recipe) -> Model:

@@ -82,15 +82,6 @@ class TrainOptions(ColumnOptions):
         Literal["float32", "tf32", "bf16"] | None,
         option(_WHERE, "precision of the factors of float32 matrix products, as in gpu@tf32 [default: float32]"),
     ] = None
-    autotune: Annotated[
-        bool,
-        option(
-            _WHERE,
-            "time the algorithms of matrix products on a GPU first, and take the fastest; results of two such runs may "
-            "differ by rounding",
-            show_default=False,
-        ),
-    ] = False
     seed: Annotated[
         int, option(_WHERE, "random seed for weights, splits, shuffling and dropout", converter=parse_int)
     ] = 0
@@ -267,9 +258,6 @@ class ResumeOptions:
     """Options of a resumed run; None keeps the value that the run began with."""
 
     device: Annotated[str | None, option(_WHERE, "another device: [backend:]cpu|gpu|auto[:index][@precision]")] = None
-    autotune: Annotated[
-        bool | None, option(_WHERE, "whether to time the algorithms of matrix products first", negative="--no-autotune")
-    ] = None
     data: Annotated[str | None, option(DATA, "where the data are now, if they have moved")] = None
     data_dir: Annotated[Path | None, option(DATA, "folder with the IDX files of mnist or fashion-mnist")] = None
     epochs: Annotated[int | None, option(_TRAINING, "another number of epochs", converter=parse_int)] = None

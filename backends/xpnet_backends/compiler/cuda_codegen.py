@@ -13,10 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpnet_backends.compiler.cuda_gather import GatherText, gathered
-from xpnet_backends.compiler.cuda_narrow import is_narrow, loop_after, narrow_product
+from xpnet_backends.compiler.cuda_narrow import Product, is_narrow, loop_after, narrow_product, product_of
 from xpnet_backends.compiler.cuda_row_loops import SHORT_ROW, row_lines, split_rows
 from xpnet_backends.compiler.cuda_text import HEADER, TYPES, KernelText, braces, index_lines
-from xpnet_backends.compiler.epilogues import Product, epilogues, product_of
 from xpnet_backends.compiler.fuse import apart, fuse, join_blocks, may_fuse, stored
 from xpnet_backends.compiler.ir import Buffer, Group, Instruction, Kind, Loop, Program, Value
 from xpnet_backends.compiler.memory_plan import memory_plan
@@ -37,12 +36,11 @@ _MOST_PARTS = 1024  # of a long reduction: enough blocks for any GPU, and the re
 _LARGEST = 2**31 - _THREADS * _MOST_BLOCKS
 
 
-def passes(program: Program, accepts: Callable[[Product], bool] = lambda _: False) -> Program:
-    """Apply the passes for CUDA; products have the epilogues that are accepted, by default none."""
+def passes(program: Program) -> Program:
+    """Apply the passes for CUDA."""
     program = simplify(program, smallest_product=_SMALL)
     program = split_reductions(program, smallest=_SMALL, part=_THREADS, most=_MOST_PARTS)
-    program = fuse(memory_plan(program, narrow=SHORT_ROW), _kind, across_products=True)
-    return join_blocks(epilogues(program, accepts))
+    return join_blocks(fuse(memory_plan(program, narrow=SHORT_ROW), _kind, across_products=True))
 
 
 def _kind(instruction: Instruction) -> Kind:
@@ -129,7 +127,7 @@ class CudaSource:
             self._later = [each for other in program.groups[k + 1 :] for each in other.instructions]
             if group.kind is Kind.BLOCK:
                 self._block(group, program.loss if k == last else None)
-            elif group.kind in (Kind.SINGLE, Kind.PRODUCT):
+            elif group.kind is Kind.SINGLE:
                 joined = self._product(group, *program.groups[k + 1 : k + 2])
             else:
                 emitters[group.kind](group)

@@ -193,7 +193,6 @@ class Kind(Enum):
     """How the instructions of a group run together; see `xpnet_backends.compiler.fuse`."""
 
     SINGLE = "single"
-    PRODUCT = "product"
     ELEMENTS = "elements"
     ROWS = "rows"
     BLOCK = "block"

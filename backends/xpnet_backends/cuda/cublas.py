@@ -16,12 +16,12 @@ from cuda.pathfinder import load_nvidia_dynamic_lib  # type: ignore[import-untyp
 
 from xpnet_backends.compiler.ir import Buffer, Value, value_of
 
-__all__ = ["COMPUTE", "Call", "Products", "call_of", "value_like"]
+__all__ = ["Call", "Products", "call_of", "value_like"]
 
 _WORKSPACE = 32 << 20  # bytes, as NVIDIA advises for Hopper; older GPUs need less
 # Numbers that cuBLAS has for types of matrices and for the precisions of products.
 _TYPES = {"float32": 0, "float64": 1}
-COMPUTE = {"float32": 68, "bf16": 75, "tf32": 77}
+_COMPUTE = {"float32": 68, "bf16": 75, "tf32": 77}
 _COMPUTE_FLOAT64 = 70
 _DEFAULT_ALGORITHM = -1
 
@@ -91,16 +91,11 @@ class Products:
         The precision to which the factors of float32 products are rounded.
     stream : cupy.cuda.Stream, optional
         A stream that may be captured, which needs a workspace; None for the current one.
-
-    Attributes
-    ----------
-    workspace : cupy.ndarray or None
-        The memory that products on the stream share.
     """
 
     def __init__(self, precision: str, stream: Any = None) -> None:
-        self.precision, self.stream = precision, stream
-        self.workspace = None if stream is None else cupy.empty(_WORKSPACE, cupy.uint8)
+        self._precision, self._stream = precision, stream
+        self._workspace = None if stream is None else cupy.empty(_WORKSPACE, cupy.uint8)
 
     def matmul(self, a: Any, b: Any) -> Any:
         """Return ``a @ b`` of CuPy's matrices."""
@@ -112,13 +107,13 @@ class Products:
     def multiply(self, call: Call, dtype: np.dtype, a: int, b: int, out: int, *, exact: bool = False) -> None:
         """Put a product of the matrices at these addresses on the stream; factors of an exact one are not rounded."""
         library, handle = _library(), _handle(cupy.cuda.Device().id, threading.get_ident())
-        stream = cupy.cuda.get_current_stream() if self.stream is None else self.stream
+        stream = cupy.cuda.get_current_stream() if self._stream is None else self._stream
         _check(library.cublasSetStream_v2(handle, ctypes.c_void_p(stream.ptr)))  # this takes the workspace away
-        if self.workspace is not None:
-            address = ctypes.c_void_p(self.workspace.data.ptr)
+        if self._workspace is not None:
+            address = ctypes.c_void_p(self._workspace.data.ptr)
             _check(library.cublasSetWorkspace_v2(handle, address, ctypes.c_size_t(_WORKSPACE)))
         kind, number = _TYPES[str(dtype)], {"float32": ctypes.c_float, "float64": ctypes.c_double}[str(dtype)]
-        compute = COMPUTE["float32" if exact else self.precision] if dtype == np.float32 else _COMPUTE_FLOAT64
+        compute = _COMPUTE["float32" if exact else self._precision] if dtype == np.float32 else _COMPUTE_FLOAT64
         left, right, result = (ctypes.c_void_p(address) for address in ((b, a, out) if call.swapped else (a, b, out)))
         first, second, third = call.strides
         one, zero = (ctypes.byref(number(value)) for value in (1, 0))

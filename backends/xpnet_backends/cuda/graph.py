@@ -24,7 +24,6 @@ from xpnet_backends.compiler.ir import Buffer, Program, Value
 from xpnet_backends.compiler.ops import UntraceableError
 from xpnet_backends.compiler.program_cache import BoundProgram, state_arrays, traced
 from xpnet_backends.cuda.cublas import Products, call_of
-from xpnet_backends.cuda.cublaslt import LtProducts
 from xpnet_backends.cuda.persistent import persistent
 
 __all__ = ["Captured", "CudaGraph"]
@@ -57,12 +56,9 @@ class Captured:
     ----------
     precision : {"float32", "tf32", "bf16"}
         The precision to which the factors of float32 products are rounded.
-    autotune : bool
-        Whether the algorithms of products are timed; see `LtProducts`.
     """
 
     precision: str
-    autotune: bool
 
     @cached_property
     def _stream(self) -> Any:
@@ -88,9 +84,8 @@ class Captured:
             for array, value in zip(own, before, strict=True):
                 array[...] = cupy.asarray(value)
 
-        def captured(*, has_epilogues: bool) -> CudaGraph:
-            shared = self._stream, self._products
-            graph = CudaGraph(program, own, *shared, autotune=self.autotune, has_epilogues=has_epilogues)
+        def captured() -> CudaGraph:
+            graph = CudaGraph(program, own, self._stream, self._products)
             graph.run(data, first)  # the first use of a kernel loads it, which cannot be captured
             restore()
             graph.capture()
@@ -117,8 +112,7 @@ class Captured:
         # The fastest first. Another takes its place, with a warning, if it fails on this GPU.
         ways: dict[str, Callable[[], BoundProgram | None]] = {
             "one kernel that does whole steps": partial(persistent, program, own),
-            "matrix products with epilogues": partial(captured, has_epilogues=True),
-            "a captured step": partial(captured, has_epilogues=False),
+            "a captured step": captured,
         }
         failed, failure = "", UntraceableError("")
         for name, way in ways.items():
@@ -167,27 +161,12 @@ class CudaGraph:
         A stream that can be captured.
     products : Products
         Matrix products on that stream.
-    autotune : bool
-        Whether the algorithms of products are timed; see `LtProducts`.
-    has_epilogues : bool
-        Whether products do the work that follows them, as far as cuBLASLt can.
     """
 
-    def __init__(
-        self,
-        program: Program,
-        state: list[Array],
-        stream: Any,
-        products: Products,
-        *,
-        autotune: bool,
-        has_epilogues: bool,
-    ) -> None:
+    def __init__(self, program: Program, state: list[Array], stream: Any, products: Products) -> None:
         self._stream, self._products = stream, products
         self._arrays: dict[Buffer, Array] = dict(state_arrays(program, state))
-        # Not kept, for it refers to this graph, whose memory would then wait for the garbage collector.
-        lt = LtProducts(products, self._address, autotune=autotune)
-        program = passes(program, lt.accepts) if has_epilogues else passes(program)
+        program = passes(program)
         batch = program.batch[0].shape[0]
         self._n_steps = max(1, min(_STEPS, _ORDER_BYTES // (np.dtype(np.int32).itemsize * batch)))
         source = CudaSource(program, self._n_steps)
@@ -197,7 +176,7 @@ class CudaGraph:
             self._array, (source.order, source.counter, source.losses, source.table)
         )
         module = cupy.RawModule(code=source.text)
-        self._launches = [self._prepared(launch, module, lt) for launch in source.launches]
+        self._launches = [self._prepared(launch, module) for launch in source.launches]
         self._graphs: dict[int, Any] = {}
 
     def run(self, data: tuple[Array, ...], order: Array) -> Array:
@@ -251,16 +230,15 @@ class CudaGraph:
         address: int = self._array(value.buffer).data.ptr + value.offset * value.dtype.itemsize
         return address
 
-    def _prepared(self, launch: Kernel | Product | HostCall, module: Any, lt: LtProducts) -> Callable[[], None]:
+    def _prepared(self, launch: Kernel | Product | HostCall, module: Any) -> Callable[[], None]:
         """Return a function that puts a launch on the stream, which must be the current one."""
         if isinstance(launch, HostCall):
             value = launch.value
             whole = self._array(value.buffer).reshape(-1)
             return partial(launch.function, whole[value.offset : value.offset + value.size].reshape(value.shape))
         if isinstance(launch, Product):
-            by_cublaslt, matrices = lt.launch_of(launch), launch[:3]
-            by_cublas = partial(self._products.multiply, call_of(*matrices), launch.out.dtype, exact=launch.exact)
-            return by_cublaslt or partial(by_cublas, *map(self._address, matrices))
+            matrices, multiply = launch[:3], partial(self._products.multiply, exact=launch.exact)
+            return partial(multiply, call_of(*matrices), launch.out.dtype, *map(self._address, matrices))
         arguments = tuple(map(self._array, launch.buffers))
         return partial(module.get_function(launch.name), (launch.blocks,), (launch.threads,), arguments)
 

@@ -29,8 +29,10 @@ class NcclSum:
     """
 
     def __init__(self, rank: int, size: int, broadcast: Callable[[Any], Any]) -> None:
-        nccl = cupy.cuda.nccl
-        if not getattr(nccl, "available", False):
+        # No attribute of cupy.cuda before; CuPy warns here, with the reason, where it cannot load NCCL.
+        from cupy.cuda import nccl
+
+        if not nccl.available:
             raise LibraryNotInstalledError(
                 "mpi: expected CuPy with NCCL, for ranks on GPUs; received a CuPy without it. Install it: pip install "
                 "'xpnet[cuda12]' nvidia-nccl-cu12, or the same with 13; or train with --device cpu."
