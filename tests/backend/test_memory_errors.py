@@ -125,7 +125,7 @@ def test_which_batch_would_fit(free: int, advice: str) -> None:
 
 def test_command_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("xpnet.cli.job.get_backend", lambda _: _short_of_memory(10**9))
+    monkeypatch.setattr("xpnet.cli.ranks.get_backend", lambda _: _short_of_memory(10**9))
     code, _, err = xpnet("train", "iris", "--batch-size", "64", "--quiet", "--device", "cpu")
     assert code == 2
     assert err.splitlines()[-1].startswith("xpnet: out of memory on short:cpu: expected room for 1.1 GB; ")

@@ -117,7 +117,7 @@ def test_data_that_do_not_fit_name_streams(monkeypatch: pytest.MonkeyPatch) -> N
     def fails(*_: Any) -> Any:
         raise MemoryError
 
-    monkeypatch.setattr("xpnet.training.trainer.to_samples", fails)
+    monkeypatch.setattr("xpnet.training.batches.to_samples", fails)
     with pytest.raises(OutOfMemoryError, match=r"Stream the data \(--memory-limit, or xpnet.open_source\)"):
         Trainer(Network([5, 3])).fit(X, CLASSES)
 
