@@ -96,10 +96,10 @@ def fingerprint_dataset(dataset: Dataset) -> dict[str, dict[str, Any]]:
     for name, (x, y) in parts.items():
         if x is not None and y is not None:
             shared: Any = x if isinstance(x, SharedRows) else None
-            own = (x, y) if shared is None else (shared.own, y[shared.positions])
+            own: tuple[Any, Any] = (x, y) if shared is None else (shared.own, y[shared.positions])
             found[name] = in_turn(
                 None if shared is None else shared.communicator,
-                Fingerprint(column_names(dataset, x, y)),
+                Fingerprint(column_names(dataset, own[0], y)),
                 partial(_add, columns=own),
                 Fingerprint.to_dict,
             )

@@ -103,8 +103,9 @@ class MLflowLogger(RunLogger):
         for record in earlier:
             self.write(record)
 
-    def _connect(self) -> None:
+    def _connect(self) -> Any:
         self._client = self._library.MlflowClient(tracking_uri=self.tracking_uri)
+        return self._client
 
     def _create(self, system: Mapping[str, str]) -> None:
         client, entities = self._client, self._library.entities
@@ -152,9 +153,9 @@ class MLflowLogger(RunLogger):
     def picture(self, path: Path) -> None:
         """See `RunLogger`."""
         with self._impatient():
-            if self._client is None:  # a copy of the log of a run
-                self._connect()
-            self._client.log_artifact(self._run_id, str(path), "pictures")
+            # A copy of the log of a run has no client.
+            client = self._connect() if self._client is None else self._client
+            client.log_artifact(self._run_id, str(path), "pictures")
 
     @contextmanager
     def _impatient(self) -> Iterator[None]:
