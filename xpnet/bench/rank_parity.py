@@ -59,7 +59,7 @@ def _launch(mpirun: str, ranks: int, folder: str) -> None:
     command = [mpirun, "--oversubscribe", "-n", str(ranks), sys.executable, "-m", __name__, folder]
     # Ranks share the processors, and Open MPI refuses to be root unless told so.
     as_root = ("OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM") if os.geteuid() == 0 else ()
-    more = {name: "1" for name in (*THREAD_VARIABLES, *as_root)}
+    more = dict.fromkeys((*THREAD_VARIABLES, *as_root), "1")
     paths = os.pathsep.join(filter(None, sys.path))
     done = subprocess.run(
         command, env={**os.environ, **more, "PYTHONPATH": paths}, capture_output=True, text=True, timeout=_SECONDS,
