@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from tests.thread_ranks import ThreadCommunicator, run_ranks
+from tests.thread_ranks import RankOfMachine, ThreadCommunicator, run_ranks
 from xpnet import communicator as module
 from xpnet import threads
 from xpnet.cli.ranks import check_same, get_device
@@ -68,17 +68,6 @@ def test_values_that_differ_are_named() -> None:
     assert text.startswith("expected the same data on all 3 ranks; received 'a' on ranks 0, 2; 'b' on rank 1.")
 
 
-class _Rank:
-    """A rank of several on a machine, with the environment variable of each."""
-
-    def __init__(self, rank: int, visible: list[str | None]) -> None:
-        self.rank, self.size, self.local_ranks = rank, len(visible), tuple(range(len(visible)))
-        self._visible = visible
-
-    def gather(self, value: object) -> list[str | None]:
-        return self._visible
-
-
 @pytest.mark.parametrize(
     ("device", "rank", "visible", "name"),
     [
@@ -88,7 +77,7 @@ class _Rank:
     ],
 )
 def test_processors_have_no_number(device: str, rank: int, visible: list[str | None], name: str) -> None:
-    ranks: Communicator = _Rank(rank, visible)  # type: ignore[assignment]
+    ranks: Communicator = RankOfMachine(rank, visible)  # type: ignore[assignment]
     assert get_device(device, ranks).name == name
 
 

@@ -68,6 +68,17 @@ class ThreadCommunicator:
         return code
 
 
+class RankOfMachine:
+    """A rank of several on a machine, with the environment variable of each; it only gathers these."""
+
+    def __init__(self, rank: int, visible: list[str | None]) -> None:
+        self.rank, self.size, self.local_ranks = rank, len(visible), tuple(range(len(visible)))
+        self._visible = visible
+
+    def gather(self, value: object) -> list[str | None]:
+        return self._visible
+
+
 def run_ranks(size: int, function: Callable[[ThreadCommunicator], Any], seconds: float = _SECONDS) -> list[Any]:
     """Return the results of a function that each of several ranks calls with its communicator.
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests import cuda_double
 from tests.cuda_double.runtime import CUDARuntimeError
-from tests.thread_ranks import ThreadCommunicator, run_ranks
+from tests.thread_ranks import RankOfMachine, ThreadCommunicator, run_ranks
 from xpnet.cli.ranks import get_device
 from xpnet.errors import InvalidParameterError, LibraryNotInstalledError
 
@@ -94,17 +94,6 @@ def test_a_cupy_without_nccl(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> None
         NcclSum(0, 2, lambda value: value)
 
 
-class _Rank:
-    """A rank of several on a machine."""
-
-    def __init__(self, rank: int, visible: list[str | None]) -> None:
-        self.rank, self.size, self.local_ranks = rank, len(visible), tuple(range(len(visible)))
-        self._visible = visible
-
-    def gather(self, value: object) -> list[str | None]:
-        return self._visible
-
-
 @pytest.mark.parametrize(
     ("device", "rank", "visible", "name"),
     [
@@ -117,17 +106,17 @@ class _Rank:
     ],
 )
 def test_each_rank_has_a_gpu(cupy: Any, device: str, rank: int, visible: list[str | None], name: str) -> None:
-    ranks: Any = _Rank(rank, visible)
+    ranks: Any = RankOfMachine(rank, visible)
     assert get_device(device, ranks).name == name
 
 
 def test_more_ranks_than_gpus(cupy: Any) -> None:
-    ranks: Any = _Rank(2, [None] * 3)
+    ranks: Any = RankOfMachine(2, [None] * 3)
     with pytest.raises(InvalidParameterError, match="expected a GPU for each of the 3 ranks"):
         get_device("gpu", ranks)
 
 
 def test_one_gpu_for_all_ranks(cupy: Any) -> None:
-    ranks: Any = _Rank(0, [None] * 2)
+    ranks: Any = RankOfMachine(0, [None] * 2)
     with pytest.raises(InvalidParameterError, match="expected a GPU without an index"):
         get_device("gpu:1", ranks)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import numpy as np
-
 from xpnet.backend import Array, Backend
 from xpnet.data.shared_rows import SharedRows
 from xpnet.nn.step import to_floats
@@ -56,8 +54,7 @@ class InputRows:
 
     def part(self, rows: slice) -> InputRows:
         """Return some rows, stored alike."""
-        values = self.values[np.arange(rows.start, rows.stop)] if self.on_host else self.values[rows, :]
-        return InputRows(values, self._backend, self._dtype, self.divisor, on_host=self.on_host)
+        return InputRows(self.values[rows, :], self._backend, self._dtype, self.divisor, on_host=self.on_host)
 
     def floats(self, parts: Iterable[slice]) -> Iterator[Array]:
         """Yield slices of the rows as a network takes them."""

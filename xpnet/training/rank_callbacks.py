@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from xpnet.communicator import Communicator
-from xpnet.errors import RankError
+from xpnet.communicator import Communicator, on_rank_0
 from xpnet.training.callback_list import CallbackList
 from xpnet.training.callbacks import Callback, StopTraining
 from xpnet.training.history import EpochRecord
@@ -15,7 +14,6 @@ from xpnet.training.state import Run
 __all__ = ["RankCallbacks"]
 
 T = TypeVar("T")
-_FINE, _STOP, _FAILED = range(3)
 
 
 class RankCallbacks(CallbackList):
@@ -69,18 +67,15 @@ class RankCallbacks(CallbackList):
 
     def _agree(self, call: Callable[[], T]) -> T:
         """Return on all ranks the result of a call on rank 0, or raise what it raises."""
-        outcome: tuple[int, Any] = _FAILED, None
-        try:
-            if self._communicator.rank == 0:
-                outcome = _FINE, call()
-        except StopTraining:
-            outcome = _STOP, None
-            raise
-        finally:
-            kind, value = self._communicator.broadcast(outcome)
-        if kind == _STOP:
+
+        def outcome() -> tuple[bool, Any]:
+            try:
+                return False, call()
+            except StopTraining:
+                return True, None
+
+        stops, value = self._communicator.broadcast(on_rank_0(self._communicator, outcome))
+        if stops:
             raise StopTraining
-        if kind == _FAILED:
-            raise RankError("rank 0 failed in a callback; its message says why.")
         result: T = value
         return result
