@@ -152,6 +152,7 @@ def test_a_copy_of_a_bar_draws_on_no_terminal_of_another(how: str, monkeypatch: 
 
     monkeypatch.setattr("sys.stderr", Terminal())
     monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("CI", raising=False)
     progress = Progress()
     progress.on_start(2, 3)
     try:
