@@ -22,7 +22,7 @@ from xpnet.errors import DataError, InvalidParameterError, ModelFormatError
 from xpnet.model.model import Model
 from xpnet.model.model_file import load_model, save_model
 from xpnet.nn.network import Network
-from xpnet.training import evaluation
+from xpnet.training import outputs as outputs_module
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -132,8 +132,8 @@ def test_a_gpu_holds_a_few_chunks_of_what_it_predicts(x: np.ndarray, monkeypatch
     y = np.tile(CASES["integers"].y, 100)
     expected = model.outputs(many), model.evaluate(many, y)
     rows = 16
-    monkeypatch.setattr(evaluation, "_COPIED_ELEMENTS", 2 * rows)
-    monkeypatch.setattr(evaluation, "_CHUNK_ELEMENTS", rows * max(model.network.layer_sizes))
+    monkeypatch.setattr(outputs_module, "_COPIED_ELEMENTS", 2 * rows)
+    monkeypatch.setattr(outputs_module, "_CHUNK_ELEMENTS", rows * max(model.network.layer_sizes))
     with cuda_double.installed() as state:
         # Two slots, and for two chunks at once the values of each layer, the targets and what the scores need
         state.capacity = model.vector.nbytes + 32 * rows * sum(model.network.layer_sizes)

@@ -9,6 +9,7 @@ import pytest
 from xpnet.errors import InvalidParameterError, UnknownNameError
 from xpnet.training.early_stopping import EARLY_STOPPING, EarlyStopping, StoppingState, get_early_stopping
 from xpnet.training.history import EpochRecord
+from xpnet.training.metrics import METRICS
 
 NAN = math.nan
 
@@ -102,10 +103,10 @@ def test_with_infinite_patience_it_never_stops() -> None:
 def test_options() -> None:
     stopping = get_early_stopping("accuracy:patience=5,tolerance=0.01")
     assert (stopping.metric, stopping.patience, stopping.tolerance) == ("accuracy", 5, 0.01)
-    assert {get_early_stopping(name).metric for name in EARLY_STOPPING} == {"loss", "accuracy", "r2", "training_loss"}
+    assert {get_early_stopping(name).metric for name in EARLY_STOPPING} == {"loss", *METRICS, "training_loss"}
 
 
-@pytest.mark.parametrize("name", ["f1", "loss:patients=3", "loss:metric=1"])
+@pytest.mark.parametrize("name", ["f2", "loss:patients=3", "loss:metric=1"])
 def test_unknown_names(name: str) -> None:
     with pytest.raises(UnknownNameError):
         get_early_stopping(name)

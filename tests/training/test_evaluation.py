@@ -6,14 +6,23 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score, r2_score
+from sklearn.metrics import (
+    accuracy_score,
+    f1_score,
+    mean_absolute_error,
+    r2_score,
+    recall_score,
+    roc_auc_score,
+    root_mean_squared_error,
+)
 
 from xpnet.backend import Backend, get_backend
 from xpnet.nn.backprop import forward
 from xpnet.nn.network import Network
-from xpnet.training import evaluation
-from xpnet.training.evaluation import evaluate, evaluate_chunks, outputs
-from xpnet.training.metrics import accuracy, metric_name, r2
+from xpnet.training import outputs as outputs_module
+from xpnet.training.evaluation import assess, evaluate, evaluate_chunks
+from xpnet.training.metrics import METRICS, Scoring, constant_decision, decisions, metric_name, r2, task_of
+from xpnet.training.outputs import outputs
 
 _rng = np.random.default_rng(2)
 X = _rng.standard_normal((50, 4))
@@ -57,7 +66,7 @@ def test_in_chunks_as_in_one_piece(case: str, monkeypatch: pytest.MonkeyPatch) -
     params, backend = network.init(1), get_backend("cpu")
     whole = evaluate(network, params, X, y, backend), outputs(network, params, X, backend)
     for elements in (1, 7 * 6, 50 * 6):  # 1, 7 to 14 and all samples at once
-        monkeypatch.setattr(evaluation, "_CHUNK_ELEMENTS", elements)
+        monkeypatch.setattr(outputs_module, "_CHUNK_ELEMENTS", elements)
         assert evaluate(network, params, X, y, backend) == pytest.approx(whole[0], rel=1e-12)
         np.testing.assert_allclose(outputs(network, params, X, backend), whole[1], rtol=1e-12)
 
@@ -68,22 +77,22 @@ def test_in_chunks_as_in_one_piece(case: str, monkeypatch: pytest.MonkeyPatch) -
 def test_a_chunk_fits_into_the_cache_but_is_not_too_small(
     width: int, cache: dict[str, int], size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluation, "_CHUNK_ELEMENTS", 200_000)
-    monkeypatch.setattr(evaluation, "_CACHE_ELEMENTS", cache)
-    slices = list(evaluation.sample_chunks(Network([4, width, 2]), 5000, get_backend("cpu")))
+    monkeypatch.setattr(outputs_module, "_CHUNK_ELEMENTS", 200_000)
+    monkeypatch.setattr(outputs_module, "_CACHE_ELEMENTS", cache)
+    slices = list(outputs_module.sample_chunks(Network([4, width, 2]), 5000, get_backend("cpu")))
     assert slices[0] == slice(0, size)
     assert slices[-1].stop == 5000
 
 
 def test_never_more_than_a_chunk_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluation, "_CHUNK_ELEMENTS", 60)
+    monkeypatch.setattr(outputs_module, "_CHUNK_ELEMENTS", 60)
     seen = []
 
     def counting(network: Network, xp: Any, params: Any, x: Any) -> Any:
         seen.append(len(x))
         return forward(network, xp, params, x)
 
-    monkeypatch.setattr(evaluation, "forward", counting)
+    monkeypatch.setattr(outputs_module, "forward", counting)
     network = CASES["classes"][0]
     outputs(network, network.init(), X, get_backend("cpu"))
     assert seen == [12, 12, 12, 12, 2]
@@ -117,12 +126,105 @@ def test_r2_keeps_the_digits_of_large_values() -> None:
     assert r2(y + np.float32(0.5), y) == pytest.approx(1 - 8 * 0.25 / 42, rel=1e-12)
 
 
+def scored(name: str, output: Any, y: np.ndarray, weight: np.ndarray | None = None) -> float:
+    """Return a metric of outputs as an evaluation has it."""
+    metric, task = METRICS[name], "classification" if y.ndim == 1 else "multilabel"
+    output = np.asarray(output)
+    return metric.score(output if metric.needs == "outputs" else decisions(np, output, task), y, weight)
+
+
 def test_accuracy() -> None:
     output = np.asarray([[0.2, 0.5, 0.3], [0.4, 0.4, 0.2], [0.0, 0.1, 0.9]])
-    assert accuracy(output, np.asarray([1, 0, 0])) == pytest.approx(2 / 3)
-    assert accuracy(np.asarray([[0.9], [0.2], [0.5]]), np.asarray([1, 0, 1])) == pytest.approx(2 / 3)
+    assert scored("accuracy", output, np.asarray([1, 0, 0])) == pytest.approx(2 / 3)
+    assert scored("accuracy", [[0.9], [0.2], [0.5]], np.asarray([1, 0, 1])) == pytest.approx(2 / 3)
     labels = np.asarray([[1, 0], [1, 1], [0, 0]])
-    assert accuracy(np.asarray([[0.9, 0.1], [0.9, 0.1], [0.1, 0.2]]), labels) == pytest.approx(2 / 3)
+    assert scored("accuracy", [[0.9, 0.1], [0.9, 0.1], [0.1, 0.2]], labels) == pytest.approx(2 / 3)
+
+
+def one_against_the_rest(y: np.ndarray, output: np.ndarray, **weight: Any) -> float:
+    """Return the mean of scikit-learn's areas; for several classes it takes probabilities that sum to 1 only."""
+    if y.ndim == 2 or output.shape[1] == 1:
+        return roc_auc_score(y, output if y.ndim == 2 else output[:, 0], **weight)
+    return np.mean([roc_auc_score(y == i, output[:, i], **weight) for i in range(output.shape[1])])
+
+
+BY_SKLEARN: dict[str, Any] = {
+    "accuracy": accuracy_score,
+    "balanced_accuracy": lambda y, decided, **w: recall_score(y, decided, average="macro", zero_division=0, **w),
+    "f1": lambda y, decided, **w: f1_score(y, decided, average="macro", zero_division=0, **w),
+    "auc": one_against_the_rest,
+    "r2": r2_score,
+    "rmse": root_mean_squared_error,
+    "mae": mean_absolute_error,
+}
+WEIGHTS = _rng.uniform(0.1, 3.0, 50)
+
+
+@pytest.mark.parametrize("weight", [None, WEIGHTS], ids=["", "weights"])
+@pytest.mark.parametrize("case", CASES)
+def test_all_metrics_as_scikit_learn_has_them(case: str, weight: np.ndarray | None) -> None:
+    network, y, default = CASES[case]
+    params, backend, task = network.init(1), get_backend("cpu"), task_of(network, y.ndim)
+    names = tuple(name for name, metric in METRICS.items() if task in metric.tasks)
+    scores = evaluate(network, params, X, y, backend, weight, scoring=Scoring(names))
+    assert list(scores) == ["loss", *names]
+    assert names[0] == default
+    output = np.round(network.predict(params, X), 2)  # some are equal then
+    for name in names:
+        given = output if METRICS[name].needs == "outputs" else decisions(np, output, task)
+        expected = BY_SKLEARN[name](y, given, sample_weight=weight)
+        assert METRICS[name].score(given, y, weight) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_all_metrics_in_chunks_on_each_backend(case: str, backend: Backend, dtype: str, put: Any) -> None:
+    network, y, _ = CASES[case]
+    names = tuple(name for name, metric in METRICS.items() if task_of(network, y.ndim) in metric.tasks)
+    host = evaluate(network, network.init(1), X, y, get_backend("cpu"), scoring=Scoring(names))
+    params = network.init(1, backend, dtype)
+    allowed = {"float64": 1e-12, "float32": 1e-5}[dtype]
+    for last in range(1, len(names) + 1):  # with fewer metrics less is copied from the device
+        scoring = Scoring(names[:last])
+        expected = pytest.approx({name: host[name] for name in ("loss", *names[:last])}, rel=allowed)
+        assert evaluate(network, params, put(X), put(y), backend, scoring=scoring) == expected
+        parts = [(put(X[rows]), put(y[rows])) for rows in (slice(0, 20), slice(20, None))]
+        assert evaluate_chunks(network, params, parts, backend, scoring=scoring) == expected
+        assert assess(network, params, put(X), put(y), backend, scoring=scoring)[0] == expected
+
+
+def test_errors_in_the_unit_of_the_target() -> None:
+    network, y, _ = CASES["values"]
+    unit, output = np.asarray([10.0, 0.5]), network.predict(network.init(1), X)
+    scores = evaluate(network, network.init(1), X, y, get_backend("cpu"), scoring=Scoring(("rmse", "mae"), unit))
+    assert scores["rmse"] == pytest.approx(root_mean_squared_error(y * unit, output * unit))
+    assert scores["mae"] == pytest.approx(mean_absolute_error(y * unit, output * unit))
+    assert scores["r2"] == pytest.approx(r2_score(y, output))
+
+
+def test_the_auc_without_both_classes() -> None:
+    assert np.isnan(scored("auc", [[0.2], [0.7]], np.asarray([1, 1])))
+    three = np.asarray([[0.8, 0.1, 0.1], [0.3, 0.6, 0.1], [0.6, 0.3, 0.1]])  # no sample has the class 2
+    assert scored("auc", three, np.asarray([0, 1, 1])) == 1.0
+    assert scored("auc", [[0.5], [0.5], [0.5]], np.asarray([0, 1, 1])) == 0.5
+
+
+def test_classes_that_do_not_occur_count_in_no_mean() -> None:
+    y, output = np.asarray([0, 0, 1]), np.asarray([[0.9, 0.1, 0.0, 0.0], [0.1, 0.2, 0.7, 0.0], [0.2, 0.8, 0.0, 0.0]])
+    assert scored("balanced_accuracy", output, y) == pytest.approx(0.75)  # recall 1/2 and 1
+    assert scored("f1", output, y) == pytest.approx((2 / 3 + 1 + 0) / 3)  # class 2 is predicted, class 3 is not
+
+
+@pytest.mark.parametrize(
+    ("task", "y", "name", "decision"),
+    [
+        ("classification", [2, 0, 2, 1], "majority class", 2),
+        ("multilabel", [[1, 0, 1], [1, 0, 0], [0, 0, 1]], "majority", [1, 0, 1]),
+        ("regression", [[1.0, 4.0], [3.0, 8.0]], "mean", [2.0, 6.0]),
+    ],
+)
+def test_the_best_constant_decision(task: Any, y: list[Any], name: str, decision: Any) -> None:
+    found, constant = constant_decision(task, np.asarray(y))
+    assert (found, constant.tolist()) == (name, decision)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -14,10 +14,12 @@ from tests.cuda_double.runtime import state
 from xpnet.backend import Backend, get_backend
 from xpnet.data.scaled_bytes import ScaledBytes
 from xpnet.nn.network import Network
-from xpnet.training import evaluation, step_chunks
+from xpnet.training import outputs as outputs_module
+from xpnet.training import step_chunks
 from xpnet.training.checkpoint import Checkpoint
-from xpnet.training.evaluation import assess, evaluate, host_outputs, outputs
+from xpnet.training.evaluation import assess, evaluate
 from xpnet.training.input_rows import InputRows
+from xpnet.training.outputs import host_outputs, outputs
 from xpnet.training.samples import host_inputs, to_samples
 from xpnet.training.trainer import Run, Trainer
 
@@ -50,7 +52,7 @@ def small(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the device have memory for fewer than the samples, and bring two batches there at a time."""
     monkeypatch.setattr(backend, "free_bytes", lambda: 100, raising=False)
     monkeypatch.setattr(step_chunks, "_UPLOADED_ELEMENTS", 2 * BATCH * N_IN)
-    monkeypatch.setattr(evaluation, "_CHUNK_ELEMENTS", 4 * N_IN)
+    monkeypatch.setattr(outputs_module, "_CHUNK_ELEMENTS", 4 * N_IN)
 
 
 @pytest.mark.parametrize("x", [X, BYTES, ScaledBytes(BYTES, 255.0)], ids=["floats", "bytes", "scaled"])
@@ -118,9 +120,9 @@ def test_evaluation_and_outputs(
         expected = evaluate(network, params, samples.x, samples.y, backend)
         output = backend.to_numpy(outputs(network, params, samples.x, backend))
         for elements in (1 << 22, 5 * N_IN):
-            monkeypatch.setattr(evaluation, "_CHUNK_ELEMENTS", elements)
-            monkeypatch.setattr(evaluation, "_COPIED_ELEMENTS", elements)
-            monkeypatch.setattr(evaluation, "_CACHE_ELEMENTS", {})
+            monkeypatch.setattr(outputs_module, "_CHUNK_ELEMENTS", elements)
+            monkeypatch.setattr(outputs_module, "_COPIED_ELEMENTS", elements)
+            monkeypatch.setattr(outputs_module, "_CACHE_ELEMENTS", {})
             rows = host_inputs(backend, stored, dtype)
             targets = y.astype(dtype if y.ndim > 1 else np.int32)
             scores, found = assess(network, params, rows, targets, backend)

@@ -59,7 +59,7 @@ def test_constraints(option: str, value: Any, expected: str) -> None:
         (
             "early_stopping",
             "los",
-            "unknown early_stopping: expected one of accuracy, loss, r2, training_loss",
+            "unknown early_stopping: expected one of accuracy, auc, balanced_accuracy, f1, loss, mae, r2, rmse, training_loss",
         ),
         ("early_stopping", "loss:patience=0", "patience: expected a number of at least 1, or inf; received '0'"),
     ],
@@ -238,7 +238,7 @@ def test_a_batch_larger_than_the_set() -> None:
 def test_early_stopping_needs_its_metric() -> None:
     with pytest.raises(InvalidParameterError, match="early_stopping: expected a validation part; received none"):
         Trainer(NETWORK, batch_size=2, early_stopping="loss").fit(X, Y)
-    expected = "expected one of training_loss, loss, accuracy; received 'r2'"
+    expected = "expected one of training_loss, loss, accuracy, balanced_accuracy, f1, auc; received 'r2'"
     with pytest.raises(InvalidParameterError, match=f"early_stopping: {expected}"):
         Trainer(NETWORK, batch_size=2, early_stopping="r2").fit(X, Y, validation=(X, Y))
 

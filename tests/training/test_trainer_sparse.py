@@ -12,7 +12,8 @@ from tests.runs import StopAt
 from xpnet.backend import Backend, get_backend
 from xpnet.errors import DataError, InvalidParameterError
 from xpnet.nn.network import Network
-from xpnet.training import evaluation, step_chunks
+from xpnet.training import outputs as outputs_module
+from xpnet.training import step_chunks
 from xpnet.training.evaluation import evaluate
 from xpnet.training.input_rows import InputRows
 from xpnet.training.samples import host_inputs, to_samples
@@ -83,7 +84,7 @@ def test_a_chunk_at_a_time_is_made_dense(
 ) -> None:
     whole = fit(X).params.vector
     monkeypatch.setattr(step_chunks, "_UPLOADED_ELEMENTS", int(steps * 5 * N_IN))
-    monkeypatch.setattr(evaluation, "_CHUNK_ELEMENTS", 4 * N_IN)
+    monkeypatch.setattr(outputs_module, "_CHUNK_ELEMENTS", 4 * N_IN)
     np.testing.assert_array_equal(fit(form(X)).params.vector, whole)
     assert made_dense == [n * N_IN for n in [*expected, 4, 4, 1]] * 3  # an epoch's samples, then those held out
 
@@ -94,7 +95,7 @@ def test_evaluation_of_sparse_inputs(backend: Backend, dtype: str, monkeypatch: 
     assert isinstance(held.x, InputRows)
     expected = evaluate(NETWORK, params, dense.x, dense.y, backend)
     for elements in (1 << 22, 5 * N_IN):
-        monkeypatch.setattr(evaluation, "_CHUNK_ELEMENTS", elements)
+        monkeypatch.setattr(outputs_module, "_CHUNK_ELEMENTS", elements)
         assert evaluate(NETWORK, params, held.x, held.y, backend) == pytest.approx(expected, rel=1e-5)
 
 

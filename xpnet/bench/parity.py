@@ -16,8 +16,8 @@ from xpnet.nn.losses import LOSSES, get_loss
 from xpnet.nn.network import Network
 from xpnet.nn.optimizers import OPTIMIZERS
 from xpnet.training.callbacks import Callback
-from xpnet.training.evaluation import outputs
 from xpnet.training.history import EpochRecord
+from xpnet.training.outputs import outputs
 from xpnet.training.trainer import Run, Trainer
 
 __all__ = [

@@ -45,7 +45,7 @@ from xpnet.estimators.stochastic import fit_stochastic
 from xpnet.model.model import Model
 from xpnet.nn.losses import fitting_losses
 from xpnet.nn.network import Network, Parameters
-from xpnet.training.evaluation import host_outputs, outputs
+from xpnet.training.outputs import host_outputs, outputs
 from xpnet.training.samples import host_inputs, to_device
 
 __all__ = ["BaseMLP"]

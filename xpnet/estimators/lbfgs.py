@@ -25,9 +25,9 @@ from xpnet.training.auto_threads import AutoThreads
 from xpnet.training.batch_source import MemoryBatches
 from xpnet.training.callback_list import CallbackList
 from xpnet.training.callbacks import Interrupt, StopTraining
-from xpnet.training.evaluation import sample_chunks
 from xpnet.training.history import EpochRecord
 from xpnet.training.input_rows import InputRows
+from xpnet.training.outputs import sample_chunks
 from xpnet.training.samples import Samples
 from xpnet.training.state import Run, RunState
 from xpnet.training.trainer import Trainer

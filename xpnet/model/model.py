@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from xpnet.backend import Backend, get_backend, to_host
-from xpnet.communicator import Communicator
 from xpnet.data.checks import as_floats, feature_array
 from xpnet.data.scaled_bytes import ScaledBytes, scaled_bytes
 from xpnet.data.scaling import Scaler
@@ -19,14 +18,13 @@ from xpnet.data.shared_rows import SharedRows
 from xpnet.data.streams import Source
 from xpnet.data.targets import Task, encode_targets
 from xpnet.errors import InvalidParameterError, ModelFormatError
+from xpnet.model.evaluation import Evaluation
 from xpnet.model.exports import Exports
 from xpnet.nn.layer_table import layers_html
 from xpnet.nn.network import Network, Parameters
-from xpnet.training.evaluation import assess, evaluate, host_outputs
-from xpnet.training.history import Scores
-from xpnet.training.metrics import metric_name
+from xpnet.training.metrics import fitting_metrics
+from xpnet.training.outputs import host_outputs
 from xpnet.training.samples import host_inputs
-from xpnet.training.streaming import evaluate_source
 
 if TYPE_CHECKING:
     from xpnet.data.tables.encoding import TableEncoding
@@ -35,7 +33,7 @@ __all__ = ["Model"]
 
 
 @dataclass(frozen=True, eq=False)
-class Model(Exports):
+class Model(Evaluation, Exports):
     """A network with its parameters, and the scaling and the labels of the user's data.
 
     Parameters
@@ -115,7 +113,7 @@ class Model(Exports):
     @property
     def metric(self) -> str:
         """``"accuracy"`` or ``"r2"``."""
-        return metric_name(self.network, 1 if self.task == "classification" else 2)
+        return fitting_metrics(self.task)[0]
 
     def features(self, x: Any, *, first_row: int = 0) -> np.ndarray:
         """Return raw features as the network takes them, (n_samples, n_in): encoded or scaled, in its dtype.
@@ -194,7 +192,8 @@ class Model(Exports):
         x, y = data
         return self.features(x), self.targets(y)
 
-    def _params_on(self, backend: Backend) -> tuple[Parameters, ...]:
+    def params_on(self, backend: Backend) -> tuple[Parameters, ...]:
+        """Return the parameters of each member on a device."""
         return tuple(Parameters(backend.asarray(vector), self.network) for vector in np.atleast_2d(self.vector))
 
     def outputs(self, x: Any, device: str | Backend = "cpu", *, first_row: int = 0) -> np.ndarray:
@@ -207,7 +206,7 @@ class Model(Exports):
         backend = get_backend(device)
         with backend.scope(self.vector.dtype.name):
             rows = host_inputs(backend, self.inputs(x, first_row=first_row), self.vector.dtype.name)
-            return host_outputs(self.network, self._params_on(backend), rows, backend, decide)
+            return host_outputs(self.network, self.params_on(backend), rows, backend, decide)
 
     @property
     def gives_probabilities(self) -> bool:
@@ -261,40 +260,3 @@ class Model(Exports):
         if self.target_scaler is not None:
             output = self.target_scaler.inverse(output)
         return output[:, 0] if output.shape[1] == 1 else output
-
-    def evaluate(
-        self,
-        x: Any,
-        y: np.ndarray | None = None,
-        device: str | Backend = "cpu",
-        communicator: Communicator | None = None,
-    ) -> Scores:
-        """Return the mean loss (of scaled targets, without penalties) and ``accuracy`` or ``r2`` on raw data.
-
-        Parameters
-        ----------
-        x : (n_samples, n_features) or Source
-        y : (n_samples,) or (n_samples, n_outputs)
-            Raw targets; omitted for a source.
-        device : str or Backend
-        communicator : Communicator, optional
-            Of ranks that read the source together.
-        """
-        if isinstance(x, Source):
-            if y is not None:
-                raise InvalidParameterError("y must be omitted when x is a Source (it brings its own targets).")
-            backend, dtype = get_backend(device), self.vector.dtype.name
-            with backend.scope(dtype):
-                params = self._params_on(backend)
-                return evaluate_source(self.network, params, self.encode(x), backend, dtype, communicator)
-        if y is None:
-            raise InvalidParameterError("y must be given when x is an array; received none. Give the targets of x.")
-        with (backend := get_backend(device)).scope(self.vector.dtype.name):
-            rows = host_inputs(backend, self.inputs(x), self.vector.dtype.name)
-            return evaluate(self.network, self._params_on(backend), rows, self.targets(y), backend)
-
-    def assess(self, x: Any, y: np.ndarray, device: str | Backend = "cpu") -> tuple[Scores, np.ndarray]:
-        """Return the scores of `evaluate` and the predictions of `predict` in one pass over the samples."""
-        with (backend := get_backend(device)).scope(self.vector.dtype.name):
-            rows = host_inputs(backend, self.inputs(x), self.vector.dtype.name)
-            return assess(self.network, self._params_on(backend), rows, self.targets(y), backend, self.decide)

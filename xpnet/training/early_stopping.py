@@ -11,6 +11,7 @@ from xpnet.constraints import Constraint, fraction, real
 from xpnet.errors import InvalidParameterError, shown
 from xpnet.specs import from_spec
 from xpnet.training.history import EpochRecord
+from xpnet.training.metrics import METRICS, is_lower_better
 
 __all__ = ["EARLY_STOPPING", "EarlyStopping", "StoppingState", "get_early_stopping"]
 
@@ -42,7 +43,8 @@ class EarlyStopping(NamedTuple):
     Attributes
     ----------
     metric : str
-        A score of the validation part, or ``"training_loss"``.
+        ``"loss"``, a name in `xpnet.training.metrics.METRICS` or another score of the validation part, or
+        ``"training_loss"``.
     patience : float
         With infinity training never stops early; the best epoch is restored all the same.
     tolerance : float
@@ -83,12 +85,12 @@ class EarlyStopping(NamedTuple):
             raise InvalidParameterError(
                 f"early_stopping: expected one of the scores {', '.join(scores)}; received {shown(self.metric)}."
             )
-        value = -scores["loss"] if self.metric == "loss" else scores[self.metric]
+        value = -scores[self.metric] if is_lower_better(self.metric) else scores[self.metric]
         return -math.inf if math.isnan(value) else value
 
 
 EARLY_STOPPING: dict[str, Callable[..., EarlyStopping]] = {
-    metric: partial(EarlyStopping, metric) for metric in ("loss", "accuracy", "r2", "training_loss")
+    metric: partial(EarlyStopping, metric) for metric in ("loss", *METRICS, "training_loss")
 }
 
 

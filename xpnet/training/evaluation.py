@@ -1,120 +1,39 @@
-"""Outputs and metrics of a network, computed in chunks of samples."""
+"""Scores of a network, computed in chunks of samples."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from xpnet.backend import Array, Backend, Namespace, kind_of, namespace_of
+from xpnet.backend import Array, Backend
 from xpnet.communicator import Communicator
 from xpnet.data.checks import check_lengths
 from xpnet.data.scaling import Moments
 from xpnet.data.shared_rows import SharedRows
-from xpnet.nn.backprop import forward
+from xpnet.errors import InvalidParameterError, shown
 from xpnet.nn.network import Network, Parameters
+from xpnet.training.history import Scores
 from xpnet.training.input_rows import InputRows, input_chunks
-from xpnet.training.metrics import is_correct, metric_name, r2, r2_of_squares
+from xpnet.training.metrics import (
+    DEFAULT_SCORING,
+    METRICS,
+    Scoring,
+    decisions,
+    fitting_metrics,
+    is_correct,
+    r2_of_squares,
+    task_of,
+)
+from xpnet.training.outputs import Members, joined, logits, on_host, sample_chunks
 
-__all__ = [
-    "Members",
-    "assess",
-    "evaluate",
-    "evaluate_chunks",
-    "host_outputs",
-    "outputs",
-    "sample_chunks",
-]
+__all__ = ["assess", "evaluate", "evaluate_chunks"]
 
-# The parameters of a network, or those of each member of an ensemble.
-Members: TypeAlias = Parameters | tuple[Parameters, ...]
-
-_CHUNK_ELEMENTS = 1 << 22  # activations held at once, so that the memory does not grow with the data
-_COPIED_ELEMENTS = 1 << 21  # results that are copied to the host at once
-# Elements of an array that a processor's cache holds: on larger ones elementwise work takes several times as long.
-_CACHE_ELEMENTS = {"cpu": 1 << 17}
-_CHUNK_SAMPLES = 256  # a matrix product of fewer is slower
-
-
-def sample_chunks(network: Network, n_samples: int, backend: Backend | None = None) -> Iterator[slice]:
-    """Yield slices over the samples, each with a limited number of activations, or what a backend's cache holds."""
-    widest = max(network.layer_sizes)
-    size = max(1, _CHUNK_ELEMENTS // widest)
-    if backend is not None and (cache := _CACHE_ELEMENTS.get(kind_of(backend))):
-        size = min(size, max(_CHUNK_SAMPLES, cache // widest))
-    return (slice(start, min(start + size, n_samples)) for start in range(0, max(n_samples, 1), size))
-
-
-def outputs(
-    network: Network,
-    params: Members,
-    x: Array | InputRows,
-    backend: Backend,
-    decide: Callable[[Array], Array] | None = None,
-) -> Array:
-    """Return the network's output on the device, (n_samples, n_out): probabilities, rates or values.
-
-    With `decide`, return what it makes of the outputs, of some samples at a time. The outputs of all samples are then
-    never in memory: with thousands of classes they would take much more of it than the data.
-    """
-    chunks = [decide(chunk) if decide else chunk for chunk in _outputs(network, params, x, backend)]
-    return chunks[0] if len(chunks) == 1 else backend.xp.concat(chunks)
-
-
-def host_outputs(
-    network: Network,
-    params: Members,
-    x: Array | InputRows,
-    backend: Backend,
-    decide: Callable[[np.ndarray], np.ndarray] | None = None,
-) -> np.ndarray:
-    """Return the result of `outputs` on the host; the device holds a few chunks at a time."""
-    chunks = ((chunk,) for chunk in _outputs(network, params, x, backend))
-    return _joined(decide(output) if decide else output for (output,) in _on_host(backend, chunks))
-
-
-def _outputs(network: Network, params: Members, x: Array | InputRows, backend: Backend) -> Iterator[Array]:
-    slices = sample_chunks(network, x.shape[0], backend)
-    return (network.outputs(_logits(network, params, chunk)) for chunk in input_chunks(x, slices))
-
-
-def _on_host(backend: Backend, chunks: Iterable[tuple[Array, ...]]) -> Iterator[tuple[np.ndarray, ...]]:
-    """Yield the arrays of some chunks at a time, joined and copied to the host.
-
-    Each copy waits for the device, so that many chunks are copied at once.
-    """
-    waiting, size = [], 0
-    for chunk in chunks:
-        waiting.append(chunk)
-        size += sum(math.prod(array.shape) for array in chunk)
-        if size > _COPIED_ELEMENTS:
-            yield _copied(backend, waiting)
-            waiting, size = [], 0
-    if waiting:
-        yield _copied(backend, waiting)
-
-
-def _copied(backend: Backend, chunks: list[tuple[Array, ...]]) -> tuple[np.ndarray, ...]:
-    joined = chunks[0] if len(chunks) == 1 else map(backend.xp.concat, zip(*chunks, strict=True))
-    return tuple(map(backend.to_numpy, joined))
-
-
-def _joined(arrays: Iterable[np.ndarray]) -> np.ndarray:
-    first, *others = arrays
-    return np.concatenate([first, *others]) if others else first
-
-
-def _logits(network: Network, params: Members, x: Array, xp: Namespace | None = None) -> Array:
-    """Return the result of `Network.forward`, (batch, n_out); for an ensemble the mean over its members."""
-    first, *others = (params,) if isinstance(params, Parameters) else params
-    xp = xp or namespace_of(first[0][0])  # parameters of an estimator have no vector yet
-    total = forward(network, xp, first, x)
-    for member in others:
-        total = total + forward(network, xp, member, x)
-    return total / len(params) if others else total
+# What the host needs of each sample for its scores, beside the loss: whether it is correct, or its target with the
+# network's decision or output.
+_Needed: TypeAlias = Literal["correct", "decisions", "outputs"]
 
 
 def evaluate(
@@ -125,10 +44,11 @@ def evaluate(
     backend: Backend,
     sample_weight: np.ndarray | None = None,
     *,
+    scoring: Scoring = DEFAULT_SCORING,
     repeated: bool = False,
     communicator: Communicator | None = None,
-) -> dict[str, float]:
-    """Return the mean loss without penalties, and the accuracy or R2.
+) -> Scores:
+    """Return the mean loss without penalties, the accuracy or R2, and further metrics.
 
     Parameters
     ----------
@@ -137,6 +57,8 @@ def evaluate(
     y : (n_samples,) int32 or (n_samples, n_out)
         Class indices, or targets; on the device, or on the host.
     sample_weight : (n_samples,) on the host, optional
+    scoring : Scoring
+        Further metrics.
     repeated : bool
         Whether the network is evaluated often, so that compiling the evaluation pays.
     communicator : Communicator, optional
@@ -145,8 +67,8 @@ def evaluate(
     Returns
     -------
     scores : dict
-        ``loss``, and ``accuracy`` for classes or ``r2`` for values. With several labels a sample counts as correct if
-        all its labels are.
+        ``loss``, and ``accuracy`` for classes or ``r2`` for values; then the other metrics. With several labels a
+        sample counts as correct if all its labels are.
 
     Raises
     ------
@@ -154,10 +76,11 @@ def evaluate(
         `x` and `y` differ in length.
     """
     x, y, communicator = _own(x, y, communicator)
-    needed = _joined(_needed(network, params, x, y, backend, repeated=repeated))
+    names = _names(network, y.ndim, scoring)
+    needed = joined(_needed(network, params, x, y, backend, _kind(network, y.ndim, names), repeated=repeated))
     if communicator is not None:
-        needed = _joined(communicator.gather(needed))
-    return _scores(network, y, needed, sample_weight)
+        needed = joined(communicator.gather(needed))
+    return _scores(network, y.ndim, needed, names, sample_weight, scoring.unit)
 
 
 def assess(
@@ -167,21 +90,26 @@ def assess(
     y: Array,
     backend: Backend,
     decide: Callable[[np.ndarray], np.ndarray] | None = None,
-) -> tuple[dict[str, float], np.ndarray]:
+    *,
+    scoring: Scoring = DEFAULT_SCORING,
+) -> tuple[Scores, np.ndarray]:
     """Return the scores of `evaluate`, and the outputs or what `decide` makes of them, in one pass over the samples.
 
     Parameters
     ----------
     decide : callable
         As for `host_outputs`.
+    scoring
+        As for `evaluate`.
     """
     x, y, communicator = _own(x, y)
-    copied = _on_host(backend, _forward(network, params, x, y, backend))
+    names = _names(network, y.ndim, scoring)
+    copied = on_host(backend, _forward(network, params, x, y, backend, _kind(network, y.ndim, names)))
     pairs = zip(*((needed, decide(output) if decide else output) for needed, output in copied), strict=True)
-    needed, decided = map(_joined, pairs)
+    needed, decided = map(joined, pairs)
     if communicator is not None:
-        needed, decided = (_joined(communicator.gather(each)) for each in (needed, decided))
-    return _scores(network, y, needed, None), decided
+        needed, decided = (joined(communicator.gather(each)) for each in (needed, decided))
+    return _scores(network, y.ndim, needed, names, None, scoring.unit), decided
 
 
 def _own(
@@ -193,15 +121,46 @@ def _own(
     return x.own(), y[x.values.positions, ...], x.values.communicator
 
 
-def _scores(network: Network, y: Array, needed: np.ndarray, sample_weight: np.ndarray | None) -> dict[str, float]:
-    losses, scored = _columns(needed)
-    name = metric_name(network, y.ndim)
-    if name == "accuracy":
-        metric = float(np.average(scored[:, 0], weights=sample_weight))
-    else:
-        results, true = np.split(scored, 2, axis=1)
-        metric = r2(results, true, sample_weight)
-    return {"loss": float(np.average(losses, weights=sample_weight)), name: metric}
+def _names(network: Network, y_ndim: int, scoring: Scoring) -> list[str]:
+    """Return the names of the metrics, the default metric first; refuse those that do not fit the targets."""
+    fitting = fitting_metrics(task := task_of(network, y_ndim))
+    if unknown := [name for name in scoring.metrics if name not in fitting]:
+        raise InvalidParameterError(
+            f"metrics: expected some of {', '.join(fitting)} for a {task}; received {shown(unknown[0])}."
+        )
+    return list(dict.fromkeys([fitting[0], *scoring.metrics]))
+
+
+def _kind(network: Network, y_ndim: int, names: Sequence[str]) -> _Needed:
+    if task_of(network, y_ndim) == "regression" or any(METRICS[name].needs == "outputs" for name in names):
+        return "outputs"
+    return "correct" if names == ["accuracy"] else "decisions"
+
+
+def _scores(
+    network: Network,
+    y_ndim: int,
+    needed: np.ndarray,
+    names: Sequence[str],
+    weight: np.ndarray | None,
+    unit: np.ndarray | None,
+) -> Scores:
+    """Return the scores from what `_needed` yields for all samples."""
+    losses, columns = _columns(needed)
+    scores = {"loss": float(np.average(losses, weights=weight))}
+    if _kind(network, y_ndim, names) == "correct":
+        return scores | {"accuracy": float(np.average(columns[:, 0], weights=weight))}
+    n_true = 1 if y_ndim == 1 else network.layer_sizes[-1]
+    given, y = columns[:, :-n_true], columns[:, -n_true:]
+    y = y[:, 0] if y_ndim == 1 else y
+    is_decided = given.shape[1] < network.layer_sizes[-1]  # class indices; labels that are decided stay as they are
+    decided = given[:, 0] if is_decided else decisions(np, given, task_of(network, y_ndim))
+    for name in names:
+        metric = METRICS[name]
+        factor = unit if unit is not None and metric.is_error else 1.0
+        predictions = given if metric.needs == "outputs" else decided
+        scores[name] = metric.score(predictions * factor, y * factor, weight)
+    return scores
 
 
 def evaluate_chunks(
@@ -209,48 +168,73 @@ def evaluate_chunks(
     params: Members,
     chunks: Iterable[tuple[Array | InputRows, Array]],
     backend: Backend,
-) -> dict[str, float]:
-    """Return the scores of `evaluate` for samples that come in chunks ``(x, y)``."""
+    *,
+    scoring: Scoring = DEFAULT_SCORING,
+) -> Scores:
+    """Return the scores of `evaluate` for samples that come in chunks ``(x, y)``.
+
+    With further metrics the decisions or outputs of all samples are held on the host.
+    """
     n, loss, correct, squares = 0, 0.0, 0.0, np.zeros(network.layer_sizes[-1])
-    name, targets = "accuracy", Moments(network.layer_sizes[-1])
+    name, targets, kept = "accuracy", Moments(network.layer_sizes[-1]), []
     for x, y in chunks:
         x, y, communicator = _own(x, y)
-        of_chunk: Iterable[np.ndarray] = _needed(network, params, x, y, backend)
+        names = _names(network, y.ndim, scoring)
+        of_chunk: Iterable[np.ndarray] = _needed(network, params, x, y, backend, _kind(network, y.ndim, names))
         if communicator is not None:
-            of_chunk = communicator.gather(_joined(of_chunk))
+            of_chunk = communicator.gather(joined(of_chunk))
         for needed in of_chunk:
+            if len(names) > 1:
+                kept.append(needed)
+                continue
             losses, scored = _columns(needed)
-            n, loss, name = n + len(losses), loss + float(losses.sum()), metric_name(network, y.ndim)
+            n, loss, (name,) = n + len(losses), loss + float(losses.sum()), names
             if name == "accuracy":
                 correct += float(scored.sum())
             else:
                 output, true = np.split(scored, 2, axis=1)
                 squares += ((true - output) ** 2).sum(axis=0)
                 targets.add(true)
+    if kept:
+        return _scores(network, y.ndim, joined(kept), names, None, scoring.unit)
     if name == "accuracy":
         return {"loss": loss / n, name: correct / n}
     return {"loss": loss / n, name: r2_of_squares(squares, targets.squares, targets.is_constant)}
 
 
 def _needed(
-    network: Network, params: Members, x: Array | InputRows, y: Array, backend: Backend, *, repeated: bool = False
+    network: Network,
+    params: Members,
+    x: Array | InputRows,
+    y: Array,
+    backend: Backend,
+    kind: _Needed,
+    *,
+    repeated: bool = False,
 ) -> Iterator[np.ndarray]:
     """Yield on the host what the scores of some samples at a time need; see `_forward`."""
-    chunks = _forward(network, params, x, y, backend, repeated=repeated)
-    return (needed for (needed,) in _on_host(backend, ((needed,) for needed, _ in chunks)))
+    chunks = _forward(network, params, x, y, backend, kind, repeated=repeated)
+    return (needed for (needed,) in on_host(backend, ((needed,) for needed, _ in chunks)))
 
 
 def _forward(
-    network: Network, params: Members, x: Array | InputRows, y: Array, backend: Backend, *, repeated: bool = False
+    network: Network,
+    params: Members,
+    x: Array | InputRows,
+    y: Array,
+    backend: Backend,
+    kind: _Needed,
+    *,
+    repeated: bool = False,
 ) -> Iterator[tuple[Array, Array]]:
     """Yield for each chunk of samples what their scores need, and their outputs.
 
-    The first column of what the scores need is the loss; then follows whether a sample is correct, or its output and
-    its target.
+    The first column of what the scores need is the loss; then follows whether a sample is correct, or its decision or
+    output, and its target.
     """
     check_lengths(x, y)
     vectors = tuple([each.vector for each in ((params,) if isinstance(params, Parameters) else params)])
-    losses, needed = _compiled(network, backend, repeated)
+    losses, needed = _compiled(network, backend, kind, repeated)
     slices = list(sample_chunks(network, x.shape[0], backend))
     for rows, chunk in zip(slices, input_chunks(x, slices), strict=True):
         true = y[rows, ...]
@@ -267,13 +251,15 @@ def _columns(needed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 @lru_cache(maxsize=16)
-def _compiled(network: Network, backend: Backend, repeated: bool) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    losses, needed = _functions(network, backend)
+def _compiled(
+    network: Network, backend: Backend, kind: _Needed, repeated: bool
+) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    losses, needed = _functions(network, backend, kind)
     return backend.jit(losses, repeated=repeated), backend.jit(needed, repeated=repeated)
 
 
 @lru_cache(maxsize=16)
-def _functions(network: Network, backend: Backend) -> tuple[Callable[..., Any], Callable[..., Any]]:
+def _functions(network: Network, backend: Backend, kind: _Needed) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """Return a function for the losses and the outputs of a chunk of samples, and one for what their scores need."""
     xp, loss = backend.xp, network.loss_function
     # A reduced precision (TF32, bf16) rounds the factors of products, and evaluation does not.
@@ -281,15 +267,17 @@ def _functions(network: Network, backend: Backend) -> tuple[Callable[..., Any], 
 
     def losses(vectors: tuple[Array, ...], x: Array, y: Array) -> tuple[Array, Array]:
         members = tuple(Parameters(vector, network) for vector in vectors)
-        a = _logits(network, members, x, products)
+        a = logits(network, members, x, products)
         value, _ = loss.value_and_gradient(xp, a, network.targets(xp, y, a.dtype, smooth=False))
         return value, network.outputs(a)
 
     def needed(value: Array, result: Array, y: Array) -> tuple[Array]:
-        if metric_name(network, y.ndim) == "accuracy":
-            scored = [xp.astype(is_correct(xp, result, y), result.dtype)[:, None]]
+        if kind == "correct":
+            scored = [is_correct(xp, result, y)]
         else:
-            scored = [result, xp.astype(xp.reshape(y, result.shape), result.dtype)]
-        return (xp.concat([value[:, None], *scored], axis=1),)
+            given = decisions(xp, result, task_of(network, y.ndim)) if kind == "decisions" else result
+            scored = [given, y if y.ndim == 1 else xp.reshape(y, result.shape)]
+        columns = [each if each.ndim == 2 else each[:, None] for each in (value, *scored)]
+        return (xp.concat([xp.astype(each, value.dtype, copy=False) for each in columns], axis=1),)
 
     return losses, needed

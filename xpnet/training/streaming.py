@@ -28,8 +28,10 @@ from xpnet.nn.network import Network
 from xpnet.seeds import Purpose, seed_sequence
 from xpnet.subnormals import UserState
 from xpnet.training.batch_source import BatchSource, samples_of_epoch
-from xpnet.training.evaluation import Members, evaluate_chunks
+from xpnet.training.evaluation import evaluate_chunks
 from xpnet.training.history import Scores
+from xpnet.training.metrics import DEFAULT_SCORING, Scoring
+from xpnet.training.outputs import Members
 from xpnet.training.samples import Samples, host_inputs, to_samples
 from xpnet.training.step_chunks import Sharing, StepChunk, step_chunks
 
@@ -276,8 +278,7 @@ def _sample_bytes(network: Network, dtype: str) -> int:
 
 
 def _block_bytes(source: Source) -> int:
-    """Return the size of the largest block, as it is read and converted."""
-    return 2 * int(source.sizes.max()) * source.row_bytes
+    return 2 * int(source.sizes.max()) * source.row_bytes  # the largest block, as it is read and converted
 
 
 def evaluate_source(
@@ -287,12 +288,13 @@ def evaluate_source(
     backend: Backend,
     dtype: str,
     communicator: Communicator | None = None,
+    scoring: Scoring = DEFAULT_SCORING,
 ) -> Scores:
-    """Return the scores of `xpnet.training.evaluation.evaluate` for the samples of a source, shared by the ranks."""
+    """Return the scores of `evaluate` for the samples of a source, shared by the ranks."""
     # A part of the buffer: the windows of the training part stay in memory.
     buffer_bytes = max(source.buffer_bytes // _WINDOWS, _sample_bytes(network, dtype) * _WINDOWS) + _block_bytes(source)
     sharing = None if communicator is None else Sharing(communicator, dtype)
-    batches = StreamBatches(
-        network, backend, dtype, source, 1, shuffle=False, buffer_bytes=buffer_bytes, sharing=sharing
-    )
-    return evaluate_chunks(network, params, ((samples.x, samples.y) for samples in batches.windows()), backend)
+    options: Any = {"shuffle": False, "buffer_bytes": buffer_bytes, "sharing": sharing}
+    windows = StreamBatches(network, backend, dtype, source, 1, **options).windows()
+    chunks = ((window.x, window.y) for window in windows)
+    return evaluate_chunks(network, params, chunks, backend, scoring=scoring)

@@ -25,6 +25,7 @@ from xpnet.training.callbacks import Callback
 from xpnet.training.checkpoint import load_newest
 from xpnet.training.early_stopping import EarlyStopping, get_early_stopping
 from xpnet.training.loop import Evaluate, TrainingLoop
+from xpnet.training.metrics import Scoring, get_metric
 from xpnet.training.ranks import Ranks, communicator_for
 from xpnet.training.rate_factors import rate_factors
 from xpnet.training.sample_weights import ClassWeight
@@ -76,7 +77,7 @@ class Trainer:
         Samples of a batch. None trains on all samples at once; ``"auto"`` is 32, or all samples if there are fewer.
     epochs : int
     early_stopping : str, EarlyStopping or None
-        ``"loss"``, ``"accuracy"`` or ``"r2"`` of the validation part, or ``"training_loss"``, with options:
+        ``"loss"`` or a metric of the validation part, or ``"training_loss"``, with options:
         ``"loss:patience=10,tolerance=0.001"``. The parameters of the best epoch are restored.
     class_weight : "balanced", mapping of class index to weight, or None
     shuffle : bool or callable
@@ -106,6 +107,11 @@ class Trainer:
         ``"mpi"``: this process and others, which a launcher started with the same program, train one network together:
         each does its rows of every batch. ``"auto"`` does so where there are others. None trains alone. All ranks pass
         the same arguments, and all get the same result, that of a single process to rounding.
+    metrics : sequence of str
+        Further scores of the validation part, in `xpnet.training.metrics.METRICS`: ``"balanced_accuracy"``, ``"f1"``
+        and ``"auc"`` of classes, ``"rmse"`` and ``"mae"`` of values.
+    target_scale : sequence of float or None
+        For each output, the factor from its targets to the unit in which ``"rmse"`` and ``"mae"`` are given.
 
     Examples
     --------
@@ -136,12 +142,16 @@ class Trainer:
     device: str | Backend | None = None
     callbacks: Sequence[Callback] = ()
     communicator: str | Communicator | None = None
+    metrics: Sequence[str] = ()
+    target_scale: Sequence[float] | None = None
 
     def __post_init__(self) -> None:
         check_constraints(self, _CONSTRAINTS)
         check_callbacks(self.callbacks)
         get_optimizer(self.optimizer)
         get_schedule(self.schedule)
+        for name in self.metrics:
+            get_metric(name)
         rate_factors(self.network, self.learning_rate_factors or {})
         if self.early_stopping:
             get_early_stopping(self.early_stopping)
@@ -258,8 +268,10 @@ class Trainer:
         batches: BatchSource,
         validation: tuple[Any, Any] | Source | Evaluate | None,
     ) -> TrainingLoop:
+        unit = None if self.target_scale is None else np.asarray(self.target_scale, dtype=np.float64)
+        scoring = Scoring(tuple(self.metrics), unit)
         held_out = prepare_validation(
-            self.network, backend, self.dtype, validation, self.early_stopping, self.epochs, communicator
+            self.network, backend, self.dtype, validation, self.early_stopping, self.epochs, scoring, communicator
         )
         schedule = get_schedule(self.schedule)
         total_steps = self.epochs * batches.steps_per_epoch

@@ -17,7 +17,7 @@ from xpnet.training.early_stopping import EarlyStopping, get_early_stopping
 from xpnet.training.evaluation import evaluate
 from xpnet.training.input_rows import InputRows
 from xpnet.training.loop import Evaluate
-from xpnet.training.metrics import metric_name
+from xpnet.training.metrics import DEFAULT_SCORING, METRICS, Scoring, fitting_metrics, task_of
 from xpnet.training.samples import Samples, to_samples
 from xpnet.training.streaming import evaluate_source
 
@@ -33,23 +33,35 @@ def prepare_validation(
     validation: tuple[Any, Any] | Source | Evaluate | None,
     early_stopping: str | EarlyStopping | None,
     epochs: int,
+    scoring: Scoring = DEFAULT_SCORING,
     communicator: Communicator | None = None,
 ) -> tuple[Evaluate | None, EarlyStopping | None]:
     """Return the function that evaluates the validation part, and the early stopping, checked against its scores.
 
+    The metric of early stopping is one of the scores, whether or not `scoring` has it.
+
     Raises
     ------
     InvalidParameterError
-        Early stopping needs a score that is not among those of the validation part.
+        A metric does not fit the targets, or there is no validation part to compute it for.
     """
-    metrics = ["training_loss"]
+    stopping = get_early_stopping(early_stopping) if early_stopping else None
+    if stopping is not None and stopping.metric in METRICS:
+        scoring = scoring._replace(metrics=tuple(dict.fromkeys([*scoring.metrics, stopping.metric])))
+    known: list[str] | None = None  # the scores, if they are known before the first evaluation
     if isinstance(validation, Source):
         evaluation: Evaluate | None = partial(
-            evaluate_source, network, source=validation, backend=backend, dtype=dtype, communicator=communicator
+            evaluate_source,
+            network,
+            source=validation,
+            backend=backend,
+            dtype=dtype,
+            communicator=communicator,
+            scoring=scoring,
         )
-        metrics += ["loss", "accuracy", "r2"]
     elif callable(validation) or validation is None:
         evaluation = validation and in_user_state(validation)
+        known = [] if validation is None else None
     elif not isinstance(validation, Sequence) or len(validation) != 2:
         raise InvalidParameterError(
             f"validation: expected (x, y), a Source or a function; received {shown(validation):.60}"
@@ -58,18 +70,30 @@ def prepare_validation(
         held_out = to_samples(network, backend, dtype, *validation)
         if communicator is not None:
             held_out = _own(held_out, communicator)
-        repeated = epochs >= _OFTEN
         evaluation = partial(
-            evaluate, network, x=held_out.x, y=held_out.y, backend=backend, repeated=repeated, communicator=communicator
+            evaluate,
+            network,
+            x=held_out.x,
+            y=held_out.y,
+            backend=backend,
+            scoring=scoring,
+            repeated=epochs >= _OFTEN,
+            communicator=communicator,
         )
-        metrics += ["loss", metric_name(network, held_out.y.ndim)]
-    stopping = get_early_stopping(early_stopping) if early_stopping else None
-    if stopping is not None and stopping.metric not in metrics and not callable(validation):
-        if validation is None:
-            raise InvalidParameterError("early_stopping: expected a validation part; received none.")
-        names = ", ".join(metrics)
-        raise InvalidParameterError(f"early_stopping: expected one of {names}; received {shown(stopping.metric)}.")
+        known = ["loss", *fitting_metrics(task_of(network, held_out.y.ndim))]
+    _check_known("early_stopping", [] if stopping is None else [stopping.metric], known, ["training_loss"])
+    _check_known("metrics", scoring.metrics, known)
     return evaluation, stopping
+
+
+def _check_known(name: str, given: Sequence[str], known: list[str] | None, others: Sequence[str] = ()) -> None:
+    for metric in given:
+        if known is None or metric in known or metric in others:
+            continue
+        if not known:
+            raise InvalidParameterError(f"{name}: expected a validation part; received none.")
+        expected = ", ".join([*others, *known])
+        raise InvalidParameterError(f"{name}: expected one of {expected}; received {shown(metric)}.")
 
 
 def _own(samples: Samples, communicator: Communicator) -> Samples:
