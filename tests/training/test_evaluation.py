@@ -21,7 +21,8 @@ from xpnet.nn.backprop import forward
 from xpnet.nn.network import Network
 from xpnet.training import outputs as outputs_module
 from xpnet.training.evaluation import assess, evaluate, evaluate_chunks
-from xpnet.training.metrics import METRICS, Scoring, constant_decision, decisions, metric_name, r2, task_of
+from xpnet.training.metric_functions import r2
+from xpnet.training.metrics import METRICS, Scoring, constant_decision, decisions, metric_name, task_of
 from xpnet.training.outputs import outputs
 
 _rng = np.random.default_rng(2)

@@ -24,7 +24,7 @@ from xpnet.json_text import json_text
 from xpnet.model.model import Model
 from xpnet.model.model_file import load_model
 from xpnet.threads import limit_threads
-from xpnet.training.progress import METRIC_NAMES
+from xpnet.training.metrics import metric_label
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -151,7 +151,7 @@ def evaluate(
     if json:
         print(json_text({"task": loaded.task, "device": backend.name, "samples": n_samples, "part": part} | scores))
     else:
-        figures = "  ".join(f"{METRIC_NAMES.get(name, name)} {value:.4f}" for name, value in scores.items())
+        figures = "  ".join(f"{metric_label(name)} {value:.4f}" for name, value in scores.items())
         make_console().print(f"{data}: {n_samples:,} {part}  {figures}")
     return 0
 

@@ -14,7 +14,8 @@ from xpnet.cli.console import make_console
 from xpnet.cli.rich_console import PlainConsole
 from xpnet.errors import size_text
 from xpnet.memory import parse_size
-from xpnet.training.progress import METRIC_NAMES, figure
+from xpnet.training.metrics import metric_label
+from xpnet.training.progress import figure
 from xpnet.training.trainer import Run
 
 __all__ = ["print_files", "print_summary"]
@@ -31,7 +32,7 @@ def print_summary(title: str, summary: dict[str, Any], run: Run, memory_limit: s
     console = make_console(_Console)
     parts = [name for name in ("train", "validation", "test") if summary[name]]
     metrics: list[str] = list(summary[parts[0]])
-    table = Table("part", *(METRIC_NAMES.get(metric, metric) for metric in metrics), box=box.SIMPLE_HEAD)
+    table = Table("part", *(metric_label(metric) for metric in metrics), box=box.SIMPLE_HEAD)
     for part in parts:
         table.add_row(part, *(figure(summary[part][metric]) for metric in metrics))
     console.print(title)

@@ -9,7 +9,7 @@ import numpy as np
 from xpnet.backend import get_backend
 from xpnet.plot.figures import COLOURS, axes_or_new, grid, label_text
 from xpnet.plot.predictions import Predictions
-from xpnet.training.metrics import r2
+from xpnet.training.metric_functions import r2
 from xpnet.training.outputs import host_outputs
 
 __all__ = ["feature_importance"]

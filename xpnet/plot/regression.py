@@ -10,7 +10,7 @@ import numpy as np
 from xpnet.errors import InvalidParameterError, shown
 from xpnet.plot.figures import COLOURS, axes_or_new, grid, ink
 from xpnet.plot.predictions import Predictions
-from xpnet.training.metrics import r2
+from xpnet.training.metric_functions import r2
 
 __all__ = ["error_histogram", "predicted_against_true", "residuals"]
 

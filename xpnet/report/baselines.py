@@ -10,6 +10,7 @@ from xpnet.data.scaling import fit_scaler
 from xpnet.model.model import Model
 from xpnet.nn.network import Network
 from xpnet.plot.predictions import class_labels, encoded_targets, raw_features, spread_rows, taken
+from xpnet.training.metrics import constant_decision
 from xpnet.training.trainer import Trainer
 
 __all__ = ["baselines"]
@@ -44,12 +45,8 @@ def baselines(model: Model, x: Any, y: np.ndarray, scored: Any) -> dict[str, np.
     """
     n = len(scored)
     true = encoded_targets(model, y)
-    if model.task == "classification":
-        constant = {"majority class": np.full(n, np.bincount(true).argmax())}
-    elif model.task == "multilabel":
-        constant = {"majority": np.tile(true.mean(axis=0) > 0.5, (n, 1)).astype(np.int64)}
-    else:
-        constant = {"mean": np.tile(true.mean(axis=0), (n, 1))}
+    name, decision = constant_decision(model.task, true)
+    constant = {name: np.broadcast_to(decision, (n, *decision.shape))}
     n_in, n_out = model.network.layer_sizes[0], model.network.layer_sizes[-1]
     rows = spread_rows(len(y), min(_MOST_SAMPLES, _MOST_VALUES // n_in, _MOST_PRODUCTS // (n_in * n_out)))
     if len(rows) < 2 * n_out:

@@ -19,7 +19,8 @@ from xpnet.plot.units import units_size
 from xpnet.report.finished_run import FinishedRun
 from xpnet.report.page import Merit, Picture, Section, Table, render
 from xpnet.report.scores import ScoreRow, class_scores, most_wrong, part_scores
-from xpnet.training.progress import METRIC_NAMES, figure
+from xpnet.training.metrics import metric_label
+from xpnet.training.progress import figure
 
 __all__ = ["report_page"]
 
@@ -143,7 +144,7 @@ def _merits(run: FinishedRun, scores: Sequence[ScoreRow]) -> Iterator[Merit]:
     metric = run.model.metric
     for row in scores:
         if row.part == run.scored_part and metric in row.scores:
-            yield Merit(f"{_name(metric)}, {row.model}", figure(row.scores[metric]))
+            yield Merit(f"{metric_label(metric)}, {row.model}", figure(row.scores[metric]))
     seconds = run.summary.get("seconds")
     if isinstance(seconds, int | float):
         yield Merit("time of training", f"{seconds:.1f} s")
@@ -182,7 +183,7 @@ def _scores(scores: Sequence[ScoreRow]) -> Section:
         return [_PARTS[row.part], row.model, f"{row.n_samples:,}", *figures]
 
     own = frozenset(i for i, row in enumerate(scores) if row.model == "network")
-    columns = ("part", "model", "samples", *map(_name, metrics))
+    columns = ("part", "model", "samples", *map(metric_label, metrics))
     caption = "The linear model and the trivial one saw the same training part."
     return Section("scores", "How good it is", tables=[Table(caption, columns, [*map(cells, scores)], 2, own)])
 
@@ -194,9 +195,7 @@ def _learning(run: FinishedRun) -> Section | None:
     if any(record.validation and run.model.metric in record.validation for record in run.history):
         metrics.append(run.model.metric)
     pictures = [
-        _picture(
-            f"curve_{metric}", _name(metric).capitalize(), partial(plot.learning_curves, run.history, metric), _BROAD
-        )
+        _picture(f"curve_{metric}", _title(metric), partial(plot.learning_curves, run.history, metric), _BROAD)
         for metric in metrics
     ]
     kept = run.summary.get("kept_epoch")
@@ -287,8 +286,9 @@ def _picture(
     return Picture(title, svg(figure, name), caption, wide)
 
 
-def _name(metric: str) -> str:
-    return METRIC_NAMES.get(metric, metric)
+def _title(metric: str) -> str:
+    label = metric_label(metric)
+    return label[0].upper() + label[1:]
 
 
 def _words(given: Mapping[str, Any], *names: str) -> str:

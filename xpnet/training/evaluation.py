@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from xpnet.backend import Array, Backend
+from xpnet.backend import Array, Backend, namespace_of
 from xpnet.communicator import Communicator
 from xpnet.data.checks import check_lengths
 from xpnet.data.scaling import Moments
@@ -17,6 +17,7 @@ from xpnet.errors import InvalidParameterError, shown
 from xpnet.nn.network import Network, Parameters
 from xpnet.training.history import Scores
 from xpnet.training.input_rows import InputRows, input_chunks
+from xpnet.training.metric_functions import r2_of_squares
 from xpnet.training.metrics import (
     DEFAULT_SCORING,
     METRICS,
@@ -24,7 +25,6 @@ from xpnet.training.metrics import (
     decisions,
     fitting_metrics,
     is_correct,
-    r2_of_squares,
     task_of,
 )
 from xpnet.training.outputs import Members, joined, logits, on_host, sample_chunks
@@ -154,7 +154,7 @@ def _scores(
     given, y = columns[:, :-n_true], columns[:, -n_true:]
     y = y[:, 0] if y_ndim == 1 else y
     is_decided = given.shape[1] < network.layer_sizes[-1]  # class indices; labels that are decided stay as they are
-    decided = given[:, 0] if is_decided else decisions(np, given, task_of(network, y_ndim))
+    decided = given[:, 0] if is_decided else decisions(namespace_of(given), given, task_of(network, y_ndim))
     for name in names:
         metric = METRICS[name]
         factor = unit if unit is not None and metric.is_error else 1.0

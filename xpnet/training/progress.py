@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from contextlib import suppress
 from time import perf_counter
 from typing import Any
@@ -11,13 +10,11 @@ from typing import Any
 from xpnet.terminal import can_redraw
 from xpnet.training.callbacks import Callback
 from xpnet.training.history import EpochRecord
+from xpnet.training.metrics import METRICS, metric_label
 from xpnet.training.notebook_bar import NotebookBar, in_notebook
 from xpnet.training.state import Run
 
-__all__ = ["METRIC_NAMES", "Progress", "figure"]
-
-METRIC_NAMES = {"r2": "R2"}
-_SCORES = ("loss", "accuracy", "r2")
+__all__ = ["Progress", "figure"]
 
 
 class Progress(Callback):
@@ -63,12 +60,12 @@ class Progress(Callback):
         """Show the figures of the epoch, or print its line."""
         speed = _speed(record.samples_per_second)
         if self._bar is None:
-            figures = f"{_describe(record, _SCORES)}  {speed}"
+            figures = f"{_describe(record, 'validation')}  {speed}"
             with suppress(OSError):
                 print(f"epoch {record.epoch}/{self._epochs}  {figures}", file=sys.stderr, flush=True)
             return
         self._completed = record.epoch * self._n_steps
-        self._show(description=_describe(record, _SCORES[1:]), speed=speed)
+        self._show(description=_describe(record, "val"), speed=speed)
         self._started = perf_counter()
 
     def on_end(self) -> None:
@@ -129,16 +126,15 @@ class _TerminalBar:
 
 
 def figure(value: float) -> str:
-    """Return a loss or a score as text."""
-    return f"{value:.4f}" if abs(value) < 1000 else f"{value:.4g}"
+    """Return a loss or a score as text, with about four significant digits."""
+    return f"{value:.4f}" if value == 0 or 0.1 <= abs(value) < 1000 else f"{value:.4g}"
 
 
-def _describe(record: EpochRecord, names: Sequence[str]) -> str:
-    validation = record.validation or {}
-    scores = "  ".join(
-        f"{METRIC_NAMES.get(name, name)} {figure(validation[name])}" for name in names if name in validation
-    )
-    return f"loss {figure(record.loss)}" + (scores and f"  validation {scores}")
+def _describe(record: EpochRecord, validation: str) -> str:
+    """Return the losses and the metrics of an epoch, those of the validation part after that word."""
+    scores = {name: each for name, each in (record.validation or {}).items() if name == "loss" or name in METRICS}
+    figures = "  ".join(f"{metric_label(name)} {figure(value)}" for name, value in scores.items())
+    return f"loss {figure(record.loss)}" + (figures and f"  {validation} {figures}")
 
 
 def _speed(samples_per_second: float) -> str:
