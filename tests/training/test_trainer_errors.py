@@ -59,7 +59,8 @@ def test_constraints(option: str, value: Any, expected: str) -> None:
         (
             "early_stopping",
             "los",
-            "unknown early_stopping: expected one of accuracy, auc, balanced_accuracy, f1, loss, mae, r2, rmse, training_loss",
+            "unknown early_stopping: expected one of accuracy, auc, balanced_accuracy, f1, loss, mae, r2, rmse, "
+            "training_loss",
         ),
         ("early_stopping", "loss:patience=0", "patience: expected a number of at least 1, or inf; received '0'"),
     ],
