@@ -190,6 +190,10 @@ def _one_line(exc: BaseException | str) -> str:
         from xpnet.cli.config import name_option
 
         message = name_option(message)
+    elif isinstance(exc, CycloptsError):
+        from xpnet.cli.usage import usage_message
+
+        message = usage_message(exc)
     elif isinstance(exc, OSError):
         message = ": ".join(str(part) for part in (exc.filename, exc.strerror) if part) or message
     elif isinstance(exc, ImportError) and not isinstance(exc, XpnetError):  # also for lack of memory
