@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from tests.command_line import refused, train
+from tests.command_line import refused, train, write_csv
 from xpnet.backend import get_backend
 from xpnet.cli.early_checks import check_options
 from xpnet.cli.options import TrainOptions
@@ -79,3 +80,20 @@ def test_options_that_suit_some_data_are_not_refused(preset: str, options: dict)
 
 def test_options_that_suit_two_classes_only() -> None:
     train("breast-cancer", "--loss", "binary_cross_entropy", "--output", "sigmoid", "--quiet", "--out", "run")
+
+
+@pytest.mark.parametrize("data", ["diabetes", "prices.csv", "prices.npz", "tables", "arrays"])
+def test_numbers_that_are_taken_for_classes(data: str) -> None:
+    prices = 100 + np.arange(240) % 120
+    for folder in ("tables", "arrays"):
+        Path(folder).mkdir()
+    for table in ("prices.csv", "tables/prices.csv"):
+        write_csv(table, "a,target", *(f"{i % 17},{price}" for i, price in enumerate(prices)))
+    for array in ("prices.npz", "arrays/prices.npz"):
+        np.savez(array, X=np.arange(240)[:, None] % 17, y=prices)
+    given = train(data, "--task", "classification", "--quiet", "--out", "given")
+    n = 214 if data == "diabetes" else 120
+    assert f"the target has {n} different numbers, and --task classification takes each for a class" in given.err
+    assert "--task regression" in given.err
+    assert train(data, "--quiet", "--out", "own").err == ""
+    assert train("iris", "--task", "classification", "--quiet", "--out", "iris").err == ""
