@@ -37,7 +37,7 @@ def hints(message: str) -> list[str]:
         ("--output-dir run", "--out"),
         ("--save run", "--out"),
         ("--gpu", "--device gpu"),
-        ("--patience 5", "--early-stopping loss:patience=NUMBER"),
+        ("--patience 5", "--early-stopping patience=NUMBER"),
     ],
 )
 def test_an_option_of_other_programs(option: str, hint: str) -> None:

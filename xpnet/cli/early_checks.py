@@ -41,7 +41,9 @@ def check_options(options: TrainOptions, backend: Backend, recipes: Mapping[Task
         classes = _CLASSES if task == "classification" else None
         try:
             network = make_network(options, recipes[task], task, 1, classes, _N_OUTPUTS)
-            make_trainer(network, backend, options, recipes[task], _N_SAMPLES, validation=options.val_fraction > 0)
+            make_trainer(
+                network, backend, options, recipes[task], task, _N_SAMPLES, validation=options.val_fraction > 0
+            )
         except InvalidParameterError as exc:
             errors.append(exc)
         else:

@@ -29,7 +29,7 @@ SYNONYMS: dict[str, str] = {
     "--batch": "--batch-size",
     **dict.fromkeys(("--validation-fraction", "--validation-split", "--val-size", "--val-split"), "--val-fraction"),
     **dict.fromkeys(("--test-size", "--test-split"), "--test-fraction"),
-    **dict.fromkeys(("--patience", "--n-iter-no-change"), "--early-stopping loss:patience=NUMBER"),
+    **dict.fromkeys(("--patience", "--n-iter-no-change"), "--early-stopping patience=NUMBER"),
     **dict.fromkeys(("--grad-clip", "--gradient-clip", "--max-norm"), "--clip-norm"),
     **dict.fromkeys(("--normalize", "--standardize", "--scaler", "--scaling"), "--scale"),
     **dict.fromkeys(("--n-jobs", "--num-threads", "--n-threads"), "--threads"),
