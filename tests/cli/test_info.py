@@ -75,6 +75,7 @@ def test_devices():
 @pytest.mark.parametrize(
     ("library", "backend", "command"),
     [
+        ("numba", "numba", "pip install numba"),
         ("torch", "torch", "pip install torch"),
         ("jax", "jax", "pip install jax"),
         ("cupy", "cupy", "pip install 'cupy-cuda13x[ctk]'"),
