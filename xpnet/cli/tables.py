@@ -10,6 +10,7 @@ from typing import Any
 
 from rich import box
 from rich.cells import cell_len
+from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
@@ -41,7 +42,7 @@ def show(text: TextTable) -> None:
         console.print(table, crop=False)
     for row in text.rows:  # a long reason in a column would make the table too wide
         if len(row) < len(text.columns):
-            console.print(Text("  " + ": ".join(row)), soft_wrap=True)
+            _say(console, "  " + ": ".join(row))
 
 
 def _table(text: TextTable, padding: int = 1) -> Table:
@@ -80,9 +81,13 @@ def _narrow_tables(text: TextTable, width: int) -> list[Table]:
 
 
 def say(lines: Sequence[str]) -> None:
-    """Print lines without wrapping them."""
+    """Print lines; a terminal wraps them at words, and a file or a pipe gets them whole."""
     for line in lines:
-        make_console(wide=True).print(Text(line), soft_wrap=True)
+        _say(make_console(wide=True), line)
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(Text(line), soft_wrap=not console.file.isatty())
 
 
 def open_results(out: Path | None, name: str) -> None:
