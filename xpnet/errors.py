@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from reprlib import Repr
+from types import MappingProxyType
 from typing import Any
 
 __all__ = [
@@ -45,11 +47,24 @@ class UnknownNameError(InvalidParameterError):
     """An unknown name, for example of an activation, a loss, a data set or a preset."""
 
     @classmethod
-    def among(cls, kind: str, received: str, known: Iterable[str]) -> UnknownNameError:
-        """Return the error whose message lists the known names and suggests the closest one."""
+    def among(
+        cls, kind: str, received: str, known: Iterable[str], synonyms: Mapping[str, str] = MappingProxyType({})
+    ) -> UnknownNameError:
+        """Return the error whose message lists the known names and suggests the one that is meant.
+
+        Parameters
+        ----------
+        synonyms : mapping of str to str
+            What others call it, in lower case and with underscores, to what it is called here: a known name, with
+            options, and with a remark after a space.
+        """
         names = sorted(known)
-        near = difflib.get_close_matches(received.lower(), names, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        lowered = received.lower()
+        near, _, remark = synonyms.get(lowered.replace("-", "_"), "").partition(" ")
+        if re.split("[:@]", near)[0] not in names:
+            near, remark = next(iter(difflib.get_close_matches(lowered, names, n=1)), ""), ""
+        hint = f" Did you mean {near!r}?" if near else ""
+        hint += f" {remark}" if remark else ""
         return cls(f"unknown {kind}: expected one of {', '.join(names)}; received {shown(received)}.{hint}")
 
 

@@ -27,7 +27,7 @@ from xpnet.training.early_stopping import EarlyStopping, get_early_stopping
 from xpnet.training.loop import Evaluate, TrainingLoop
 from xpnet.training.metrics import Scoring, get_metric
 from xpnet.training.ranks import Ranks, communicator_for
-from xpnet.training.rate_factors import rate_factors
+from xpnet.training.rate_factors import check_rate_factors, rate_factors
 from xpnet.training.sample_weights import ClassWeight
 from xpnet.training.samples import to_device
 from xpnet.training.schedules import Schedule, get_schedule
@@ -152,7 +152,7 @@ class Trainer:
         get_schedule(self.schedule)
         for name in self.metrics:
             get_metric(name)
-        rate_factors(self.network, self.learning_rate_factors or {})
+        check_rate_factors(self.network, self.learning_rate_factors or {})
         if self.early_stopping:
             get_early_stopping(self.early_stopping)
 
