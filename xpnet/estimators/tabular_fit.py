@@ -64,7 +64,8 @@ def fit(table: Any, target: str | None = None, *, task: Task | None = None, **pa
     Examples
     --------
     >>> import xpnet
-    >>> table = {"age": [31, None, 7, 52] * 20, "sex": ["m", "f", "f", "m"] * 20, "member": ["yes", "no", "no", "yes"] * 20}
+    >>> table = {"age": [31, None, 7, 52] * 20, "sex": ["m", "f", "f", "m"] * 20}
+    >>> table["member"] = ["yes", "no", "no", "yes"] * 20
     >>> model = xpnet.fit(table, target="member", max_iter=20, random_state=0)
     >>> model.predict({"age": [40, 9], "sex": ["m", "f"]}).tolist()
     ['yes', 'no']
