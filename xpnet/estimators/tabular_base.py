@@ -73,7 +73,12 @@ class BaseTabular(BaseEstimator):
         check_values(self)
 
     def _fit(
-        self, table: pa.Table, y: np.ndarray, sample_weight: np.ndarray | None, classes: np.ndarray | None
+        self,
+        table: pa.Table,
+        y: np.ndarray,
+        sample_weight: np.ndarray | None,
+        classes: np.ndarray | None,
+        target_name: str | None,
     ) -> Self:
         """Encode the table, train each member of the ensemble, and set the fitted attributes.
 
@@ -82,6 +87,7 @@ class BaseTabular(BaseEstimator):
         y : (n_samples,) class indices, or (n_samples, n_outputs)
         sample_weight : (n_samples,) or None
         classes : (n_classes,) or None
+        target_name : str or None
         """
         hidden = hidden_sizes(self.hidden_layer_sizes)
         device = self.device or "cpu"
@@ -151,6 +157,7 @@ class BaseTabular(BaseEstimator):
             classes,
             target_scaler=target_scaler,
             feature_names=encoding.input_names,
+            target_name=target_name,
             encoding=encoding,
         )
         self.plans_, self.encoding_, self.network_ = plans, encoding, network
