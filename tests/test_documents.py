@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 
@@ -58,7 +59,7 @@ def test_its_commands_are_accepted(path: Path, tmp_path: Path, monkeypatch: pyte
 
 def written(arguments: list[str]) -> list[str]:
     """Return the file or the folder that a command writes."""
-    outputs = [value for option, value in zip(arguments, arguments[1:], strict=False) if option == "--out"]
+    outputs = [value for option, value in pairwise(arguments) if option == "--out"]
     return outputs + (arguments[2:3] if arguments[0] == "export" else [])
 
 
@@ -93,8 +94,8 @@ def test_the_files_of_its_commands_are_there(path: Path) -> None:
 def test_files_are_found_in_commands() -> None:
     assert all(FILE.fullmatch(name) for name in ("new.csv", "run/model.safetensors", "runs/first", "a.b.npz"))
     assert not any(FILE.fullmatch(name) for name in ("digits", "0.002", "64,32", "loss:patience=5", "jax:cpu", "--out"))
-    assert written("train digits --out run".split()) == ["run"]
-    assert written("export run model.onnx --opset 21".split()) == ["model.onnx"]
+    assert written(["train", "digits", "--out", "run"]) == ["run"]
+    assert written(["export", "run", "model.onnx", "--opset", "21"]) == ["model.onnx"]
     assert is_users("NEW.csv")
     assert is_users("runs/RUN")
     assert not is_users("new.csv")
