@@ -98,3 +98,19 @@ def test_a_target_without_a_name_leaves_none() -> None:
     assert TabularClassifier(**QUICK).fit(MIXED, LABELS.to_numpy()).to_model().target_name is None
     assert TabularClassifier(**QUICK).fit(MIXED, LABELS.rename(None)).to_model().target_name is None
     assert TabularClassifier(**QUICK).fit(MIXED, LABELS.rename(7)).to_model().target_name is None
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [("a", "b"), ("007", "08"), (False, True), (3, 5), (0.0, 1.0), ("1", "2"), ("yes", "no"), ("True", "False")],
+    ids=str,
+)
+def test_labels_of_any_type_are_found_in_the_column(labels: tuple[Any, Any], tmp_path: Path) -> None:
+    y = pd.Series([labels[int(large)] for large in LABELS == "large"], name="kind")
+    model = TabularClassifier(**QUICK).fit(MIXED, y).to_model()
+    save_model(tmp_path / "model.safetensors", model)
+    whole = pd.concat([MIXED, y], axis=1)
+    for table in (whole, pa.Table.from_pandas(whole), {name: whole[name].tolist() for name in whole}):
+        scores = load_model(tmp_path / "model.safetensors").evaluate(table)
+        assert scores == model.evaluate(MIXED, y.to_numpy())
+        assert scores["accuracy"] == pytest.approx(np.mean(model.predict(MIXED) == y.to_numpy()))

@@ -27,6 +27,7 @@ from xpnet.training.auto_device import choice_for
 from xpnet.training.evaluation import evaluate
 from xpnet.training.history import Scores
 from xpnet.training.loop import Evaluate
+from xpnet.training.metrics import DEFAULT_SCORING, Scoring
 from xpnet.training.progress import Progress
 from xpnet.training.recipes import TABULAR
 from xpnet.training.samples import to_samples
@@ -107,9 +108,10 @@ class BaseTabular(BaseEstimator):
         recipe = TABULAR[self._task]
         encoding = fit_encoding(plans, [table.take(train)], scale=str(recipe.scale))
         arguments = {"loss": fitting_losses(self._task)[0], **recipe.network_arguments(len(hidden))}
-        target_scaler = None
+        target_scaler, scoring = None, DEFAULT_SCORING
         if classes is None:
             target_scaler = fit_scaler("standard", y[train])
+            scoring = Scoring(("rmse",), target_scaler.scale)  # in the target's unit, for the progress
             y = target_scaler.transform(y, self.dtype)
             arguments["output_range"] = y[train].min(axis=0), y[train].max(axis=0)
         n_out = y.shape[1] if classes is None else len(classes)
@@ -142,7 +144,7 @@ class BaseTabular(BaseEstimator):
 
             def evaluate_part(params: Parameters) -> Scores:
                 with backend.scope(self.dtype):
-                    return evaluate(network, params, samples.x, samples.y, backend, held_out[2])
+                    return evaluate(network, params, samples.x, samples.y, backend, held_out[2], scoring=scoring)
 
             evaluation = evaluate_part
         seeds = rng.randint(_LARGEST_SEED, size=self.n_ensemble).tolist()
