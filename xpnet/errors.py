@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from reprlib import Repr
 from types import MappingProxyType
 from typing import Any
@@ -27,6 +28,7 @@ __all__ = [
     "XpnetWarning",
     "printable",
     "shown",
+    "shown_settings",
     "size_text",
 ]
 
@@ -167,11 +169,18 @@ def shown(value: Any) -> str:
     return _SHOWN.repr(value)
 
 
+def shown_settings(settings: Any) -> str:
+    """Return the representation of a dataclass of settings: those that differ from their defaults, each shortened."""
+    said = ((field, _SHORT.repr(getattr(settings, field.name))) for field in fields(settings))
+    changed = (f"{field.name}={value}" for field, value in said if value != repr(field.default))
+    return f"{type(settings).__name__}({', '.join(changed)})"
+
+
 class _Shown(Repr):
-    def __init__(self) -> None:
+    def __init__(self, most_items: int, most_characters: int) -> None:
         super().__init__()
-        self.maxlist = self.maxtuple = self.maxset = self.maxfrozenset = self.maxdict = self.maxdeque = 20
-        self.maxstring = self.maxother = self.maxlong = 500
+        self.maxlist = self.maxtuple = self.maxset = self.maxfrozenset = self.maxdict = self.maxdeque = most_items
+        self.maxstring = self.maxother = self.maxlong = most_characters
 
     def repr1(self, x: Any, level: int) -> str:
         if isinstance(x, str):
@@ -187,4 +196,5 @@ class _Shown(Repr):
         return super().repr_int(x, level) if x.bit_length() < 10_000 else f"an integer of {x.bit_length()} bits"
 
 
-_SHOWN = _Shown()
+_SHOWN = _Shown(20, 500)
+_SHORT = _Shown(8, 200)

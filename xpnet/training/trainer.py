@@ -13,7 +13,7 @@ from xpnet.backend import Backend, flushes_subnormals, get_backend
 from xpnet.communicator import COMMUNICATORS, Communicator
 from xpnet.constraints import Constraint, boolean, check_constraints, instance_of, integer, one_of, optional, real
 from xpnet.data.streams import Source
-from xpnet.errors import InvalidParameterError, OutOfMemoryError
+from xpnet.errors import InvalidParameterError, OutOfMemoryError, shown_settings
 from xpnet.nn.network import Network
 from xpnet.nn.optimizers import Optimizer, get_optimizer
 from xpnet.nn.step import compile_steps, init_state, micro_batch_advice
@@ -144,6 +144,8 @@ class Trainer:
     communicator: str | Communicator | None = None
     metrics: Sequence[str] = ()
     target_scale: Sequence[float] | None = None
+
+    __repr__ = shown_settings
 
     def __post_init__(self) -> None:
         check_constraints(self, _CONSTRAINTS)
