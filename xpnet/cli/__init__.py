@@ -75,13 +75,13 @@ _COMMANDS = {
         "inspect:inspect",
         "Show what the columns of a table are, what training will do with each, and why.",
     ),
-    "datasets": ("info:datasets", "List the named data sets: size, source, licence."),
+    "datasets": ("listings:datasets", "List the named data sets: size, source, licence."),
     "devices": (
-        "info:devices",
+        "listings:devices",
         "List each backend and device: usable, or exactly why not; and what a CPU does with subnormal numbers.",
     ),
     "gradcheck": (
-        "info:gradcheck",
+        "listings:gradcheck",
         "Check the gradient of every activation with every loss against central differences in float64.",
     ),
     "parity": (
