@@ -53,8 +53,8 @@ _COMMANDS = {
         "Predict with a trained model, and write a CSV file with one row for each sample.",
     ),
     "evaluate": (
-        "predict:evaluate",
-        "Evaluate a trained model on the test part that comes with the data, or else on all samples.",
+        "evaluate:evaluate",
+        "Evaluate a trained model on each part of its run, or on other data.",
     ),
     "report": (
         "report:report",
