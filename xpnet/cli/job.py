@@ -33,17 +33,19 @@ from xpnet.data.shared_rows import SharedRows, warn_of_merged_rows
 from xpnet.data.streams import Source
 from xpnet.data.tables.files import is_table
 from xpnet.data.tables.paths import STANDARD_INPUT
+from xpnet.data.targets import encode_targets
 from xpnet.errors import InvalidParameterError
 from xpnet.model.model import Model
 from xpnet.training.auto_device import choice_for
 from xpnet.training.early_stopping import get_early_stopping
 from xpnet.training.history import EpochRecord, Scores
+from xpnet.training.metrics import constant_decision, decision_scores
 from xpnet.training.ranks import communicator_for
 from xpnet.training.recipes import Recipe
 from xpnet.training.state import Run
 from xpnet.training.trainer import Trainer
 
-__all__ = ["Confusion", "Job", "prepare", "train"]
+__all__ = ["Assessment", "Confusion", "Job", "prepare", "train"]
 
 
 class Confusion(NamedTuple):
@@ -52,6 +54,25 @@ class Confusion(NamedTuple):
     part: str
     labels: np.ndarray
     predicted: np.ndarray
+
+
+class Assessment(NamedTuple):
+    """How well a trained model does.
+
+    Attributes
+    ----------
+    scores : dict
+        Those of each part in `PARTS`; None for a part that does not exist.
+    confusion : Confusion or None
+        Of the last part. None without classes, and for data that is read in pieces.
+    baseline : dict
+        ``name``, ``part`` and scores of the best constant prediction on the last part; empty for data that is read in
+        pieces.
+    """
+
+    scores: dict[str, Scores | None]
+    confusion: Confusion | None
+    baseline: dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,36 +144,36 @@ class Job:
             return part and self.model.encode(part)
         return self.model.inputs(part[0]), self.model.targets(part[1])
 
-    def assess(self, model: Model, run: Run) -> tuple[dict[str, Scores | None], Confusion | None]:
-        """Return the scores of a trained model on each part, and the confusion of the last part.
-
-        There is no confusion without classes, nor for data that is read in pieces. No part is evaluated twice: the
-        run has evaluated the validation part already, unless the model is an ensemble.
-        """
-        validated = self._validated(run) if len(model.members) == 1 else None
-        scores: dict[str, Scores | None] = {**dict.fromkeys(PARTS), "validation": validated}
+    def assess(self, model: Model) -> Assessment:
+        """Return how well a trained model does on each part."""
+        scores: dict[str, Scores | None] = dict.fromkeys(PARTS)
+        confusion, baseline = None, {}
         last = list(self.parts)[-1]
-        confusion = None
         for name, part in self.parts.items():
             if isinstance(part, Source):
-                evaluated = scores[name] or model.evaluate(part, None, self.backend, self.data.communicator)
-                scores[name] = evaluated
-            elif scores[name] is None or name == last:
-                scores[name], predicted = model.assess(*part, self.backend)
-                if name == last and model.classes is not None:
+                scores[name] = model.evaluate(part, None, self.backend, self.data.communicator)
+                continue
+            scores[name], predicted = model.assess(*part, self.backend)
+            if name == last:
+                baseline = {"part": name, **self._baseline(part[1])}
+                if model.classes is not None:
                     confusion = Confusion(name, model.classes[model.targets(part[1])], predicted)
-        return scores, confusion
+        return Assessment(scores, confusion, baseline)
+
+    def _baseline(self, y: np.ndarray) -> dict[str, Any]:
+        """Return the name and the scores, for raw targets, of the best constant prediction of the training targets."""
+        task, classes = self.model.task, self.model.classes
+        training = self.parts["train"]
+        assert not isinstance(training, Source)  # nor is the part of y
+        before, given = (encode_targets(each, task, classes)[0] for each in (training[1], y))
+        name, decision = constant_decision(task, before)
+        return {"name": name, **decision_scores(task, np.broadcast_to(decision, given.shape), given)}
 
     def kept(self, run: Run) -> EpochRecord | None:
         """Return the record of the epoch whose parameters the run kept; None if it ended within an epoch."""
         if run.state.best is not None:
             return get_early_stopping(self.trainer.early_stopping or "loss").best(run.history)
         return run.history[-1] if run.history and run.state.position == 0 else None
-
-    def _validated(self, run: Run) -> Scores | None:
-        """Return the validation scores that the run recorded for its resulting parameters, if it did."""
-        kept = self.kept(run)
-        return kept and kept.validation
 
 
 def prepare(data: str, options: TrainOptions, communicator: Communicator | None = None) -> Job:
@@ -194,7 +215,14 @@ def prepare(data: str, options: TrainOptions, communicator: Communicator | None 
     recipe = recipes[read.task]
     model = _make_model(read, options, recipe)
     trainer = make_trainer(
-        model.network, backend, options, recipe, read.n_samples, validation="validation" in read.parts
+        model.network,
+        backend,
+        options,
+        recipe,
+        read.task,
+        read.n_samples,
+        validation="validation" in read.parts,
+        target_scale=None if model.target_scaler is None else model.target_scaler.scale,
     )
     reason = ""
     if is_open(device):

@@ -17,6 +17,7 @@ from xpnet.nn.initializers import INITIALIZERS
 from xpnet.nn.losses import LOSSES
 from xpnet.nn.optimizers import OPTIMIZERS
 from xpnet.training.early_stopping import EARLY_STOPPING
+from xpnet.training.metrics import METRICS
 from xpnet.training.recipes import PLAIN, TABULAR
 from xpnet.training.schedules import SCHEDULES
 
@@ -222,10 +223,21 @@ class TrainOptions(ColumnOptions):
         str | None,
         option(
             _TRAINING,
-            f"stop when this no longer improves: {_one_of(EARLY_STOPPING)}; with options: loss:patience=5; or none "
-            "[default: none; for tables restore the epoch of the best validation score]",
+            f"stop when this no longer improves: {_one_of(EARLY_STOPPING)}; with options: loss:patience=5, or of "
+            "--metric: patience=5; or none [default: none]",
         ),
     ] = None
+    metric: Annotated[
+        str | None,
+        option(
+            _TRAINING,
+            f"score of the validation part that is shown and chooses the epoch: {_one_of(METRICS)} [default: accuracy "
+            "or r2]",
+        ),
+    ] = None
+    keep_last: Annotated[
+        bool, option(_TRAINING, "keep the last epoch, not the one with the best --metric", show_default=False)
+    ] = False
     on_divergence: Annotated[
         Literal["stop", "halve"],
         option(_TRAINING, "stop, or halve: go back and halve the learning rate, at most 5 times"),
