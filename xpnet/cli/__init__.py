@@ -56,6 +56,11 @@ _COMMANDS = {
         "evaluate:evaluate",
         "Evaluate a trained model on each part of its run, or on other data.",
     ),
+    "info": ("model_info:info", "Show what a model is, and how its run went: features, layers, scores, files."),
+    "runs": (
+        "runs:runs",
+        "Compare runs: scores, epochs, seconds, and the options in which they differ, best first.",
+    ),
     "report": (
         "report:report",
         "Make the report of a run again, or that of other data: one HTML page with scores and pictures.",

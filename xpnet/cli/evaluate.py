@@ -142,7 +142,7 @@ def _evaluate_run(model: Model, run: Path, part: str | None, data_dir: Path | No
         baseline, decision = constant_decision(model.task, training)
         scores = decision_scores(model.task, np.broadcast_to(decision, (len(targets), *decision.shape)), targets)
         record["baseline"] = {"name": baseline, "part": last, **scores}
-        rows[f"{last}: {baseline}"] = scores
+        rows[baseline] = scores
     return _Shown(f"{name}: {model.task}", record, rows, _class_records(assessed[last], last))
 
 
@@ -179,7 +179,14 @@ def _class_records(each: _Assessed, part: str | None = None) -> list[dict[str, A
     """Return the scores by class for JSON, with the part of a run that they are of."""
     of = {} if part is None else {"part": part}
     return [
-        {"class": row.label, **of, "precision": row.precision, "recall": row.recall, "f1": row.f1, "support": row.support}
+        {
+            "class": row.label,
+            **of,
+            "precision": row.precision,
+            "recall": row.recall,
+            "f1": row.f1,
+            "support": row.support,
+        }
         for row in each.classes
     ]
 
@@ -198,7 +205,11 @@ def _warn_of_training_data(run: Path, data: str) -> None:
     if data != own and str(Path(data).resolve()) != own:
         return
     parts = list(samples) if isinstance(samples, dict) else ["test"]
-    advice = f" Those that it has not seen: xpnet evaluate {quote(str(run))} --part {parts[-1]}" if parts[-1:] != ["train"] else ""
+    advice = (
+        f" Those that it has not seen: xpnet evaluate {quote(str(run))} --part {parts[-1]}"
+        if parts[-1:] != ["train"]
+        else ""
+    )
     say(printable(f"{data}: the samples include those with which the model was trained.{advice}"))
 
 
