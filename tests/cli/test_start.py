@@ -90,6 +90,20 @@ def test_prediction_imports_no_trainer(environment: dict[str, str], table: Path,
 
 
 @pytest.mark.subprocess
+def test_a_look_at_runs_imports_no_trainer(environment: dict[str, str], tmp_path: Path) -> None:
+    train("iris", "--quiet", "--out", tmp_path / "runs" / "a")
+    for command in (
+        ["runs", tmp_path / "runs"],
+        ["info", tmp_path / "runs" / "a"],
+        ["evaluate", tmp_path / "runs" / "a", "iris"],
+    ):
+        modules = imported(environment, COMMAND, *command, "--json")
+        assert libraries(modules).isdisjoint(SLOW - {"sklearn", "scipy"} if "iris" in command else {*SLOW, "pyarrow"})
+        assert "xpnet.training.trainer" not in modules
+        assert len(modules) < 560
+
+
+@pytest.mark.subprocess
 def test_help_and_the_library_import_no_array_library(environment: dict[str, str]) -> None:
     modules = imported(environment, COMMAND, "--help")
     assert libraries(modules).isdisjoint((SLOW - {"rich"}) | {"numpy", "pyarrow"})

@@ -40,7 +40,7 @@ class _Assessed(NamedTuple):
 
     n_samples: int
     scores: Scores
-    classes: Sequence[Any] = ()
+    classes: Mapping[Any, Mapping[str, float]]
 
     def record(self) -> dict[str, Any]:
         return {"samples": self.n_samples, **self.scores}
@@ -153,15 +153,17 @@ def _assess(model: Model, part: Any, backend: Backend, *, by_class: bool) -> _As
 
         part = rows_in_memory(part, part.n_samples)
     if isinstance(part, Source):
-        return _Assessed(part.n_samples, model.evaluate(part, None, backend))
+        return _Assessed(part.n_samples, model.evaluate(part, None, backend), {})
     x, y = part
     if not by_class or model.task == "regression":
-        return _Assessed(len(y), model.evaluate(x, y, backend))
+        return _Assessed(len(y), model.evaluate(x, y, backend), {})
     from xpnet.report.scores import class_rows
 
     scores, predicted = model.assess(x, y, backend)
     labels = np.arange(1, 1 + predicted.shape[1]) if model.task == "multilabel" else class_labels(model)
-    return _Assessed(len(y), scores, class_rows(encoded_targets(model, predicted), encoded_targets(model, y), labels))
+    by_label = class_rows(encoded_targets(model, predicted), encoded_targets(model, y), labels)
+    names = ("precision", "recall", "f1", "support")
+    return _Assessed(len(y), scores, {row.label: {name: getattr(row, name) for name in names} for row in by_label})
 
 
 def _is_small(source: Source) -> bool:
@@ -178,17 +180,7 @@ def _targets(model: Model, part: Any) -> np.ndarray | None:
 def _class_records(each: _Assessed, part: str | None = None) -> list[dict[str, Any]]:
     """Return the scores by class for JSON, with the part of a run that they are of."""
     of = {} if part is None else {"part": part}
-    return [
-        {
-            "class": row.label,
-            **of,
-            "precision": row.precision,
-            "recall": row.recall,
-            "f1": row.f1,
-            "support": row.support,
-        }
-        for row in each.classes
-    ]
+    return [{"class": label, **of, **scores} for label, scores in each.classes.items()]
 
 
 def _warn_of_training_data(run: Path, data: str) -> None:
@@ -221,7 +213,7 @@ def _print(title: str, rows: Mapping[str, Mapping[str, Any]], classes: Sequence[
 
     def table(first: str, *others: str) -> Table:
         numbers = (Column(each, justify="right") for each in others)
-        return Table(Column(first, overflow="fold"), *numbers, box=box.SIMPLE_HEAD)
+        return Table(Column(first, overflow="fold"), *numbers, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
 
     console = make_console()
     console.print(title, soft_wrap=True)

@@ -25,7 +25,7 @@ from xpnet.model.model_file import load_model
 from xpnet.report.finished_run import FinishedRun
 from xpnet.training.metrics_file import read_metrics
 
-__all__ = ["open_finished_run", "run_parts", "rows_in_memory"]
+__all__ = ["open_finished_run", "rows_in_memory", "run_parts"]
 
 _MOST_ROWS = 10_000  # of data that are read in pieces
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from xpnet.cli.console import make_console
 from xpnet.cli.latest_run import run_folder
-from xpnet.cli.run_files import CHECKPOINTS, CONFIG, IS_OWN, TENSORBOARD
+from xpnet.cli.run_files import CHECKPOINTS, CONFIG, IS_OWN, TENSORBOARD, exists
 from xpnet.cli.run_record import RunRecord, is_run, numbers, read_record
 from xpnet.errors import size_text
 from xpnet.json_text import json_text
@@ -43,10 +43,14 @@ def info(model: Path, *, json: bool = False) -> int:
     """
     folder = run_folder(model)
     record = read_record(folder) if folder.is_dir() and is_run(folder) else None
-    has_model = record is None or (folder / MODEL_FILE).exists()
-    path = model if model.is_file() else model_path(folder) if has_model else None
-    loaded = path and load_model(path)
-    about_model = path and loaded and _about_model(path, loaded)
+    if model.is_file():
+        path: Path | None = model
+    elif record is not None and not exists(folder / MODEL_FILE):  # the run has not ended
+        path = None
+    else:
+        path = model_path(folder)
+    loaded = None if path is None else load_model(path)
+    about_model = None if path is None or loaded is None else _about_model(path, loaded)
     about_run = None if record is None else _about_run(record)
     if json:
         print(json_text({"model": about_model, "run": about_run}))
@@ -125,7 +129,6 @@ def _about_run(record: RunRecord) -> dict[str, Any]:
     baseline = summary.get("baseline")
     if isinstance(baseline, dict):
         scores[str(baseline.get("name"))] = numbers(baseline)
-    config = record.folder / CONFIG
     names = (*IS_OWN, CHECKPOINTS, TENSORBOARD)
     return {
         "folder": str(record.folder),
@@ -133,9 +136,7 @@ def _about_run(record: RunRecord) -> dict[str, Any]:
         "data": record.settings.get("data"),
         "samples": summary.get("samples"),
         "command": summary.get("command"),
-        "started": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(config.stat().st_mtime))
-        if config.exists()
-        else None,
+        "started": _time_of(record.folder / CONFIG),
         "device": summary.get("device") or record.settings.get("device"),
         "xpnet": summary.get("xpnet"),
         "epochs": record.number("epochs"),
@@ -146,6 +147,13 @@ def _about_run(record: RunRecord) -> dict[str, Any]:
         "scores": scores,
         "files": [name for name in names if (record.folder / name).exists()],
     }
+
+
+def _time_of(path: Path) -> str | None:
+    """Return when a file was written; the configuration is when a run begins."""
+    if not path.exists():
+        return None
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(path.stat().st_mtime))
 
 
 def _model_lines(model: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

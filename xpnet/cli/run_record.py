@@ -42,6 +42,7 @@ class RunRecord:
 
     @property
     def task(self) -> str:
+        """The task, if the run has ended."""
         return str(self.summary.get("task", ""))
 
     @property
