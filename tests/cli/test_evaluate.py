@@ -12,7 +12,8 @@ import pytest
 from sklearn.metrics import precision_recall_fscore_support
 
 from tests.command_line import refused, species_csv, train, write_csv, xpnet
-from xpnet.cli.finished_run import rows_in_memory, run_parts
+from xpnet.cli.finished_run import run_parts
+from xpnet.cli.model_data import rows_in_memory
 from xpnet.model.model import Model
 from xpnet.model.model_file import load_model
 
@@ -82,7 +83,7 @@ def test_scores_of_each_class_are_scikit_learns(models: dict[str, Path], name: s
     classes = evaluated(run)["classes"]
     assert {row["part"] for row in classes} == {"test"}
     _, parts = run_parts(run)
-    x, y = rows_in_memory(parts["test"])
+    x, y = rows_in_memory(parts["test"], 1000)
     expected = precision_recall_fscore_support(y, model.predict(x), zero_division=0)
     for key, values in zip(("precision", "recall", "f1", "support"), expected, strict=True):
         assert [row[key] for row in classes] == pytest.approx(values.tolist())

@@ -13,7 +13,7 @@ from cyclopts import Parameter
 from xpnet.backend import Backend, get_backend
 from xpnet.cli.console import make_console, say
 from xpnet.cli.latest_run import run_folder
-from xpnet.cli.model_data import labelled_data
+from xpnet.cli.model_data import labelled_data, rows_in_memory
 from xpnet.cli.run_files import CONFIG, SUMMARY
 from xpnet.cli.table_options import ReadingOptions, parse_int
 from xpnet.data.readers.common import naming
@@ -25,12 +25,14 @@ from xpnet.model.model_file import load_model, model_path
 from xpnet.plot.predictions import class_labels, encoded_targets
 from xpnet.threads import limit_threads
 from xpnet.training.history import Scores
+from xpnet.training.metric_functions import class_counts
 from xpnet.training.metrics import constant_decision, decision_scores, metric_label
 from xpnet.training.progress import figure
 
 __all__ = ["evaluate"]
 
 _READING = ReadingOptions()
+_BY_CLASS = ("precision", "recall", "f1", "support")
 _MOST_CLASSES = 30  # in a table on the screen
 _MOST_BYTES = 64 << 20  # of a part that is read in pieces, to hold it in memory
 
@@ -79,7 +81,7 @@ def evaluate(
     """
     if data is not None and part is not None:
         raise InvalidParameterError(
-            f"part: expected none with other data, which have no parts; received {part!r}. "
+            f"--part: expected none with other data, which have no parts; received {part!r}. "
             f"A part of the run: xpnet evaluate RUN --part {part}"
         )
     with limit_threads(threads):
@@ -130,7 +132,7 @@ def _evaluate_run(model: Model, run: Path, part: str | None, data_dir: Path | No
 
     name, parts = run_parts(run, data_dir)
     if part is not None and part not in parts:
-        raise InvalidParameterError(f"part: expected a part of the run, {', '.join(parts)}; received {part!r}.")
+        raise InvalidParameterError(f"--part: expected a part of the run, {', '.join(parts)}; received {part!r}.")
     chosen = {each: rows for each, rows in parts.items() if part in (None, each)}
     last = list(chosen)[-1]
     assessed = {each: _assess(model, rows, backend, by_class=each == last) for each, rows in chosen.items()}
@@ -149,21 +151,18 @@ def _evaluate_run(model: Model, run: Path, part: str | None, data_dir: Path | No
 def _assess(model: Model, part: Any, backend: Backend, *, by_class: bool) -> _Assessed:
     """Evaluate a model on a part, in memory or as a source; by class only where it fits into memory."""
     if isinstance(part, Source) and _is_small(part):
-        from xpnet.cli.finished_run import rows_in_memory
-
         part = rows_in_memory(part, part.n_samples)
     if isinstance(part, Source):
         return _Assessed(part.n_samples, model.evaluate(part, None, backend), {})
     x, y = part
     if not by_class or model.task == "regression":
         return _Assessed(len(y), model.evaluate(x, y, backend), {})
-    from xpnet.report.scores import class_rows
-
     scores, predicted = model.assess(x, y, backend)
     labels = np.arange(1, 1 + predicted.shape[1]) if model.task == "multilabel" else class_labels(model)
-    by_label = class_rows(encoded_targets(model, predicted), encoded_targets(model, y), labels)
-    names = ("precision", "recall", "f1", "support")
-    return _Assessed(len(y), scores, {row.label: {name: getattr(row, name) for name in names} for row in by_label})
+    counts = class_counts(encoded_targets(model, predicted), encoded_targets(model, y), len(labels))
+    columns = (counts.precision, counts.recall, counts.f1, counts.support.astype(np.int64))
+    rows = zip(labels.tolist(), *(column.tolist() for column in columns), strict=True)
+    return _Assessed(len(y), scores, {label: dict(zip(_BY_CLASS, row, strict=True)) for label, *row in rows})
 
 
 def _is_small(source: Source) -> bool:

@@ -7,25 +7,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from xpnet.cli.config import read_config, read_settings
 from xpnet.cli.folder import CONFIG, METRICS, MODEL, SUMMARY
 from xpnet.cli.job import prepare
 from xpnet.cli.job_data import RawPart
-from xpnet.cli.model_data import labelled_data
+from xpnet.cli.model_data import labelled_data, rows_in_memory
 from xpnet.cli.run_summary import read_summary
 from xpnet.cli.table_options import ReadingOptions
 from xpnet.data.named import DATASETS
-from xpnet.data.row_sample import RowSample
-from xpnet.data.streams import Source
-from xpnet.data.streams.source import concatenate
 from xpnet.errors import DataError, InvalidParameterError
 from xpnet.model.model_file import load_model
 from xpnet.report.finished_run import FinishedRun
 from xpnet.training.metrics_file import read_metrics
 
-__all__ = ["open_finished_run", "rows_in_memory", "run_parts"]
+__all__ = ["open_finished_run", "run_parts"]
 
 _MOST_ROWS = 10_000  # of data that are read in pieces
 
@@ -64,7 +59,7 @@ def open_finished_run(
     else:
         labelled, _ = labelled_data(model, data, data_dir, reading or ReadingOptions())
         name, given = data, {"data": labelled}
-    parts = {part: rows_in_memory(rows) for part, rows in given.items()}
+    parts = {part: rows_in_memory(rows, _MOST_ROWS) for part, rows in given.items()}
     history = read_metrics(folder / METRICS) if (folder / METRICS).exists() else []
     return FinishedRun(name, model, parts, history, read_summary(folder / SUMMARY), read_settings(folder / CONFIG))
 
@@ -94,17 +89,6 @@ def run_parts(folder: Path, data_dir: Path | None = None) -> tuple[str, dict[str
     data = prepare(name, replace(options, device="cpu", backend=None)).data
     _check_sizes(data.sizes, read_summary(folder / SUMMARY), folder)
     return data.name, data.parts
-
-
-def rows_in_memory(part: RawPart, most: int = _MOST_ROWS) -> tuple[Any, np.ndarray]:
-    """Return raw features and targets of a part; of data that are read in pieces, those of so many rows at most."""
-    if not isinstance(part, Source):
-        return part
-    x, y = RowSample(most, concatenate), RowSample(most, np.concatenate)
-    for block_x, block_y in part:
-        x.add(block_x)
-        y.add(block_y)
-    return x.rows(), y.rows()
 
 
 def _check_sizes(sizes: Mapping[str, int], summary: Mapping[str, Any], folder: Path) -> None:

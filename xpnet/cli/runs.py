@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
-
-from rich import box
-from rich.table import Column, Table
-from rich.text import Text
+from typing import Any, TypeAlias
 
 from xpnet.cli.console import make_console
 from xpnet.cli.latest_run import RUNS, run_folder
@@ -21,6 +17,8 @@ from xpnet.training.metrics import fitting_metrics, is_lower_better, metric_labe
 from xpnet.training.progress import figure
 
 __all__ = ["runs"]
+
+_NameOf: TypeAlias = Callable[[Path], str]
 
 _NAME = 32  # characters of a name that stays in one line
 
@@ -45,19 +43,10 @@ def runs(*folders: Path, json: bool = False) -> int:
     if json:
         print(json_text({"runs": [row for rows in compared for row in rows] + [_row(each) for each in others]}))
         return 0
-    name_of = str if len(folders) > 1 else attrgetter("name")
-    console = make_console()
+    show_name = str if len(folders) > 1 else attrgetter("name")
+    _print(compared, others, show_name)
     if not records:
-        console.print(f"{', '.join(map(str, folders or (RUNS,)))}: no runs")
-    for rows in compared:
-        label = metric_label(rows[0]["metric"])
-        console.print(Text(f"{rows[0]['name']}: {rows[0]['task']}; best {label} of the validation part first"))
-        console.print(_table(rows, name_of))
-    if others:
-        table = Table(Column("run", overflow="fold"), Column("without scores", overflow="fold"), box=box.SIMPLE_HEAD)
-        for record in others:
-            table.add_row(Text(name_of(record.folder)), Text(record.problem))
-        console.print(table)
+        print(f"{', '.join(map(str, folders or (RUNS,)))}: no runs")
     return 0
 
 
@@ -81,13 +70,14 @@ def _compared(group: Sequence[RunRecord]) -> list[dict[str, Any]]:
     metrics = {record.metric for record in group}
     metric = metrics.pop() if len(metrics) == 1 else fitting_metrics(group[0].task)[0]  # type: ignore[arg-type]
 
-    def rank(row: Mapping[str, Any]) -> float:
-        scores = row["validation"] or row["test"] or {}
-        score = scores.get(row["metric"], math.nan)
-        return math.inf if math.isnan(score) else score if is_lower_better(row["metric"]) else -score
+    def rank(row: Mapping[str, Any]) -> tuple[float, ...]:
+        scores = ((row[part] or {}).get(metric, math.nan) for part in ("validation", "test"))
+        return tuple(
+            math.inf if math.isnan(score) else score if is_lower_better(metric) else -score for score in scores
+        )
 
     rows = [_row(record, differing, metric) for record in group]
-    return sorted(rows, key=rank)
+    return sorted(rows, key=rank)  # a run without a validation part stands behind all others
 
 
 def _row(record: RunRecord, differing: Sequence[str] = (), metric: str | None = None) -> dict[str, Any]:
@@ -111,27 +101,43 @@ def _row(record: RunRecord, differing: Sequence[str] = (), metric: str | None = 
     }
 
 
-def _table(rows: Sequence[Mapping[str, Any]], name_of: Callable[[Path], str]) -> Table:
-    numbers = (Column(name, justify="right") for name in ("epochs", "s", "validation", "test"))
-    is_short = all(len(name_of(Path(row["run"]))) <= _NAME for row in rows)
-    run, differs = Column("run", overflow="fold", no_wrap=is_short), Column("differs in", overflow="fold")
-    table = Table(run, *numbers, differs, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for row in rows:
-        scores = (row[part] and row[part].get(row["metric"]) for part in ("validation", "test"))
-        table.add_row(
-            Text(name_of(Path(row["run"]))),
-            _epochs(row["epochs"], row["kept_epoch"]),
-            "" if row["seconds"] is None else f"{row['seconds']:,.1f}",
-            *("" if score is None else figure(score) for score in scores),
-            Text(" ".join(f"{name}={_value(value)}" for name, value in row["differs"].items())),
+def _print(compared: Sequence[Sequence[Mapping[str, Any]]], others: Sequence[RunRecord], name_of: _NameOf) -> None:
+    """Print a table for each group of runs, and one for the runs without scores."""
+    from rich import box
+    from rich.table import Column, Table
+    from rich.text import Text
+
+    console = make_console()
+    for rows in compared:
+        names = [name_of(Path(row["run"])) for row in rows]
+        table = Table(
+            Column("run", overflow="fold", no_wrap=max(map(len, names)) <= _NAME),
+            *(Column(name, justify="right") for name in ("epochs", "s", "validation", "test")),
+            Column("differs in", overflow="fold"),
+            box=box.SIMPLE_HEAD,
+            padding=(0, 1, 0, 0),
         )
-    return table
+        for name, row in zip(names, rows, strict=True):
+            table.add_row(*map(Text, (name, *_cells(row))))
+        label = metric_label(rows[0]["metric"])
+        console.print(Text(f"{rows[0]['name']}: {rows[0]['task']}; best {label} of the validation part first"))
+        console.print(table)
+    if others:
+        table = Table(Column("run", overflow="fold"), Column("without scores", overflow="fold"), box=box.SIMPLE_HEAD)
+        for record in others:
+            table.add_row(Text(name_of(record.folder)), Text(record.problem))
+        console.print(table)
 
 
-def _epochs(epochs: float | None, kept: float | None) -> str:
-    if epochs is None:
-        return ""
-    return f"{epochs}" if kept in (None, epochs) else f"{epochs} ({kept})"
+def _cells(row: Mapping[str, Any]) -> Iterator[str]:
+    """Yield epochs and the one that was kept, seconds, both scores, and the options in which a run differs."""
+    kept = "" if row["kept_epoch"] in (None, row["epochs"]) else f" ({row['kept_epoch']})"
+    yield "" if row["epochs"] is None else f"{row['epochs']}{kept}"
+    yield "" if row["seconds"] is None else f"{row['seconds']:,.1f}"
+    for part in ("validation", "test"):
+        score = (row[part] or {}).get(row["metric"])
+        yield "" if score is None else figure(score)
+    yield " ".join(f"{name}={_value(value)}" for name, value in row["differs"].items())
 
 
 def _value(value: Any) -> str:

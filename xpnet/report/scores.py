@@ -21,7 +21,6 @@ __all__ = [
     "ClassRow",
     "ScoreRow",
     "WrongSample",
-    "class_rows",
     "class_scores",
     "expected_calibration_error",
     "most_wrong",
@@ -95,11 +94,6 @@ def class_scores(model: Any, x: Any = None, y: Any = None) -> list[ClassRow]:
     """
     each = model if isinstance(model, Predictions) else Predictions.of(model, x, y)
     each.check_task("class_scores", "classification", "multilabel")
-    return class_rows(each.predicted, each.true, each.labels)
-
-
-def class_rows(predicted: np.ndarray, true: np.ndarray, labels: np.ndarray) -> list[ClassRow]:
-    """Return the scores of `class_scores` from class indices, (n_samples,), or 0/1 labels, (n_samples, n_labels)."""
-    counts = class_counts(predicted, true, len(labels))
+    counts = class_counts(each.predicted, each.true, len(each.labels))
     columns = (counts.precision, counts.recall, counts.f1, counts.support.astype(np.int64))
-    return list(map(ClassRow, labels.tolist(), *(column.tolist() for column in columns)))
+    return list(map(ClassRow, each.labels.tolist(), *(column.tolist() for column in columns)))
