@@ -45,11 +45,11 @@ _Report = Annotated[bool, option(_RUN, "write report.html", negative="--no-repor
 
 
 def _parse_threads(hint: Any, tokens: Sequence[Token]) -> int | None:
-    return None if tokens[0].value == "auto" else parse_int(hint, tokens)
+    return None if tokens[0].value == "auto" else parse_int(hint, tokens, "a whole number, or auto")
 
 
 def _parse_int_or_all(hint: Any, tokens: Sequence[Token]) -> int | str:
-    return "all" if tokens[0].value == "all" else parse_int(hint, tokens)
+    return "all" if tokens[0].value == "all" else parse_int(hint, tokens, "a whole number, or all")
 
 
 def _one_of(names: Iterable[str | None]) -> str:
