@@ -43,7 +43,7 @@ from xpnet.training.recipes import Recipe
 from xpnet.training.state import Run
 from xpnet.training.trainer import Trainer
 
-__all__ = ["Confusion", "Job", "prepare", "train"]
+__all__ = ["Confusion", "Job", "make_job", "prepare", "train"]
 
 
 class Confusion(NamedTuple):
@@ -191,26 +191,44 @@ def prepare(data: str, options: TrainOptions, communicator: Communicator | None 
             raise InvalidParameterError(f"{name}: expected none for data that are no table; received {value!r:.60}.")
     scale = options.scale or recipes["classification"].scale  # one for all tasks: the task is not known yet
     read = (read_table if table else read_arrays)(data, options, scale, limit, communicator)
-    recipe = recipes[read.task]
-    model = _make_model(read, options, recipe)
-    trainer = make_trainer(
-        model.network, backend, options, recipe, read.n_samples, validation="validation" in read.parts
-    )
-    reason = ""
-    if is_open(device):
-        backend, reason = choice_for(trainer, device, read.n_samples)
-        backend = agree_on_kind(backend, communicator)
-        trainer = replace(trainer, device=backend)
-    trainer = replace(trainer, communicator=communicator)
-    job = Job(read, model, trainer, backend, preset, train_command(data, options), reason)
+    job = make_job(data, read, backend, preset, options)
     if communicator is not None:
         check_same(communicator, _shared(job))
     sources = [part for part in job.parts.values() if isinstance(part, Source)]
     if limit is not None and sources:
-        buffer_bytes = limit.buffer_bytes(trainer, read.n_samples, checkpoints=bool(options.checkpoint_every))
+        buffer_bytes = limit.buffer_bytes(job.trainer, read.n_samples, checkpoints=bool(options.checkpoint_every))
         for source in sources:
             source.buffer_bytes = buffer_bytes
     return job
+
+
+def make_job(data: str, read: JobData, backend: Backend, preset: str, options: TrainOptions) -> Job:
+    """Make the model and the trainer for data that have been read.
+
+    Parameters
+    ----------
+    data : str
+        Name or path of the data.
+    read : JobData
+        The data, or those of a fold.
+    backend : Backend
+        That of the device. With ``--device auto`` another may be faster for this network, and is then taken.
+    preset : str
+    options : TrainOptions
+        Those that the data were read with, but for options of the network and of training.
+    """
+    recipe = PRESETS[preset].recipe[read.task]
+    model = _make_model(read, options, recipe)
+    trainer = make_trainer(
+        model.network, backend, options, recipe, read.n_samples, validation="validation" in read.parts
+    )
+    reason, device = "", choose_device(options)
+    if is_open(device):
+        backend, reason = choice_for(trainer, device, read.n_samples)
+        backend = agree_on_kind(backend, read.communicator)
+        trainer = replace(trainer, device=backend)
+    trainer = replace(trainer, communicator=read.communicator)
+    return Job(read, model, trainer, backend, preset, train_command(data, options), reason)
 
 
 def _check_shareable(data: str, options: TrainOptions) -> None:
@@ -244,7 +262,8 @@ def _shared(job: Job) -> dict[str, Any]:
 
 def _make_model(data: JobData, options: TrainOptions, recipe: Recipe) -> Model:
     """Return the model with its initial parameters; scaling and encoding are fitted to the training part."""
-    features = data.fit_features()
+    given = data.parts["train"]
+    features = data.fit_features(None if isinstance(given, Source) else given[0])
     target_scaler, output_range = None, None
     if scales_target(data.task, choose_loss(options.loss, data.task), data.scale):
         moments = data.target_moments()

@@ -1,0 +1,187 @@
+"""The trials of ``xpnet tune``: options that are drawn at random, and how well a training with them does."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import shlex
+import time
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from xpnet.cli.config import option_words
+from xpnet.cli.console import say
+from xpnet.cli.cross_validation import Interrupted, cross_validate, fit, summarize
+from xpnet.cli.job import Job, make_job
+from xpnet.cli.options import TrainOptions
+from xpnet.cli.presets import PRESETS
+from xpnet.errors import DivergenceError, InvalidParameterError
+from xpnet.json_text import json_text
+from xpnet.nn.optimizers import get_optimizer
+from xpnet.seeds import Purpose, seed_sequence
+from xpnet.training.callbacks import Interrupt
+from xpnet.training.history import Scores
+from xpnet.training.metrics import fitting_metrics, is_lower_better, metric_label
+from xpnet.training.progress import figure
+from xpnet.training.recipes import Recipe
+from xpnet.training.search_spaces import LogUniform, Space
+
+__all__ = ["Trial", "best_of", "criterion", "draw_options", "search", "trials_file"]
+
+_MOST_DRAWS = 100  # for each trial, until its options differ from those of all others; a small space has few
+
+
+class Trial(NamedTuple):
+    """A training with some options.
+
+    Attributes
+    ----------
+    number : int
+        Counted from 1.
+    options : TrainOptions
+    scores : dict
+        Of the validation part, or the means over the folds; none if training diverged.
+    seconds : float
+    folds : list of dict
+        Scores of each fold.
+    """
+
+    number: int
+    options: TrainOptions
+    scores: Scores
+    seconds: float
+    folds: list[Scores]
+
+
+def criterion(job: Job) -> str:
+    """Return the name of the metric by which trials are compared."""
+    return fitting_metrics(job.data.task)[0]
+
+
+def best_of(trials: list[Trial], metric: str) -> Trial:
+    """Return the trial with the best score, the first of equal ones; no score is the worst."""
+
+    def rank(trial: Trial) -> float:
+        score = trial.scores.get(metric, math.nan)
+        return -math.inf if math.isnan(score) else -score if is_lower_better(metric) else score
+
+    return max(trials, key=rank)
+
+
+def draw_options(options: TrainOptions, recipe: Recipe, trials: int) -> Iterator[TrainOptions]:
+    """Yield the options of each trial, which differ: first those that are given, then others drawn with their seed.
+
+    Raises
+    ------
+    InvalidParameterError
+        Every option of the search space is given.
+    """
+    space = _space(options, recipe)
+    if not space:
+        raise InvalidParameterError(
+            f"xpnet tune: expected options to choose; received all of {', '.join(recipe.search_space)}. Leave some out, "
+            "or train with them."
+        )
+    from sklearn.model_selection import ParameterSampler  # slow to import
+
+    yield options
+    seen = {options}
+    (state,) = seed_sequence(options.seed, Purpose.TRIALS).generate_state(1)
+    for drawn in ParameterSampler(space, n_iter=_MOST_DRAWS * trials, random_state=int(state)):
+        if len(seen) == trials:
+            return
+        if (chosen := dataclasses.replace(options, **drawn)) not in seen:
+            seen.add(chosen)
+            yield chosen
+
+
+def _space(options: TrainOptions, recipe: Recipe) -> Space:
+    """Return the distributions of the options that are not given."""
+    space = {name: each for name, each in recipe.search_space.items() if getattr(options, name) is None}
+    if len(options.activation or ()) > 1:  # one for each hidden layer
+        space.pop("hidden", None)
+    if "lr" in space and options.optimizer not in (None, recipe.trainer["optimizer"]):
+        rate = get_optimizer(options.optimizer).learning_rate  # the recipe's space is for its own optimizer
+        space["lr"] = LogUniform(rate / 10, rate * 10)
+    return space
+
+
+def search(data: str, job: Job, options: TrainOptions, trials: int, seconds: float = math.inf) -> list[Trial]:
+    """Train with several options, say how well each does, and return the trials that ended.
+
+    Ctrl-C ends the search. After `seconds` no other trial starts.
+
+    Parameters
+    ----------
+    data : str
+        Name or path of the data.
+    job : Job
+        The job of `options`. Its test part is not used.
+    options : TrainOptions
+    trials : int
+    seconds : float
+
+    Raises
+    ------
+    DivergenceError
+        Training diverged in all trials.
+    """
+    recipe = PRESETS[job.preset].recipe[job.data.task]
+    end = time.monotonic() + seconds
+    done: list[Trial] = []
+    diverged: DivergenceError | None = None
+    with Interrupt() as interrupt:
+        for number, chosen in enumerate(draw_options(options, recipe, trials), start=1):
+            if interrupt.requested or (done and time.monotonic() >= end):
+                break
+            started = time.monotonic()
+            try:
+                scores, folds = _try(data, job, chosen, interrupt)
+            except Interrupted:
+                break
+            except DivergenceError as exc:
+                diverged, scores, folds = exc, {}, []
+            done.append(Trial(number, chosen, scores, time.monotonic() - started, folds))
+            if not options.quiet:
+                _say(done, job, options, trials)
+    if interrupt.requested:
+        say("stopped the search.")
+    if diverged is not None and not any(trial.scores for trial in done):
+        raise DivergenceError(f"all {len(done)} trials diverged, the last with: {diverged}", diverged.run)
+    return done
+
+
+def _try(data: str, job: Job, options: TrainOptions, interrupt: Interrupt) -> tuple[Scores, list[Scores]]:
+    """Train with these options, and return the scores to compare, and those of the folds."""
+    if options.cv is not None:
+        folds = cross_validate(data, job, options, callbacks=(interrupt,))
+        return summarize(folds)["mean"], folds
+    trial = make_job(data, job.data, job.backend, job.preset, options)
+    run = fit(trial, (interrupt,))
+    model = dataclasses.replace(trial.model, vector=run.params.vector)
+    validation: Any = trial.parts["validation"]
+    return model.evaluate(*validation, trial.backend), []
+
+
+def _say(done: list[Trial], job: Job, options: TrainOptions, trials: int) -> None:
+    metric, trial = criterion(job), done[-1]
+    best = best_of(done, metric)
+    words = shlex.join(option_words(trial.options, options)) or "the defaults"
+    score = f"{metric_label(metric)} {figure(trial.scores[metric])}" if trial.scores else "diverged"
+    so_far = f" (best {figure(best.scores[metric])} in trial {best.number})" if best.scores and best is not trial else ""
+    say(f"trial {trial.number}/{trials}: {score}{so_far}: {words}")
+
+
+def trials_file(done: list[Trial], options: TrainOptions) -> bytes:
+    """Return the content of ``trials.jsonl``: a line for each trial, with the options that `options` left open."""
+    records = (
+        {
+            "trial": trial.number,
+            "options": option_words(trial.options, options),
+            "scores": trial.scores or None,
+            "folds": trial.folds,
+            "seconds": trial.seconds,
+        }
+        for trial in done
+    )
+    return "".join(f"{json_text(record)}\n" for record in records).encode()
