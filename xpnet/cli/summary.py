@@ -34,9 +34,11 @@ def print_summary(title: str, summary: dict[str, Any], run: Run, memory_limit: s
     metrics: list[str] = list(summary[parts[0]])
     table = Table("part", *(metric_label(metric) for metric in metrics), box=box.SIMPLE_HEAD)
     for part in parts:
-        table.add_row(part, *(figure(summary[part][metric]) for metric in metrics))
+        table.add_row(part, *(figure(summary[part][metric]) if metric in summary[part] else "" for metric in metrics))
     if cv := summary.get("cv"):
-        table.add_row(f"{len(cv['folds'])} folds", *(_spread(cv["mean"][metric], cv["std"][metric]) for metric in metrics))
+        for name in ("mean", "std"):
+            scores = (cv[name].get(metric) for metric in metrics)
+            table.add_row(f"{len(cv['folds'])}-fold {name}", *("" if each is None else figure(each) for each in scores))
     console.print(title)
     console.print(table)
     epochs = f"{summary['epochs']} epoch{'s' * (summary['epochs'] != 1)}"
@@ -52,11 +54,6 @@ def print_summary(title: str, summary: dict[str, Any], run: Run, memory_limit: s
         console.print(
             f"peak memory {size_text(summary['peak_memory'])} of {size_text(parse_size(memory_limit))} allowed"
         )
-
-
-def _spread(mean: float | None, std: float | None) -> str:
-    """Return a mean with its standard deviation; empty for a score that a fold did not have."""
-    return "" if mean is None or std is None else f"{figure(mean)} ± {std:.2g}"
 
 
 def print_files(files: list[Path]) -> None:

@@ -24,9 +24,9 @@ from xpnet.training.history import Scores
 from xpnet.training.metrics import fitting_metrics, is_lower_better, metric_label
 from xpnet.training.progress import figure
 from xpnet.training.recipes import Recipe
-from xpnet.training.search_spaces import LogUniform, Space
+from xpnet.training.search_spaces import Choice, LogUniform, Space
 
-__all__ = ["Trial", "best_of", "criterion", "draw_options", "search", "trials_file"]
+__all__ = ["Trial", "best_of", "criterion", "draw_options", "open_space", "search", "trials_file"]
 
 _MOST_DRAWS = 100  # for each trial, until its options differ from those of all others; a small space has few
 
@@ -68,20 +68,8 @@ def best_of(trials: list[Trial], metric: str) -> Trial:
     return max(trials, key=rank)
 
 
-def draw_options(options: TrainOptions, recipe: Recipe, trials: int) -> Iterator[TrainOptions]:
-    """Yield the options of each trial, which differ: first those that are given, then others drawn with their seed.
-
-    Raises
-    ------
-    InvalidParameterError
-        Every option of the search space is given.
-    """
-    space = _space(options, recipe)
-    if not space:
-        raise InvalidParameterError(
-            f"xpnet tune: expected options to choose; received all of {', '.join(recipe.search_space)}. Leave some out, "
-            "or train with them."
-        )
+def draw_options(options: TrainOptions, space: Space, trials: int) -> Iterator[TrainOptions]:
+    """Yield the options of each trial, which differ: first those that are given, then others drawn with their seed."""
     from sklearn.model_selection import ParameterSampler  # slow to import
 
     yield options
@@ -95,14 +83,38 @@ def draw_options(options: TrainOptions, recipe: Recipe, trials: int) -> Iterator
             yield chosen
 
 
-def _space(options: TrainOptions, recipe: Recipe) -> Space:
-    """Return the distributions of the options that are not given."""
+def open_space(options: TrainOptions, recipe: Recipe, n_samples: int) -> Space:
+    """Return the distributions of the options that are not given, and that go with those that are.
+
+    Parameters
+    ----------
+    options : TrainOptions
+    recipe : Recipe
+    n_samples : int
+        Number of training samples; the largest batch has a tenth of them, or less with many folds.
+
+    Raises
+    ------
+    InvalidParameterError
+        Every option of the search space is given.
+    """
     space = {name: each for name, each in recipe.search_space.items() if getattr(options, name) is None}
+    if not space:
+        raise InvalidParameterError(
+            f"xpnet tune: expected options to choose; received all of {', '.join(recipe.search_space)}. Leave some out, "
+            "or train with them."
+        )
     if len(options.activation or ()) > 1:  # one for each hidden layer
         space.pop("hidden", None)
+    if options.lr_factors is not None:  # they may name the factors of the inputs
+        space.pop("input_scale", None)
     if "lr" in space and options.optimizer not in (None, recipe.trainer["optimizer"]):
         rate = get_optimizer(options.optimizer).learning_rate  # the recipe's space is for its own optimizer
         space["lr"] = LogUniform(rate / 10, rate * 10)
+    if isinstance(sizes := space.pop("batch_size", None), Choice):
+        most = n_samples // max(10, 2 * (options.cv or 0))
+        if fitting := tuple(size for size in sizes.values if size <= most):
+            space["batch_size"] = Choice(fitting)
     return space
 
 
@@ -126,12 +138,12 @@ def search(data: str, job: Job, options: TrainOptions, trials: int, seconds: flo
     DivergenceError
         Training diverged in all trials.
     """
-    recipe = PRESETS[job.preset].recipe[job.data.task]
+    space = open_space(options, PRESETS[job.preset].recipe[job.data.task], job.data.n_samples)
     end = time.monotonic() + seconds
     done: list[Trial] = []
     diverged: DivergenceError | None = None
     with Interrupt() as interrupt:
-        for number, chosen in enumerate(draw_options(options, recipe, trials), start=1):
+        for number, chosen in enumerate(draw_options(options, space, trials), start=1):
             if interrupt.requested or (done and time.monotonic() >= end):
                 break
             started = time.monotonic()

@@ -64,7 +64,7 @@ def tune(
         As for `xpnet train`, but read into memory.
     """
     if trials < 1:
-        raise InvalidParameterError(f"trials: expected at least 1; received {trials}.")
+        raise InvalidParameterError(f"--trials: expected at least 1; received {trials}.")
     with ranks(options.distributed) as communicator, limit_threads(options.threads):
         if communicator is not None:
             raise InvalidParameterError(
