@@ -127,15 +127,15 @@ def test_nothing_of_the_rows_that_are_held_out_is_known_in_a_fold(data: str, mon
 
 
 def test_groups_times_and_weights_go_with_their_rows() -> None:
-    rows = (f"{i},{i // 4},{i // 2},{1 + i % 3},{'ab'[i % 2]}" for i in range(60))
+    rows = (f"{i}.25,{i // 4},{i // 2},{1 + i % 3},{'ab'[i % 2]}" for i in range(60))
     write_csv("t.csv", "x,g,t,w,target", *rows)
     for fold in folds_of("t.csv", "--group", "g", "--weight", "w", "--cv", "3"):
-        parts = {name: np.asarray(part[0]["x"]).astype(int) for name, part in fold.parts.items()}
+        parts = {name: np.asarray(part[0]["x"]).astype(float) // 1 for name, part in fold.parts.items()}
         groups = [{*(rows // 4)} for rows in parts.values()]
         assert sum(map(len, groups)) == len(set.union(*groups))
         assert fold.weights.tolist() == (1 + parts["train"] % 3).tolist()
     for fold in folds_of("t.csv", "--time", "t", "--cv", "3"):
-        parts = {name: np.asarray(part[0]["x"]).astype(int) for name, part in fold.parts.items()}
+        parts = {name: np.asarray(part[0]["x"]).astype(float) // 1 for name, part in fold.parts.items()}
         assert parts["train"].max() < parts["validation"].min() <= parts["validation"].max() < parts["test"].min()
 
 
