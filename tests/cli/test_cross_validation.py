@@ -14,8 +14,9 @@ from tests.command_line import house_csv, refused, species_csv, train, without_t
 from tests.runs import job_of
 from xpnet.cli import cross_validation
 from xpnet.cli.options import TrainOptions
+from xpnet.cli.ranks import check_shareable
 from xpnet.data.scaling import Scaler
-from xpnet.errors import DivergenceError
+from xpnet.errors import DivergenceError, InvalidParameterError
 from xpnet.training.metrics import fitting_metrics
 from xpnet.training.progress import figure
 
@@ -54,7 +55,7 @@ def test_the_scores_of_each_fold_and_their_mean_and_deviation() -> None:
 
 def test_json_has_the_scores_and_quiet_says_nothing() -> None:
     assert json.loads(train("iris", "--cv", "2", "--json", "--out", "run").out)["cv"] == summary()["cv"]
-    assert train("iris", "--cv", "2", "--quiet", "--out", "quiet") == (0, "", "")
+    assert train("iris", "--cv", "2", "--epochs", "20", "--quiet", "--out", "quiet") == (0, "", "")
 
 
 @pytest.mark.parametrize("data", ["iris", "house.csv"])
@@ -75,12 +76,12 @@ def test_the_same_seed_gives_the_same_folds() -> None:
 
 
 def test_a_resumed_run_keeps_the_scores_and_trains_no_fold(monkeypatch: pytest.MonkeyPatch) -> None:
-    train("iris", "--cv", "2", "--checkpoint-every", "1", "--out", "run")
+    train("iris", "--cv", "2", "--epochs", "20", "--checkpoint-every", "1", "--out", "run")
     scores = summary()["cv"]
     Path("run/summary.json").unlink()
     monkeypatch.setattr("xpnet.cli.train.cross_validate", lambda *_: pytest.fail("trained a fold"))
-    assert xpnet("resume", "run", "--epochs", 3, "--quiet") == (0, "", "")
-    assert summary()["epochs"] == 3
+    assert xpnet("resume", "run", "--epochs", 21, "--quiet") == (0, "", "")
+    assert summary()["epochs"] == 21
     assert summary()["cv"] == scores
 
 
@@ -90,9 +91,8 @@ def test_a_resumed_run_keeps_the_scores_and_trains_no_fold(monkeypatch: pytest.M
 def test_folds_and_the_test_part_are_disjoint() -> None:
     write_csv("t.csv", "x,target", *(f"{i},{'ab'[i % 2]}" for i in range(60)))
     test = map(int, job_of("t.csv", "--seed", "0").parts["test"][0]["x"].to_pylist())
-    rows = [
-        {name: [*map(int, part[0]["x"].to_pylist())] for name, part in fold.parts.items()} for fold in folds_of("t.csv", "--cv", "4")
-    ]
+    folds = folds_of("t.csv", "--cv", "4")
+    rows = [{name: [*map(int, part[0]["x"].to_pylist())] for name, part in fold.parts.items()} for fold in folds]
     for fold in rows:
         assert list(fold) == ["train", "validation", "test"]
         assert not {*fold["train"], *fold["validation"]} & {*fold["test"]}
@@ -164,9 +164,9 @@ def test_what_does_not_go_with_folds(arguments: list[str], message: str) -> None
     assert message in refused("train", *arguments)
 
 
-def test_ranks_are_refused_before_the_data_are_read() -> None:
-    with pytest.raises(cross_validation.InvalidParameterError, match="cv: expected none for ranks"):
-        cross_validation.check_options(TrainOptions(cv=3), object())  # type: ignore[arg-type]
+def test_ranks_are_refused() -> None:
+    with pytest.raises(InvalidParameterError, match="cv: expected none for ranks; received 3"):
+        check_shareable("iris", TrainOptions(cv=3))
 
 
 def test_a_fold_that_diverges_ends_the_command_before_the_run() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.command_line import Outcome, house_csv, listing, refused, species_csv, train, without_timings, xpnet
+from tests.command_line import Outcome, house_csv, listing, refused, species_csv, without_timings, xpnet
 from tests.runs import job_of
 from xpnet.cli import trials
 from xpnet.cli.options import TrainOptions
@@ -159,7 +159,9 @@ def test_the_run_is_that_of_the_winner(monkeypatch: pytest.MonkeyPatch) -> None:
     assert config["hidden"] == words[1]
     command = f"xpnet train iris {shlex.join(words)} --epochs 2"
     assert {*shlex.split(summary()["command"])} == {*shlex.split(command)}
-    assert outcome.err.splitlines()[-1].endswith(f"trial 2 of 3 was the best. To repeat its run: {summary()['command']}")
+    assert outcome.err.splitlines()[-1].endswith(
+        f"trial 2 of 3 was the best. To repeat its run: {summary()['command']}"
+    )
     again = [*shlex.split(summary()["command"])[1:], "--no-report", "--out", "again"]
     assert xpnet(*again).code == 0
     assert xpnet("train", "--config", "run/config.toml", "--no-report", "--out", "configured").code == 0
@@ -297,7 +299,10 @@ def test_quiet_and_json() -> None:
         (["iris", "--time-limit", "5"], "expected a time such as 90s, 10min or 2h; received '5'"),
         (["iris", "--time-limit", "0s"], "expected a time such as 90s, 10min or 2h; received '0s'"),
         (["iris", "--val-fraction", "0"], "--val-fraction: expected more than 0, to compare trials; received 0.0"),
-        (["tables", "--target", "species"], "expected data that fit into memory; received data that are read in pieces"),
+        (
+            ["tables", "--target", "species"],
+            "expected data that fit into memory; received data that are",
+        ),
         (["iris", "--cv", "3", "--ensemble", "2"], "--cv: expected none with an ensemble"),
         (["iris", "--epochs", "0"], "--epochs: expected"),
     ],

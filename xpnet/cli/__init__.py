@@ -47,9 +47,9 @@ _COMMANDS = {
     "tune": (
         "tune:tune",
         "Search for the options that suit the data, and train with the best of them as `xpnet train` does.\n\n"
-        "The options that are given stay as they are. The first trial has the defaults for the others, and each further "
-        "trial draws them at random. Trials are compared on the validation part, or with --cv on the mean over the "
-        "folds; the test part is used once, by the last training.",
+        "The options that are given stay as they are. The first trial has the defaults for the others, and each "
+        "further trial draws them at random. Trials are compared on the validation part, or with --cv on the mean over "
+        "the folds; the test part is used once, by the last training.",
     ),
     "resume": (
         "train:resume",

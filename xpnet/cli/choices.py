@@ -17,6 +17,7 @@ from xpnet.nn.losses import fitting_losses, get_loss
 from xpnet.nn.network import Network
 from xpnet.nn.optimizers import OPTIMIZERS
 from xpnet.specs import options_of
+from xpnet.training.metrics import fitting_metrics, get_metric
 from xpnet.training.recipes import Recipe
 from xpnet.training.trainer import Trainer
 
@@ -112,7 +113,15 @@ def choose_loss(loss: str | None, task: Task) -> str:
 
 
 def make_trainer(
-    network: Network, backend: Backend, options: TrainOptions, recipe: Recipe, n_samples: int, *, validation: bool
+    network: Network,
+    backend: Backend,
+    options: TrainOptions,
+    recipe: Recipe,
+    task: Task,
+    n_samples: int,
+    *,
+    validation: bool,
+    target_scale: np.ndarray | None = None,
 ) -> Trainer:
     """Return the trainer that the options and the recipe describe.
 
@@ -122,7 +131,13 @@ def make_trainer(
         Number of training samples.
     validation : bool
         Whether there is a validation part.
+    target_scale : (n_out,), optional
+        Scale of the targets, which gives errors in their own unit.
     """
+    if options.metric is not None and task not in get_metric(options.metric).tasks:
+        raise InvalidParameterError(
+            f"--metric: expected one of {', '.join(fitting_metrics(task))} for a {task}; received {options.metric!r}."
+        )
     settings = recipe.trainer_arguments(n_samples, validation=validation)
     if options.optimizer is not None and options.optimizer != settings["optimizer"]:
         settings["learning_rate"] = None  # the recipe's is for its own optimizer
@@ -137,11 +152,8 @@ def make_trainer(
         "schedule": options.schedule,
         "batch_size": options.batch_size,
         "epochs": options.epochs,
-        "early_stopping": options.early_stopping,
     }
-    settings = _override(settings, given)
-    if settings["early_stopping"] == "none":
-        settings["early_stopping"] = None
+    settings = {**_override(settings, given), "early_stopping": _stopping(options, settings["early_stopping"])}
     if settings["batch_size"] == "all":
         settings["batch_size"] = None
     settings["optimizer"] = _with_momentum(settings["optimizer"], options.momentum)
@@ -154,8 +166,30 @@ def make_trainer(
         dtype=options.dtype,
         on_divergence=options.on_divergence,
         device=backend,
+        metrics=() if options.metric is None else (options.metric,),
+        target_scale=None if target_scale is None else tuple(target_scale.tolist()),
         **settings,
     )
+
+
+def _stopping(options: TrainOptions, default: str | None) -> str | None:
+    """Return the early stopping of the options, or that of the recipe, which keeps the best epoch of all.
+
+    Parameters
+    ----------
+    default : str or None
+        That of the recipe; None without a validation part.
+    """
+    if options.early_stopping == "none":
+        return None
+    own_metric, _, settings = (default or "loss").partition(":")
+    metric = options.metric or own_metric
+    if options.early_stopping is None:
+        return None if options.keep_last or default is None else f"{metric}:{settings}"
+    spec = options.early_stopping
+    if "=" in spec.partition(":")[0]:  # settings alone
+        spec = f"{metric}:{spec}"
+    return f"{spec}{',' if ':' in spec else ':'}restore=0" if options.keep_last else spec
 
 
 def _override(settings: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,6 @@ import numpy as np
 from xpnet.cli.job import Job, make_job
 from xpnet.cli.job_data import JobData, moments_of
 from xpnet.cli.options import TrainOptions
-from xpnet.communicator import Communicator
 from xpnet.data.folds import fold_rows
 from xpnet.data.scaling import Moments
 from xpnet.data.shared_rows import take_rows
@@ -32,7 +31,7 @@ class Interrupted(Exception):  # noqa: N818 - a request, like KeyboardInterrupt
     """A callback stopped the training of a fold or a trial."""
 
 
-def check_options(options: TrainOptions, communicator: Communicator | None) -> None:
+def check_options(options: TrainOptions) -> None:
     """Check, before the data are read, that the options go with ``--cv``.
 
     Raises
@@ -44,12 +43,7 @@ def check_options(options: TrainOptions, communicator: Communicator | None) -> N
     if options.cv < 2:
         raise InvalidParameterError(f"cv: expected at least 2 folds; received {options.cv}.")
     if options.ensemble > 1:
-        raise InvalidParameterError(f"cv: expected none with an ensemble; received {options.cv}. Leave one of them out.")
-    if communicator is not None:
-        raise InvalidParameterError(
-            f"cv: expected none for ranks that train one network; received {options.cv}. Train in one process, or with "
-            "--distributed off."
-        )
+        raise InvalidParameterError(f"cv: expected none with an ensemble; received {options.cv}. Leave one out.")
 
 
 def cross_validate(
@@ -96,7 +90,7 @@ def cross_validate(
             raise DivergenceError(f"fold {number} of {options.cv}: {exc}", exc.run) from exc
         model = dataclasses.replace(each.model, vector=run.params.vector)
         held_out: Any = each.parts["test"]
-        scores.append(model.evaluate(*held_out, each.backend))
+        scores.append(model.evaluate(held_out[0], held_out[1], each.backend))
         report(number, scores[-1])
     return scores
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpnet.backend import Backend, to_host
+from xpnet.backend import Backend
 from xpnet.backend.costs import is_open
 from xpnet.cli.choices import (
     choose_device,
@@ -23,7 +23,7 @@ from xpnet.cli.job_data import PARTS, JobData, RawPart, read_arrays
 from xpnet.cli.memory_limit import MemoryLimit
 from xpnet.cli.options import TrainOptions, table_options
 from xpnet.cli.presets import PRESETS
-from xpnet.cli.ranks import agree_on_kind, check_same, get_device
+from xpnet.cli.ranks import agree_on_kind, check_same, check_shareable, get_device, shared_values
 from xpnet.cli.run import train
 from xpnet.cli.table_data import read_table
 from xpnet.communicator import Communicator
@@ -32,18 +32,19 @@ from xpnet.data.scaling import Scaler, scaler_from_moments
 from xpnet.data.shared_rows import SharedRows, warn_of_merged_rows
 from xpnet.data.streams import Source
 from xpnet.data.tables.files import is_table
-from xpnet.data.tables.paths import STANDARD_INPUT
+from xpnet.data.targets import encode_targets
 from xpnet.errors import InvalidParameterError
 from xpnet.model.model import Model
 from xpnet.training.auto_device import choice_for
 from xpnet.training.early_stopping import get_early_stopping
 from xpnet.training.history import EpochRecord, Scores
+from xpnet.training.metrics import constant_decision, decision_scores
 from xpnet.training.ranks import communicator_for
 from xpnet.training.recipes import Recipe
 from xpnet.training.state import Run
 from xpnet.training.trainer import Trainer
 
-__all__ = ["Confusion", "Job", "make_job", "prepare", "train"]
+__all__ = ["Assessment", "Confusion", "Job", "make_job", "prepare", "train"]
 
 
 class Confusion(NamedTuple):
@@ -52,6 +53,25 @@ class Confusion(NamedTuple):
     part: str
     labels: np.ndarray
     predicted: np.ndarray
+
+
+class Assessment(NamedTuple):
+    """How well a trained model does.
+
+    Attributes
+    ----------
+    scores : dict
+        Those of each part in `PARTS`; None for a part that does not exist.
+    confusion : Confusion or None
+        Of the last part. None without classes, and for data that is read in pieces.
+    baseline : dict
+        ``name``, ``part`` and scores of the best constant prediction on the last part; empty for data that is read in
+        pieces.
+    """
+
+    scores: dict[str, Scores | None]
+    confusion: Confusion | None
+    baseline: dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,36 +143,36 @@ class Job:
             return part and self.model.encode(part)
         return self.model.inputs(part[0]), self.model.targets(part[1])
 
-    def assess(self, model: Model, run: Run) -> tuple[dict[str, Scores | None], Confusion | None]:
-        """Return the scores of a trained model on each part, and the confusion of the last part.
-
-        There is no confusion without classes, nor for data that is read in pieces. No part is evaluated twice: the
-        run has evaluated the validation part already, unless the model is an ensemble.
-        """
-        validated = self._validated(run) if len(model.members) == 1 else None
-        scores: dict[str, Scores | None] = {**dict.fromkeys(PARTS), "validation": validated}
+    def assess(self, model: Model) -> Assessment:
+        """Return how well a trained model does on each part."""
+        scores: dict[str, Scores | None] = dict.fromkeys(PARTS)
+        confusion, baseline = None, {}
         last = list(self.parts)[-1]
-        confusion = None
         for name, part in self.parts.items():
             if isinstance(part, Source):
-                evaluated = scores[name] or model.evaluate(part, None, self.backend, self.data.communicator)
-                scores[name] = evaluated
-            elif scores[name] is None or name == last:
-                scores[name], predicted = model.assess(*part, self.backend)
-                if name == last and model.classes is not None:
+                scores[name] = model.evaluate(part, None, self.backend, self.data.communicator)
+                continue
+            scores[name], predicted = model.assess(*part, self.backend)
+            if name == last:
+                baseline = {"part": name, **self._baseline(part[1])}
+                if model.classes is not None:
                     confusion = Confusion(name, model.classes[model.targets(part[1])], predicted)
-        return scores, confusion
+        return Assessment(scores, confusion, baseline)
+
+    def _baseline(self, y: np.ndarray) -> dict[str, Any]:
+        """Return the name and the scores, for raw targets, of the best constant prediction of the training targets."""
+        task, classes = self.model.task, self.model.classes
+        training = self.parts["train"]
+        assert not isinstance(training, Source)  # nor is the part of y
+        before, given = (encode_targets(each, task, classes)[0] for each in (training[1], y))
+        name, decision = constant_decision(task, before)
+        return {"name": name, **decision_scores(task, np.broadcast_to(decision, given.shape), given)}
 
     def kept(self, run: Run) -> EpochRecord | None:
         """Return the record of the epoch whose parameters the run kept; None if it ended within an epoch."""
         if run.state.best is not None:
             return get_early_stopping(self.trainer.early_stopping or "loss").best(run.history)
         return run.history[-1] if run.history and run.state.position == 0 else None
-
-    def _validated(self, run: Run) -> Scores | None:
-        """Return the validation scores that the run recorded for its resulting parameters, if it did."""
-        kept = self.kept(run)
-        return kept and kept.validation
 
 
 def prepare(data: str, options: TrainOptions, communicator: Communicator | None = None) -> Job:
@@ -176,7 +196,7 @@ def prepare(data: str, options: TrainOptions, communicator: Communicator | None 
         expected = "1 with --checkpoint-every" if options.ensemble > 1 else "a whole number of at least 1"
         raise InvalidParameterError(f"ensemble: expected {expected}; received {options.ensemble}.")
     if communicator is not None:
-        _check_shareable(data, options)
+        check_shareable(data, options)
     device = choose_device(options)
     backend = get_device(device, communicator)  # before the data are read, which takes time
     communicator_for(communicator, backend)
@@ -193,7 +213,7 @@ def prepare(data: str, options: TrainOptions, communicator: Communicator | None 
     read = (read_table if table else read_arrays)(data, options, scale, limit, communicator)
     job = make_job(data, read, backend, preset, options)
     if communicator is not None:
-        check_same(communicator, _shared(job))
+        check_same(communicator, shared_values(job))
     sources = [part for part in job.parts.values() if isinstance(part, Source)]
     if limit is not None and sources:
         buffer_bytes = limit.buffer_bytes(job.trainer, read.n_samples, checkpoints=bool(options.checkpoint_every))
@@ -220,7 +240,14 @@ def make_job(data: str, read: JobData, backend: Backend, preset: str, options: T
     recipe = PRESETS[preset].recipe[read.task]
     model = _make_model(read, options, recipe)
     trainer = make_trainer(
-        model.network, backend, options, recipe, read.n_samples, validation="validation" in read.parts
+        model.network,
+        backend,
+        options,
+        recipe,
+        read.task,
+        read.n_samples,
+        validation="validation" in read.parts,
+        target_scale=None if model.target_scaler is None else model.target_scaler.scale,
     )
     reason, device = "", choose_device(options)
     if is_open(device):
@@ -229,35 +256,6 @@ def make_job(data: str, read: JobData, backend: Backend, preset: str, options: T
         trainer = replace(trainer, device=backend)
     trainer = replace(trainer, communicator=read.communicator)
     return Job(read, model, trainer, backend, preset, train_command(data, options), reason)
-
-
-def _check_shareable(data: str, options: TrainOptions) -> None:
-    """Check that several processes can train this together."""
-    alone = "Train it in one process, or with --distributed off."
-    if options.ensemble > 1:
-        raise InvalidParameterError(
-            f"ensemble: expected 1 for ranks that train one network; received {options.ensemble}. {alone}"
-        )
-    if data == STANDARD_INPUT:
-        raise InvalidParameterError(
-            "data: expected a file or a folder, which each rank reads; received the standard input, which one rank "
-            "gets. Write the data to a file."
-        )
-
-
-def _shared(job: Job) -> dict[str, Any]:
-    """Return what must be the same on all ranks, so that they train one network."""
-    library, kind = job.backend.name.partition("@")[0].split(":")[:2]
-    return {
-        "command": job.command,
-        "device": f"{library}:{kind}",
-        "network": str(job.model.network),
-        "numbers of samples": job.data.sizes,
-        "features": job.data.feature_names,
-        "classes": None if job.data.classes is None else job.data.classes.tolist(),
-        "data": job.data.fingerprint,
-        "initial parameters": float(np.abs(to_host(job.model.vector)).sum()),
-    }
 
 
 def _make_model(data: JobData, options: TrainOptions, recipe: Recipe) -> Model:

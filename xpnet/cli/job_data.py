@@ -53,6 +53,9 @@ class RowKeys(NamedTuple):
         return RowKeys(*(each if each is None else each[rows] for each in self))
 
 
+_NO_KEYS = RowKeys()
+
+
 @dataclass(frozen=True, eq=False)
 class JobData:
     """Data of a training run.
@@ -104,7 +107,7 @@ class JobData:
     feature_names: tuple[str, ...] | None = None
     target_name: str | None = None
     weights: np.ndarray | None = None
-    keys: RowKeys = RowKeys()
+    keys: RowKeys = _NO_KEYS
     notes: tuple[str, ...] = ()
     index_base: int | None = None
     image_shape: tuple[int, ...] | None = None

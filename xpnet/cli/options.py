@@ -17,6 +17,7 @@ from xpnet.nn.initializers import INITIALIZERS
 from xpnet.nn.losses import LOSSES
 from xpnet.nn.optimizers import OPTIMIZERS
 from xpnet.training.early_stopping import EARLY_STOPPING
+from xpnet.training.metrics import METRICS
 from xpnet.training.recipes import PLAIN, TABULAR
 from xpnet.training.schedules import SCHEDULES
 
@@ -152,9 +153,7 @@ class TrainOptions(ColumnOptions):
             negative="--no-input-scale",
         ),
     ] = None
-    dropout: Annotated[
-        float | None, option(_NETWORK, "probability that a hidden unit is dropped [default: 0.0]")
-    ] = None
+    dropout: Annotated[float | None, option(_NETWORK, "probability of dropping a hidden unit [default: 0.0]")] = None
 
     loss: Annotated[str | None, option(_TRAINING, f"{_one_of(LOSSES)} [default: by the task]")] = None
     reduction: Annotated[Literal["mean", "sum"], option(_TRAINING, "reduction of the loss over the batch")] = "mean"
@@ -224,10 +223,21 @@ class TrainOptions(ColumnOptions):
         str | None,
         option(
             _TRAINING,
-            f"stop when this no longer improves: {_one_of(EARLY_STOPPING)}; with options: loss:patience=5; or none "
-            "[default: none; for tables restore the epoch of the best validation score]",
+            f"stop when this no longer improves: {_one_of(EARLY_STOPPING)}; with options: loss:patience=5, or of "
+            "--metric: patience=5; or none [default: none]",
         ),
     ] = None
+    metric: Annotated[
+        str | None,
+        option(
+            _TRAINING,
+            f"score of the validation part that is shown and chooses the epoch: {_one_of(METRICS)} [default: accuracy "
+            "or r2]",
+        ),
+    ] = None
+    keep_last: Annotated[
+        bool, option(_TRAINING, "keep the last epoch, not the one with the best --metric", show_default=False)
+    ] = False
     on_divergence: Annotated[
         Literal["stop", "halve"],
         option(_TRAINING, "stop, or halve: go back and halve the learning rate, at most 5 times"),
@@ -236,15 +246,7 @@ class TrainOptions(ColumnOptions):
     preset: Annotated[
         str | None, option(_RUN, f"{_one_of(PRESETS)} [default: tabular for files with tables, else plain]")
     ] = None
-    cv: Annotated[
-        int | None,
-        option(
-            _RUN,
-            "before the run, train a network for each of so many folds, and print the mean and the standard deviation "
-            "of their scores",
-            converter=parse_int,
-        ),
-    ] = None
+    cv: Annotated[int | None, option(_RUN, "folds of a cross-validation before the run", converter=parse_int)] = None
     ensemble: Annotated[
         int, option(_RUN, "number of networks, trained from different seeds and averaged", converter=parse_int)
     ] = 1

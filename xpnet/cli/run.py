@@ -23,7 +23,7 @@ from xpnet.cli.loggers import make_loggers
 from xpnet.cli.options import TrainOptions
 from xpnet.cli.ranks import speed_of_ranks
 from xpnet.cli.run_files import CROSS_VALIDATION
-from xpnet.cli.run_summary import provenance, summary_file
+from xpnet.cli.run_summary import describe_failure, provenance, summary_file
 from xpnet.communicator import get_communicator, on_rank_0
 from xpnet.errors import DivergenceError
 from xpnet.json_text import json_text
@@ -33,14 +33,14 @@ from xpnet.model.model_file import model_parts
 from xpnet.report.finished_run import FinishedRun
 from xpnet.training.callbacks import Callback, Interrupt
 from xpnet.training.checkpoint import Checkpoint
-from xpnet.training.history import Scores
 from xpnet.training.metrics_file import MetricsFile
 from xpnet.training.progress import Progress
 from xpnet.training.run_logger import RunLogger
 from xpnet.training.state import Run
 
 if TYPE_CHECKING:
-    from xpnet.cli.job import Confusion, Job
+    from xpnet.cli.job import Assessment, Job
+    from xpnet.training.history import EpochRecord
 
 __all__ = ["train"]
 
@@ -91,8 +91,7 @@ def train(job: Job, options: TrainOptions, folder: RunFolder | None, checkpoints
     if code and interrupt.received != signal.SIGINT:  # nobody waits for a summary
         return code
     of_ranks = speed_of_ranks(ranks, seconds)
-    scores, confusion = job.assess(model, finished[0])
-    ended = _Ended(runs, finished[0], model, str(path), seconds, scores, confusion, of_ranks)
+    ended = _Ended(runs, finished[0], model, str(path), seconds, job.assess(model), of_ranks)
     on_rank_0(ranks, lambda: _finish(job, options, folder, ended, loggers) if folder else None)
     return code
 
@@ -105,8 +104,7 @@ class _Ended(NamedTuple):
     model: Model
     path: str
     seconds: float
-    scores: dict[str, Scores | None]
-    confusion: Confusion | None
+    assessment: Assessment
     of_ranks: dict[str, Any]
 
 
@@ -115,6 +113,7 @@ def _finish(job: Job, options: TrainOptions, folder: RunFolder, ended: _Ended, l
     runs, model = ended.runs, ended.model
     epochs = sum(len(each.history) for each in runs)
     speed = job.data.n_samples * (epochs - folder.epochs_before) / ended.seconds
+    kept = job.kept(ended.finished)
     summary = {
         "task": model.task,
         "device": job.backend.name,
@@ -127,22 +126,26 @@ def _finish(job: Job, options: TrainOptions, folder: RunFolder, ended: _Ended, l
         "model": ended.path,
         "stopped": runs[-1].stopped,
         "threads": min((each.threads for each in runs if each.threads), default=None),
-        **ended.scores,
+        **ended.assessment.scores,
         **({"cv": json.loads(folder.files[CROSS_VALIDATION])} if CROSS_VALIDATION in folder.files else {}),
+        "baseline": ended.assessment.baseline or None,
+        "metric": job.trainer.metrics[0] if job.trainer.metrics else model.metric,
+        "kept_epoch": kept and kept.epoch,
         "peak_memory": peak_bytes(),
     }
-    kept = job.kept(ended.finished)
-    record = {**summary, **provenance(job), "kept_epoch": kept and kept.epoch}
+    record = {**summary, **provenance(job)}
     folder.write(SUMMARY, summary_file(record))
     pictures = []
     try:
-        _report(job, options, summary, runs[-1])
+        _report(job, options, summary, runs[-1], kept)
+        if warning := describe_failure(summary):
+            say(warning)
     finally:  # pictures take longer than a short run, so they come last; also if nobody reads the summary
         # The plotting library may take more memory than the limit of a run that reads its data in pieces.
         if job.is_in_memory:
             from xpnet.cli.run_pictures import draw_pictures, write_report  # nothing before needs them
 
-            pictures = draw_pictures(ended.finished.history, model, ended.confusion, folder)
+            pictures = draw_pictures(ended.finished.history, model, ended.assessment.confusion, folder)
             for logger, picture in itertools.product(loggers, pictures):
                 logger.log_picture(picture)
             # Of the ranks none has all data; `xpnet report` reads them.
@@ -198,7 +201,7 @@ def _callbacks(job: Job, options: TrainOptions, folder: RunFolder, interrupt: In
     return callbacks
 
 
-def _report(job: Job, options: TrainOptions, summary: dict[str, Any], run: Run) -> None:
+def _report(job: Job, options: TrainOptions, summary: dict[str, Any], run: Run, kept: EpochRecord | None) -> None:
     if options.json:
         print(json_text(summary), flush=True)
     elif not options.quiet:
@@ -207,4 +210,4 @@ def _report(job: Job, options: TrainOptions, summary: dict[str, Any], run: Run) 
         network = job.model.network
         sizes = "-".join(map(str, network.layer_sizes))
         title = f"{job.data.name}: {job.model.task}, {sizes}, {network.n_parameters:,} parameters"
-        print_summary(title, summary, run, options.memory_limit)
+        print_summary(title, summary, run, kept, options.memory_limit)

@@ -16,11 +16,13 @@ import xpnet
 from xpnet.errors import DataError
 from xpnet.files import open_file
 from xpnet.json_text import json_text
+from xpnet.training.metrics import fitting_metrics, metric_label
+from xpnet.training.progress import figure
 
 if TYPE_CHECKING:
     from xpnet.cli.job import Job
 
-__all__ = ["provenance", "read_summary", "summary_file"]
+__all__ = ["describe_failure", "provenance", "read_summary", "summary_file"]
 
 
 def provenance(job: Job) -> dict[str, Any]:
@@ -39,6 +41,22 @@ def provenance(job: Job) -> dict[str, Any]:
         "versions": versions,
         "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors",
     }
+
+
+def describe_failure(summary: Mapping[str, Any]) -> str:
+    """Return a sentence where the default metric of a run is no better than the trivial baseline; else nothing."""
+    baseline = summary["baseline"]
+    if baseline is None:
+        return ""
+    part, metric = baseline["part"], fitting_metrics(summary["task"])[0]
+    reached, trivial = summary[part][metric], baseline[metric]
+    if reached > trivial:
+        return ""
+    compared = f"the {part} {metric_label(metric)} {figure(reached)} is no better than {figure(trivial)}, that of the "
+    advice = "Try a smaller --lr, more --epochs, or other columns"
+    if summary["task"] == "classification" and summary[part]["balanced_accuracy"] > baseline["balanced_accuracy"]:
+        advice = "For rare classes see the balanced accuracy, and try --class-weight balanced"
+    return f"{compared}{baseline['name']} alone. {advice}."
 
 
 def summary_file(summary: Mapping[str, Any]) -> bytes:

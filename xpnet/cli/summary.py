@@ -14,6 +14,7 @@ from xpnet.cli.console import make_console
 from xpnet.cli.rich_console import PlainConsole
 from xpnet.errors import size_text
 from xpnet.memory import parse_size
+from xpnet.training.history import EpochRecord
 from xpnet.training.metrics import metric_label
 from xpnet.training.progress import figure
 from xpnet.training.trainer import Run
@@ -27,20 +28,36 @@ class _Console(PlainConsole):
         raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 
-def print_summary(title: str, summary: dict[str, Any], run: Run, memory_limit: str | None = None) -> None:
-    """Print a table of the parts with their scores, and the speed."""
+def print_summary(
+    title: str, summary: dict[str, Any], run: Run, kept: EpochRecord | None, memory_limit: str | None = None
+) -> None:
+    """Print a table of the parts with their scores beside the trivial baseline, the epoch that was kept, and the speed.
+
+    Parameters
+    ----------
+    kept : EpochRecord or None
+        Of the epoch whose parameters the model has; None if the run ended within it.
+    """
     console = make_console(_Console)
     parts = [name for name in ("train", "validation", "test") if summary[name]]
     metrics: list[str] = list(summary[parts[0]])
     table = Table("part", *(metric_label(metric) for metric in metrics), box=box.SIMPLE_HEAD)
     for part in parts:
-        table.add_row(part, *(figure(summary[part][metric]) if metric in summary[part] else "" for metric in metrics))
+        table.add_row(part, *(figure(summary[part][metric]) for metric in metrics))
+    if baseline := summary["baseline"]:
+        scores = (figure(baseline[metric]) if metric in baseline else "" for metric in metrics)
+        table.add_row(baseline["name"], *scores)
     if cv := summary.get("cv"):
         for name in ("mean", "std"):
-            scores = (cv[name].get(metric) for metric in metrics)
-            table.add_row(f"{len(cv['folds'])}-fold {name}", *("" if each is None else figure(each) for each in scores))
+            found = (cv[name].get(metric) for metric in metrics)
+            table.add_row(f"{len(cv['folds'])}-fold {name}", *("" if each is None else figure(each) for each in found))
     console.print(title)
     console.print(table)
+    if kept is not None and kept.validation is not None:
+        score = kept.validation.get(summary["metric"])
+        reached = "" if score is None else f", validation {metric_label(summary['metric'])} {figure(score)}"
+        which = "the last" if run.state.best is None else "the best"
+        console.print(f"kept epoch {kept.epoch} of {summary['epochs']}, {which}{reached}")
     epochs = f"{summary['epochs']} epoch{'s' * (summary['epochs'] != 1)}"
     ended = "" if run.stopped == "epochs" else f" ({run.stopped})"
     console.print(

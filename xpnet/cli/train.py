@@ -54,7 +54,7 @@ def train(data: str = "digits", *, options: TrainOptions = _DEFAULTS) -> int:
         pieces.
     """
     with ranks(options.distributed) as communicator, limit_threads(options.threads):
-        check_options(options, communicator)
+        check_options(options)
         job = prepare(data, options, communicator)
         say_notes(job, options)
 

@@ -21,7 +21,7 @@ from xpnet.nn.optimizers import get_optimizer
 from xpnet.seeds import Purpose, seed_sequence
 from xpnet.training.callbacks import Interrupt
 from xpnet.training.history import Scores
-from xpnet.training.metrics import fitting_metrics, is_lower_better, metric_label
+from xpnet.training.metrics import is_lower_better, metric_label
 from xpnet.training.progress import figure
 from xpnet.training.recipes import Recipe
 from xpnet.training.search_spaces import Choice, LogUniform, Space
@@ -55,7 +55,7 @@ class Trial(NamedTuple):
 
 def criterion(job: Job) -> str:
     """Return the name of the metric by which trials are compared."""
-    return fitting_metrics(job.data.task)[0]
+    return job.trainer.metrics[0] if job.trainer.metrics else job.model.metric
 
 
 def best_of(trials: list[Trial], metric: str) -> Trial:
@@ -101,8 +101,8 @@ def open_space(options: TrainOptions, recipe: Recipe, n_samples: int) -> Space:
     space = {name: each for name, each in recipe.search_space.items() if getattr(options, name) is None}
     if not space:
         raise InvalidParameterError(
-            f"xpnet tune: expected options to choose; received all of {', '.join(recipe.search_space)}. Leave some out, "
-            "or train with them."
+            f"xpnet tune: expected options to choose; received all of {', '.join(recipe.search_space)}. Leave some "
+            "out, or train with them."
         )
     if len(options.activation or ()) > 1:  # one for each hidden layer
         space.pop("hidden", None)
@@ -172,7 +172,7 @@ def _try(data: str, job: Job, options: TrainOptions, interrupt: Interrupt) -> tu
     run = fit(trial, (interrupt,))
     model = dataclasses.replace(trial.model, vector=run.params.vector)
     validation: Any = trial.parts["validation"]
-    return model.evaluate(*validation, trial.backend), []
+    return model.evaluate(validation[0], validation[1], trial.backend), []
 
 
 def _say(done: list[Trial], job: Job, options: TrainOptions, trials: int) -> None:
@@ -180,7 +180,9 @@ def _say(done: list[Trial], job: Job, options: TrainOptions, trials: int) -> Non
     best = best_of(done, metric)
     words = shlex.join(option_words(trial.options, options)) or "the defaults"
     score = f"{metric_label(metric)} {figure(trial.scores[metric])}" if trial.scores else "diverged"
-    so_far = f" (best {figure(best.scores[metric])} in trial {best.number})" if best.scores and best is not trial else ""
+    so_far = ""
+    if best.scores and best is not trial:
+        so_far = f" (best {figure(best.scores[metric])} in trial {best.number})"
     say(f"trial {trial.number}/{trials}: {score}{so_far}: {words}")
 
 

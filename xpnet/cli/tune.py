@@ -71,7 +71,7 @@ def tune(
                 f"xpnet tune: expected one process; received {communicator.size} ranks. Tune in one, or with "
                 "--distributed off; then train with mpirun."
             )
-        check_options(options, communicator)
+        check_options(options)
         job = prepare(data, options)
         _check(job, options)
         say_notes(job, options)
@@ -95,11 +95,11 @@ def _check(job: Job, options: TrainOptions) -> None:
     """Check that trials can be compared."""
     if not job.is_in_memory:
         raise InvalidParameterError(
-            "xpnet tune: expected data that fit into memory; received data that are read in pieces. Tune on a file with "
-            "fewer rows, and train on all of them with the options that it finds."
+            "xpnet tune: expected data that fit into memory; received data that are read in pieces. Tune on a file "
+            "with fewer rows, and train on all of them with the options that it finds."
         )
     if options.cv is None and "validation" not in job.parts:
         raise InvalidParameterError(
-            f"validation_fraction: expected more than 0, to compare trials; received {options.val_fraction}. Or compare "
-            "them with --cv 5."
+            f"validation_fraction: expected more than 0, to compare trials; received {options.val_fraction}. Or "
+            "compare them with --cv 5."
         )

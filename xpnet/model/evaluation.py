@@ -38,7 +38,8 @@ class Evaluation:
 
         The metrics are those of `xpnet.training.metrics.METRICS`: of classes ``accuracy``, ``balanced_accuracy``,
         ``f1`` and ``auc``; of labels ``accuracy``, ``f1`` and ``auc``; of values ``r2``, and in the target's unit
-        ``rmse`` and ``mae``. The area under the ROC curve is left out where there are millions of outputs.
+        ``rmse`` and ``mae``. The area under the ROC curve needs the outputs of all samples: it is left out for a source
+        and where there are millions of them.
 
         Parameters
         ----------
@@ -55,30 +56,30 @@ class Evaluation:
                 raise InvalidParameterError("y must be omitted when x is a Source (it brings its own targets).")
             backend, dtype = get_backend(device), model.vector.dtype.name
             with backend.scope(dtype):
-                params = model.params_on(backend)
-                scoring = _scoring(model, x.n_samples)
+                params, scoring = model.params_on(backend), _scoring(model, outputs_fit=False)
                 return evaluate_source(model.network, params, model.encode(x), backend, dtype, communicator, scoring)
         if y is None:
             x, y = _with_targets(model, x)
+        n_out = model.network.layer_sizes[-1]
         with (backend := get_backend(device)).scope(model.vector.dtype.name):
             rows = host_inputs(backend, model.inputs(x), model.vector.dtype.name)
-            params, scoring = model.params_on(backend), _scoring(model, len(y))
+            params, scoring = model.params_on(backend), _scoring(model, outputs_fit=len(y) * n_out <= _MOST_OUTPUTS)
             return evaluate(model.network, params, rows, model.targets(y), backend, scoring=scoring)
 
     def assess(self, x: Any, y: np.ndarray, device: str | Backend = "cpu") -> tuple[Scores, np.ndarray]:
         """Return the scores of `evaluate` and the predictions of `predict` in one pass over the samples."""
         model = cast("Model", self)
+        n_out = model.network.layer_sizes[-1]
         with (backend := get_backend(device)).scope(model.vector.dtype.name):
             rows = host_inputs(backend, model.inputs(x), model.vector.dtype.name)
-            params, scoring = model.params_on(backend), _scoring(model, len(y))
+            params, scoring = model.params_on(backend), _scoring(model, outputs_fit=len(y) * n_out <= _MOST_OUTPUTS)
             return assess(model.network, params, rows, model.targets(y), backend, model.decide, scoring=scoring)
 
 
-def _scoring(model: Model, n_samples: int) -> Scoring:
-    """Return all metrics of the task, but for those that need more outputs than the host may hold."""
-    is_large = n_samples * model.network.layer_sizes[-1] > _MOST_OUTPUTS
+def _scoring(model: Model, *, outputs_fit: bool) -> Scoring:
+    """Return all metrics of the task, but for those that need outputs if the host may not hold those of all samples."""
     names = fitting_metrics(model.task)
-    kept = (name for name in names if METRICS[name].needs == "decisions" or not is_large)
+    kept = (name for name in names if METRICS[name].needs == "decisions" or outputs_fit)
     return Scoring(tuple(kept), None if model.target_scaler is None else model.target_scaler.scale)
 
 

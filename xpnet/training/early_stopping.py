@@ -50,12 +50,15 @@ class EarlyStopping(NamedTuple):
     tolerance : float
     latest : float
         0 restores the first of several epochs with the same best value, 1 the last of them.
+    restore : float
+        1 restores the best epoch, 0 keeps the last.
     """
 
     metric: str
     patience: float = 10
     tolerance: float = 0.0
     latest: float = 0
+    restore: float = 1
 
     def observe(self, state: StoppingState, record: EpochRecord) -> StoppingState:
         """Return the state after an epoch."""
@@ -98,6 +101,7 @@ _RANGES = {
     "patience": Constraint("a number of at least 1, or inf", lambda value: value >= 1),
     "tolerance": real(0),
     "latest": fraction(),
+    "restore": fraction(),
 }
 
 

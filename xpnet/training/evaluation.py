@@ -11,13 +11,11 @@ import numpy as np
 from xpnet.backend import Array, Backend, namespace_of
 from xpnet.communicator import Communicator
 from xpnet.data.checks import check_lengths
-from xpnet.data.scaling import Moments
 from xpnet.data.shared_rows import SharedRows
 from xpnet.errors import InvalidParameterError, shown
 from xpnet.nn.network import Network, Parameters
 from xpnet.training.history import Scores
 from xpnet.training.input_rows import InputRows, input_chunks
-from xpnet.training.metric_functions import r2_of_squares
 from xpnet.training.metrics import (
     DEFAULT_SCORING,
     METRICS,
@@ -28,6 +26,7 @@ from xpnet.training.metrics import (
     task_of,
 )
 from xpnet.training.outputs import Members, joined, logits, on_host, sample_chunks
+from xpnet.training.tally import make_tally
 
 __all__ = ["assess", "evaluate", "evaluate_chunks"]
 
@@ -150,17 +149,22 @@ def _scores(
     scores = {"loss": float(np.average(losses, weights=weight))}
     if _kind(network, y_ndim, names) == "correct":
         return scores | {"accuracy": float(np.average(columns[:, 0], weights=weight))}
-    n_true = 1 if y_ndim == 1 else network.layer_sizes[-1]
-    given, y = columns[:, :-n_true], columns[:, -n_true:]
-    y = y[:, 0] if y_ndim == 1 else y
-    is_decided = given.shape[1] < network.layer_sizes[-1]  # class indices; labels that are decided stay as they are
-    decided = given[:, 0] if is_decided else decisions(namespace_of(given), given, task_of(network, y_ndim))
+    given, decided, y = _predictions(network, y_ndim, columns)
     for name in names:
         metric = METRICS[name]
         factor = unit if unit is not None and metric.is_error else 1.0
         predictions = given if metric.needs == "outputs" else decided
         scores[name] = metric.score(predictions * factor, y * factor, weight)
     return scores
+
+
+def _predictions(network: Network, y_ndim: int, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the predictions that were copied to the host, decisions or outputs; the decisions; and the targets."""
+    n_true = 1 if y_ndim == 1 else network.layer_sizes[-1]
+    given, y = columns[:, :-n_true], columns[:, -n_true:]
+    is_decided = given.shape[1] < network.layer_sizes[-1]  # class indices; labels that are decided stay as they are
+    decided = given[:, 0] if is_decided else decisions(namespace_of(given), given, task_of(network, y_ndim))
+    return given, decided, y[:, 0] if y_ndim == 1 else y
 
 
 def evaluate_chunks(
@@ -173,33 +177,35 @@ def evaluate_chunks(
 ) -> Scores:
     """Return the scores of `evaluate` for samples that come in chunks ``(x, y)``.
 
-    With further metrics the decisions or outputs of all samples are held on the host.
+    With a metric that needs outputs, those of all samples are held on the host.
     """
-    n, loss, correct, squares = 0, 0.0, 0.0, np.zeros(network.layer_sizes[-1])
-    name, targets, kept = "accuracy", Moments(network.layer_sizes[-1]), []
+    n_out, kept = network.layer_sizes[-1], []
+    n, loss, right, tally = 0, 0.0, 0.0, None
     for x, y in chunks:
         x, y, communicator = _own(x, y)
         names = _names(network, y.ndim, scoring)
-        of_chunk: Iterable[np.ndarray] = _needed(network, params, x, y, backend, _kind(network, y.ndim, names))
+        kind, task = _kind(network, y.ndim, names), task_of(network, y.ndim)
+        keeps = any(METRICS[name].needs == "outputs" for name in names)
+        tally = tally or make_tally(task, n_out)
+        of_chunk: Iterable[np.ndarray] = _needed(network, params, x, y, backend, kind)
         if communicator is not None:
             of_chunk = communicator.gather(joined(of_chunk))
         for needed in of_chunk:
-            if len(names) > 1:
+            if keeps:
                 kept.append(needed)
                 continue
-            losses, scored = _columns(needed)
-            n, loss, (name,) = n + len(losses), loss + float(losses.sum()), names
-            if name == "accuracy":
-                correct += float(scored.sum())
+            losses, columns = _columns(needed)
+            n, loss = n + len(losses), loss + float(losses.sum())
+            if kind == "correct":
+                right += float(columns.sum())
             else:
-                output, true = np.split(scored, 2, axis=1)
-                squares += ((true - output) ** 2).sum(axis=0)
-                targets.add(true)
+                _, decided, true = _predictions(network, y.ndim, columns)
+                tally.add(decided, true)
     if kept:
         return _scores(network, y.ndim, joined(kept), names, None, scoring.unit)
-    if name == "accuracy":
-        return {"loss": loss / n, name: correct / n}
-    return {"loss": loss / n, name: r2_of_squares(squares, targets.squares, targets.is_constant)}
+    assert tally is not None  # there is at least one sample
+    scores = {"accuracy": right / n} if kind == "correct" else tally.scores(scoring.unit)
+    return {"loss": loss / n, **{name: scores[name] for name in names}}
 
 
 def _needed(

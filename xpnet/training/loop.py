@@ -202,7 +202,7 @@ class TrainingLoop:
         stopping, best = state.stopping, state.best
         if self.stopping is not None:
             stopping = self.stopping.observe(stopping, record)
-            best = state.start if stopping.improved else best
+            best = state.start if stopping.improved and self.stopping.restore else best
         if self.max_halvings and record.loss < min((earlier.loss for earlier in state.history), default=math.inf):
             state = self._set_rollback(state)
         return state._replace(

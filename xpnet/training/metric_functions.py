@@ -53,6 +53,16 @@ class ClassCounts(NamedTuple):
         """Harmonic mean of precision and recall; 0 without samples and predictions."""
         return _quotient(2 * self.hits, self.predicted + self.support)
 
+    @property
+    def mean_recall(self) -> float:
+        """Mean recall of the classes that occur."""
+        return float(self.recall[self.support > 0].mean())
+
+    @property
+    def mean_f1(self) -> float:
+        """Mean F1 of the classes that occur or are predicted."""
+        return float(self.f1[self.support + self.predicted > 0].mean())
+
 
 def class_counts(
     predicted: np.ndarray, true: np.ndarray, n_classes: int, sample_weight: np.ndarray | None = None
@@ -78,14 +88,13 @@ def accuracy(decided: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> f
 
 def balanced_accuracy(decided: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> float:
     """Return the mean recall of the classes that occur: Brodersen et al. (2010), ICPR, 3121-3124."""
-    counts = class_counts(decided, y, _n_classes(decided, y), weight)
-    return float(counts.recall[counts.support > 0].mean())
+    return class_counts(decided, y, _n_classes(decided, y), weight).mean_recall
 
 
 def f1(decided: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> float:
     """Return the mean F1 of the classes that occur or are predicted, or of all labels."""
     counts = class_counts(decided, y, _n_classes(decided, y), weight)
-    return float(counts.f1[(counts.support + counts.predicted > 0) | (y.ndim == 2)].mean())
+    return counts.mean_f1 if y.ndim == 1 else float(counts.f1.mean())
 
 
 def _n_classes(decided: np.ndarray, y: np.ndarray) -> int:

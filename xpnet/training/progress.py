@@ -16,6 +16,9 @@ from xpnet.training.state import Run
 
 __all__ = ["Progress", "figure"]
 
+_BARS = ((90, 10), (70, 4), (0, 0))  # columns of a terminal and of the bar in it
+_OTHERS = 25  # columns of the epoch, a short bar and the time, with the spaces between all
+
 
 class Progress(Callback):
     """Show a progress bar in a notebook or a terminal, or else print one line for each epoch, on stderr.
@@ -53,19 +56,19 @@ class Progress(Callback):
         self._done = (epoch - 1) * self._n_steps + done
         shown = {}
         if self._n_samples is not None:
-            shown["speed"] = _speed(self._n_samples * done / self._n_steps / (perf_counter() - self._started))
+            shown["speed"] = _short_speed(self._n_samples * done / self._n_steps / (perf_counter() - self._started))
         self._show(completed=self._done, epoch=f"{epoch}/{self._epochs}", **shown)
 
     def on_epoch(self, record: EpochRecord, run: Run) -> None:
         """Show the figures of the epoch, or print its line."""
         speed = _speed(record.samples_per_second)
         if self._bar is None:
-            figures = f"{_describe(record, 'validation')}  {speed}"
+            figures = f"{_describe(record, 'validation', len(METRICS))}  {speed}"
             with suppress(OSError):
                 print(f"epoch {record.epoch}/{self._epochs}  {figures}", file=sys.stderr, flush=True)
             return
         self._completed = record.epoch * self._n_steps
-        self._show(description=_describe(record, "val"), speed=speed)
+        self._show(description=_describe(record, "val", 1), speed=_short_speed(record.samples_per_second))
         self._started = perf_counter()
 
     def on_end(self) -> None:
@@ -84,7 +87,7 @@ class Progress(Callback):
 
 
 class _TerminalBar:
-    """A progress bar on a terminal."""
+    """A progress bar on a terminal. In a narrow one the bar is shorter, and then the speed is left out."""
 
     def __init__(self, console: Any, total: int, epoch: str) -> None:
         from rich import progress
@@ -92,17 +95,19 @@ class _TerminalBar:
 
         texts = (
             progress.TextColumn("{task.description}", table_column=Column(no_wrap=True)),
-            progress.TextColumn("{task.fields[speed]}"),
+            progress.TextColumn("{task.fields[speed]}", table_column=Column(no_wrap=True)),
         )
+        width = next(bar for columns, bar in _BARS if console.width >= columns)
         columns = (
-            progress.TextColumn("{task.fields[epoch]}"),
-            progress.BarColumn(10),
+            progress.TextColumn("{task.fields[epoch]}", table_column=Column(no_wrap=True)),
+            *([progress.BarColumn(width)] if width else []),
             *texts,
             progress.TimeRemainingColumn(compact=True),
         )
         self._bar = progress.Progress(*columns, console=console)
         self._bar.start()
         self._task = self._bar.add_task("", total=total, epoch=epoch, speed="")
+        self._width = console.width
 
     @classmethod
     def on_stderr(cls, total: int, epoch: str) -> _TerminalBar | None:
@@ -118,6 +123,9 @@ class _TerminalBar:
 
     def show(self, **fields: Any) -> None:
         """Show new values of ``completed``, ``total``, ``epoch``, ``speed`` or ``description``."""
+        speed, description = fields.get("speed", ""), fields.get("description", self._bar.tasks[0].description)
+        if len(speed) + len(description) > self._width - _OTHERS:
+            fields["speed"] = ""
         self._bar.update(self._task, **fields)
 
     def stop(self) -> None:
@@ -130,12 +138,21 @@ def figure(value: float) -> str:
     return f"{value:.4f}" if value == 0 or 0.1 <= abs(value) < 1000 else f"{value:.4g}"
 
 
-def _describe(record: EpochRecord, validation: str) -> str:
-    """Return the losses and the metrics of an epoch, those of the validation part after that word."""
-    scores = {name: each for name, each in (record.validation or {}).items() if name == "loss" or name in METRICS}
-    figures = "  ".join(f"{metric_label(name)} {figure(value)}" for name, value in scores.items())
+def _describe(record: EpochRecord, validation: str, n_metrics: int) -> str:
+    """Return the losses and the last metrics of an epoch, those of the validation part after that word."""
+    scores = record.validation or {}
+    names = [name for name in scores if name == "loss"] + [name for name in scores if name in METRICS][-n_metrics:]
+    figures = "  ".join(f"{metric_label(name)} {figure(scores[name])}" for name in names)
     return f"loss {figure(record.loss)}" + (figures and f"  {validation} {figures}")
 
 
 def _speed(samples_per_second: float) -> str:
     return f"{samples_per_second:,.0f} samples/s"
+
+
+def _short_speed(samples_per_second: float) -> str:
+    """Return the speed in thousands or millions of samples, as a bar has place for it."""
+    for unit, name in ((1e6, "M"), (1e3, "k")):
+        if samples_per_second >= unit:
+            return f"{samples_per_second / unit:.3g}{name} samples/s"
+    return f"{samples_per_second:.3g} samples/s"

@@ -11,6 +11,9 @@ from xpnet.training.search_spaces import AROUND_PLAIN, REALMLP, REALMLP_CLASSES,
 
 __all__ = ["PLAIN", "TABULAR", "Recipe"]
 
+# Keeps the best epoch, the last of them if several are equally good, and never stops early.
+_BEST_OF_ALL = "patience=inf,latest=1"
+
 
 class Recipe(NamedTuple):
     """Settings that were tuned together.
@@ -62,7 +65,7 @@ class Recipe(NamedTuple):
         return arguments
 
 
-def _plain() -> Recipe:
+def _plain(metric: str) -> Recipe:
     network = {"activation": "relu", "parametrization": "standard", "input_scale": False, "label_smoothing": 0.0}
     trainer = {
         "optimizer": "adam",
@@ -71,7 +74,7 @@ def _plain() -> Recipe:
         "schedule": "constant",
         "batch_size": "auto",
         "epochs": 20,
-        "early_stopping": None,
+        "early_stopping": f"{metric}:{_BEST_OF_ALL}",
         "drop_last": False,
     }
     return Recipe((128, 64), MappingProxyType(network), MappingProxyType(trainer), search_space=AROUND_PLAIN)
@@ -103,20 +106,24 @@ def _realmlp_td_s(network: Mapping[str, Any], trainer: Mapping[str, Any], space:
     )
 
 
-PLAIN: dict[Task, Recipe] = dict.fromkeys(("classification", "regression", "multilabel"), _plain())
+PLAIN: dict[Task, Recipe] = {
+    "classification": _plain("accuracy"),
+    "multilabel": _plain("accuracy"),
+    "regression": _plain("r2"),
+}
 TABULAR: dict[Task, Recipe] = {
     "classification": _realmlp_td_s(
         {"activation": "selu", "label_smoothing": 0.1},
-        {"learning_rate": 0.04, "early_stopping": "accuracy:patience=inf,latest=1"},
+        {"learning_rate": 0.04, "early_stopping": f"accuracy:{_BEST_OF_ALL}"},
         REALMLP_CLASSES,
     ),
     "multilabel": _realmlp_td_s(
         {"activation": "selu", "label_smoothing": 0.0},
-        {"learning_rate": 0.04, "early_stopping": "accuracy:patience=inf,latest=1"},
+        {"learning_rate": 0.04, "early_stopping": f"accuracy:{_BEST_OF_ALL}"},
     ),
     # The targets are standardised.
     "regression": _realmlp_td_s(
         {"activation": "mish", "label_smoothing": 0.0},
-        {"learning_rate": 0.07, "early_stopping": "r2:patience=inf,latest=1"},
+        {"learning_rate": 0.07, "early_stopping": f"r2:{_BEST_OF_ALL}"},
     ),
 }

@@ -44,7 +44,7 @@ class LogUniform(NamedTuple):
 # By the name of an option of `xpnet train`, with which a user repeats a trial.
 Space = Mapping[str, Distribution]
 
-# That of RealMLP-HPO for the settings that RealMLP-TD-S has: Holzmüller, Grinsztajn, Steinwart (2024), arXiv:2407.04491.
+# That of RealMLP-HPO, for the settings that RealMLP-TD-S has: arXiv:2407.04491, as `recipes`.
 REALMLP: Space = MappingProxyType(
     {
         "hidden": Choice(("256,256,256", "64,64,64,64,64", "512"), (0.6, 0.2, 0.2)),
