@@ -110,18 +110,7 @@ def prepared(data, options, comm=None):
         assert isinstance(held, SharedRows)
         assert sum(comm.gather(len(held.own))) == len(held)
     contents = {name: content(part) for name, part in parts.items() if part is not None}
-    scores, confusion = job.assess(job.model, RUN)
-    return job, contents, arguments["sample_weight"], scores, confusion
-
-
-class _Run:
-    history = ()
-
-    class state:  # noqa: N801
-        best, position = None, 0
-
-
-RUN = _Run()
+    return job, contents, arguments["sample_weight"], job.assess(job.model)
 
 
 @pytest.mark.parametrize("size", [2, 3, 4])
@@ -149,10 +138,8 @@ RUN = _Run()
 def test_ranks_prepare_together_what_a_single_process_prepares(kind, more, size, tmp_path):
     data = kind if kind == "digits" else write(kind, tmp_path)
     options = TrainOptions(**{**CHECKED, **more})
-    job, parts, weights, scores, confusion = prepared(data, options)
-    for own, own_parts, own_weights, own_scores, own_confusion in run_ranks(
-        size, lambda comm: prepared(data, options, comm)
-    ):
+    job, parts, weights, assessment = prepared(data, options)
+    for own, own_parts, own_weights, of_rank in run_ranks(size, lambda comm: prepared(data, options, comm)):
         assert own.data.fingerprint == job.data.fingerprint
         assert (own.data.task, own.data.sizes, own.data.notes) == (job.data.task, job.data.sizes, job.data.notes)
         assert own.data.scale == job.data.scale
@@ -165,10 +152,11 @@ def test_ranks_prepare_together_what_a_single_process_prepares(kind, more, size,
             np.testing.assert_allclose(own_parts[name][1], y, rtol=1e-12, atol=1e-13)
         if weights is not None:
             np.testing.assert_array_equal(own_weights, weights)
-        for name, score in scores.items():
-            assert own_scores[name] == pytest.approx(score, rel=1e-9)
-        if confusion is not None:
-            np.testing.assert_array_equal(own_confusion.predicted, confusion.predicted)
+        for name, score in assessment.scores.items():
+            assert of_rank.scores[name] == pytest.approx(score, rel=1e-9)
+        assert of_rank.baseline == assessment.baseline
+        if assessment.confusion is not None:
+            np.testing.assert_array_equal(of_rank.confusion.predicted, assessment.confusion.predicted)
 
 
 @pytest.mark.parametrize("kind", ["npy", "npz", "parquet", "csv", "idx.gz"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -23,7 +24,7 @@ from xpnet.training.callbacks import Callback, Interrupt, LearningRateSchedule, 
 from xpnet.training.checkpoint import Checkpoint
 from xpnet.training.history import EpochRecord
 from xpnet.training.metrics_file import MetricsFile, read_metrics
-from xpnet.training.progress import Progress
+from xpnet.training.progress import Progress, _short_speed, figure
 from xpnet.training.trainer import Run, RunState, Trainer
 
 NETWORK = Network([4, 6, 3], "tanh")
@@ -451,8 +452,8 @@ def test_the_bar(n_samples: int | None, bars: list[Any], capsys: pytest.CaptureF
     assert [shown(bar) for bar in bars] == [(9, 9, "3/3"), (6, 6, "2/2")]
     (task,) = bars[0].tasks
     last = run.history[-1]
-    assert task.description.startswith(f"loss {last.loss:.4f}  validation accuracy ")
-    assert task.fields["speed"] == f"{last.samples_per_second:,.0f} samples/s"
+    assert task.description.startswith(f"loss {last.loss:.4f}  val loss ")
+    assert task.fields["speed"] == _short_speed(last.samples_per_second)
     out, err = capsys.readouterr()
     assert out == ""
     assert "3/3" in err
@@ -572,3 +573,35 @@ def test_what_is_no_file_of_metrics_is_refused(tmp_path: Path, text: str) -> Non
     path.write_text(f"{text}\n")
     with pytest.raises(DataError, match="expected the metrics of a run"):
         read_metrics(path)
+
+
+@pytest.mark.parametrize(
+    ("speed", "text"), [(3.14159, "3.14"), (999.4, "999"), (29_981, "30k"), (1_234_567, "1.23M"), (45_600, "45.6k")]
+)
+def test_the_speed_in_a_bar_is_short(speed: float, text: str) -> None:
+    assert _short_speed(speed) == f"{text} samples/s"
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_the_bar_fits_its_terminal(columns: int, bars: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    fit(Progress(12), epochs=300, validation=(X, Y), metrics=("balanced_accuracy", "f1"))
+    (bar,) = bars
+    assert bar.tasks[0].description.count("  ") == 2  # loss, validation loss, and the metric that was asked for last
+    from rich.console import Console
+
+    drawn = Console(width=columns, file=io.StringIO(), color_system=None)
+    drawn.print(bar.get_renderable())
+    (line,) = drawn.file.getvalue().splitlines()
+    assert "…" not in line
+    assert len(line) <= columns
+    assert ("samples/s" in line) == (columns > 80)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0.0000"), (0.97222, "0.9722"), (12.3456, "12.3456"), (0.0123456, "0.01235"), (1.23456e-7, "1.235e-07"),
+     (-0.5, "-0.5000"), (54321.9, "5.432e+04")],
+)  # fmt: skip
+def test_figures_have_significant_digits(value: float, text: str) -> None:
+    assert figure(value) == text

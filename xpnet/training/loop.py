@@ -245,6 +245,7 @@ class TrainingLoop:
         """
         losses = [record.loss for record in state.history]
         good = 1 + losses.index(min(losses)) if losses and self.max_halvings else state.epoch
+        kept = good if state.best is None or self.stopping is None else self.stopping.best(state.history).epoch
         problem = (
             f"training diverged in epoch {state.epoch + 1}: expected a finite loss and finite parameters; "
             f"received a loss of {loss:g} at learning rate {learning_rate:g}."
@@ -255,7 +256,7 @@ class TrainingLoop:
             often = f", {state.halvings} halvings were not enough" if state.halvings else ""
             raise DivergenceError(
                 f"{problem} Try a smaller learning rate, clipping the gradient or scaling the inputs. The parameters "
-                f"after epoch {good} are kept{often}.",
+                f"after epoch {kept} are kept{often}.",
                 self._result(state, "diverged"),
             )
         warnings.warn(

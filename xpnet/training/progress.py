@@ -17,7 +17,7 @@ from xpnet.training.state import Run
 __all__ = ["Progress", "figure"]
 
 _BARS = ((90, 10), (70, 4), (0, 0))  # columns of a terminal and of the bar in it
-_OTHERS = 25  # columns of the epoch, a short bar and the time, with the spaces between all
+_OTHERS = 11  # columns of the time and of the spaces between all columns
 
 
 class Progress(Callback):
@@ -107,7 +107,7 @@ class _TerminalBar:
         self._bar = progress.Progress(*columns, console=console)
         self._bar.start()
         self._task = self._bar.add_task("", total=total, epoch=epoch, speed="")
-        self._width = console.width
+        self._place = console.width - width - _OTHERS  # for the epoch, the description and the speed
 
     @classmethod
     def on_stderr(cls, total: int, epoch: str) -> _TerminalBar | None:
@@ -123,8 +123,9 @@ class _TerminalBar:
 
     def show(self, **fields: Any) -> None:
         """Show new values of ``completed``, ``total``, ``epoch``, ``speed`` or ``description``."""
-        speed, description = fields.get("speed", ""), fields.get("description", self._bar.tasks[0].description)
-        if len(speed) + len(description) > self._width - _OTHERS:
+        before = self._bar.tasks[0]
+        shown = {"description": before.description, **before.fields, **fields}
+        if sum(len(shown[name]) for name in ("epoch", "description", "speed")) > self._place:
             fields["speed"] = ""
         self._bar.update(self._task, **fields)
 
