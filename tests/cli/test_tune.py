@@ -9,8 +9,10 @@ import os
 import shlex
 import signal
 import tomllib
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -20,6 +22,7 @@ from xpnet.cli import trials
 from xpnet.cli.options import TrainOptions
 from xpnet.cli.trials import Trial, best_of, draw_options, open_space
 from xpnet.errors import DivergenceError, InvalidParameterError
+from xpnet.training.progress import figure
 from xpnet.training.recipes import PLAIN, TABULAR, Recipe
 
 pytestmark = pytest.mark.usefixtures("folder")
@@ -169,6 +172,16 @@ def test_the_run_is_that_of_the_winner(monkeypatch: pytest.MonkeyPatch) -> None:
         assert Path(other, "model.safetensors").read_bytes() == Path("run/model.safetensors").read_bytes()
 
 
+@pytest.mark.parametrize(("metric", "best"), [("rmse", 2), ("r2", 1)])
+def test_the_metric_decides(metric: str, best: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    house_csv()
+    scored(monkeypatch, 3.0, 2.0, 2.5, metric=metric)
+    outcome = tune("house.csv", "--target", "price", "--metric", metric, "--trials", 3, "--out", "run")
+    assert f"trial {best} of 3 was the best" in outcome.err
+    assert f"(best {figure([3.0, 2.0][best - 1])} in trial {best})" in outcome.err
+    assert tomllib.loads(Path("run/config.toml").read_text())["metric"] == metric
+
+
 def test_trials_and_winner_repeat(monkeypatch: pytest.MonkeyPatch) -> None:
     species_csv()
     for run in ("first", "again"):
@@ -290,6 +303,11 @@ def test_quiet_and_json() -> None:
 
 
 # What is refused
+
+
+def test_several_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xpnet.cli.tune.ranks", lambda _: nullcontext(SimpleNamespace(size=2)))
+    assert "xpnet tune: expected one process; received 2 ranks." in refused("tune", "iris")
 
 
 @pytest.mark.parametrize(
