@@ -44,6 +44,13 @@ app = App(
 # The module of each command, and the description of its docstring. A command is imported when it is called.
 _COMMANDS = {
     "train": ("train:train", "Train a network, and write model, metrics, configuration and plots into a folder."),
+    "tune": (
+        "tune:tune",
+        "Search for the options that suit the data, and train with the best of them as `xpnet train` does.\n\n"
+        "The options that are given stay as they are. The first trial has the defaults for the others, and each "
+        "further trial draws them at random. Trials are compared on the validation part, or with --cv on the mean over "
+        "the folds; the test part is used once, by the last training.",
+    ),
     "resume": (
         "train:resume",
         "Continue a run that was killed or interrupted from its newest checkpoint, as if it had never stopped.",
@@ -53,8 +60,13 @@ _COMMANDS = {
         "Predict with a trained model, and write a CSV file with one row for each sample.",
     ),
     "evaluate": (
-        "predict:evaluate",
-        "Evaluate a trained model on the test part that comes with the data, or else on all samples.",
+        "evaluate:evaluate",
+        "Evaluate a trained model on each part of its run, or on other data.",
+    ),
+    "info": ("model_info:info", "Show what a model is, and how its run went: features, layers, scores, files."),
+    "runs": (
+        "runs:runs",
+        "Compare runs: scores, epochs, seconds, and the options in which they differ, best first.",
     ),
     "report": (
         "report:report",
@@ -75,13 +87,13 @@ _COMMANDS = {
         "inspect:inspect",
         "Show what the columns of a table are, what training will do with each, and why.",
     ),
-    "datasets": ("info:datasets", "List the named data sets: size, source, licence."),
+    "datasets": ("listings:datasets", "List the named data sets: size, source, licence."),
     "devices": (
-        "info:devices",
+        "listings:devices",
         "List each backend and device: usable, or exactly why not; and what a CPU does with subnormal numbers.",
     ),
     "gradcheck": (
-        "info:gradcheck",
+        "listings:gradcheck",
         "Check the gradient of every activation with every loss against central differences in float64.",
     ),
     "parity": (

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from xpnet.errors import XpnetError
 from xpnet.files import open_file, write_atomically, writing
+from xpnet.model.model_file import MODEL_FILE
 from xpnet.training.metrics_file import holds_metrics
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "COLUMNS",
     "CONFIG",
     "CONFUSION",
+    "CROSS_VALIDATION",
     "CURVES",
     "FILM",
     "FINGERPRINT",
@@ -25,13 +27,15 @@ __all__ = [
     "REPORT",
     "SUMMARY",
     "TENSORBOARD",
+    "TRIALS",
     "exists",
     "write_own",
 ]
 
-MODEL, CONFIG, METRICS, FINGERPRINT = "model.safetensors", "config.toml", "metrics.jsonl", "data.json"
+MODEL, CONFIG, METRICS, FINGERPRINT = MODEL_FILE, "config.toml", "metrics.jsonl", "data.json"
 CHECKPOINTS, CURVES, CONFUSION, COLUMNS = "checkpoints", "curves.png", "confusion.png", "columns.md"
 SUMMARY, REPORT = "summary.json", "report.html"
+CROSS_VALIDATION, TRIALS = "cv.json", "trials.jsonl"
 PICTURES = ("regions.png", "units.png", "patterns.png", "forward.png", "backward.png", "symmetry.png")  # of `show`
 FILM = "film.gif"
 TENSORBOARD, MLFLOW = "tensorboard", "mlflow.json"
@@ -57,6 +61,8 @@ IS_OWN: dict[str, Callable[[Path], bool] | None] = {
     SUMMARY: _holds(b'"xpnet": '),
     REPORT: _holds(b'name="generator" content="xpnet '),
     MLFLOW: _holds(b'{"run_id": '),
+    CROSS_VALIDATION: _holds(b'{"folds": '),
+    TRIALS: _holds(b'{"trial": '),
     **dict.fromkeys(PICTURES, _holds(b"Creator\0xpnet")),
     FILM: _holds(b"Creator xpnet"),
 }
