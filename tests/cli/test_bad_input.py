@@ -103,7 +103,7 @@ OPTIONS = {
     "unknown option of an activation": ("--activation leaky_relu:slop=1", ["leaky_relu", "Did you mean 'slope'?"]),
     "unknown option of an optimiser": ("--optimizer adam:beta=1", ["beta_1, beta_2", "Did you mean"]),
     "unknown scaling": ("--scale standrad", ["minmax", "none", "Did you mean 'standard'?"]),
-    "unknown output": ("--output foo", ["unknown output:", "exp, gelu", "'foo'", "cross_entropy demands softmax"]),
+    "unknown output": ("--output foo", ["unknown output:", "exp, gelu", "'foo'", "softmax for cross_entropy, sigmoid"]),
     "output of another name": ("--output linear --loss squared_error", ["Did you mean 'identity'?"]),
     "unknown task": ("--task clasification", ["--task", '"regression"', 'Did you mean "classification"?']),
     "unknown dtype": ("--dtype float16", ["--dtype", '"float32"', '"float64"']),

@@ -314,7 +314,7 @@ BAD = [
     ),
     (
         {"output": "linear", "loss": "squared_error"},
-        "unknown output: .* softmax, .* received 'linear'. Did you mean 'identity'.* cross_entropy demands softmax",
+        "unknown output: .* softmax, .* received 'linear'. Did you mean 'identity'.* softmax for cross_entropy",
     ),
     ({"initializer": "he"}, "unknown initializer: .* received 'he'"),
     ({"dropout": 1.0}, "dropout: expected a finite number of at least 0 and below 1; received 1.0"),

@@ -52,8 +52,8 @@ warnings.
 """
 
 _KINDS = ("cpu", "gpu", "auto")
-# What others call the parts of a device, for hints in errors.
-_SYNONYMS = {"cuda": "gpu", "nvidia": "gpu", "pytorch": "torch"}
+# What others call a kind of device, for hints in errors.
+_SYNONYMS = {"cuda": "gpu"}
 
 
 @lru_cache(maxsize=64)

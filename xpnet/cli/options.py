@@ -14,7 +14,7 @@ from xpnet.cli.presets import PRESETS
 from xpnet.cli.table_options import DATA, TABLE, ColumnOptions, option, parse_int
 from xpnet.nn.activations import ACTIVATIONS
 from xpnet.nn.initializers import INITIALIZERS
-from xpnet.nn.losses import LOSSES
+from xpnet.nn.losses import LOSSES, outputs_by_loss
 from xpnet.nn.optimizers import OPTIMIZERS
 from xpnet.training.early_stopping import EARLY_STOPPING
 from xpnet.training.metrics import METRICS
@@ -132,8 +132,7 @@ class TrainOptions(ColumnOptions):
         str | None,
         option(
             _NETWORK,
-            f"output function: {_one_of(factory().output for factory in LOSSES.values())} where the loss needs it, "
-            "else any activation [default: by the loss]",
+            f"output function: {outputs_by_loss()} [default: by the loss]",
         ),
     ] = None
     init: Annotated[

@@ -38,6 +38,7 @@ __all__ = [
     "get_loss",
     "hardmax",
     "one_hot",
+    "outputs_by_loss",
 ]
 
 
@@ -231,6 +232,20 @@ OUTPUTS: dict[str, Output] = {
 }
 
 
+def outputs_by_loss() -> str:
+    """Return in words which output function each loss demands.
+
+    Examples
+    --------
+    >>> outputs_by_loss().split(", ")[0]
+    'softmax for cross_entropy'
+    """
+    by_output: dict[str, list[str]] = {}
+    for name, factory in sorted(LOSSES.items(), key=lambda item: item[1]().output is None):
+        by_output.setdefault(factory().output or "any activation", []).append(name)
+    return ", ".join(f"{output} for {', '.join(losses)}" for output, losses in by_output.items())
+
+
 def check_output(loss: str, output: str, n_out: int) -> None:
     """Check that an output function and a number of outputs fit a loss.
 
@@ -241,10 +256,9 @@ def check_output(loss: str, output: str, n_out: int) -> None:
     chosen = get_loss(loss)
     name = output.partition(":")[0]
     if name not in {*ACTIVATIONS, *OUTPUTS}:
-        demanded = {other: needed for other, factory in LOSSES.items() if (needed := factory().output)}
-        error = UnknownNameError.among("output", name, {*ACTIVATIONS, *demanded.values()}, ACTIVATION_SYNONYMS)
-        listed = ", ".join(f"{other} demands {needed}" for other, needed in demanded.items())
-        raise UnknownNameError(f"{error} The loss {listed}; any other takes any activation.")
+        known = {*ACTIVATIONS, *filter(None, (factory().output for factory in LOSSES.values()))}
+        error = UnknownNameError.among("output", name, known, ACTIVATION_SYNONYMS)
+        raise UnknownNameError(f"{error} Each loss has its own: {outputs_by_loss()}.")
     if chosen.output and output != chosen.output:
         raise InvalidParameterError(
             f"output: expected {shown(chosen.output)}, which the loss {shown(loss)} demands; received {shown(output)}."
