@@ -2,7 +2,8 @@
 
 The rounds are interleaved over the commands and the checkouts of the repository (default: this one), so that changes in
 the machine's speed affect all of them equally. Compare only results of one run. A line gives the medians of the seconds
-from the start of the process to its end, and of the seconds that the processor works for it.
+from the start of the process to its end, and of the seconds that the processor works for it. At the end, the commands
+that read data run on a pseudo-terminal: the medians are of the seconds to the first line, which should be below 0.3.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 ROUNDS = 5
@@ -39,6 +41,8 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "xpnet inspect": (*XPNET, "inspect", "table.csv"),
 }  # fmt: skip
 
+READERS = ("xpnet train digits", "xpnet train table.csv", "xpnet predict", "xpnet evaluate", "xpnet inspect")
+
 
 def run(command: tuple[str, ...], checkout: Path, folder: Path) -> tuple[float, float]:
     """Return the seconds that a process takes, by the clock and of the processor."""
@@ -50,10 +54,31 @@ def run(command: tuple[str, ...], checkout: Path, folder: Path) -> tuple[float, 
     return seconds, work
 
 
+def first_line(command: tuple[str, ...], checkout: Path, folder: Path) -> float:
+    """Return the seconds until a process writes to a terminal for the first time; then it is killed."""
+    import pty  # not on Windows
+
+    path = os.pathsep.join(map(str, (checkout, checkout / "backends")))
+    environment = {**os.environ, "PYTHONPATH": path, "TERM": "xterm", "CI": ""}
+    main, terminal = pty.openpty()
+    started = time.perf_counter()
+    with subprocess.Popen(
+        [sys.executable, *command], cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=terminal
+    ) as process:
+        os.close(terminal)
+        with suppress(OSError):  # Linux reports the end so
+            os.read(main, 1)
+        seconds = time.perf_counter() - started
+        process.kill()
+    os.close(main)
+    return seconds
+
+
 def main() -> None:
     """Print the medians of each command for each checkout."""
     checkouts = [Path(argument).resolve() for argument in sys.argv[1:]] or [HERE]
     times: dict[tuple[str, Path], list[tuple[float, float]]] = {}
+    lines_after: dict[tuple[str, Path], list[float]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         rng = random.Random(0)
@@ -70,6 +95,12 @@ def main() -> None:
                     measured = run(command, checkout, folder)
                     if number >= 0:
                         times.setdefault((label, checkout), []).append(measured)
+            for label in READERS if os.name == "posix" else ():
+                for checkout in checkouts:
+                    loud = tuple(word for word in COMMANDS[label] if word != "--quiet")
+                    seconds = first_line(loud, checkout, folder)
+                    if number >= 0:
+                        lines_after.setdefault((label, checkout), []).append(seconds)
     print(f"{'s by the clock (s of the processor)':50}" + "".join(f"{path.name:>18}" for path in checkouts))
     for label in COMMANDS:
         cells = []
@@ -77,6 +108,9 @@ def main() -> None:
             seconds, work = map(statistics.median, zip(*times[label, checkout], strict=True))
             cells.append(f"{f'{seconds:.2f} ({work:.2f})':>18}")
         print(f"{label:50}{''.join(cells)}")
+    for label in dict.fromkeys(label for label, _ in lines_after):
+        medians = (statistics.median(lines_after[label, checkout]) for checkout in checkouts)
+        print(f"{f'first line of {label}':50}{''.join(f'{seconds:>18.2f}' for seconds in medians)}")
 
 
 if __name__ == "__main__":

@@ -281,6 +281,7 @@ LISTING = {
     "xpnet.estimators.parameters": {"momentum"},
     "xpnet.estimators.solvers": {"squared_error", "adam", "adaptive"},
     "xpnet.training.recipes": {"normal", "zeros"},  # the initializer of each layer
+    "xpnet.training.search_spaces": {"relu", "selu", "mish", "adam", "adamw"},  # those of RealMLP's paper
 }
 
 

@@ -21,6 +21,8 @@ class Purpose(IntEnum):
     SHUFFLE = 1
     MASKS = 2
     PARTS = 3
+    FOLDS = 4
+    TRIALS = 5
 
 
 def seed_sequence(seed: int, purpose: Purpose, *counters: int) -> np.random.SeedSequence:

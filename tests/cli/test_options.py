@@ -69,7 +69,7 @@ EFFECTS = {
 }
 # These have a test of their own here or beside.
 ELSEWHERE = {
-    "--categorical", "--checkpoint-every", "--data-dir", "--date", "--debug", "--decimal",
+    "--categorical", "--checkpoint-every", "--cv", "--data-dir", "--date", "--debug", "--decimal",
     "--distributed",
     "--delimiter", "--drop", "--encoding", "--ensemble", "--group", "--header", "--json", "--keep", "--log",
     "--memory-limit", "--missing", "--numeric", "--on-divergence", "--out", "--precision", "--quiet", "--report",
@@ -182,14 +182,14 @@ def test_device_and_backend(arguments, device):
 @pytest.mark.parametrize(
     ("arguments", "lr", "hidden", "dropout"),
     [
-        ([], None, None, 0.0),
-        (["--preset", "circles"], 0.02, "16", 0.0),
+        ([], None, None, None),
+        (["--preset", "circles"], 0.02, "16", None),
         (["--config", "c.toml"], 0.3, None, 0.125),
         (["--config", "c.toml", "--preset", "circles"], 0.3, "16", 0.125),
         (["--preset", "circles", "--config", "c.toml", "--lr", "0.7"], 0.7, "16", 0.125),
-        (["--preset", "circles", "--hidden", "3"], 0.02, "3", 0.0),
-        (["--config", "preset.toml"], 0.02, "16", 0.0),
-        (["--config", "preset.toml", "--preset", "digits-15"], 0.01, "15", 0.0),
+        (["--preset", "circles", "--hidden", "3"], 0.02, "3", None),
+        (["--config", "preset.toml"], 0.02, "16", None),
+        (["--config", "preset.toml", "--preset", "digits-15"], 0.01, "15", None),
     ],
 )
 def test_precedence(arguments, lr, hidden, dropout):
@@ -197,7 +197,7 @@ def test_precedence(arguments, lr, hidden, dropout):
     Path("preset.toml").write_text('preset = "circles"\n')
     assert xpnet("train", "iris", *arguments, "--epochs", 1, "--out", "run", "--quiet") == Outcome(0, "", "")
     config = tomllib.loads(Path("run/config.toml").read_text())
-    assert (config.get("lr"), config.get("hidden"), config["dropout"]) == (lr, hidden, dropout)
+    assert (config.get("lr"), config.get("hidden"), config.get("dropout")) == (lr, hidden, dropout)
 
 
 def test_an_option_that_was_removed():

@@ -44,6 +44,13 @@ app = App(
 # The module of each command, and the description of its docstring. A command is imported when it is called.
 _COMMANDS = {
     "train": ("train:train", "Train a network, and write model, metrics, configuration and plots into a folder."),
+    "tune": (
+        "tune:tune",
+        "Search for the options that suit the data, and train with the best of them as `xpnet train` does.\n\n"
+        "The options that are given stay as they are. The first trial has the defaults for the others, and each "
+        "further trial draws them at random. Trials are compared on the validation part, or with --cv on the mean over "
+        "the folds; the test part is used once, by the last training.",
+    ),
     "resume": (
         "train:resume",
         "Continue a run that was killed or interrupted from its newest checkpoint, as if it had never stopped.",

@@ -72,6 +72,8 @@ def make_network(
         "parametrization": options.parametrization,
         "input_scale": options.input_scale,
         "label_smoothing": options.label_smoothing,
+        "dropout": options.dropout,
+        "l2": options.l2,
     }
     if options.activation is not None:
         given["activation"] = options.activation[0] if len(options.activation) == 1 else options.activation
@@ -79,8 +81,6 @@ def make_network(
         (n_features, *hidden, n_out),
         output=options.output,
         loss=loss,
-        dropout=options.dropout,
-        l2=options.l2,
         l1=options.l1,
         reduction=options.reduction,
         output_range=output_range,

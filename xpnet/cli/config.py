@@ -24,6 +24,7 @@ from xpnet.files import open_file
 __all__ = [
     "fill_options",
     "name_option",
+    "option_words",
     "read_config",
     "read_settings",
     "settings_of",
@@ -134,17 +135,22 @@ def write_config(data: str, options: TrainOptions) -> bytes:
 
 def train_command(data: str, options: TrainOptions) -> str:
     """Return the command that repeats a run, for a POSIX shell."""
-    words = ["xpnet", "train", data]
+    return shlex.join(["xpnet", "train", data, *option_words(options)])
+
+
+def option_words(options: TrainOptions, base: TrainOptions | None = None) -> list[str]:
+    """Return the words of a command line for options that differ from others: from the defaults, unless given."""
+    words = []
     for field in fields(options):
-        value, default = getattr(options, field.name), getattr(TrainOptions, field.name)
-        if field.name in _NOT_CONFIGURED or value == default:
+        value, usual = getattr(options, field.name), getattr(base or TrainOptions, field.name)
+        if field.name in _NOT_CONFIGURED or value == usual:
             continue
         option = _OPTIONS[field.name]
         if isinstance(value, bool):
             words.append(option if value else f"--no-{option[2:]}")
         else:
             words += [word for each in (value if isinstance(value, tuple) else [value]) for word in (option, str(each))]
-    return shlex.join(words)
+    return words
 
 
 def shown_settings(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpnet.backend import Backend, to_host
+from xpnet.backend import Backend
 from xpnet.backend.costs import is_open
 from xpnet.cli.choices import (
     choose_device,
@@ -24,7 +24,7 @@ from xpnet.cli.job_data import PARTS, JobData, RawPart, read_arrays
 from xpnet.cli.memory_limit import MemoryLimit
 from xpnet.cli.options import TrainOptions, table_options
 from xpnet.cli.presets import PRESETS
-from xpnet.cli.ranks import agree_on_kind, check_same, get_device
+from xpnet.cli.ranks import agree_on_kind, check_same, check_shareable, get_device, shared_values
 from xpnet.cli.run import train
 from xpnet.cli.table_data import read_table
 from xpnet.communicator import Communicator
@@ -33,7 +33,6 @@ from xpnet.data.scaling import Scaler, scaler_from_moments
 from xpnet.data.shared_rows import SharedRows, warn_of_merged_rows
 from xpnet.data.streams import Source
 from xpnet.data.tables.files import is_table
-from xpnet.data.tables.paths import STANDARD_INPUT
 from xpnet.data.targets import encode_targets
 from xpnet.errors import InvalidParameterError
 from xpnet.model.model import Model
@@ -46,7 +45,7 @@ from xpnet.training.recipes import Recipe
 from xpnet.training.state import Run
 from xpnet.training.trainer import Trainer
 
-__all__ = ["Assessment", "Confusion", "Job", "prepare", "train"]
+__all__ = ["Assessment", "Confusion", "Job", "make_job", "prepare", "train"]
 
 
 class Confusion(NamedTuple):
@@ -198,7 +197,7 @@ def prepare(data: str, options: TrainOptions, communicator: Communicator | None 
         expected = "1 with --checkpoint-every" if options.ensemble > 1 else "a whole number of at least 1"
         raise InvalidParameterError(f"ensemble: expected {expected}; received {options.ensemble}.")
     if communicator is not None:
-        _check_shareable(data, options)
+        check_shareable(data, options)
     device = choose_device(options)
     backend = get_device(device, communicator)  # before the data are read, which takes time
     communicator_for(communicator, backend)
@@ -214,7 +213,33 @@ def prepare(data: str, options: TrainOptions, communicator: Communicator | None 
     check_options(options, backend, recipes)
     scale = options.scale or recipes["classification"].scale  # one for all tasks: the task is not known yet
     read = (read_table if table else read_arrays)(data, options, scale, limit, communicator)
-    recipe = recipes[read.task]
+    job = make_job(data, read, backend, preset, options)
+    if communicator is not None:
+        check_same(communicator, shared_values(job))
+    sources = [part for part in job.parts.values() if isinstance(part, Source)]
+    if limit is not None and sources:
+        buffer_bytes = limit.buffer_bytes(job.trainer, read.n_samples, checkpoints=bool(options.checkpoint_every))
+        for source in sources:
+            source.buffer_bytes = buffer_bytes
+    return job
+
+
+def make_job(data: str, read: JobData, backend: Backend, preset: str, options: TrainOptions) -> Job:
+    """Make the model and the trainer for data that have been read.
+
+    Parameters
+    ----------
+    data : str
+        Name or path of the data.
+    read : JobData
+        The data, or those of a fold.
+    backend : Backend
+        That of the device. With ``--device auto`` another may be faster for this network, and is then taken.
+    preset : str
+    options : TrainOptions
+        Those that the data were read with, but for options of the network and of training.
+    """
+    recipe = PRESETS[preset].recipe[read.task]
     model = _make_model(read, options, recipe)
     trainer = make_trainer(
         model.network,
@@ -226,55 +251,19 @@ def prepare(data: str, options: TrainOptions, communicator: Communicator | None 
         validation="validation" in read.parts,
         target_scale=None if model.target_scaler is None else model.target_scaler.scale,
     )
-    reason = ""
+    reason, device = "", choose_device(options)
     if is_open(device):
         backend, reason = choice_for(trainer, device, read.n_samples)
-        backend = agree_on_kind(backend, communicator)
+        backend = agree_on_kind(backend, read.communicator)
         trainer = replace(trainer, device=backend)
-    trainer = replace(trainer, communicator=communicator)
-    job = Job(read, model, trainer, backend, preset, train_command(data, options), reason)
-    if communicator is not None:
-        check_same(communicator, _shared(job))
-    sources = [part for part in job.parts.values() if isinstance(part, Source)]
-    if limit is not None and sources:
-        buffer_bytes = limit.buffer_bytes(trainer, read.n_samples, checkpoints=bool(options.checkpoint_every))
-        for source in sources:
-            source.buffer_bytes = buffer_bytes
-    return job
-
-
-def _check_shareable(data: str, options: TrainOptions) -> None:
-    """Check that several processes can train this together."""
-    alone = "Train it in one process, or with --distributed off."
-    if options.ensemble > 1:
-        raise InvalidParameterError(
-            f"ensemble: expected 1 for ranks that train one network; received {options.ensemble}. {alone}"
-        )
-    if data == STANDARD_INPUT:
-        raise InvalidParameterError(
-            "data: expected a file or a folder, which each rank reads; received the standard input, which one rank "
-            "gets. Write the data to a file."
-        )
-
-
-def _shared(job: Job) -> dict[str, Any]:
-    """Return what must be the same on all ranks, so that they train one network."""
-    library, kind = job.backend.name.partition("@")[0].split(":")[:2]
-    return {
-        "command": job.command,
-        "device": f"{library}:{kind}",
-        "network": str(job.model.network),
-        "numbers of samples": job.data.sizes,
-        "features": job.data.feature_names,
-        "classes": None if job.data.classes is None else job.data.classes.tolist(),
-        "data": job.data.fingerprint,
-        "initial parameters": float(np.abs(to_host(job.model.vector)).sum()),
-    }
+    trainer = replace(trainer, communicator=read.communicator)
+    return Job(read, model, trainer, backend, preset, train_command(data, options), reason)
 
 
 def _make_model(data: JobData, options: TrainOptions, recipe: Recipe) -> Model:
     """Return the model with its initial parameters; scaling and encoding are fitted to the training part."""
-    features = data.fit_features()
+    given = data.parts["train"]
+    features = data.fit_features(None if isinstance(given, Source) else given[0])
     target_scaler, output_range = None, None
     if scales_target(data.task, choose_loss(options.loss, data.task), data.scale):
         moments = data.target_moments()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -27,12 +28,32 @@ if TYPE_CHECKING:
     from xpnet.data.tables.columns import ColumnPlan
     from xpnet.data.tables.encoding import TableEncoding
 
-__all__ = ["PARTS", "JobData", "RawPart", "read_arrays"]
+__all__ = ["PARTS", "JobData", "RawPart", "RowKeys", "moments_of", "read_arrays"]
 
 PARTS = ("train", "validation", "test")
 # Raw features and raw targets of one part: in memory, or a source that is read in pieces. The features of a table are a
 # pyarrow table, others an array; with several ranks both are SharedRows, and targets are whole.
 RawPart: TypeAlias = tuple[Any, np.ndarray] | Source
+
+
+class RowKeys(NamedTuple):
+    """Numbers for the rows outside the test part: first those of the training part, then those of validation.
+
+    Attributes
+    ----------
+    weights, groups, times : (n_samples,) ndarray or None
+    """
+
+    weights: np.ndarray | None = None
+    groups: np.ndarray | None = None
+    times: np.ndarray | None = None
+
+    def take(self, rows: np.ndarray) -> RowKeys:
+        """Return the numbers of some rows."""
+        return RowKeys(*(each if each is None else each[rows] for each in self))
+
+
+_NO_KEYS = RowKeys()
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,13 +72,16 @@ class JobData:
         Columns of targets that are not classes.
     scale : str
         Scaling of the features.
-    fit_features : () -> Scaler or TableEncoding
-        Fit the scaling or the encoding of the features to the training part.
+    fit_features : (x) -> Scaler or TableEncoding
+        Fit the scaling or the encoding of the features to `x`, the features of the training part. For data that is
+        read in pieces it is fitted already.
     target_moments : () -> Moments
         Compute mean, deviation and range of the numeric targets of the training part.
     feature_names, target_name : tuple of str, str, or None
     weights : (n_samples,) ndarray or None
         Weights of the training samples.
+    keys : RowKeys
+        What `--cv` needs to know about the rows.
     notes : tuple of str
         What the user should know about the data, one line each.
     index_base : int or None
@@ -78,11 +102,12 @@ class JobData:
     classes: np.ndarray | None
     n_outputs: int
     scale: str
-    fit_features: Callable[[], Scaler | TableEncoding]
+    fit_features: Callable[[Any], Scaler | TableEncoding]
     target_moments: Callable[[], Moments]
     feature_names: tuple[str, ...] | None = None
     target_name: str | None = None
     weights: np.ndarray | None = None
+    keys: RowKeys = _NO_KEYS
     notes: tuple[str, ...] = ()
     index_base: int | None = None
     image_shape: tuple[int, ...] | None = None
@@ -172,7 +197,7 @@ def _read_at_once(data: str, options: TrainOptions, scale: str | None, communica
         classes=classes,
         n_outputs=encoded.size // len(encoded),
         scale=scale,
-        fit_features=lambda: _fit(scale, parts.x_train),
+        fit_features=partial(_fit, scale),
         target_moments=lambda: moments_of(encode_targets(parts.y_train, task)[0]),
         feature_names=dataset.feature_names,
         target_name=dataset.target_name,
@@ -258,7 +283,7 @@ def _read_in_pieces(
         classes=encode_targets(summary.labels, "classification")[1] if task == "classification" else None,
         n_outputs=summary.n_outputs,
         scale=found.scale,
-        fit_features=lambda: scaler_from_moments(found.scale, found.moments),
+        fit_features=lambda _: scaler_from_moments(found.scale, found.moments),
         target_moments=lambda: found.target_moments,
         feature_names=source.feature_names,
         target_name=source.target_name,

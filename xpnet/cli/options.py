@@ -152,7 +152,7 @@ class TrainOptions(ColumnOptions):
             negative="--no-input-scale",
         ),
     ] = None
-    dropout: Annotated[float, option(_NETWORK, "probability that a hidden unit is dropped")] = 0.0
+    dropout: Annotated[float | None, option(_NETWORK, "probability of dropping a hidden unit [default: 0.0]")] = None
 
     loss: Annotated[str | None, option(_TRAINING, f"{_one_of(LOSSES)} [default: by the task]")] = None
     reduction: Annotated[Literal["mean", "sum"], option(_TRAINING, "reduction of the loss over the batch")] = "mean"
@@ -197,7 +197,7 @@ class TrainOptions(ColumnOptions):
             f"{_by_preset('trainer', 'schedule')}",
         ),
     ] = None
-    l2: Annotated[float, option(_TRAINING, "penalty l2/2 sum W^2")] = 0.0
+    l2: Annotated[float | None, option(_TRAINING, "penalty l2/2 sum W^2 [default: 0.0]")] = None
     l1: Annotated[float, option(_TRAINING, "penalty l1 sum |W|")] = 0.0
     clip_norm: Annotated[float | None, option(_TRAINING, "largest norm of the gradient")] = None
     batch_size: Annotated[
@@ -245,6 +245,7 @@ class TrainOptions(ColumnOptions):
     preset: Annotated[
         str | None, option(_RUN, f"{_one_of(PRESETS)} [default: tabular for files with tables, else plain]")
     ] = None
+    cv: Annotated[int | None, option(_RUN, "folds of a cross-validation before the run", converter=parse_int)] = None
     ensemble: Annotated[
         int, option(_RUN, "number of networks, trained from different seeds and averaged", converter=parse_int)
     ] = 1

@@ -9,16 +9,30 @@ import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import xpnet
-from xpnet.backend import Backend, get_backend, kind_of
+from xpnet.backend import Backend, get_backend, kind_of, to_host
 from xpnet.communicator import Communicator, get_communicator, started_communicator
+from xpnet.data.tables.paths import STANDARD_INPUT
 from xpnet.errors import DeviceIndexError, InvalidParameterError, XpnetError, shown
 
-__all__ = ["agree_on_kind", "check_same", "fail_together", "get_device", "ranks", "speed_of_ranks"]
+if TYPE_CHECKING:
+    from xpnet.cli.job import Job
+    from xpnet.cli.options import TrainOptions
+
+__all__ = [
+    "agree_on_kind",
+    "check_same",
+    "check_shareable",
+    "fail_together",
+    "get_device",
+    "ranks",
+    "shared_values",
+    "speed_of_ranks",
+]
 
 
 @contextmanager
@@ -134,6 +148,37 @@ def get_device(device: str, communicator: Communicator | None) -> Backend:
             f"{device!r}. Each rank takes its own."
         )
     return backend
+
+
+def check_shareable(data: str, options: TrainOptions) -> None:
+    """Check that several processes can train this together."""
+    alone = "Train it in one process, or with --distributed off."
+    if options.ensemble > 1:
+        raise InvalidParameterError(
+            f"ensemble: expected 1 for ranks that train one network; received {options.ensemble}. {alone}"
+        )
+    if options.cv is not None:
+        raise InvalidParameterError(f"cv: expected none for ranks; received {options.cv}. {alone}")
+    if data == STANDARD_INPUT:
+        raise InvalidParameterError(
+            "data: expected a file or a folder, which each rank reads; received the standard input, which one rank "
+            "gets. Write the data to a file."
+        )
+
+
+def shared_values(job: Job) -> dict[str, Any]:
+    """Return what must be the same on all ranks, so that they train one network."""
+    library, kind = job.backend.name.partition("@")[0].split(":")[:2]
+    return {
+        "command": job.command,
+        "device": f"{library}:{kind}",
+        "network": str(job.model.network),
+        "numbers of samples": job.data.sizes,
+        "features": job.data.feature_names,
+        "classes": None if job.data.classes is None else job.data.classes.tolist(),
+        "data": job.data.fingerprint,
+        "initial parameters": float(np.abs(to_host(job.model.vector)).sum()),
+    }
 
 
 def agree_on_kind(backend: Backend, communicator: Communicator | None) -> Backend:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 import shlex
 import signal
 import time
@@ -21,6 +22,7 @@ from xpnet.cli.folder import CHECKPOINTS, CONFIG, MODEL, SUMMARY, RunFolder
 from xpnet.cli.loggers import make_loggers
 from xpnet.cli.options import TrainOptions
 from xpnet.cli.ranks import speed_of_ranks
+from xpnet.cli.run_files import CROSS_VALIDATION
 from xpnet.cli.run_summary import describe_failure, provenance, summary_file
 from xpnet.communicator import get_communicator, on_rank_0
 from xpnet.errors import DivergenceError
@@ -125,6 +127,7 @@ def _finish(job: Job, options: TrainOptions, folder: RunFolder, ended: _Ended, l
         "stopped": runs[-1].stopped,
         "threads": min((each.threads for each in runs if each.threads), default=None),
         **ended.assessment.scores,
+        **({"cv": json.loads(folder.files[CROSS_VALIDATION])} if CROSS_VALIDATION in folder.files else {}),
         "baseline": ended.assessment.baseline or None,
         "metric": job.trainer.metrics[0] if job.trainer.metrics else model.metric,
         "kept_epoch": kept and kept.epoch,

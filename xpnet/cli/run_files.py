@@ -15,6 +15,7 @@ __all__ = [
     "COLUMNS",
     "CONFIG",
     "CONFUSION",
+    "CROSS_VALIDATION",
     "CURVES",
     "FILM",
     "FINGERPRINT",
@@ -26,6 +27,7 @@ __all__ = [
     "REPORT",
     "SUMMARY",
     "TENSORBOARD",
+    "TRIALS",
     "exists",
     "write_own",
 ]
@@ -33,6 +35,7 @@ __all__ = [
 MODEL, CONFIG, METRICS, FINGERPRINT = MODEL_FILE, "config.toml", "metrics.jsonl", "data.json"
 CHECKPOINTS, CURVES, CONFUSION, COLUMNS = "checkpoints", "curves.png", "confusion.png", "columns.md"
 SUMMARY, REPORT = "summary.json", "report.html"
+CROSS_VALIDATION, TRIALS = "cv.json", "trials.jsonl"
 PICTURES = ("regions.png", "units.png", "patterns.png", "forward.png", "backward.png", "symmetry.png")  # of `show`
 FILM = "film.gif"
 TENSORBOARD, MLFLOW = "tensorboard", "mlflow.json"
@@ -58,6 +61,8 @@ IS_OWN: dict[str, Callable[[Path], bool] | None] = {
     SUMMARY: _holds(b'"xpnet": '),
     REPORT: _holds(b'name="generator" content="xpnet '),
     MLFLOW: _holds(b'{"run_id": '),
+    CROSS_VALIDATION: _holds(b'{"folds": '),
+    TRIALS: _holds(b'{"trial": '),
     **dict.fromkeys(PICTURES, _holds(b"Creator\0xpnet")),
     FILM: _holds(b"Creator xpnet"),
 }

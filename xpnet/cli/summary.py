@@ -47,6 +47,10 @@ def print_summary(
     if baseline := summary["baseline"]:
         scores = (figure(baseline[metric]) if metric in baseline else "" for metric in metrics)
         table.add_row(baseline["name"], *scores)
+    if cv := summary.get("cv"):
+        for name in ("mean", "std"):
+            found = (cv[name].get(metric) for metric in metrics)
+            table.add_row(f"{len(cv['folds'])}-fold {name}", *("" if each is None else figure(each) for each in found))
     console.print(title)
     console.print(table)
     if kept is not None and kept.validation is not None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xpnet.cli.job_data import PARTS, JobData, moments_of
+from xpnet.cli.job_data import PARTS, JobData, RowKeys, moments_of
 from xpnet.cli.memory_limit import MemoryLimit
 from xpnet.cli.options import TrainOptions
 from xpnet.cli.table_options import column_choices, open_table
@@ -130,19 +130,23 @@ def _at_once(
         table = table.filter(pa.array(keep))
         shared = isinstance(features, SharedRows)
         features = take_rows(features, np.flatnonzero(keep)) if shared else table.select(survey.feature_names)
+    keys = RowKeys(
+        None if options.weight is None else _numbers(table, "weight", options.weight, ("number",)),
+        None if options.group is None else _codes(table.column(options.group)),
+        None if options.time is None else _numbers(table, "time", options.time, ("number", "date")),
+    )
     train, validation, test = split_rows(
         y,
         validation_fraction=options.val_fraction,
         test_fraction=options.test_fraction,
         stratify=survey.target.task == "classification",
         seed=options.seed,
-        groups=None if options.group is None else _codes(table.column(options.group)),
-        times=None if options.time is None else _numbers(table, "time", options.time, ("number", "date")),
+        groups=keys.groups,
+        times=keys.times,
     )
     encoded, classes = encode_targets(y, survey.target.task)
     rows = dict(zip(PARTS, (train, validation, test), strict=True))
     tables = {name: take_rows(features, chosen) for name, chosen in rows.items() if len(chosen)}
-    weights = None if options.weight is None else _numbers(table, "weight", options.weight, ("number",))[train]
     return JobData(
         name=file.name,
         parts={name: (tables[name], y[chosen]) for name, chosen in rows.items() if len(chosen)},
@@ -150,11 +154,12 @@ def _at_once(
         classes=classes,
         n_outputs=1,
         scale=scale,
-        fit_features=lambda: _fit_encoding(survey, tables["train"], scale),
+        fit_features=lambda x: _fit_encoding(survey, x, scale),
         target_moments=lambda: moments_of(encoded[train]),
         feature_names=survey.feature_names,
         target_name=survey.target.name,
-        weights=weights,
+        weights=keys.take(train).weights,
+        keys=keys.take(np.concatenate([train, validation])),
         notes=survey.notes,
         columns=survey.columns,
         communicator=communicator,
@@ -225,7 +230,7 @@ def _in_pieces(
         classes=survey.labels,
         n_outputs=1,
         scale=scale,
-        fit_features=lambda: encoding,
+        fit_features=lambda _: encoding,
         target_moments=lambda: moments,
         feature_names=survey.feature_names,
         target_name=survey.target.name,

@@ -13,7 +13,10 @@ _SIZES = re.compile(r"[0-9, ]+")
 _HYPHEN = "-"
 _MAY_BE_HYPHEN = ("--data", "--delimiter", "--missing")
 # The commands that read data, and how many arguments come before these.
-_READERS = {"train": 0, "resume": 0, "predict": 1, "evaluate": 1, "report": 0, "show": 0, "inspect": 0, "parity": 0}
+_READERS = {
+    **dict.fromkeys(("train", "tune", "resume", "report", "show", "inspect", "parity"), 0),
+    **dict.fromkeys(("predict", "evaluate"), 1),
+}
 _SILENT = ("--quiet", "--json", "--help", "-h", "--version")
 
 

@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from xpnet.cli import job as jobs
 from xpnet.cli.config import read_config, write_config
 from xpnet.cli.console import say
+from xpnet.cli.cross_validation import check_options, cross_validate, cross_validation_file
 from xpnet.cli.folder import (
     CHECKPOINTS,
     COLUMNS,
@@ -25,14 +26,19 @@ from xpnet.cli.job import Job, prepare
 from xpnet.cli.latest_run import run_folder
 from xpnet.cli.options import ResumeOptions, TrainOptions
 from xpnet.cli.ranks import ranks
+from xpnet.cli.run_files import CROSS_VALIDATION, exists
 from xpnet.cli.unchanged import check_unchanged, fingerprint_file
 from xpnet.communicator import on_rank_0
 from xpnet.data.named import DATASETS
 from xpnet.errors import DataError, InvalidParameterError
+from xpnet.files import open_file
 from xpnet.markdown import markdown_lines
 from xpnet.threads import limit_threads
+from xpnet.training.history import Scores
+from xpnet.training.metrics import metric_label
+from xpnet.training.progress import figure
 
-__all__ = ["resume", "train"]
+__all__ = ["files_of", "resume", "say_notes", "train"]
 
 _DEFAULTS, _RESUME_DEFAULTS = TrainOptions(), ResumeOptions()
 
@@ -49,16 +55,20 @@ def train(data: str = "digits", *, options: TrainOptions = _DEFAULTS) -> int:
         pieces.
     """
     with ranks(options.distributed) as communicator, limit_threads(options.threads):
+        check_options(options)
         job = prepare(data, options, communicator)
-        _say_notes(job, options)
+        say_notes(job, options)
 
         def choose() -> RunFolder:
             folder = choose_folder(options.out, job.data.name, options.ensemble)
-            folder.files = _files(data, job, options)
+            folder.files = files_of(data, job, options)
             return folder
 
         # Only rank 0 has a folder.
         with on_rank_0(communicator, choose) or nullcontext() as folder:
+            if options.cv is not None:
+                assert folder is not None  # several ranks are refused
+                folder.files = {**folder.files, CROSS_VALIDATION: _cross_validate(data, job, options)}
             return jobs.train(job, options, folder)
 
 
@@ -85,11 +95,14 @@ def resume(path: Annotated[Path, Parameter(name="--run")], *, options: ResumeOpt
         stack.enter_context(limit_threads(configured.threads))
         configured = _find_again(data, configured, path)
         job = prepare(data, configured, communicator)
-        _say_notes(job, configured)
+        say_notes(job, configured)
 
         def check() -> Path | None:
             assert folder is not None
-            folder.files = _files(data, job, configured)
+            folder.files = files_of(data, job, configured)
+            if exists(path / CROSS_VALIDATION):  # the folds were trained before the run began
+                with open_file(path / CROSS_VALIDATION) as file:
+                    folder.files[CROSS_VALIDATION] = file.read()
             check_unchanged(path, data, job.data.fingerprint, folder.files[CONFIG])
             # A run that was killed before its first checkpoint starts again, with the same result.
             checkpoints = path / CHECKPOINTS
@@ -99,6 +112,17 @@ def resume(path: Annotated[Path, Parameter(name="--run")], *, options: ResumeOpt
         if communicator is not None:
             checkpoints = communicator.broadcast(checkpoints)
         return jobs.train(job, configured, folder, checkpoints)
+
+
+def _cross_validate(data: str, job: Job, options: TrainOptions) -> bytes:
+    """Train the folds of ``--cv``, say how well each does, and return the file with their scores."""
+
+    def report(fold: int, scores: Scores) -> None:
+        if not options.quiet:
+            figures = ", ".join(f"{metric_label(name)} {figure(score)}" for name, score in scores.items())
+            say(f"fold {fold}/{options.cv}: {figures}")
+
+    return cross_validation_file(cross_validate(data, job, options, report))
 
 
 def _configured(path: Path, options: ResumeOptions) -> tuple[str, TrainOptions]:
@@ -119,7 +143,7 @@ def _configured(path: Path, options: ResumeOptions) -> tuple[str, TrainOptions]:
     return data, configured
 
 
-def _say_notes(job: Job, options: TrainOptions) -> None:
+def say_notes(job: Job, options: TrainOptions) -> None:
     """Say what became of the data, also with --quiet: nobody should learn later that a column was left out.
 
     Then say, without --quiet, why the device was chosen.
@@ -143,7 +167,7 @@ def _find_again(data: str, options: TrainOptions, folder: Path) -> TrainOptions:
     return options
 
 
-def _files(data: str, job: Job, options: TrainOptions) -> dict[str, bytes]:
+def files_of(data: str, job: Job, options: TrainOptions) -> dict[str, bytes]:
     """Return the files that a run writes when it starts."""
     chosen = dataclasses.replace(options, device=job.backend.name, backend=None, precision=None, preset=job.preset)
     config = write_config(data, chosen)

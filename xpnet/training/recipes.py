@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from xpnet.data.targets import Task
+from xpnet.training.search_spaces import AROUND_PLAIN, REALMLP, REALMLP_CLASSES, Space
 
 __all__ = ["PLAIN", "TABULAR", "Recipe"]
 
@@ -30,6 +31,8 @@ class Recipe(NamedTuple):
         Initializers of the hidden layers and of the last layer; None takes the default of each activation.
     clips_output : bool
         Whether predictions of a regression are clipped to the range of the training targets.
+    search_space : mapping of str to Distribution
+        What `xpnet tune` draws options of `xpnet train` from.
     """
 
     hidden_layer_sizes: tuple[int, ...]
@@ -38,6 +41,7 @@ class Recipe(NamedTuple):
     scale: str | None = None
     initializers: tuple[str, str] | None = None
     clips_output: bool = False
+    search_space: Space = MappingProxyType({})
 
     def network_arguments(self, n_hidden: int) -> dict[str, Any]:
         """Return the keyword arguments of a `Network` with that many hidden layers, without `layer_sizes`."""
@@ -73,10 +77,10 @@ def _plain(metric: str) -> Recipe:
         "early_stopping": f"{metric}:{_BEST_OF_ALL}",
         "drop_last": False,
     }
-    return Recipe((128, 64), MappingProxyType(network), MappingProxyType(trainer))
+    return Recipe((128, 64), MappingProxyType(network), MappingProxyType(trainer), search_space=AROUND_PLAIN)
 
 
-def _realmlp_td_s(network: Mapping[str, Any], trainer: Mapping[str, Any]) -> Recipe:
+def _realmlp_td_s(network: Mapping[str, Any], trainer: Mapping[str, Any], space: Space = REALMLP) -> Recipe:
     """Return RealMLP-TD-S, the simplified form with tuned defaults: Holzmüller, Grinsztajn, Steinwart (2024).
 
     "Better by default: strong pre-tuned MLPs and boosted trees on tabular data", NeurIPS, arXiv:2407.04491.
@@ -98,6 +102,7 @@ def _realmlp_td_s(network: Mapping[str, Any], trainer: Mapping[str, Any]) -> Rec
         scale="robust",
         initializers=("normal", "zeros"),
         clips_output=True,
+        search_space=space,
     )
 
 
@@ -110,6 +115,7 @@ TABULAR: dict[Task, Recipe] = {
     "classification": _realmlp_td_s(
         {"activation": "selu", "label_smoothing": 0.1},
         {"learning_rate": 0.04, "early_stopping": f"accuracy:{_BEST_OF_ALL}"},
+        REALMLP_CLASSES,
     ),
     "multilabel": _realmlp_td_s(
         {"activation": "selu", "label_smoothing": 0.0},
