@@ -31,9 +31,10 @@ def test_exports(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyP
     for library in ("onnx", "onnxruntime", "skl2onnx", "torch", "mlflow", "sqlalchemy", "pandas"):
         pytest.importorskip(library)
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-    shutil.copy(ROOT / "examples" / "penguins.csv", ".")
+    Path("examples").mkdir()
+    shutil.copy(ROOT / "examples" / "penguins.csv", "examples")
     quick = ("--epochs", 1, "--quiet", "--device", "cpu", "--out")
-    assert xpnet("train", "penguins.csv", "--target", "species", *quick, "run").code == 0
+    assert xpnet("train", "examples/penguins.csv", "--target", "species", *quick, "run").code == 0
     assert xpnet("train", "digits", *quick, "digits-run").code == 0
     assert xpnet("export", "run", "penguins.onnx").code == 0
     assert xpnet("export", "digits-run", "digits.safetensors").code == 0

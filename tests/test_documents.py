@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 
@@ -24,6 +25,8 @@ COMMAND = re.compile(r"^ *(?:.* && )?(?:\S*/)?(xpnet (?!-).*)$", re.MULTILINE)
 INLINE_COMMAND = re.compile(r"`(xpnet [a-z]+ [^`]*--[^`]*)`")
 PATH = re.compile(r"`((?:backends|benchmarks|docs|examples|tests|xpnet)/[\w./-]*)")
 INDEX_LINE = re.compile(r"^\| (.+) \| `(\S+\.py)` \|$", re.MULTILINE)
+FILE = re.compile(r"[\w.-]+(?:/[\w.-]+)*\.[a-z][a-z0-9]*|[\w.-]+(?:/[\w.-]+)+")
+QUOTED = re.compile(r'(?:open|open_source|read_csv|read_table|load_model|load_file|fit)\("([^"{]+)"')
 LINK = re.compile(r"\]\(([^()\s]+)\)")
 
 each_document = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -45,12 +48,57 @@ def anchors(text: str) -> set[str]:
 @each_document
 def test_its_commands_are_accepted(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("run").mkdir()
-    Path("run/config.toml").write_bytes(write_config("digits", TrainOptions()))
+    for run in ("run", "RUN"):
+        Path(run).mkdir()
+        Path(run, "config.toml").write_bytes(write_config("digits", TrainOptions()))
     for arguments in commands(path.read_text(encoding="utf-8")):
         # It parses and converts all arguments, and runs nothing.
         command, *_ = app.parse_args(arguments, exit_on_error=False, print_error=False)
         assert callable(command), arguments
+
+
+def written(arguments: list[str]) -> list[str]:
+    """Return the file or the folder that a command writes."""
+    outputs = [value for option, value in pairwise(arguments) if option == "--out"]
+    return outputs + (arguments[2:3] if arguments[0] == "export" else [])
+
+
+def is_users(name: str) -> bool:
+    """Return True for a name that stands for the reader's own file: one with a word in capitals."""
+    return any(re.fullmatch(r"[A-Z]+", part.partition(".")[0]) for part in name.split("/"))
+
+
+@each_document
+def test_the_files_of_its_commands_are_there(path: Path) -> None:
+    """They lie in the repository, an earlier command has written them, or they stand for the reader's own."""
+    text = path.read_text(encoding="utf-8")
+    known: set[str] = set()
+    unknown = []
+
+    def check(name: str, place: object) -> None:
+        folders = {str(folder) for folder in Path(name).parents} - {"."}
+        if not ((ROOT / name).exists() or is_users(name) or name in known or folders & known):
+            unknown.append((name, place))
+
+    for arguments in commands(text):
+        outputs = written(arguments)
+        for argument in arguments:
+            if FILE.fullmatch(argument) and argument not in outputs:
+                check(argument, " ".join(arguments))
+        known.update(outputs)
+    for name in filter(FILE.fullmatch, QUOTED.findall("".join(CODE.findall(text)))):
+        check(name, "Python")
+    assert unknown == []
+
+
+def test_files_are_found_in_commands() -> None:
+    assert all(FILE.fullmatch(name) for name in ("new.csv", "run/model.safetensors", "runs/first", "a.b.npz"))
+    assert not any(FILE.fullmatch(name) for name in ("digits", "0.002", "64,32", "loss:patience=5", "jax:cpu", "--out"))
+    assert written(["train", "digits", "--out", "run"]) == ["run"]
+    assert written(["export", "run", "model.onnx", "--opset", "21"]) == ["model.onnx"]
+    assert is_users("NEW.csv")
+    assert is_users("runs/RUN")
+    assert not is_users("new.csv")
 
 
 @each_document

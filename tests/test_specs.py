@@ -9,7 +9,12 @@ import pytest
 
 from xpnet.constraints import real
 from xpnet.errors import InvalidParameterError, UnknownNameError
+from xpnet.nn.activations import ACTIVATION_SYNONYMS, ACTIVATIONS, get_activation
+from xpnet.nn.initializers import INITIALIZER_SYNONYMS, INITIALIZERS, get_initializer
+from xpnet.nn.losses import LOSS_SYNONYMS, LOSSES, get_loss
+from xpnet.nn.optimizers import OPTIMIZER_SYNONYMS, OPTIMIZERS, get_optimizer
 from xpnet.specs import from_spec
+from xpnet.training.schedules import SCHEDULE_SYNONYMS, SCHEDULES, get_schedule
 
 TABLE = {
     "plain": lambda: (),
@@ -90,3 +95,30 @@ def test_bad(name: str, error: type[Exception], message: str) -> None:
         from_spec("thing", name, TABLE, RANGES)
     assert type(caught.value) is error
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("get", "table", "synonyms"),
+    [
+        (get_activation, ACTIVATIONS, ACTIVATION_SYNONYMS),
+        (get_initializer, INITIALIZERS, INITIALIZER_SYNONYMS),
+        (get_loss, LOSSES, LOSS_SYNONYMS),
+        (get_optimizer, OPTIMIZERS, OPTIMIZER_SYNONYMS),
+        (get_schedule, SCHEDULES, SCHEDULE_SYNONYMS),
+    ],
+    ids=["activation", "initializer", "loss", "optimizer", "schedule"],
+)
+def test_a_synonym_is_a_hint_and_no_name(get: Any, table: dict[str, Any], synonyms: dict[str, str]) -> None:
+    for synonym, meaning in synonyms.items():
+        meant, _, remark = meaning.partition(" ")
+        get(meant)
+        assert synonym not in table
+        for written in (synonym, synonym.upper(), synonym.replace("_", "-")):
+            with pytest.raises(UnknownNameError) as caught:
+                get(written)
+            assert str(caught.value).endswith(f"received {written!r}. Did you mean {meant!r}?" + f" {remark}".rstrip())
+
+
+def test_a_synonym_of_a_name_that_is_not_there_is_no_hint() -> None:
+    error = UnknownNameError.among("thing", "mse", ["adam", "muse"], {"mse": "squared_error"})
+    assert str(error).endswith("Did you mean 'muse'?")

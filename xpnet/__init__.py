@@ -2,7 +2,7 @@
 
 A `Network` describes the layers and the loss, a `Trainer` trains it, and a `Model` predicts and can be saved.
 `MLPClassifier` and `MLPRegressor` take the place of scikit-learn's. `TabularClassifier` and `TabularRegressor` take
-data frames as they are.
+data frames as they are, and `fit` trains on one in one call.
 
 Examples
 --------
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from xpnet.estimators.regressor import MLPRegressor
     from xpnet.estimators.table_encoder import TableEncoder
     from xpnet.estimators.tabular import TabularClassifier, TabularRegressor
+    from xpnet.estimators.tabular_fit import fit
     from xpnet.model.model import Model
     from xpnet.model.model_file import load_model, save_model
     from xpnet.nn.gradcheck import check_gradients
@@ -73,6 +74,7 @@ __all__ = [
     "XpnetWarning",
     "__version__",
     "check_gradients",
+    "fit",
     "get_backend",
     "list_backends",
     "load_dataset",
@@ -96,6 +98,7 @@ _MODULES = {
     "xpnet.estimators.regressor": ("MLPRegressor",),
     "xpnet.estimators.table_encoder": ("TableEncoder",),
     "xpnet.estimators.tabular": ("TabularClassifier", "TabularRegressor"),
+    "xpnet.estimators.tabular_fit": ("fit",),
     "xpnet.model.model": ("Model",),
     "xpnet.model.model_file": ("load_model", "save_model"),
     "xpnet.nn.gradcheck": ("check_gradients",),

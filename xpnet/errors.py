@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from reprlib import Repr
+from types import MappingProxyType
 from typing import Any
 
 __all__ = [
@@ -25,6 +28,7 @@ __all__ = [
     "XpnetWarning",
     "printable",
     "shown",
+    "shown_settings",
     "size_text",
 ]
 
@@ -45,11 +49,24 @@ class UnknownNameError(InvalidParameterError):
     """An unknown name, for example of an activation, a loss, a data set or a preset."""
 
     @classmethod
-    def among(cls, kind: str, received: str, known: Iterable[str]) -> UnknownNameError:
-        """Return the error whose message lists the known names and suggests the closest one."""
+    def among(
+        cls, kind: str, received: str, known: Iterable[str], synonyms: Mapping[str, str] = MappingProxyType({})
+    ) -> UnknownNameError:
+        """Return the error whose message lists the known names and suggests the one that is meant.
+
+        Parameters
+        ----------
+        synonyms : mapping of str to str
+            What others call it, in lower case and with underscores, to what it is called here: a known name, with
+            options, and with a remark after a space.
+        """
         names = sorted(known)
-        near = difflib.get_close_matches(received.lower(), names, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        lowered = received.lower()
+        near, _, remark = synonyms.get(lowered.replace("-", "_"), "").partition(" ")
+        if re.split("[:@]", near)[0] not in names:
+            near, remark = next(iter(difflib.get_close_matches(lowered, names, n=1)), ""), ""
+        hint = f" Did you mean {near!r}?" if near else ""
+        hint += f" {remark}" if remark else ""
         return cls(f"unknown {kind}: expected one of {', '.join(names)}; received {shown(received)}.{hint}")
 
 
@@ -152,11 +169,18 @@ def shown(value: Any) -> str:
     return _SHOWN.repr(value)
 
 
+def shown_settings(settings: Any) -> str:
+    """Return the representation of a dataclass of settings: those that differ from their defaults, each shortened."""
+    said = ((field, _SHORT.repr(getattr(settings, field.name))) for field in fields(settings))
+    changed = (f"{field.name}={value}" for field, value in said if value != repr(field.default))
+    return f"{type(settings).__name__}({', '.join(changed)})"
+
+
 class _Shown(Repr):
-    def __init__(self) -> None:
+    def __init__(self, most_items: int, most_characters: int) -> None:
         super().__init__()
-        self.maxlist = self.maxtuple = self.maxset = self.maxfrozenset = self.maxdict = self.maxdeque = 20
-        self.maxstring = self.maxother = self.maxlong = 500
+        self.maxlist = self.maxtuple = self.maxset = self.maxfrozenset = self.maxdict = self.maxdeque = most_items
+        self.maxstring = self.maxother = self.maxlong = most_characters
 
     def repr1(self, x: Any, level: int) -> str:
         if isinstance(x, str):
@@ -172,4 +196,5 @@ class _Shown(Repr):
         return super().repr_int(x, level) if x.bit_length() < 10_000 else f"an integer of {x.bit_length()} bits"
 
 
-_SHOWN = _Shown()
+_SHOWN = _Shown(20, 500)
+_SHORT = _Shown(8, 200)

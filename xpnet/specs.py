@@ -6,6 +6,7 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 from xpnet.constraints import Constraint
@@ -17,7 +18,11 @@ _FINITE = Constraint("a finite number", math.isfinite)
 
 
 def from_spec(
-    kind: str, spec: str, table: Mapping[str, Callable[..., Any]], ranges: Mapping[str, Constraint] | None = None
+    kind: str,
+    spec: str,
+    table: Mapping[str, Callable[..., Any]],
+    ranges: Mapping[str, Constraint] | None = None,
+    synonyms: Mapping[str, str] = MappingProxyType({}),
 ) -> Any:
     """Parse a spec, and call the factory that the table has under its name, with its options.
 
@@ -31,6 +36,8 @@ def from_spec(
         Factories by name; their keyword arguments are the options.
     ranges : mapping of str to Constraint, optional
         Allowed values of each option; an option that is not in it may be any finite number.
+    synonyms : mapping of str to str, optional
+        Names that others use, and which one is meant, for error messages; see `UnknownNameError.among`.
 
     Returns
     -------
@@ -54,7 +61,7 @@ def from_spec(
         raise InvalidParameterError(f"{kind}: expected one of {', '.join(sorted(table))}; received {shown(spec)}.")
     name, _, tail = spec.partition(":")
     if name not in table:
-        raise UnknownNameError.among(kind, name, table)
+        raise UnknownNameError.among(kind, name, table, synonyms)
     factory = table[name]
     known = options_of(factory)
     options = {}

@@ -141,7 +141,11 @@ def test_a_gpu_that_was_asked_for_never_becomes_a_cpu(device: str, monkeypatch: 
         ("torch:cpu:gpu", "unknown"),
         ("cpu:cpu", "unknown backend"),
         ("CPU", "received 'CPU'. Did you mean 'cpu'?"),
-        ("cuda", "unknown device"),
+        ("cuda", "received 'cuda'. Did you mean 'gpu'?"),
+        ("torch:CUDA:1", "received 'torch:CUDA:1'. Did you mean 'torch:gpu:1'?"),
+        ("cuda@tf32", "received 'cuda@tf32'. Did you mean 'gpu@tf32'?"),
+        ("pytorch", "Did you mean 'torch'?"),
+        ("cuda:gpu", "numpy, strict, torch; received 'cuda'."),
         ("nmpy", "received 'nmpy'. Did you mean 'numpy'?"),
         (
             "nmpy:cpu",

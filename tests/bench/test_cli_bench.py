@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import io
 import json
+import re
+from collections.abc import Iterator
 
 import pytest
 from rich.console import Console
 
 from tests.command_line import refused, xpnet
+from xpnet.backend.costs import Costs
 from xpnet.bench import results, sweep
-from xpnet.bench.report import run_table
-from xpnet.bench.runs import RUNS
-from xpnet.bench.runs.results import Column, RunResults, RunRow, as_loss, as_ratio
+from xpnet.bench.report import costs_table, memory_table, run_table
+from xpnet.bench.runs import RUNS, busy, epochs, fit, long, predict, small, start
+from xpnet.bench.runs.results import Column, RunResults, RunRow, as_ratio
+from xpnet.bench.workloads import get_workloads
 from xpnet.cli import bench, tables
+from xpnet.markdown import TextTable
 
 pytestmark = pytest.mark.usefixtures("folder")
 
@@ -246,27 +251,65 @@ def test_an_interrupt_leaves_the_runs_before(monkeypatch, folder):
     assert "busy" not in (folder / "o" / "bench.md").read_text()
 
 
-def test_a_narrow_terminal_gets_whole_devices_and_losses(monkeypatch):
-    columns = tuple(Column(key, f"a long title {key}", as_ratio, "m") for key in "abcd")
-    columns = (*columns, Column("loss", "loss", as_loss, "m"))
-    rows = tuple(
-        RunRow("mnist-large", name, (1.0, 2.0), dict.fromkeys("abcd", 1.25) | {"loss": 2.30259}, agrees)
-        for name, agrees in (("peer eager:numpy:cpu", True), ("numpy:cpu", False))
-    )
-    table = run_table(RunResults("epochs", "a title", "workload", "per step", columns, rows))
-    shown = {}
-    for width in (80, 240):
-        console = Console(width=width, file=io.StringIO())
-        monkeypatch.setattr(tables, "make_console", lambda console=console, **_: console)
-        tables.show(table)
-        shown[width] = console.file.getvalue()
-        assert max(map(len, shown[width].splitlines())) <= width
-        assert "…" not in shown[width]
-        assert all(text in shown[width] for text in ("peer eager:numpy:cpu", "2.30259", "2.30259 DIFFERS"))
-    assert "quartiles" in shown[240]
-    assert "1.25 s to 1.75 s" in shown[240]
-    assert "quartiles" not in shown[80]
-    assert "1.75" not in shown[80]
+def shown(table: TextTable, width: int, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return a table as a terminal of this width shows it."""
+    console = Console(width=width, file=io.StringIO())
+    monkeypatch.setattr(tables, "make_console", lambda **_: console)
+    tables.show(table)
+    return console.file.getvalue()
+
+
+def run_tables() -> Iterator[TextTable]:
+    """Yield a table of each run, with names and figures as long as they come."""
+    for module in (epochs, long, busy, small, fit, predict, start):
+        figures = {column.key: 12345.678 for column in module.COLUMNS}
+        names = ("peer torch-compile:cpu", "eager:numpy:cpu")
+        rows = tuple(RunRow("mnist-large", name, (1.234, 2.345), figures, name != names[1]) for name in names)
+        yield run_table(RunResults(module.__name__, "a title", "workload", "per step", module.COLUMNS, rows))
+
+
+def step_tables() -> Iterator[TextTable]:
+    """Yield the tables of steps, sweeps, memory and costs."""
+    names = ("numpy:cpu", "numba:cpu", "peer sklearn:cpu", "peer torch-compile:cpu")
+    cells = ("12,345.6", "12,345.6 to 23,456.7", "1,234,567", "1,234", "103%", "1,234.5 us", "12.34x", "12,345.6 ms")
+    titles = (
+        "device", "us per step", "quartiles", "samples/s", "GFLOP/s", "matmul share", "traffic",
+        "speed-up over numpy:cpu", "first step", "peak memory", "overhead", "loss",
+    )  # fmt: skip
+    rows = [(name, *cells, "1,234.5 MiB", "12.3% (4.5% validation)", "2.30259 DIFFERS") for name in names]
+    yield TextTable("a title", titles, [*rows, ("gone:gpu", "no such device")])
+    speed = "1,505,778 (1,432,746 to 1,894,666)"
+    yield TextTable("samples/s by batch-size", ("batch-size", *names), [("65,536", speed, speed, speed, speed)])
+    workload = get_workloads(("mnist-large",))[0]
+    yield memory_table([(workload, name, 10**9, 10**9) for name in names])
+    yield costs_table(dict.fromkeys(("cpu", "gpu"), Costs(12.3, 1e-3, 1e-3, 1e13, 1e12)))
+    compared = ("12,345.6", "12,345.6", "1.234", "1.234 to 2.345", "no clear difference")
+    titles = ("workload", "device", "A, us", "B, us", "B / A", "quartiles", "")
+    yield TextTable("time of B", titles, [("mnist-large", name, *compared) for name in names])
+    differences = ("1", "1.2e-16", "1.2e-16", "1.2e-16", "FAILED")
+    titles = ("device", "epoch", "loss curve", "parameters", "predictions", "")
+    yield TextTable("digits", titles, [(name, *differences) for name in names])
+    yield TextTable("one epoch each", ("run", *names), [("binary_cross_entropy", *["1.2e-16 FAILED"] * 4)])
+
+
+@pytest.mark.parametrize("width", [60, 80])
+@pytest.mark.parametrize("table", [*run_tables(), *step_tables()], ids=lambda table: "-".join(table.columns[:4]))
+def test_a_narrow_terminal_gets_whole_words(table: TextTable, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = shown(table, width, monkeypatch)
+    assert max(map(len, text.splitlines())) <= width
+    left_out = table.columns.index("quartiles") if "quartiles" in table.columns else None
+    for i, title in enumerate(table.columns):
+        cells = [row[i] for row in table.rows if len(row) == len(table.columns)] if i != left_out else []
+        for word in (*(title.split() if i != left_out else ()), *cells):
+            assert re.search(rf"(?<!\S){re.escape(word)}(?!\S)", text), (word, text)
+
+
+def test_a_narrow_terminal_is_not_shown_quartiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = next(run_tables())
+    assert "quartiles" in shown(table, 240, monkeypatch)
+    assert "1.51 s to 2.07 s" in shown(table, 240, monkeypatch)
+    assert "quartiles" not in shown(table, 80, monkeypatch)
+    assert "2.07" not in shown(table, 80, monkeypatch)
 
 
 @pytest.mark.parametrize(

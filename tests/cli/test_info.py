@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.command_line import xpnet
-from xpnet.backend.registry import list_backends
+from xpnet.backend.registry import BUILTIN, list_backends
 from xpnet.data.named import DATASETS
 from xpnet.errors import DeviceUnavailableError
 from xpnet.nn import activations
@@ -98,6 +98,10 @@ def test_a_missing_package_shows_the_command_that_installs_it(monkeypatch, libra
     assert line.split()[1] == "no"
     assert command in line
     assert "numpy:cpu" in out
+
+
+def test_the_commands_work_without_an_index_that_has_this_library():
+    assert [entry.install for entry in BUILTIN.values() if "xpnet" in entry.install] == []
 
 
 def test_a_device_that_is_not_there_says_why(monkeypatch):

@@ -14,6 +14,11 @@ from xpnet.cli.options import TrainOptions
 from xpnet.data.readers import SUFFIXES
 from xpnet.model.model import Model
 from xpnet.model.model_file import load_model
+from xpnet.nn.activations import ACTIVATIONS
+from xpnet.nn.initializers import INITIALIZERS
+from xpnet.nn.losses import LOSSES
+from xpnet.nn.optimizers import OPTIMIZERS
+from xpnet.training.schedules import SCHEDULES
 
 # The list.
 NAMES = [
@@ -249,6 +254,18 @@ def test_help_lists_every_kind_of_data_file(help_text):
     described = help_text[: help_text.index("--device")]
     parts = {part for suffix in SUFFIXES for part in re.findall(r"\.\w+", suffix)}  # .csv.gz is a .csv and a .gz
     assert [part for part in parts if not re.search(rf"{re.escape(part)}\b", described)] == []
+
+
+@pytest.mark.parametrize("table", [ACTIVATIONS, INITIALIZERS, LOSSES, OPTIMIZERS, SCHEDULES])
+def test_help_lists_every_name(table, help_text):
+    words = set(re.findall(r"\w+", help_text))
+    assert [name for name in table if name not in words] == []
+
+
+def test_help_says_which_loss_demands_which_output(help_text):
+    text = " ".join(help_text.replace("│", " ").split())
+    for name, factory in LOSSES.items():
+        assert re.search(rf"{factory().output or 'any activation'} for (\w+, )*{name}\b", text), name
 
 
 def test_defaults_are_shown_as_they_are_typed(help_text):

@@ -99,6 +99,29 @@ def test_help_and_the_library_import_no_array_library(environment: dict[str, str
     assert len(alone) < 100
 
 
+SAYS = """
+import sys
+
+import xpnet.cli
+
+def show(line):
+    print("modules", *sys.modules)
+    assert line == "preparing to read nope.csv"
+    sys.exit()
+
+xpnet.cli.can_redraw, xpnet.cli.say = lambda stream: True, show
+xpnet.cli.main()
+"""
+
+
+@pytest.mark.subprocess
+@pytest.mark.parametrize("command", ["train", "predict model", "evaluate model", "inspect"])
+def test_the_first_line_comes_before_what_is_slow(environment: dict[str, str], command: str) -> None:
+    modules = imported(environment, SAYS, *command.split(), "nope.csv")
+    assert libraries(modules).isdisjoint({*SLOW, "numpy", "pyarrow"})
+    assert len(modules) < 300
+
+
 @pytest.mark.parametrize("name", _COMMANDS)
 def test_help_says_what_the_docstring_says(name: str) -> None:
     place, description = _COMMANDS[name]

@@ -513,11 +513,13 @@ def test_an_ensemble_that_is_interrupted(monkeypatch):
     np.testing.assert_array_equal(model().vector, model("single").vector)
 
 
-def test_a_model_of_an_estimator_has_no_name_for_its_target():
+def test_a_model_of_an_estimator_knows_the_name_of_its_target_from_a_series():
     path = write("houses.csv", rows())
     frame = pd.read_csv(path).dropna(subset="price")
-    fitted = TabularRegressor(hidden_layer_sizes=(4,), max_iter=1).fit(frame.drop(columns="price"), frame["price"])
-    save_model("model.safetensors", fitted.model_)
+    reg = TabularRegressor(hidden_layer_sizes=(4,), max_iter=1)
+    save_model("model.safetensors", reg.fit(frame.drop(columns="price"), frame["price"]).model_)
+    assert xpnet("evaluate", "model.safetensors", path).code == 0
+    save_model("model.safetensors", reg.fit(frame.drop(columns="price"), frame["price"].to_numpy()).model_)
     code, _, err = xpnet("evaluate", "model.safetensors", path)
     assert (code, err.count("\n")) == (2, 1)
     assert "expected the target" in err

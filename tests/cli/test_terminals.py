@@ -76,6 +76,26 @@ def test_names_that_are_no_text(environment: dict[str, str]) -> None:
     assert predictions(Path(os.fsdecode(b"\xfe")).read_text()) <= {"0", "1"}
 
 
+def on_a_terminal(environment: dict[str, str], *options: str, **variables: str) -> bytes:
+    """Return what training on iris writes to a terminal as its standard error."""
+    import pty
+
+    main, terminal = pty.openpty()
+    command = [sys.executable, "-m", "xpnet", "train", "iris", "--device", "cpu", "--no-report", "--out", "run"]
+    usual = {"TERM": "xterm", "CI": ""}
+    with subprocess.Popen(
+        [*command, *options], env={**environment, **usual, **variables}, stdout=subprocess.DEVNULL, stderr=terminal
+    ) as process:
+        os.close(terminal)
+        written = b""
+        with pytest.raises(OSError, match="Input/output"):  # noqa: PT012 - the end, on Linux
+            while True:
+                written += os.read(main, 1 << 16)
+    os.close(main)
+    assert process.returncode == 0
+    return written
+
+
 CURSOR = re.compile(rb"\x1b\[[0-9;?]*[A-HJKSTfhlsu]")
 
 
@@ -94,34 +114,16 @@ def test_a_log_has_one_line_for_each_epoch(name: str, environment: dict[str, str
     ("variables", "redraws"), [({}, True), ({"CI": "true"}, False), ({"TERM": "dumb"}, False)], ids=["", "CI", "dumb"]
 )
 def test_a_bar_needs_a_cursor(variables: dict[str, str], redraws: bool, environment: dict[str, str]) -> None:
-    import pty
-
-    main, terminal = pty.openpty()
-    usual = {"TERM": "xterm", "CI": ""}
-    command = [
-        sys.executable,
-        "-m",
-        "xpnet",
-        "train",
-        "iris",
-        "--epochs",
-        "3",
-        "--device",
-        "cpu",
-        "--no-report",
-        "--out",
-        "run",
-    ]
-    with subprocess.Popen(command, env={**environment, **usual, **variables}, stdout=-3, stderr=terminal) as process:
-        os.close(terminal)
-        written = b""
-        with pytest.raises(OSError, match="Input/output"):  # noqa: PT012 - the end, on Linux
-            while True:
-                written += os.read(main, 1 << 16)
-    os.close(main)
-    assert process.returncode == 0
+    written = on_a_terminal(environment, "--epochs", "3", **variables)
     assert bool(CURSOR.search(written)) == redraws
+    assert written.startswith(b"xpnet: preparing to read iris\r\n") == redraws
     assert redraws or [line.split()[1] for line in written.splitlines()] == [b"1/3", b"2/3", b"3/3"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pseudo-terminals")
+@pytest.mark.parametrize("option", ["--quiet", "--json"])
+def test_a_silent_run_writes_nothing_on_a_terminal_before_it_starts(option: str, environment: dict[str, str]) -> None:
+    assert b"preparing" not in on_a_terminal(environment, "--epochs", "1", option)
 
 
 @pytest.mark.parametrize("columns", ["0", "1", "-3", "x", "100000"])

@@ -21,6 +21,7 @@ from tests.command_line import (
     idx_folder,
     labels_npz,
     records,
+    refused,
     species_csv,
     train,
     without_timings,
@@ -28,12 +29,14 @@ from tests.command_line import (
 )
 from tests.runs import job_of
 from tests.traced import traced
+from xpnet.cli import main
 from xpnet.cli.job import prepare
 from xpnet.cli.options import TrainOptions
 from xpnet.model.model import Model
 from xpnet.model.model_file import load_model
 from xpnet.plot import classification
 from xpnet.training.callbacks import Interrupt
+from xpnet.training.progress import figure
 
 pytestmark = pytest.mark.usefixtures("folder")
 
@@ -85,10 +88,10 @@ def test_the_model_predicts_what_the_run_reported(run):
 @pytest.mark.parametrize(
     ("arguments", "asked"),
     [
-        ([], 2),  # the validation part was evaluated after the last epoch
-        (["--early-stopping", "loss:patience=2", "--lr", "0.5", "--epochs", "12"], 2),
-        (["--early-stopping", "accuracy:patience=3", "--lr", "0.2", "--epochs", "12"], 2),
-        (["--early-stopping", "training_loss:patience=1", "--lr", "0.5", "--epochs", "12"], 2),
+        ([], 3),
+        (["--early-stopping", "loss:patience=2", "--lr", "0.5", "--epochs", "12"], 3),
+        (["--early-stopping", "accuracy:patience=3", "--lr", "0.2", "--epochs", "12"], 3),
+        (["--early-stopping", "training_loss:patience=1", "--lr", "0.5", "--epochs", "12"], 3),
         (["--test-fraction", "0"], 2),  # the confusion matrix is that of the validation part
         (["--test-fraction", "0", "--val-fraction", "0"], 1),
     ],
@@ -124,7 +127,9 @@ def test_the_metrics_have_one_line_an_epoch(run):
     out, outcome = run
     lines = records(out)
     assert [line["epoch"] for line in lines] == [1, 2, 3]
-    assert lines[-1]["validation"] == pytest.approx(json.loads(outcome.out)["validation"])
+    summary = json.loads(outcome.out)
+    kept = lines[summary["kept_epoch"] - 1]["validation"]
+    assert kept == pytest.approx({name: summary["validation"][name] for name in ("loss", "accuracy")})
     assert lines[0]["loss"] > lines[-1]["loss"]
     assert all(line["samples_per_second"] > 0 for line in lines)
 
@@ -210,7 +215,7 @@ def test_json_is_one_object(run):
     summary = json.loads(outcome.out)
     assert summary.keys() == {
         "task", "device", "precision", "epochs", "seconds", "samples_per_second", "model", "stopped", "threads",
-        "train", "validation", "test", "peak_memory",
+        "train", "validation", "test", "baseline", "metric", "kept_epoch", "peak_memory",
     }  # fmt: skip
     assert summary["task"] == "classification"
     assert summary["device"].endswith(("cpu", "gpu"))
@@ -219,7 +224,7 @@ def test_json_is_one_object(run):
     assert summary["samples_per_second"] == pytest.approx(105 * 3 / summary["seconds"])
     assert summary["model"] == str(out / "model.safetensors")
     for part in ("train", "validation", "test"):
-        assert summary[part].keys() == {"loss", "accuracy"}
+        assert summary[part].keys() == {"loss", "accuracy", "balanced_accuracy", "f1", "auc"}
         assert 0 <= summary[part]["accuracy"] <= 1
 
 
@@ -229,8 +234,116 @@ def test_json_has_null_for_a_part_that_is_not_there():
     summary = json.loads(outcome.out)
     assert summary["validation"] is None
     assert summary["test"] is None
-    assert summary["train"].keys() == {"loss", "r2"}
+    assert summary["train"].keys() == {"loss", "r2", "rmse", "mae"}
     assert outcome.err == ""
+
+
+def summary_of(run):
+    return json.loads(Path(run, "summary.json").read_text())
+
+
+@pytest.mark.parametrize(("data", "metric"), [("digits", "accuracy"), ("diabetes", "r2")])
+def test_the_best_epoch_is_kept_and_named(data, metric):
+    options = (data, "--hidden", "32", "--epochs", 25, "--lr", 0.03, "--device", "cpu")
+    said = train(*options, "--out", "run").out
+    scores = [record["validation"][metric] for record in records("run")]
+    best = max(scores)
+    epoch = len(scores) - scores[::-1].index(best)  # the latest of several
+    assert epoch < len(scores)
+    label = {"r2": "R2"}.get(metric, metric)
+    assert f"kept epoch {epoch} of 25, the best, validation {label} {figure(best)}\n" in said
+    summary = summary_of("run")
+    assert (summary["kept_epoch"], summary["metric"]) == (epoch, metric)
+    assert summary["validation"][metric] == pytest.approx(best, rel=1e-6)
+    said = train(*options, "--keep-last", "--out", "last").out
+    assert f"kept epoch 25 of 25, the last, validation {label} {figure(scores[-1])}\n" in said
+    assert summary_of("last")["validation"][metric] == pytest.approx(scores[-1], rel=1e-6)
+
+
+def test_the_metric_chooses_the_epoch_and_is_in_the_units_of_the_target():
+    outcome = train("diabetes", "--epochs", 30, "--lr", 0.02, "--metric", "mae", "--device", "cpu", "--out", "run")
+    errors = [record["validation"]["mae"] for record in records("run")]
+    epoch, summary = len(errors) - errors[::-1].index(min(errors)), summary_of("run")
+    assert (summary["kept_epoch"], summary["metric"]) == (epoch, "mae")
+    assert summary["validation"]["mae"] == pytest.approx(min(errors), rel=1e-5)
+    assert 30 < summary["validation"]["mae"] < 80  # the target reaches from 25 to 346
+    assert f"MAE {figure(errors[0])}" in outcome.err.splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("given", "same_as"),
+    [
+        (["--early-stopping", "patience=2"], ["--early-stopping", "accuracy:patience=2"]),
+        (["--early-stopping", "patience=2", "--metric", "auc"], ["--early-stopping", "auc:patience=2"]),
+        (["--early-stopping", "none"], ["--keep-last"]),
+    ],
+)
+def test_settings_of_early_stopping_alone(given, same_as):
+    options = ("--epochs", 30, "--lr", 0.1, "--device", "cpu", "--quiet")
+    train(*options, *given, "--out", "given")
+    train(*options, *same_as, "--out", "same")
+    assert len(records("given")) == len(records("same"))
+    np.testing.assert_array_equal(*(load_model(f"{run}/model.safetensors").vector for run in ("given", "same")))
+
+
+def test_early_stopping_may_keep_the_last_epoch():
+    options = ("diabetes", "--epochs", 60, "--lr", 0.03, "--early-stopping", "patience=3", "--device", "cpu")
+    train(*options, "--out", "best")
+    train(*options, "--keep-last", "--out", "last")
+    summaries = [summary_of(run) for run in ("best", "last")]
+    assert summaries[0]["epochs"] == summaries[1]["epochs"] < 60
+    assert [each["kept_epoch"] for each in summaries] == [summaries[0]["epochs"] - 3, summaries[0]["epochs"]]
+
+
+def test_a_metric_of_another_task_is_refused():
+    expected = "xpnet: --metric: expected one of r2, rmse, mae for a regression; received 'auc'.\n"
+    assert refused("train", "diabetes", "--metric", "auc") == expected
+    assert "unknown metric: expected one of" in refused("train", "iris", "--metric", "acuracy")
+
+
+@pytest.mark.parametrize(
+    ("data", "name", "by_hand"),
+    [
+        ("iris", "majority class", lambda before, y: {"accuracy": np.mean(y == np.bincount(before).argmax())}),
+        (
+            "diabetes",
+            "mean",
+            lambda before, y: {
+                "rmse": np.sqrt(np.mean((y - before.mean()) ** 2)),
+                "mae": np.abs(y - before.mean()).mean(),
+            },
+        ),
+    ],
+)
+def test_the_trivial_baseline_is_beside_the_scores(data, name, by_hand):
+    said = train(data, "--out", "run", "--epochs", 30, "--lr", 0.01).out
+    baseline = summary_of("run")["baseline"]
+    assert (baseline["name"], baseline["part"]) == (name, "test")
+    parts = prepare(data, TrainOptions()).parts
+    for metric, value in by_hand(parts["train"][1], parts["test"][1]).items():
+        assert baseline[metric] == pytest.approx(value)
+        assert figure(value) in next(line for line in said.splitlines() if line.startswith(f"  {name}"))
+
+
+def test_a_run_that_learned_nothing_says_so(capsys):
+    for options in ([], ["--quiet"], ["--json"]):
+        assert main(["train", "digits", "--lr", "100", "--epochs", "1", "--no-report", *options]) == 0
+        line = capsys.readouterr().err.splitlines()[-1]
+        assert re.fullmatch(
+            r"xpnet: the test accuracy 0\.\d+ is no better than 0\.\d+, that of the majority class alone\. "
+            r"Try a smaller --lr, more --epochs, or other columns\.",
+            line,
+        )
+    assert main(["train", "digits", "--no-report", "--quiet"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_rare_classes_are_advised_to_be_weighted(capsys):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(600, 1))
+    np.savez("rare.npz", X=x, y=(x[:, 0] + rng.normal(size=600) > 2).astype(int))  # some are found, and others are not
+    main(["train", "rare.npz", "--class-weight", "balanced", "--no-report", "--quiet", "--keep-last"])
+    assert "see the balanced accuracy, and --class-weight balanced" in capsys.readouterr().err
 
 
 def test_quiet_prints_nothing():
@@ -285,7 +398,7 @@ def test_regression_is_told_from_the_target():
 def test_the_task_can_be_chosen(task, score):
     summary = json.loads(train("iris", *(["--task", task] if task else []), "--json").out)
     assert summary["task"] == (task or "classification")
-    assert summary["train"].keys() == {"loss", score}
+    assert list(summary["train"])[:2] == ["loss", score]
 
 
 def test_text_labels():

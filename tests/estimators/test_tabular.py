@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,20 @@ def test_it_learns_a_frame_as_it_is(cls: Any, y: np.ndarray) -> None:
     assert est.n_iter_ == len(est.loss_curve_) == len(est.validation_scores_) == 30
     assert "city" in est.encoding_.input_names
     assert {plan.kind for plan in est.plans_} == {"number", "category", "boolean", "date"}
+
+
+def test_the_progress_of_a_regression_has_the_error_in_the_unit_of_the_target(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    small = {**SMALL, "max_iter": 3, "verbose": True}
+    reg = TabularRegressor(**small).fit(FRAME, PRICE)
+    found = [float(value) for value in re.findall(r"RMSE (\S+)", capsys.readouterr().err)]
+    TabularRegressor(**small).fit(FRAME, 1000 * PRICE)
+    larger = [float(value) for value in re.findall(r"RMSE (\S+)", capsys.readouterr().err)]
+    assert len(found) == len(reg.validation_scores_) == 3
+    assert 1 < min(found) < PRICE.std() * 2
+    assert larger == pytest.approx([1000 * value for value in found], rel=0.01)
+    assert max(reg.validation_scores_) <= 1
 
 
 def test_probabilities_are_of_the_labels() -> None:

@@ -56,7 +56,9 @@ def test_scores_are_of_the_predictions(name: str) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_a_source_has_the_scores_of_its_arrays(name: str) -> None:
     model, y = make(name, "float64"), CASES[name].y
-    assert model.evaluate(ArraySource(X, y)) == pytest.approx(model.evaluate(X, y), rel=1e-12)
+    scores = model.evaluate(X, y)
+    scores.pop("auc", None)  # needs the outputs of all samples
+    assert model.evaluate(ArraySource(X, y)) == pytest.approx(scores, rel=1e-12)
     x, targets = model.encode((X, y))
     ((read, read_targets),) = (map(np.concatenate, zip(*model.encode(ArraySource(X, y)), strict=True)),)
     np.testing.assert_array_equal(read, x)

@@ -312,7 +312,10 @@ BAD = [
         {"output": "softmax", "loss": "squared_error"},
         "output: expected an elementwise activation for the loss 'squared_error'; received 'softmax'",
     ),
-    ({"output": "linear", "loss": "squared_error"}, "unknown activation: .* received 'linear'"),
+    (
+        {"output": "linear", "loss": "squared_error"},
+        "unknown output: .* softmax, .* received 'linear'. Did you mean 'identity'.* softmax for cross_entropy",
+    ),
     ({"initializer": "he"}, "unknown initializer: .* received 'he'"),
     ({"dropout": 1.0}, "dropout: expected a finite number of at least 0 and below 1; received 1.0"),
     ({"dropout": (0.1, 0.2)}, "dropout: expected one value, or one for each of the 1 hidden layers; received 2"),

@@ -52,6 +52,8 @@ warnings.
 """
 
 _KINDS = ("cpu", "gpu", "auto")
+# What others call a kind of device, for hints in errors.
+_SYNONYMS = {"cuda": "gpu"}
 
 
 @lru_cache(maxsize=64)
@@ -66,6 +68,7 @@ def _create(name: str, kind: str, index: int, precision: str) -> Backend:
 
 def _parse(device: str) -> tuple[str | None, str, int, str]:
     """Return the backend's name, the kind, the index and the precision."""
+    given = device
     device, _, precision = device.partition("@")
     precision = precision or PRECISIONS[0]
     if precision not in PRECISIONS:
@@ -76,10 +79,26 @@ def _parse(device: str) -> tuple[str | None, str, int, str]:
         index = int(parts.pop())
     kind = parts.pop() if parts[-1] in _KINDS else "auto"
     if len(parts) > 1 or (parts and parts[0] not in list_backends()):
+        known = [*_KINDS, *list_backends()]
+        if (meant := _as_here(given)) != given:
+            raise UnknownBackendError.among("device", given, known, {given.lower(): meant})
         if len(parts) == 1 and ":" in device and device.partition(":")[2]:
             raise UnknownBackendError.among("backend", parts[0], list_backends())
-        raise UnknownBackendError.among("device", device, [*_KINDS, *list_backends()])
+        raise UnknownBackendError.among("device", device, known)
     return (parts[0] if parts else None), kind, index, precision
+
+
+def _as_here(device: str) -> str:
+    """Return a device that is written with synonyms as it is written here, or unchanged if it would be no device."""
+    where, at, precision = device.partition("@")
+    meant = ":".join(_SYNONYMS.get(part, part) for part in where.lower().split(":")) + at + precision
+    if meant == device.lower():
+        return device
+    try:
+        _parse(meant)
+    except UnknownNameError:
+        return device
+    return meant
 
 
 def get_backend(device: str | Backend = "auto") -> Backend:

@@ -55,7 +55,7 @@ class _Builtin(NamedTuple):
 
 BUILTIN = {
     "numpy": _Builtin("numpy", "xpnet_backends.numpy", "pip install numpy"),
-    "numba": _Builtin("numba", "xpnet_backends.numba", "pip install 'xpnet[fast]'"),
+    "numba": _Builtin("numba", "xpnet_backends.numba", "pip install numba"),
     "cupy": _Builtin(
         "cupy",
         "xpnet_backends.cupy",

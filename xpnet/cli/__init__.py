@@ -16,10 +16,10 @@ from cyclopts import App, ArgumentCollection, CycloptsError, Parameter
 import xpnet
 from xpnet.cli.console import HELP_EPILOGUE, say
 from xpnet.cli.process import own_process
-from xpnet.cli.tokens import join_hyphens, join_sizes
+from xpnet.cli.tokens import join_hyphens, join_sizes, what_is_read
 from xpnet.errors import DivergenceError, InvalidParameterError, RankError, XpnetError, XpnetWarning, printable
 from xpnet.launchers import is_launched
-from xpnet.terminal import open_standard_streams
+from xpnet.terminal import can_redraw, open_standard_streams
 
 __all__ = ["app", "main"]
 
@@ -126,6 +126,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tokens = join_hyphens(join_sizes(sys.argv[1:] if arguments is None else arguments))
     debug = "--debug" in tokens
     tokens = [token for token in tokens if token != "--debug"]
+    if can_redraw(sys.stderr) and not is_launched() and (what := what_is_read(tokens)):
+        say(_one_line(f"preparing to read {what}"))  # before anything slow is imported
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", XpnetWarning)
@@ -197,6 +199,10 @@ def _one_line(exc: BaseException | str) -> str:
         from xpnet.cli.config import name_option
 
         message = name_option(message)
+    elif isinstance(exc, CycloptsError):
+        from xpnet.cli.usage import usage_message
+
+        message = usage_message(exc)
     elif isinstance(exc, OSError):
         message = ": ".join(str(part) for part in (exc.filename, exc.strerror) if part) or message
     elif isinstance(exc, ImportError) and not isinstance(exc, XpnetError):  # also for lack of memory

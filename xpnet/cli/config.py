@@ -15,6 +15,7 @@ from cyclopts.config import Dict
 
 from xpnet.cli.options import TrainOptions
 from xpnet.cli.presets import PRESETS
+from xpnet.cli.usage import suggest
 from xpnet.data.named import DATASETS
 from xpnet.data.tables.paths import STANDARD_INPUT
 from xpnet.errors import InvalidParameterError, UnknownNameError
@@ -55,13 +56,18 @@ _OPTIONS_BY_PARAMETER = {
     "validation_fraction and test_fraction": "--val-fraction and --test-fraction",
 }
 
+# Values of the library's parameters that options do not take, as its messages list them, to what is typed instead.
+_VALUES = {", 'auto', or None;": ", or all;", ", or None;": ";"}
+
 
 def name_option(message: str) -> str:
     """Replace the library's parameter at the start of an error message by the option that the user typed."""
     parameter, _, rest = message.partition(": ")
     if parameter not in _OPTIONS_BY_PARAMETER:
         return message
-    return f"{_OPTIONS_BY_PARAMETER[parameter]}: {rest.replace(', or None;', ';')}"
+    for theirs, ours in _VALUES.items():
+        rest = rest.replace(theirs, ours)
+    return f"{_OPTIONS_BY_PARAMETER[parameter]}: {rest}"
 
 
 def fill_options(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
@@ -107,7 +113,8 @@ def read_settings(path: Path) -> dict[str, Any]:
     values.pop("autotune", None)  # of a run that began when there was this option, which changed no result
     known = {"data", *(option.removeprefix("--") for option in _OPTIONS.values())} - {"config"}
     for key in values.keys() - known:
-        raise UnknownNameError.among(f"key in {path}", key, known)
+        option = suggest(f"--{key}", (f"--{name}" for name in known)).removeprefix("--")
+        raise UnknownNameError.among(f"key in {path}", key, known, {key.lower().replace("-", "_"): option})
     return values
 
 

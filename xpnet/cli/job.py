@@ -19,6 +19,7 @@ from xpnet.cli.choices import (
     scales_target,
 )
 from xpnet.cli.config import train_command
+from xpnet.cli.early_checks import check_options
 from xpnet.cli.job_data import PARTS, JobData, RawPart, read_arrays
 from xpnet.cli.memory_limit import MemoryLimit
 from xpnet.cli.options import TrainOptions, table_options
@@ -209,6 +210,7 @@ def prepare(data: str, options: TrainOptions, communicator: Communicator | None 
     for name in () if table else table_options():
         if (value := getattr(options, name)) not in (None, ()):
             raise InvalidParameterError(f"{name}: expected none for data that are no table; received {value!r:.60}.")
+    check_options(options, backend, recipes)
     scale = options.scale or recipes["classification"].scale  # one for all tasks: the task is not known yet
     read = (read_table if table else read_arrays)(data, options, scale, limit, communicator)
     job = make_job(data, read, backend, preset, options)

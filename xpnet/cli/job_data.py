@@ -21,7 +21,7 @@ from xpnet.data.scaling import Moments, Scaler, add_for_scaler, fit_scaler, scal
 from xpnet.data.shared_rows import SharedRows, fit_shared_scaler
 from xpnet.data.split import split
 from xpnet.data.streams import Source, SourceSubset, is_folder_of_files, open_sources, own_blocks, split_source
-from xpnet.data.targets import TargetSummary, Task, encode_targets, infer_task
+from xpnet.data.targets import TargetSummary, Task, describe_classes, encode_targets, infer_task
 from xpnet.errors import DataError
 
 if TYPE_CHECKING:
@@ -188,6 +188,7 @@ def _read_at_once(data: str, options: TrainOptions, scale: str | None, communica
         y_test=dataset.y_test,
     )
     scale = scale or _own_scale(dataset.x.dtype)
+    note = "" if classes is None else describe_classes(options.task, infer_task(dataset.y), len(classes))
     samples = (getattr(parts, f"x_{name}") for name in PARTS), (getattr(parts, f"y_{name}") for name in PARTS)
     return JobData(
         name=dataset.name,
@@ -200,6 +201,7 @@ def _read_at_once(data: str, options: TrainOptions, scale: str | None, communica
         target_moments=lambda: moments_of(encode_targets(parts.y_train, task)[0]),
         feature_names=dataset.feature_names,
         target_name=dataset.target_name,
+        notes=(note,) if note else (),
         index_base=dataset.index_base,
         image_shape=dataset.image_shape,
         fingerprint=fingerprint_dataset(dataset) if options.checkpoint_every else {},
@@ -270,6 +272,7 @@ def _read_in_pieces(
         ),
     )
     summary, task = found.summary, options.task or found.summary.task
+    note = describe_classes(options.task, summary.task, summary.labels.size)
     by_name: dict[str, Source | None] = {
         "train": parts.training, "validation": parts.validation, "test": own_test or parts.test
     }  # fmt: skip
@@ -284,6 +287,7 @@ def _read_in_pieces(
         target_moments=lambda: found.target_moments,
         feature_names=source.feature_names,
         target_name=source.target_name,
+        notes=(note,) if note else (),
         image_shape=source.image_shape,
         fingerprint={} if found.fingerprint is None else {"data": found.fingerprint.to_dict()},
         communicator=communicator,

@@ -14,7 +14,7 @@ from xpnet.cli.presets import PRESETS
 from xpnet.cli.table_options import DATA, TABLE, ColumnOptions, option, parse_int
 from xpnet.nn.activations import ACTIVATIONS
 from xpnet.nn.initializers import INITIALIZERS
-from xpnet.nn.losses import LOSSES
+from xpnet.nn.losses import LOSSES, outputs_by_loss
 from xpnet.nn.optimizers import OPTIMIZERS
 from xpnet.training.early_stopping import EARLY_STOPPING
 from xpnet.training.metrics import METRICS
@@ -45,11 +45,11 @@ _Report = Annotated[bool, option(_RUN, "write report.html", negative="--no-repor
 
 
 def _parse_threads(hint: Any, tokens: Sequence[Token]) -> int | None:
-    return None if tokens[0].value == "auto" else parse_int(hint, tokens)
+    return None if tokens[0].value == "auto" else parse_int(hint, tokens, "a whole number, or auto")
 
 
 def _parse_int_or_all(hint: Any, tokens: Sequence[Token]) -> int | str:
-    return "all" if tokens[0].value == "all" else parse_int(hint, tokens)
+    return "all" if tokens[0].value == "all" else parse_int(hint, tokens, "a whole number, or all")
 
 
 def _one_of(names: Iterable[str | None]) -> str:
@@ -132,8 +132,7 @@ class TrainOptions(ColumnOptions):
         str | None,
         option(
             _NETWORK,
-            f"output function: {_one_of(factory().output for factory in LOSSES.values())} where the loss needs it, "
-            "else any activation [default: by the loss]",
+            f"output function: {outputs_by_loss()} [default: by the loss]",
         ),
     ] = None
     init: Annotated[

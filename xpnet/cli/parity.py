@@ -86,7 +86,7 @@ def parity(
         )
     open_results(out, "parity")
     x, y = job.model.encode(part)
-    main = Case(job.data.name, replace(job.trainer, batch_size="auto"), x, y, is_compiled=True)
+    main = Case(job.data.name, replace(job.trainer, batch_size="auto", early_stopping=None), x, y, is_compiled=True)
     cases = list(sweep_cases(x, y, seed))
     # The longer run shows how the differences grow from epoch to epoch; a small run gives one number for each device.
     by_dtype = {dtype: list(compare(main, backends, dtype)) for dtype in TOLERANCES}

@@ -55,7 +55,7 @@ def describe_failure(summary: Mapping[str, Any]) -> str:
     compared = f"the {part} {metric_label(metric)} {figure(reached)} is no better than {figure(trivial)}, that of the "
     advice = "Try a smaller --lr, more --epochs, or other columns"
     if summary["task"] == "classification" and summary[part]["balanced_accuracy"] > baseline["balanced_accuracy"]:
-        advice = "For rare classes see the balanced accuracy, and try --class-weight balanced"
+        advice = "For rare classes see the balanced accuracy, and --class-weight balanced"
     return f"{compared}{baseline['name']} alone. {advice}."
 
 

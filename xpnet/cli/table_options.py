@@ -25,11 +25,11 @@ def option(group: Group, help_: str, **keywords: Any) -> Parameter:
     return Parameter(group=group, help=help_, **keywords)
 
 
-def parse_int(_: Any, tokens: Sequence[Token]) -> int:
+def parse_int(_: Any, tokens: Sequence[Token], expected: str = "a whole number") -> int:
     """Convert to an integer; cyclopts by itself would round 1.5 epochs to 2."""
     text = tokens[0].value
     if not re.fullmatch(r"[+-]?[0-9]{1,18}", text):
-        raise ValueError(f"expected a whole number; received {text!r}.")
+        raise ValueError(f"expected {expected}; received {text!r}.")
     return int(text)
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from rich import box
+from rich.cells import cell_len
+from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
@@ -24,23 +26,23 @@ from xpnet.json_text import json_text
 __all__ = ["open_results", "say", "show", "write_results"]
 
 
-# A terminal too narrow for a table is not shown the first of these columns, which the files keep. The others are never
-# cut, because they say what the row is and whether it is right.
-_SPARED, _WHOLE = "quartiles", ("device", "loss")
+# A terminal too narrow for a table is not shown this column, which the files keep.
+_SPARED = "quartiles"
 _ANY_WIDTH = 10_000
 
 
 def show(text: TextTable) -> None:
     """Print a table; without a terminal it is plain and as wide as needed."""
     console = make_console(wide=True)
-    table = _table(text)
-    if Measurement.get(console, console.options.update(max_width=_ANY_WIDTH), table).maximum > console.width:
-        table = _narrow_table(text)
+    tables = [_table(text)]
+    if Measurement.get(console, console.options.update(max_width=_ANY_WIDTH), tables[0]).maximum > console.width:
+        tables = _narrow_tables(text, console.width)
     console.print(Text(text.title))
-    console.print(table, crop=False)
+    for table in tables:
+        console.print(table, crop=False)
     for row in text.rows:  # a long reason in a column would make the table too wide
         if len(row) < len(text.columns):
-            console.print(Text("  " + ": ".join(row)), soft_wrap=True)
+            _say(console, "  " + ": ".join(row))
 
 
 def _table(text: TextTable, padding: int = 1) -> Table:
@@ -54,22 +56,38 @@ def _table(text: TextTable, padding: int = 1) -> Table:
     return table
 
 
-def _narrow_table(text: TextTable) -> Table:
-    kept = [i for i, title in enumerate(text.columns) if title != _SPARED]
-    rows = [tuple(row[i] for i in kept) if len(row) == len(text.columns) else row for row in text.rows]
-    table = _table(TextTable(text.title, tuple(text.columns[i] for i in kept), rows), padding=0)
-    for column in table.columns:
-        column.overflow = "fold"
-        if column.header in _WHOLE:
-            column.no_wrap = True
-            column.min_width = max((cell.cell_len for cell in column.cells if isinstance(cell, Text)), default=0)
-    return table
+def _narrow_tables(text: TextTable, width: int) -> list[Table]:
+    """Return one table, or several below one another, whose words are whole; each names its rows."""
+    rows = [row for row in text.rows if len(row) == len(text.columns)]
+    widths = [
+        max(cell_len(word) for word in (*title.split(), *(row[i] for row in rows), ""))
+        for i, title in enumerate(text.columns)
+    ]
+    n_names = 1 + ("device" in text.columns[1:2])
+    names, figures = [*range(n_names)], range(n_names, len(text.columns))
+    parts = [[*names]]
+    for i in (i for i in figures if text.columns[i] != _SPARED):
+        if len(parts[-1]) > n_names and sum(widths[j] + 1 for j in (*parts[-1], i)) >= width:
+            parts.append([*names])
+        parts[-1].append(i)
+    tables = []
+    for part in parts:
+        columns = tuple(text.columns[i] for i in part)
+        table = _table(TextTable(text.title, columns, [tuple(row[i] for i in part) for row in rows]), padding=0)
+        for i, column in zip(part, table.columns, strict=True):
+            column.width, column.overflow = min(widths[i], width), "fold"
+        tables.append(table)
+    return tables
 
 
 def say(lines: Sequence[str]) -> None:
-    """Print lines without wrapping them."""
+    """Print lines; a terminal wraps them at words, and a file or a pipe gets them whole."""
     for line in lines:
-        make_console(wide=True).print(Text(line), soft_wrap=True)
+        _say(make_console(wide=True), line)
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(Text(line), soft_wrap=not console.file.isatty())
 
 
 def open_results(out: Path | None, name: str) -> None:

@@ -11,7 +11,15 @@ from numpy.typing import ArrayLike, NDArray
 from xpnet.data.checks import check_finite, target_array
 from xpnet.errors import DataError, UnknownNameError, shown
 
-__all__ = ["TargetSummary", "Task", "check_label_lengths", "encode_targets", "infer_task", "whole_task"]
+__all__ = [
+    "TargetSummary",
+    "Task",
+    "check_label_lengths",
+    "describe_classes",
+    "encode_targets",
+    "infer_task",
+    "whole_task",
+]
 
 Array: TypeAlias = NDArray[Any]
 Task: TypeAlias = Literal["classification", "regression", "multilabel"]
@@ -66,6 +74,16 @@ def whole_task(distinct: int, n: int) -> Task:
     """Return the task of `n` whole numbers with that many distinct values; see `infer_task`."""
     many = (distinct > _MANY_VALUES and distinct > _MANY_VALUES_FRACTION * n) or 2 < distinct == n
     return "regression" if many else "classification"
+
+
+def describe_classes(chosen: Task | None, inferred: Task, n_classes: int) -> str:
+    """Return one line on numbers that are classes only because the user says so; empty for other targets."""
+    if (chosen, inferred) != ("classification", "regression"):
+        return ""
+    return (
+        f"warning: the target has {n_classes:,} different numbers, and --task classification takes each for a class; "
+        "to predict numbers use --task regression"
+    )
 
 
 class TargetSummary:

@@ -22,11 +22,11 @@ from xpnet.errors import (
     UnknownNameError,
     shown,
 )
-from xpnet.nn.activations import ACTIVATIONS, get_activation
-from xpnet.nn.initializers import INITIALIZERS, get_initializer
-from xpnet.nn.losses import get_loss
-from xpnet.nn.optimizers import OPTIMIZERS, get_optimizer
-from xpnet.training.schedules import SCHEDULES, Schedule, get_schedule
+from xpnet.nn.activations import ACTIVATION_SYNONYMS, ACTIVATIONS, get_activation
+from xpnet.nn.initializers import INITIALIZER_SYNONYMS, INITIALIZERS, get_initializer
+from xpnet.nn.losses import LOSS_SYNONYMS, get_loss
+from xpnet.nn.optimizers import OPTIMIZER_SYNONYMS, OPTIMIZERS, get_optimizer
+from xpnet.training.schedules import SCHEDULE_SYNONYMS, SCHEDULES, Schedule, get_schedule
 
 __all__ = [
     "SHARED_CONSTRAINTS",
@@ -89,20 +89,23 @@ class _Names(NamedTuple):
         Look up a name with its options.
     table : mapping
         This library's names.
+    synonyms : mapping
+        Names that others use, for hints.
     sklearns : tuple of str
         Names of scikit-learn that are not in the table.
     """
 
     get: Callable[[Any], Any]
     table: Mapping[str, Any]
+    synonyms: Mapping[str, str]
     sklearns: tuple[str, ...] = ()
 
 
 _NAMES = {
-    "activation": _Names(get_activation, ACTIVATIONS, ("logistic",)),
-    "solver": _Names(get_optimizer, OPTIMIZERS, ("lbfgs",)),
-    "learning_rate": _Names(get_schedule, SCHEDULES, ("invscaling",)),
-    "initializer": _Names(get_initializer, INITIALIZERS),
+    "activation": _Names(get_activation, ACTIVATIONS, ACTIVATION_SYNONYMS, ("logistic",)),
+    "solver": _Names(get_optimizer, OPTIMIZERS, OPTIMIZER_SYNONYMS, ("lbfgs",)),
+    "learning_rate": _Names(get_schedule, SCHEDULES, SCHEDULE_SYNONYMS, ("invscaling",)),
+    "initializer": _Names(get_initializer, INITIALIZERS, INITIALIZER_SYNONYMS),
 }
 
 
@@ -121,7 +124,8 @@ def check_names(estimator: Any, losses: Sequence[str], sklearns_losses: tuple[st
     UnknownNameError, InvalidParameterError
         A name or an option is unknown. The message has the parameter of the estimator, and all its names.
     """
-    kinds = {**_NAMES, "loss": _Names(get_loss, dict.fromkeys(losses), sklearns_losses)}
+    synonyms = {**LOSS_SYNONYMS, "logloss": "log_loss"}
+    kinds = {**_NAMES, "loss": _Names(get_loss, dict.fromkeys(losses), synonyms, sklearns_losses)}
     for parameter, kind in kinds.items():
         value = getattr(estimator, parameter)
         if (value is None and parameter == "initializer") or isinstance(value, Schedule):
@@ -139,7 +143,7 @@ def _check_name(parameter: str, names: _Names, spec: Any) -> None:
     if spec in names.sklearns:
         return
     if spec.partition(":")[0] not in names.table:
-        raise UnknownNameError.among(parameter, spec, known)
+        raise UnknownNameError.among(parameter, spec, known, names.synonyms)
     try:
         names.get(spec)
     except InvalidParameterError as exc:

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_array
 from xpnet.errors import DataError
 from xpnet.estimators.inputs import host
 
-__all__ = ["read_labels", "read_values"]
+__all__ = ["name_of", "read_labels", "read_values"]
 
 
 def read_labels(y: Any) -> np.ndarray:
@@ -48,6 +48,12 @@ def read_values(y: Any) -> np.ndarray:
     if values.ndim == 2 and values.shape[1] == 1:
         values = column_or_1d(values, warn=True)
     return values
+
+
+def name_of(y: Any) -> str | None:
+    """Return the name of a series, None for other targets and for a series without a name."""
+    name = getattr(y, "name", None)
+    return name if isinstance(name, str) and name else None
 
 
 def _array(y: Any) -> np.ndarray:

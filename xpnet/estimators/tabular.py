@@ -15,7 +15,7 @@ from xpnet.estimators import labels
 from xpnet.estimators.inputs import check_weights
 from xpnet.estimators.parameters import store
 from xpnet.estimators.table_inputs import read_features
-from xpnet.estimators.table_targets import read_labels, read_values
+from xpnet.estimators.table_targets import name_of, read_labels, read_values
 from xpnet.estimators.tabular_base import BaseTabular
 
 __all__ = ["TabularClassifier", "TabularRegressor"]
@@ -112,6 +112,7 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
         ----------
         X : data frame, Arrow table, mapping of columns, or (n_samples, n_features) array
         y : (n_samples,) labels of one type, none missing
+            The model knows the name of a series: ``model_.evaluate(frame)`` takes the targets from that column.
         sample_weight : (n_samples,), optional
 
         Raises
@@ -129,7 +130,7 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
             raise DataError(f"y: expected at least two classes; received only one class, {classes[0]}")
         if self.class_weight is not None:
             weight = labels.combine_weights(given, classes, self.class_weight, weight, multilabel=False)
-        self._fit(table, labels.encode(given, classes, multilabel=False), weight, classes)
+        self._fit(table, labels.encode(given, classes, multilabel=False), weight, classes, name_of(y))
         self.classes_ = classes
         return self
 
@@ -198,7 +199,7 @@ class TabularRegressor(RegressorMixin, BaseTabular):
         table = read_features(self, X, reset=True)
         values = read_values(y)
         weight = None if sample_weight is None else check_weights(sample_weight, len(values))
-        return self._fit(table, values.reshape(len(values), -1), weight, None)
+        return self._fit(table, values.reshape(len(values), -1), weight, None, name_of(y))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

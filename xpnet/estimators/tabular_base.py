@@ -27,6 +27,7 @@ from xpnet.training.auto_device import choice_for
 from xpnet.training.evaluation import evaluate
 from xpnet.training.history import Scores
 from xpnet.training.loop import Evaluate
+from xpnet.training.metrics import DEFAULT_SCORING, Scoring
 from xpnet.training.progress import Progress
 from xpnet.training.recipes import TABULAR
 from xpnet.training.samples import to_samples
@@ -73,7 +74,12 @@ class BaseTabular(BaseEstimator):
         check_values(self)
 
     def _fit(
-        self, table: pa.Table, y: np.ndarray, sample_weight: np.ndarray | None, classes: np.ndarray | None
+        self,
+        table: pa.Table,
+        y: np.ndarray,
+        sample_weight: np.ndarray | None,
+        classes: np.ndarray | None,
+        target_name: str | None,
     ) -> Self:
         """Encode the table, train each member of the ensemble, and set the fitted attributes.
 
@@ -82,6 +88,7 @@ class BaseTabular(BaseEstimator):
         y : (n_samples,) class indices, or (n_samples, n_outputs)
         sample_weight : (n_samples,) or None
         classes : (n_classes,) or None
+        target_name : str or None
         """
         hidden = hidden_sizes(self.hidden_layer_sizes)
         device = self.device or "cpu"
@@ -101,9 +108,10 @@ class BaseTabular(BaseEstimator):
         recipe = TABULAR[self._task]
         encoding = fit_encoding(plans, [table.take(train)], scale=str(recipe.scale))
         arguments = {"loss": fitting_losses(self._task)[0], **recipe.network_arguments(len(hidden))}
-        target_scaler = None
+        target_scaler, scoring = None, DEFAULT_SCORING
         if classes is None:
             target_scaler = fit_scaler("standard", y[train])
+            scoring = Scoring(("rmse",), target_scaler.scale)  # in the target's unit, for the progress
             y = target_scaler.transform(y, self.dtype)
             arguments["output_range"] = y[train].min(axis=0), y[train].max(axis=0)
         n_out = y.shape[1] if classes is None else len(classes)
@@ -136,7 +144,7 @@ class BaseTabular(BaseEstimator):
 
             def evaluate_part(params: Parameters) -> Scores:
                 with backend.scope(self.dtype):
-                    return evaluate(network, params, samples.x, samples.y, backend, held_out[2])
+                    return evaluate(network, params, samples.x, samples.y, backend, held_out[2], scoring=scoring)
 
             evaluation = evaluate_part
         seeds = rng.randint(_LARGEST_SEED, size=self.n_ensemble).tolist()
@@ -151,6 +159,7 @@ class BaseTabular(BaseEstimator):
             classes,
             target_scaler=target_scaler,
             feature_names=encoding.input_names,
+            target_name=target_name,
             encoding=encoding,
         )
         self.plans_, self.encoding_, self.network_ = plans, encoding, network

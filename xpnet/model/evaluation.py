@@ -91,11 +91,12 @@ def _with_targets(model: Model, x: Any) -> tuple[Any, np.ndarray]:
 
     from xpnet.data.tables.frames import as_table
     from xpnet.data.tables.survey import plan_known_target
+    from xpnet.data.tables.values import decimal_sign
 
     table, name = as_table(x), model.target_name
     if name is None or name not in table.column_names:
         raise InvalidParameterError(
             f"y must be given when x has no column with the target{f' {name!r}' if name else ''}; received none."
         )
-    y, keep = plan_known_target(name, model.task, model.classes).read(table.column(name))
+    y, keep = plan_known_target(name, model.task, model.classes).read(table.column(name), decimal_sign(table.schema))
     return table.filter(pa.array(keep)), y

@@ -15,7 +15,16 @@ from xpnet.constraints import real
 from xpnet.nn.elementwise import FAR, clip, normal_cdf
 from xpnet.specs import from_spec
 
-__all__ = ["ACTIVATIONS", "IDENTITY", "Activation", "Slope", "get_activation", "sigmoid", "softplus"]
+__all__ = [
+    "ACTIVATIONS",
+    "ACTIVATION_SYNONYMS",
+    "IDENTITY",
+    "Activation",
+    "Slope",
+    "get_activation",
+    "sigmoid",
+    "softplus",
+]
 
 Slope = Any  # float, (n_out,) or (batch, n_out) array; None for an activation without a slope
 
@@ -216,8 +225,11 @@ ACTIVATIONS: dict[str, Callable[..., Activation]] = {
     "mish": lambda: Activation(_mish, _mish_backward),  # Misra (2019), arXiv:1908.08681
 }
 
+# What others call them, for hints in errors; see `UnknownNameError.among`.
+ACTIVATION_SYNONYMS = {"linear": "identity", "none": "identity", "logistic": "sigmoid", "swish": "silu"}
+
 
 def get_activation(spec: str) -> Activation:
     """Return the activation of a spec: ``"leaky_relu:slope=0.1"``."""
-    activation: Activation = from_spec("activation", spec, ACTIVATIONS, {"alpha": real(0)})
+    activation: Activation = from_spec("activation", spec, ACTIVATIONS, {"alpha": real(0)}, ACTIVATION_SYNONYMS)
     return activation

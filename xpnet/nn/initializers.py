@@ -10,7 +10,7 @@ import numpy as np
 
 from xpnet.specs import from_spec
 
-__all__ = ["INITIALIZERS", "Initializer", "get_initializer"]
+__all__ = ["INITIALIZERS", "INITIALIZER_SYNONYMS", "Initializer", "get_initializer"]
 
 
 class Initializer(NamedTuple):
@@ -61,8 +61,18 @@ INITIALIZERS: dict[str, Callable[..., Initializer]] = {
     "zeros": lambda: Initializer(lambda rng, fan_in, fan_out: np.zeros((fan_in, fan_out))),
 }
 
+# What others call them, for hints in errors; see `UnknownNameError.among`.
+INITIALIZER_SYNONYMS = {
+    **dict.fromkeys(("xavier", "xavier_uniform", "glorot"), "glorot_uniform"),
+    "xavier_normal": "glorot_normal",
+    **dict.fromkeys(("he", "kaiming", "kaiming_normal"), "he_normal"),
+    "kaiming_uniform": "he_uniform",
+    "lecun": "lecun_normal",
+    **dict.fromkeys(("gaussian", "random_normal", "standard_normal"), "normal"),
+}
+
 
 def get_initializer(spec: str) -> Initializer:
     """Return the initializer of a spec: ``"he_normal"``."""
-    initializer: Initializer = from_spec("initializer", spec, INITIALIZERS)
+    initializer: Initializer = from_spec("initializer", spec, INITIALIZERS, synonyms=INITIALIZER_SYNONYMS)
     return initializer

@@ -17,8 +17,8 @@ from array_api_compat import device
 from xpnet.backend.array import Array, Namespace
 from xpnet.constraints import real
 from xpnet.data.targets import Task
-from xpnet.errors import InvalidParameterError, shown
-from xpnet.nn.activations import ACTIVATIONS, sigmoid, softplus
+from xpnet.errors import InvalidParameterError, UnknownNameError, shown
+from xpnet.nn.activations import ACTIVATION_SYNONYMS, ACTIVATIONS, sigmoid, softplus
 from xpnet.nn.elementwise import clip
 from xpnet.specs import from_spec
 
@@ -26,6 +26,7 @@ __all__ = [
     "BINARY",
     "COUNTS",
     "LOSSES",
+    "LOSS_SYNONYMS",
     "OUTPUTS",
     "PROBABILITIES",
     "VALUES",
@@ -37,6 +38,7 @@ __all__ = [
     "get_loss",
     "hardmax",
     "one_hot",
+    "outputs_by_loss",
 ]
 
 
@@ -151,10 +153,26 @@ LOSSES: dict[str, Callable[..., Loss]] = {
     "huber": _huber,
 }
 
+# What others call them, for hints in errors; see `UnknownNameError.among`.
+LOSS_SYNONYMS = {
+    **dict.fromkeys(("mse", "mse_loss", "mean_squared_error", "rmse", "l2"), "squared_error"),
+    **dict.fromkeys(
+        ("mae", "l1", "l1_loss", "absolute_error", "mean_absolute_error"),
+        "huber:delta=0.1 There is no absolute error; with a small delta this comes near it.",
+    ),
+    "smooth_l1": "huber",
+    **dict.fromkeys(
+        ("ce", "nll", "nll_loss", "log_loss", "logloss", "softmax", "softmax_cross_entropy"), "cross_entropy"
+    ),
+    **dict.fromkeys(("categorical_crossentropy", "sparse_categorical_crossentropy"), "cross_entropy"),
+    **dict.fromkeys(("bce", "bce_with_logits", "logistic", "binary_crossentropy"), "binary_cross_entropy"),
+    "poisson_nll": "poisson",
+}
+
 
 def get_loss(spec: str) -> Loss:
     """Return the loss of a spec: ``"huber:delta=2"``."""
-    loss: Loss = from_spec("loss", spec, LOSSES, {"delta": real(0, closed=False)})
+    loss: Loss = from_spec("loss", spec, LOSSES, {"delta": real(0, closed=False)}, LOSS_SYNONYMS)
     return loss
 
 
@@ -214,6 +232,20 @@ OUTPUTS: dict[str, Output] = {
 }
 
 
+def outputs_by_loss() -> str:
+    """Return in words which output function each loss demands.
+
+    Examples
+    --------
+    >>> outputs_by_loss().split(", ")[0]
+    'softmax for cross_entropy'
+    """
+    by_output: dict[str, list[str]] = {}
+    for name, factory in sorted(LOSSES.items(), key=lambda item: item[1]().output is None):
+        by_output.setdefault(factory().output or "any activation", []).append(name)
+    return ", ".join(f"{output} for {', '.join(losses)}" for output, losses in by_output.items())
+
+
 def check_output(loss: str, output: str, n_out: int) -> None:
     """Check that an output function and a number of outputs fit a loss.
 
@@ -222,6 +254,11 @@ def check_output(loss: str, output: str, n_out: int) -> None:
     InvalidParameterError
     """
     chosen = get_loss(loss)
+    name = output.partition(":")[0]
+    if name not in {*ACTIVATIONS, *OUTPUTS}:
+        known = {*ACTIVATIONS, *filter(None, (factory().output for factory in LOSSES.values()))}
+        error = UnknownNameError.among("output", name, known, ACTIVATION_SYNONYMS)
+        raise UnknownNameError(f"{error} Each loss has its own: {outputs_by_loss()}.")
     if chosen.output and output != chosen.output:
         raise InvalidParameterError(
             f"output: expected {shown(chosen.output)}, which the loss {shown(loss)} demands; received {shown(output)}."

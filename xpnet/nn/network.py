@@ -11,7 +11,7 @@ from array_api_compat import device as device_of
 
 from xpnet.backend import Array, Backend, Namespace, get_backend, namespace_of, without_float_warnings
 from xpnet.constraints import as_tuple, boolean, check_constraints, integer, one_of, optional, plain_value, real, text
-from xpnet.errors import InvalidParameterError, shown
+from xpnet.errors import InvalidParameterError, shown, shown_settings
 from xpnet.nn.activations import Activation, get_activation
 from xpnet.nn.backprop import forward, objective_and_gradient
 from xpnet.nn.initializers import get_initializer
@@ -201,6 +201,7 @@ class Network:
         """Training draws random numbers, for dropout or for slopes."""
         return min(self.keep_probabilities) < 1 or any(activation.slope_range for activation in self.activations)
 
+    __repr__ = shown_settings
     _repr_html_ = layers_html
 
     def __reduce__(self) -> tuple[Any, ...]:  # without the functions that follow from the fields

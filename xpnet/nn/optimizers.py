@@ -16,7 +16,7 @@ from xpnet.backend.array import Array, Namespace
 from xpnet.constraints import fraction, real
 from xpnet.specs import from_spec
 
-__all__ = ["OPTIMIZERS", "Optimizer", "OptimizerState", "get_optimizer"]
+__all__ = ["OPTIMIZERS", "OPTIMIZER_SYNONYMS", "Optimizer", "OptimizerState", "get_optimizer"]
 
 
 class OptimizerState(NamedTuple):
@@ -177,6 +177,14 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "adagrad": _adagrad,
 }
 
+# What others call them, for hints in errors; see `UnknownNameError.among`.
+OPTIMIZER_SYNONYMS = {
+    **dict.fromkeys(("gd", "gradient_descent"), "sgd"),
+    **dict.fromkeys(("sgdm", "sgd_momentum", "heavy_ball"), "momentum"),
+    **dict.fromkeys(("nag", "sgd_nesterov"), "nesterov"),
+    **dict.fromkeys(("lbfgs", "l_bfgs", "bfgs"), "adam There is no L-BFGS, which needs all samples in a step."),
+}
+
 
 _RANGES = {
     **dict.fromkeys(("beta_1", "beta_2", "rho"), real(0, 1)),
@@ -190,5 +198,5 @@ def get_optimizer(spec: str | Optimizer) -> Optimizer:
     """Return the optimizer of a spec: ``"adam:beta_1=0.8"``; an `Optimizer` is returned as it is."""
     if isinstance(spec, Optimizer):
         return spec
-    optimizer: Optimizer = from_spec("optimizer", spec, OPTIMIZERS, _RANGES)
+    optimizer: Optimizer = from_spec("optimizer", spec, OPTIMIZERS, _RANGES, OPTIMIZER_SYNONYMS)
     return optimizer

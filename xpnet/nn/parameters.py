@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import pairwise
@@ -131,6 +132,10 @@ class Parameters(Sequence[tuple[Array, Array]]):
         layers = ((function(W), function(b)) for W, b in self)
         slopes = (None if slope is None else function(slope) for slope in self.slopes)
         return Parameters.of(layers, slopes, None if self.input_scale is None else function(self.input_scale))
+
+    def __repr__(self) -> str:
+        shapes = [tuple(W.shape) for W, _ in self]
+        return f"<Parameters of {len(self)} layers, W of the shapes {reprlib.repr(shapes)}, {self[0][0].dtype}>"
 
     def __len__(self) -> int:
         return len(self._arrays[0])

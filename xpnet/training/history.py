@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["EpochRecord", "Scores"]
+__all__ = ["EpochRecord", "History", "Scores"]
 
 # A loss and metrics by name: {"loss": 0.3, "accuracy": 0.9}.
 Scores = dict[str, float]
@@ -34,3 +34,14 @@ class EpochRecord(NamedTuple):
     learning_rate: float
     seconds: float
     samples_per_second: float
+
+
+class History(tuple[EpochRecord, ...]):
+    """The record of each epoch; its representation has the last one only."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        if len(self) < 2:
+            return super().__repr__()
+        return f"<History of {len(self):,} epochs, the last: {self[-1]}>"

@@ -11,7 +11,7 @@ from xpnet.errors import InvalidParameterError, UnknownNameError, shown
 from xpnet.nn.network import Network
 from xpnet.nn.parameters import KINDS
 
-__all__ = ["rate_factors"]
+__all__ = ["check_rate_factors", "rate_factors"]
 
 _ABOVE_0 = real(0, closed=False)
 
@@ -23,14 +23,7 @@ def rate_factors(network: Network, factors: Mapping[str, float]) -> np.ndarray |
     ----------
     network : Network
     factors : mapping of str to float
-        By kind of parameter, in `xpnet.nn.parameters.KINDS`; the other kinds have the factor 1.
-
-    Raises
-    ------
-    UnknownNameError
-        There is no such kind of parameter.
-    InvalidParameterError
-        The network has no parameters of this kind, or a factor is not above 0.
+        Of `check_rate_factors`; the other kinds have the factor 1.
 
     Examples
     --------
@@ -38,6 +31,21 @@ def rate_factors(network: Network, factors: Mapping[str, float]) -> np.ndarray |
     >>> from xpnet.training.rate_factors import rate_factors
     >>> rate_factors(xpnet.Network([2, 2]), {"biases": 0.1}).tolist()
     [1.0, 1.0, 1.0, 1.0, 0.1, 0.1]
+    """
+    if all(factor == 1 for factor in factors.values()):
+        return None
+    return np.concatenate([np.full(segment.size, factors.get(segment.kind, 1.0)) for segment in network.segments])
+
+
+def check_rate_factors(network: Network, factors: Mapping[str, float]) -> None:
+    """Check factors by kind of parameter, in `xpnet.nn.parameters.KINDS`.
+
+    Raises
+    ------
+    UnknownNameError
+        There is no such kind of parameter.
+    InvalidParameterError
+        The network has no parameters of this kind, or a factor is not above 0.
     """
     present = {segment.kind for segment in network.segments}
     for kind, factor in factors.items():
@@ -52,6 +60,3 @@ def rate_factors(network: Network, factors: Mapping[str, float]) -> np.ndarray |
             raise InvalidParameterError(
                 f"learning_rate_factors: expected {_ABOVE_0.expected} for {kind}; received {shown(factor)}."
             )
-    if all(factor == 1 for factor in factors.values()):
-        return None
-    return np.concatenate([np.full(segment.size, factors.get(segment.kind, 1.0)) for segment in network.segments])

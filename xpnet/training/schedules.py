@@ -17,7 +17,7 @@ from xpnet.nn.step import RateFactor
 from xpnet.specs import from_spec
 from xpnet.training.history import EpochRecord
 
-__all__ = ["SCHEDULES", "Schedule", "ScheduleState", "get_schedule"]
+__all__ = ["SCHEDULES", "SCHEDULE_SYNONYMS", "Schedule", "ScheduleState", "get_schedule"]
 
 ScheduleState = tuple[float, ...]
 
@@ -106,6 +106,15 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "warmup": _warmup,
 }
 
+# What others call them, for hints in errors; see `UnknownNameError.among`.
+SCHEDULE_SYNONYMS = {
+    "none": "constant",
+    "invscaling": "inverse_scaling",
+    **dict.fromkeys(("plateau", "reducelronplateau", "reduce_on_plateau"), "adaptive"),
+    **dict.fromkeys(("steplr", "step_decay"), "step"),
+    **dict.fromkeys(("cosine_annealing", "cosineannealinglr", "cosine_decay"), "cosine"),
+}
+
 
 _RANGES = {
     **dict.fromkeys(("epochs", "factor"), real(0, closed=False)),
@@ -121,5 +130,5 @@ def get_schedule(name: str | Schedule) -> Schedule:
     """
     if isinstance(name, Schedule):
         return name
-    schedule: Schedule = from_spec("schedule", name, SCHEDULES, _RANGES)
+    schedule: Schedule = from_spec("schedule", name, SCHEDULES, _RANGES, SCHEDULE_SYNONYMS)
     return schedule

@@ -16,7 +16,7 @@ from xpnet.nn.optimizers import Optimizer
 from xpnet.nn.parameters import Parameters
 from xpnet.nn.step import StepState
 from xpnet.training.early_stopping import StoppingState
-from xpnet.training.history import EpochRecord
+from xpnet.training.history import EpochRecord, History
 from xpnet.training.run_table import run_html
 from xpnet.training.samples import to_device
 from xpnet.training.schedules import ScheduleState
@@ -84,6 +84,11 @@ class RunState(NamedTuple):
     rollback: Rollback | None = None
     flushes_subnormals: bool = False
 
+    def __repr__(self) -> str:
+        steps = f" and {self.position:,} steps" if self.position else ""
+        n, n_slots = self.params.shape[0], len(self.step.optimizer.slots)
+        return f"<RunState after {self.epoch:,} epochs{steps}: {n:,} parameters, {n_slots} slots of the optimizer>"
+
     @property
     def vectors(self) -> tuple[Array, ...]:
         """Parameters and optimizer slots. All must be finite: an infinite second moment would freeze Adam unseen."""
@@ -137,9 +142,9 @@ class Run(NamedTuple):
         return run_html(self)
 
     @property
-    def history(self) -> tuple[EpochRecord, ...]:
+    def history(self) -> History:
         """Return the record of each epoch, including the epochs before a resumption."""
-        return self.state.history
+        return History(self.state.history)
 
 
 def adopt(state: RunState, network: Network, optimizer: Optimizer, backend: Backend, dtype: str) -> RunState:

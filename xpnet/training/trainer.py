@@ -13,7 +13,7 @@ from xpnet.backend import Backend, flushes_subnormals, get_backend
 from xpnet.communicator import COMMUNICATORS, Communicator
 from xpnet.constraints import Constraint, boolean, check_constraints, instance_of, integer, one_of, optional, real
 from xpnet.data.streams import Source
-from xpnet.errors import InvalidParameterError, OutOfMemoryError
+from xpnet.errors import InvalidParameterError, OutOfMemoryError, shown_settings
 from xpnet.nn.network import Network
 from xpnet.nn.optimizers import Optimizer, get_optimizer
 from xpnet.nn.step import compile_steps, init_state, micro_batch_advice
@@ -27,7 +27,7 @@ from xpnet.training.early_stopping import EarlyStopping, get_early_stopping
 from xpnet.training.loop import Evaluate, TrainingLoop
 from xpnet.training.metrics import Scoring, get_metric
 from xpnet.training.ranks import Ranks, communicator_for
-from xpnet.training.rate_factors import rate_factors
+from xpnet.training.rate_factors import check_rate_factors, rate_factors
 from xpnet.training.sample_weights import ClassWeight
 from xpnet.training.samples import to_device
 from xpnet.training.schedules import Schedule, get_schedule
@@ -145,6 +145,8 @@ class Trainer:
     metrics: Sequence[str] = ()
     target_scale: Sequence[float] | None = None
 
+    __repr__ = shown_settings
+
     def __post_init__(self) -> None:
         check_constraints(self, _CONSTRAINTS)
         check_callbacks(self.callbacks)
@@ -152,7 +154,7 @@ class Trainer:
         get_schedule(self.schedule)
         for name in self.metrics:
             get_metric(name)
-        rate_factors(self.network, self.learning_rate_factors or {})
+        check_rate_factors(self.network, self.learning_rate_factors or {})
         if self.early_stopping:
             get_early_stopping(self.early_stopping)
 

@@ -181,6 +181,36 @@ def test_scaling_is_of_numbers_and_dates_only():
         fit(TABLE, scale="robus")
 
 
+@pytest.mark.parametrize("scale", ["robust", "standard", "minmax", "none"])
+def test_indicators_are_not_scaled(scale):
+    n = 400
+    rare = np.arange(n) == 7  # standardised, it would be 20
+    table = pa.table({
+        "truth": pa.array(rare),
+        "word": np.where(rare, "yes", "no"),
+        "gap": pa.array(np.where(rare, np.nan, np.arange(n)), from_pandas=True),
+        "city": np.asarray(["a", "b", "c", "d"])[np.where(np.arange(n) < 390, 0, np.arange(n) % 4)],
+    })  # fmt: skip
+    encoding = fit(table, scale=scale)
+    x = encode(encoding, table)
+    indicators = {name: set(values) for name, values in x.items() if name != "gap"}
+    assert len(indicators) >= 5
+    assert all(values in ({-1, 1}, {0, 1}) for values in indicators.values()), indicators
+
+
+def test_numbers_of_two_values_are_not_standardised():
+    """A rare one would be many standard deviations away."""
+    numbers = np.where(np.arange(400) == 7, 1, 0)
+    table = pa.table(
+        {"flag": numbers, "code": 5 + 2 * numbers, "gap": pa.array([*numbers[:-1], None]), "three": numbers}
+    )
+    table = table.set_column(3, "three", pa.array([2, *numbers[1:]]))
+    x = encode(fit(table, scale="standard"), table)
+    assert all(set(x[name]) == {0, 1} for name in ("flag", "code", "gap", "gap (missing)"))
+    assert np.std(x["three"]) == pytest.approx(1)
+    assert max(np.abs(encode(fit(table, scale="robust"), table)["flag"])) < 2
+
+
 def test_it_is_fitted_to_the_training_part_only():
     encoding = fit(TABLE, [TABLE.slice(0, 3)])
     assert encoding.fill.tolist() == [19, 15341]

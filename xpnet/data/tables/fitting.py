@@ -130,7 +130,11 @@ def _fit_categories(name: str, values: pa.Array, decimal: Any, n_rows: int) -> C
 def _fit_scaling(
     columns: tuple[Column, ...], table: pa.Table, scale: str, gaps: dict[str, tuple[str, ...]]
 ) -> TableEncoding:
-    """Return the encoding with flags for the numbers that are missing, and with medians and scales."""
+    """Return the encoding with flags for the numbers that are missing, and with medians and scales.
+
+    Numbers of two values become 0 and 1 where others are standardised: a rare one would be many standard deviations
+    away, and a row that has it would decide the validation loss.
+    """
     scaled = tuple(column for column in columns if column.n_scaled)
     n = sum(column.n_scaled for column in scaled)
     unscaled = TableEncoding(scaled, np.full(n, np.nan), Scaler("none", np.zeros(n), np.ones(n)), gaps)
@@ -150,4 +154,8 @@ def _fit_scaling(
         filled = np.where(np.isnan(x[:, part]), fill[part], x[:, part])
         scaler = fit_scaler(scale, x[:, part] if scale == "robust" else filled)
         shift[part], width[part] = scaler.shift, scaler.scale
+    if kind == "standard":
+        low, high = np.fmin.reduce(x, axis=0), np.fmax.reduce(x, axis=0)
+        two = ((x == low) | (x == high) | np.isnan(x)).all(axis=0) & (low < high)
+        shift[two], width[two] = low[two], (high - low)[two]
     return TableEncoding(columns, fill, Scaler(kind, shift, width), gaps)

@@ -19,7 +19,7 @@ from xpnet.data.tables.leaks import LEAK_ROWS, find_leaks
 from xpnet.data.tables.parse import Reading
 from xpnet.data.tables.summary import TableSummary
 from xpnet.data.tables.target import TargetKind, TargetPlan, plan_target
-from xpnet.data.targets import Task
+from xpnet.data.targets import Task, describe_classes
 from xpnet.errors import DataError, InvalidParameterError
 
 if TYPE_CHECKING:
@@ -220,6 +220,8 @@ def _decide(
         notes.append(describe_rows(target, where))
         if target.task == "classification":
             labels = np.unique(target.read(column.values, column.decimal)[0])
+            if target.kind != "text":
+                notes.append(describe_classes(choices.task, plan_target(column, where=where).task, labels.size))
         notes += [
             f"warning: column {leak.name!r:.60} may give the target away: {leak.reason}; leave it out with --drop"
             for leak in find_leaks(seen.sample.rows(), plans, target, column)
