@@ -90,6 +90,8 @@ def race_for_a_folder(draw: random.Random, folder: Path) -> Counter[str]:
     assert codes[:SEEDS].count(0) <= 1, f"several runs came to their end in one folder: {codes}"
     assert codes[-2:] == [0, 0], f"runs with folders of their own: {codes}"
     assert len(list((folder / "runs").glob("iris-*/model.safetensors"))) == 2
+    assert sorted(path.is_symlink() for path in (folder / "runs").iterdir()) == [False, False, True], "runs/latest"
+    assert load_model(folder / "runs" / "latest"), "runs/latest leads to a run"
     # A run that was killed before it wrote its configuration has left a folder that is free.
     last = ["resume", "run", "--quiet"] if (run / "config.toml").exists() else [*TRAIN, "0", *INTO]
     assert run_all([Process(last)], folder) == [0], (folder / "log-0").read_text()

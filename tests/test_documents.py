@@ -60,6 +60,8 @@ def test_its_commands_are_accepted(path: Path, tmp_path: Path, monkeypatch: pyte
 def written(arguments: list[str]) -> list[str]:
     """Return the file or the folder that a command writes."""
     outputs = [value for option, value in pairwise(arguments) if option == "--out"]
+    if arguments[0] == "train" and not outputs:
+        outputs = ["runs/latest"]
     return outputs + (arguments[2:3] if arguments[0] == "export" else [])
 
 

@@ -56,9 +56,19 @@ def test_a_model_file_without_the_metadata_of_xpnet():
     assert "other.safetensors: expected a model written by xpnet" in refused("evaluate", "other.safetensors", "iris")
 
 
-def test_a_model_that_is_not_there(models):
+def test_a_model_that_is_not_there():
     assert "nope.safetensors: expected a model file" in refused("predict", "nope.safetensors", "iris")
-    assert "Give the model.safetensors in it" in refused("predict", models["iris"].parent, "iris")
+    Path("empty").mkdir()
+    for command in (
+        ["predict", "empty", "iris"],
+        ["evaluate", "empty"],
+        ["export", "empty", "m.onnx"],
+        ["info", "empty"],
+    ):
+        assert (
+            "empty: expected a model file, or the folder of a run that has ended; received a folder without"
+            in refused(*command)
+        )
 
 
 @pytest.mark.parametrize(

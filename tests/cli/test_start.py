@@ -90,6 +90,26 @@ def test_prediction_imports_no_trainer(environment: dict[str, str], table: Path,
 
 
 @pytest.mark.subprocess
+def test_a_look_at_runs_imports_no_trainer(environment: dict[str, str], tmp_path: Path) -> None:
+    train("iris", "--quiet", "--out", tmp_path / "runs" / "a")
+    for command in (["runs", tmp_path / "runs"], ["info", tmp_path / "runs" / "a"]):
+        modules = imported(environment, COMMAND, *command, "--json")
+        assert libraries(modules).isdisjoint({*SLOW, "pyarrow"})
+        assert "xpnet.training.trainer" not in modules
+        assert len(modules) < 480
+
+
+@pytest.mark.subprocess
+def test_an_evaluation_of_data_imports_no_trainer(environment: dict[str, str], table: Path, tmp_path: Path) -> None:
+    train(table, "--target", "target", "--epochs", 1, "--preset", "tabular", "--quiet", "--out", tmp_path / "out")
+    (tmp_path / "out" / "model.safetensors").rename(tmp_path / "m.safetensors")
+    modules = imported(environment, COMMAND, "evaluate", tmp_path / "m.safetensors", table, "--json")
+    assert libraries(modules).isdisjoint(SLOW)
+    assert "xpnet.training.trainer" not in modules
+    assert len(modules) < 580
+
+
+@pytest.mark.subprocess
 def test_help_and_the_library_import_no_array_library(environment: dict[str, str]) -> None:
     modules = imported(environment, COMMAND, "--help")
     assert libraries(modules).isdisjoint((SLOW - {"rich"}) | {"numpy", "pyarrow"})

@@ -193,7 +193,7 @@ def test_default_folder_and_several_runs_in_one_second(folder, monkeypatch):
     house = house_csv("my house.csv")
     for _ in range(3):
         train(house, "--target", "price", "--quiet", "--epochs", 1)
-    names = sorted(path.name for path in (folder / "runs").iterdir())
+    names = sorted(path.name for path in (folder / "runs").iterdir() if not path.is_symlink())
     assert names == [f"my-house-19700101-000000{end}" for end in ("", "-2", "-3")]
 
 

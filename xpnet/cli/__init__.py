@@ -60,8 +60,13 @@ _COMMANDS = {
         "Predict with a trained model, and write a CSV file with one row for each sample.",
     ),
     "evaluate": (
-        "predict:evaluate",
-        "Evaluate a trained model on the test part that comes with the data, or else on all samples.",
+        "evaluate:evaluate",
+        "Evaluate a trained model on each part of its run, or on other data.",
+    ),
+    "info": ("model_info:info", "Show what a model is, and how its run went: features, layers, scores, files."),
+    "runs": (
+        "runs:runs",
+        "Compare runs: scores, epochs, seconds, and the options in which they differ, best first.",
     ),
     "report": (
         "report:report",
@@ -82,13 +87,13 @@ _COMMANDS = {
         "inspect:inspect",
         "Show what the columns of a table are, what training will do with each, and why.",
     ),
-    "datasets": ("info:datasets", "List the named data sets: size, source, licence."),
+    "datasets": ("listings:datasets", "List the named data sets: size, source, licence."),
     "devices": (
-        "info:devices",
+        "listings:devices",
         "List each backend and device: usable, or exactly why not; and what a CPU does with subnormal numbers.",
     ),
     "gradcheck": (
-        "info:gradcheck",
+        "listings:gradcheck",
         "Check the gradient of every activation with every loss against central differences in float64.",
     ),
     "parity": (

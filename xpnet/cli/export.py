@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal, NamedTuple
 from cyclopts import Parameter
 
 from xpnet.cli.config import read_settings, shown_settings
-from xpnet.cli.folder import CONFIG, METRICS, MODEL, SUMMARY
+from xpnet.cli.folder import CONFIG, METRICS, SUMMARY
+from xpnet.cli.latest_run import run_folder
 from xpnet.cli.run_summary import read_summary
 from xpnet.cli.table_options import parse_int
 from xpnet.errors import InvalidParameterError
@@ -17,7 +18,7 @@ from xpnet.files import write_output
 from xpnet.json_text import json_text
 from xpnet.model.layers import plain_layers, state_dict_parts
 from xpnet.model.model import Model
-from xpnet.model.model_file import load_model
+from xpnet.model.model_file import load_model, model_path
 from xpnet.training.metrics_file import read_metrics
 
 __all__ = ["export"]
@@ -64,7 +65,8 @@ def export(
     opset : int
         Version of ONNX's operators [default: 17]
     """
-    path = run / MODEL if run.is_dir() else run
+    run = run if run.is_file() else run_folder(run)
+    path = model_path(run)
     if out is None and card is None:
         raise InvalidParameterError("OUT: expected a file to write, or --card FILE; received neither.")
     for file in (out, card):

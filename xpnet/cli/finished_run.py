@@ -7,25 +7,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from xpnet.cli.config import read_config, read_settings
 from xpnet.cli.folder import CONFIG, METRICS, MODEL, SUMMARY
 from xpnet.cli.job import prepare
 from xpnet.cli.job_data import RawPart
-from xpnet.cli.model_data import labelled_data
+from xpnet.cli.model_data import labelled_data, rows_in_memory
 from xpnet.cli.run_summary import read_summary
 from xpnet.cli.table_options import ReadingOptions
 from xpnet.data.named import DATASETS
-from xpnet.data.row_sample import RowSample
-from xpnet.data.streams import Source
-from xpnet.data.streams.source import concatenate
 from xpnet.errors import DataError, InvalidParameterError
 from xpnet.model.model_file import load_model
 from xpnet.report.finished_run import FinishedRun
 from xpnet.training.metrics_file import read_metrics
 
-__all__ = ["open_finished_run"]
+__all__ = ["open_finished_run", "run_parts"]
 
 _MOST_ROWS = 10_000  # of data that are read in pieces
 
@@ -59,36 +54,41 @@ def open_finished_run(
             f"run: expected the folder of a run that has ended; received {folder}, which has no {MODEL}."
         )
     model = load_model(folder / MODEL)
-    name, options = read_config(folder / CONFIG)
-    summary = read_summary(folder / SUMMARY)
     if data is None:
-        if name not in DATASETS and not Path(name).exists():
-            raise DataError(
-                f"{name}: expected the data of the run {folder}; received no such file or folder. If the data have "
-                f"moved, say where they are."
-            )
-        if data_dir is not None:
-            options = replace(options, data_dir=data_dir)
-        job_data = prepare(name, replace(options, device="cpu", backend=None)).data
-        name, given = job_data.name, dict(job_data.parts)
-        _check_sizes(job_data.sizes, summary, folder)
+        name, given = run_parts(folder, data_dir)
     else:
         labelled, _ = labelled_data(model, data, data_dir, reading or ReadingOptions())
         name, given = data, {"data": labelled}
-    parts = {part: _rows_in_memory(rows) for part, rows in given.items()}
+    parts = {part: rows_in_memory(rows, _MOST_ROWS) for part, rows in given.items()}
     history = read_metrics(folder / METRICS) if (folder / METRICS).exists() else []
-    return FinishedRun(name, model, parts, history, summary, read_settings(folder / CONFIG))
+    return FinishedRun(name, model, parts, history, read_summary(folder / SUMMARY), read_settings(folder / CONFIG))
 
 
-def _rows_in_memory(part: RawPart) -> tuple[Any, np.ndarray]:
-    """Return raw features and targets of a part; of data that are read in pieces, those of evenly spaced rows."""
-    if not isinstance(part, Source):
-        return part
-    x, y = RowSample(_MOST_ROWS, concatenate), RowSample(_MOST_ROWS, np.concatenate)
-    for block_x, block_y in part:
-        x.add(block_x)
-        y.add(block_y)
-    return x.rows(), y.rows()
+def run_parts(folder: Path, data_dir: Path | None = None) -> tuple[str, dict[str, RawPart]]:
+    """Read the data of a run again, and return their name and the parts of its training.
+
+    Parameters
+    ----------
+    folder : Path
+    data_dir : Path, optional
+        Folder with the IDX files of mnist or fashion-mnist.
+
+    Raises
+    ------
+    XpnetError
+        A file of the run is damaged, or the data are gone or have changed.
+    """
+    name, options = read_config(folder / CONFIG)
+    if name not in DATASETS and not Path(name).exists():
+        raise DataError(
+            f"{name}: expected the data of the run {folder}; received no such file or folder. If the data have "
+            f"moved, say where they are."
+        )
+    if data_dir is not None:
+        options = replace(options, data_dir=data_dir)
+    data = prepare(name, replace(options, device="cpu", backend=None)).data
+    _check_sizes(data.sizes, read_summary(folder / SUMMARY), folder)
+    return data.name, data.parts
 
 
 def _check_sizes(sizes: Mapping[str, int], summary: Mapping[str, Any], folder: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from xpnet.cli.console import say
+from xpnet.cli.latest_run import RUNS, link_latest
 from xpnet.cli.run_files import (
     CHECKPOINTS,
     COLUMNS,
@@ -79,7 +80,7 @@ def choose_folder(out: Path | None, name: str, n_members: int = 1) -> RunFolder:
         folder.check_free()
         return folder
     stem = re.sub(r"[^\w.-]+", "-", name)[:80]
-    first = Path("runs") / f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    first = RUNS / f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
     others = (first.with_name(f"{first.name}-{i}") for i in itertools.count(2))
     made = [] if first.parent.exists() else [first.parent]
     for path in itertools.chain([first], others):
@@ -241,6 +242,8 @@ class RunFolder(Callback):
         for name, data in self.files.items():
             self._write(name, data)
         self._begun = self._at_start = True
+        if self._is_new:
+            link_latest(self.path)
 
     def _make(self) -> None:
         try:

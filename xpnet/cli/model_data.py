@@ -12,12 +12,14 @@ from xpnet.cli.table_options import ReadingOptions, open_table
 from xpnet.data.named import DATASETS, load_dataset
 from xpnet.data.readers import read_features
 from xpnet.data.readers.common import naming
+from xpnet.data.row_sample import RowSample
 from xpnet.data.streams import Source
+from xpnet.data.streams.source import concatenate
 from xpnet.data.tables.files import TableFile, is_table
 from xpnet.errors import DataError
 from xpnet.model.model import Model
 
-__all__ = ["has_rows_of_table", "labelled_data", "needed_columns", "open_table_of", "read_arrays"]
+__all__ = ["has_rows_of_table", "labelled_data", "needed_columns", "open_table_of", "read_arrays", "rows_in_memory"]
 
 
 def has_rows_of_table(model: Model, data: str) -> bool:
@@ -102,3 +104,14 @@ def read_arrays(model: Model, data: str, data_dir: Path | None) -> tuple[np.ndar
         index_base=model.index_base,
     )
     return x, y, "samples"
+
+
+def rows_in_memory(part: tuple[Any, np.ndarray] | Source, most: int) -> tuple[Any, np.ndarray]:
+    """Return raw features and targets of a part; of data that are read in pieces, those of so many rows at most."""
+    if not isinstance(part, Source):
+        return part
+    x, y = RowSample(most, concatenate), RowSample(most, np.concatenate)
+    for block_x, block_y in part:
+        x.add(block_x)
+        y.add(block_y)
+    return x.rows(), y.rows()

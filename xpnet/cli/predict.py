@@ -1,4 +1,4 @@
-"""``xpnet predict`` and ``xpnet evaluate``."""
+"""``xpnet predict``."""
 
 from __future__ import annotations
 
@@ -11,25 +11,22 @@ import numpy as np
 from cyclopts import Parameter
 
 from xpnet.backend import get_backend
-from xpnet.cli.console import make_console
-from xpnet.cli.model_data import has_rows_of_table, labelled_data, needed_columns, open_table_of, read_arrays
+from xpnet.cli.console import say
+from xpnet.cli.model_data import has_rows_of_table, needed_columns, open_table_of, read_arrays
 from xpnet.cli.table_options import ReadingOptions, parse_int
 from xpnet.data.readers.common import join_names, naming
 from xpnet.data.scaling import row_blocks
-from xpnet.data.streams import Source
 from xpnet.data.tables.files import TableFile
-from xpnet.errors import InvalidParameterError
+from xpnet.errors import InvalidParameterError, printable
 from xpnet.files import open_output
-from xpnet.json_text import json_text
 from xpnet.model.model import Model
 from xpnet.model.model_file import load_model
 from xpnet.threads import limit_threads
-from xpnet.training.metrics import metric_label
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["evaluate", "predict"]
+__all__ = ["predict"]
 
 _READING = ReadingOptions()
 _OUTPUT_VALUES = 1 << 22  # of the network that are held at once
@@ -71,7 +68,7 @@ def predict(
     Parameters
     ----------
     model : Path
-        File model.safetensors of a run.
+        Folder of a run, or its file model.safetensors.
     data : str
         A file with the features of the training data, with or without the target; or a named data set. Columns of a
         table are found by their names; - reads a table from standard input. Of data with a test part of their own,
@@ -94,10 +91,12 @@ def predict(
         backend = get_backend(device)
         if probabilities is None:
             probabilities = loaded.encoding is not None and loaded.gives_probabilities
+        n_rows = 0
         with open_output(out) as file, naming(Path(data)):
             writer = csv.writer(_UnixLines(file))
             for number, rows in enumerate(_rows(loaded, data, data_dir, keep, reading)):
                 output = loaded.outputs(rows.x, backend, first_row=rows.first)
+                n_rows += len(output)
                 columns = _columns("prediction", loaded.decide(output))
                 if probabilities:
                     p = loaded.probabilities(output)
@@ -109,50 +108,8 @@ def predict(
                 # NumPy's text of a float32 is the shortest one that reads back as the same number.
                 texts = (map(str, column) for column in columns.values())
                 writer.writerows(zip(*rows.kept.values(), *texts, strict=True))
-    return 0
-
-
-def evaluate(
-    model: Path,
-    data: str,
-    *,
-    device: str = "cpu",
-    threads: Annotated[int | None, Parameter(converter=parse_int)] = None,
-    data_dir: Path | None = None,
-    json: bool = False,
-    reading: ReadingOptions = _READING,
-) -> int:
-    """Evaluate a trained model on the test part that comes with the data, or else on all samples.
-
-    Parameters
-    ----------
-    model : Path
-        File model.safetensors of a run.
-    data : str
-        A file with features and target, or a named data set. Rows of a table without a target are left out.
-    device : str
-        [backend:]cpu|gpu|auto[:index]
-    threads : int
-        Threads for BLAS and everything else [default: all processors]
-    data_dir : Path
-        Folder with the IDX files of mnist or fashion-mnist.
-    json : bool
-        Print one JSON object on stdout.
-    """
-    with limit_threads(threads):
-        loaded = load_model(model)
-        backend = get_backend(device)
-        given, part = labelled_data(loaded, data, data_dir, reading)
-        if isinstance(given, Source):
-            with naming(Path(data)):
-                n_samples, scores = given.n_samples, loaded.evaluate(given, device=backend)
-        else:
-            n_samples, scores = len(given[1]), loaded.evaluate(*given, backend)
-    if json:
-        print(json_text({"task": loaded.task, "device": backend.name, "samples": n_samples, "part": part} | scores))
-    else:
-        figures = "  ".join(f"{metric_label(name)} {value:.4f}" for name, value in scores.items())
-        make_console().print(f"{data}: {n_samples:,} {part}  {figures}")
+    if out is not None:
+        say(f"wrote {n_rows:,} prediction{'s' * (n_rows != 1)} to {printable(str(out))}")
     return 0
 
 

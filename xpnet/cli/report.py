@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from xpnet.cli.finished_run import open_finished_run
 from xpnet.cli.folder import REPORT, RunFolder
+from xpnet.cli.latest_run import run_folder
 from xpnet.cli.table_options import ReadingOptions, parse_int
 from xpnet.files import write_output
 from xpnet.threads import limit_threads
@@ -44,6 +45,7 @@ def report(
     """
     from xpnet.report.sections import report_page
 
+    run = run_folder(run)
     with limit_threads(threads), RunFolder(run, is_new=False) as folder:
         folder.open_run()
         page = report_page(open_finished_run(run, data, data_dir=data_dir, reading=reading))

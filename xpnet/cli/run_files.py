@@ -7,6 +7,7 @@ from pathlib import Path
 
 from xpnet.errors import XpnetError
 from xpnet.files import open_file, write_atomically, writing
+from xpnet.model.model_file import MODEL_FILE
 from xpnet.training.metrics_file import holds_metrics
 
 __all__ = [
@@ -31,7 +32,7 @@ __all__ = [
     "write_own",
 ]
 
-MODEL, CONFIG, METRICS, FINGERPRINT = "model.safetensors", "config.toml", "metrics.jsonl", "data.json"
+MODEL, CONFIG, METRICS, FINGERPRINT = MODEL_FILE, "config.toml", "metrics.jsonl", "data.json"
 CHECKPOINTS, CURVES, CONFUSION, COLUMNS = "checkpoints", "curves.png", "confusion.png", "columns.md"
 SUMMARY, REPORT = "summary.json", "report.html"
 CROSS_VALIDATION, TRIALS = "cv.json", "trials.jsonl"

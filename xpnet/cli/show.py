@@ -17,6 +17,7 @@ from xpnet.cli.console import say
 from xpnet.cli.finished_run import open_finished_run
 from xpnet.cli.folder import CONFIG, RunFolder
 from xpnet.cli.job import prepare
+from xpnet.cli.latest_run import run_folder
 from xpnet.cli.run_files import FILM, write_own
 from xpnet.cli.table_options import ReadingOptions, parse_int
 from xpnet.errors import InvalidParameterError
@@ -72,6 +73,7 @@ def show(
     data_dir : Path
         Folder with the IDX files of mnist or fashion-mnist.
     """
+    run = run_folder(run)
     with limit_threads(threads), RunFolder(run, is_new=False) as folder:
         folder.open_run()
         shown = _Shown(open_finished_run(run, data, data_dir=data_dir, reading=reading), sample, layer)

@@ -23,6 +23,7 @@ from xpnet.cli.folder import (
 )
 from xpnet.cli.inspect import columns_table
 from xpnet.cli.job import Job, prepare
+from xpnet.cli.latest_run import run_folder
 from xpnet.cli.options import ResumeOptions, TrainOptions
 from xpnet.cli.ranks import ranks
 from xpnet.cli.run_files import CROSS_VALIDATION, exists
@@ -78,6 +79,7 @@ def resume(path: Annotated[Path, Parameter(name="--run")], *, options: ResumeOpt
     path : Path
         Folder of a run that was trained with --checkpoint-every.
     """
+    path = run_folder(path)
     with ranks(options.distributed) as communicator, ExitStack() as stack:
 
         def open_run() -> tuple[RunFolder, tuple[str, TrainOptions]]:

@@ -6,6 +6,7 @@ The weights are saved from the host, so a model that was trained on a GPU loads 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -25,9 +26,20 @@ from xpnet.tensors import Format
 if TYPE_CHECKING:
     from xpnet.data.tables.encoding import TableEncoding
 
-__all__ = ["FORMAT_VERSION", "load_model", "model_parts", "save_model", "specification_of"]
+__all__ = [
+    "FORMAT_VERSION",
+    "MODEL_FILE",
+    "load_model",
+    "model_parts",
+    "model_path",
+    "save_model",
+    "specification_of",
+]
 
 FORMAT_VERSION = 1
+MODEL_FILE = "model.safetensors"
+"""The name of the model file in the folder of a run."""
+
 _FORMAT = Format("xpnet", "model", FORMAT_VERSION)
 # The tensor of each kind of parameter, with the layer in place of the braces.
 _TENSORS = {
@@ -107,12 +119,37 @@ def _dtype_name(dtype: np.dtype[Any]) -> str:
     return "str" if dtype.kind in "UTO" else dtype.name
 
 
+def model_path(path: str | Path) -> Path:
+    """Return the model file of a path: the path itself, or the file in the folder of a run.
+
+    Raises
+    ------
+    ModelFormatError
+        It is a folder without a model, or a link to nothing.
+    """
+    path = Path(path)
+    if path.is_symlink() and not path.exists():
+        raise ModelFormatError(
+            f"{path}: expected a model file or the folder of a run; received a link to {os.readlink(path)}, which does "
+            "not exist. Name another run."
+        )
+    if not path.is_dir():
+        return path
+    if not os.path.lexists(path / MODEL_FILE):
+        raise ModelFormatError(
+            f"{path}: expected a model file, or the folder of a run that has ended; received a folder without "
+            f"{MODEL_FILE}. Name another run, or wait for the end of this one."
+        )
+    return path / MODEL_FILE
+
+
 def load_model(path: str | Path) -> Model:
     """Read a model file.
 
     Parameters
     ----------
     path : str or Path
+        The file, or the folder of a run of ``xpnet train``.
 
     Returns
     -------
@@ -121,7 +158,8 @@ def load_model(path: str | Path) -> Model:
     Raises
     ------
     ModelFormatError
-        The file is missing, truncated, not a safetensors file, without xpnet metadata, or inconsistent.
+        The file is missing, truncated, not a safetensors file, without xpnet metadata, or inconsistent; or the folder
+        has no model.
 
     Examples
     --------
@@ -134,7 +172,7 @@ def load_model(path: str | Path) -> Model:
     >>> loaded.predict(np.ones((1, 2))).tolist()
     ['no']
     """
-    return _FORMAT.read(path, _model)
+    return _FORMAT.read(model_path(path), _model)
 
 
 def _model(given: dict[str, Any], tensors: dict[str, np.ndarray]) -> Model:

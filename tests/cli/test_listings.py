@@ -108,7 +108,7 @@ def test_a_device_that_is_not_there_says_why(monkeypatch):
     def devices(name: str) -> Any:
         yield f"{name}:gpu", DeviceUnavailableError("no driver [bold]at all[/bold]")
 
-    monkeypatch.setattr("xpnet.cli.info.probe_devices", devices)
+    monkeypatch.setattr("xpnet.cli.listings.probe_devices", devices)
     assert rows(xpnet("devices").out)["cupy:gpu"] == ["no", "no", "driver", "[bold]at", "all[/bold]"]
 
 
