@@ -100,6 +100,14 @@ def test_folds_and_the_test_part_are_disjoint() -> None:
     assert sorted([*held_out, *test]) == list(range(60))
 
 
+def test_classes_are_in_proportion_in_each_part_of_a_fold() -> None:
+    classes = np.random.default_rng(0).permutation(np.repeat(["a", "b"], (150, 50)))
+    write_csv("t.csv", "x,target", *(f"{i}.5,{label}" for i, label in enumerate(classes)))
+    for fold in folds_of("t.csv", "--cv", "4"):
+        for _, y in fold.parts.values():
+            assert np.mean(y == "b") == pytest.approx(0.25, abs=1 / len(y))
+
+
 @pytest.mark.parametrize("data", ["t.csv", "t.npz"])
 def test_nothing_of_the_rows_that_are_held_out_is_known_in_a_fold(data: str, monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = np.arange(60.0)[:, None] ** 2, np.arange(60.0)

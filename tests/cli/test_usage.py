@@ -61,7 +61,7 @@ def test_a_hint_is_an_option_of_the_command() -> None:
 def test_each_synonym_leads_to_an_option() -> None:
     known = {
         name
-        for command in ("train", "predict")
+        for command in ("train", "tune", "predict")
         for argument in app[command].assemble_argument_collection()
         for name in argument.names
     }

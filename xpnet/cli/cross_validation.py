@@ -24,26 +24,11 @@ from xpnet.training.callbacks import Callback
 from xpnet.training.history import Scores
 from xpnet.training.state import Run
 
-__all__ = ["Interrupted", "check_options", "cross_validate", "cross_validation_file", "fit", "summarize"]
+__all__ = ["Interrupted", "cross_validate", "cross_validation_file", "fit", "summarize"]
 
 
 class Interrupted(Exception):  # noqa: N818 - a request, like KeyboardInterrupt
     """A callback stopped the training of a fold or a trial."""
-
-
-def check_options(options: TrainOptions) -> None:
-    """Check, before the data are read, that the options go with ``--cv``.
-
-    Raises
-    ------
-    InvalidParameterError
-    """
-    if options.cv is None:
-        return
-    if options.cv < 2:
-        raise InvalidParameterError(f"cv: expected at least 2 folds; received {options.cv}.")
-    if options.ensemble > 1:
-        raise InvalidParameterError(f"cv: expected none with an ensemble; received {options.cv}. Leave one out.")
 
 
 def cross_validate(

@@ -36,6 +36,10 @@ def check_options(options: TrainOptions, backend: Backend, recipes: Mapping[Task
     if options.scale is not None:
         fit_scaler(options.scale, np.zeros((1, 1)))
     Checkpoint("", options.checkpoint_every or 1, options.keep)
+    if options.cv is not None and options.cv < 2:
+        raise InvalidParameterError(f"cv: expected at least 2 folds; received {options.cv}.")
+    if options.cv is not None and options.ensemble > 1:
+        raise InvalidParameterError(f"cv: expected none with an ensemble; received {options.cv}. Leave one out.")
     errors = []
     for task in [*recipes] if options.task is None else [options.task]:
         classes = _CLASSES if task == "classification" else None

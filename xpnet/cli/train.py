@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from xpnet.cli import job as jobs
 from xpnet.cli.config import read_config, write_config
 from xpnet.cli.console import say
-from xpnet.cli.cross_validation import check_options, cross_validate, cross_validation_file
+from xpnet.cli.cross_validation import cross_validate, cross_validation_file
 from xpnet.cli.folder import (
     CHECKPOINTS,
     COLUMNS,
@@ -55,7 +55,6 @@ def train(data: str = "digits", *, options: TrainOptions = _DEFAULTS) -> int:
         pieces.
     """
     with ranks(options.distributed) as communicator, limit_threads(options.threads):
-        check_options(options)
         job = prepare(data, options, communicator)
         say_notes(job, options)
 

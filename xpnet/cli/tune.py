@@ -12,7 +12,7 @@ from cyclopts import Parameter, Token
 
 from xpnet.cli import job as jobs
 from xpnet.cli.console import say
-from xpnet.cli.cross_validation import check_options, cross_validation_file
+from xpnet.cli.cross_validation import cross_validation_file
 from xpnet.cli.folder import choose_folder
 from xpnet.cli.job import Job, make_job, prepare
 from xpnet.cli.options import TrainOptions
@@ -71,7 +71,6 @@ def tune(
                 f"xpnet tune: expected one process; received {communicator.size} ranks. Tune in one, or with "
                 "--distributed off; then train with mpirun."
             )
-        check_options(options)
         job = prepare(data, options)
         _check(job, options)
         say_notes(job, options)

@@ -33,6 +33,8 @@ SYNONYMS: dict[str, str] = {
     **dict.fromkeys(("--grad-clip", "--gradient-clip", "--max-norm"), "--clip-norm"),
     **dict.fromkeys(("--normalize", "--standardize", "--scaler", "--scaling"), "--scale"),
     **dict.fromkeys(("--n-jobs", "--num-threads", "--n-threads"), "--threads"),
+    **dict.fromkeys(("--folds", "--n-folds", "--n-splits", "--cross-validation"), "--cv"),
+    **dict.fromkeys(("--n-trials", "--max-trials"), "--trials"),
     **dict.fromkeys(("--proba", "--predict-proba"), "--probabilities"),
     **dict.fromkeys(("--silent", "--no-progress"), "--quiet"),
 }

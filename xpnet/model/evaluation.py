@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Evaluation"]
 
-_MOST_OUTPUTS = 1 << 24  # that the host holds for a metric: 128 MiB in float64
+_MOST_OUTPUTS = 1 << 20  # of more, the host holds all only if they are far fewer than the features
 
 
 class Evaluation:
@@ -39,7 +39,7 @@ class Evaluation:
         The metrics are those of `xpnet.training.metrics.METRICS`: of classes ``accuracy``, ``balanced_accuracy``,
         ``f1`` and ``auc``; of labels ``accuracy``, ``f1`` and ``auc``; of values ``r2``, and in the target's unit
         ``rmse`` and ``mae``. The area under the ROC curve needs the outputs of all samples: it is left out for a source
-        and where there are millions of them.
+        and where there are many of them.
 
         Parameters
         ----------
@@ -56,30 +56,35 @@ class Evaluation:
                 raise InvalidParameterError("y must be omitted when x is a Source (it brings its own targets).")
             backend, dtype = get_backend(device), model.vector.dtype.name
             with backend.scope(dtype):
-                params, scoring = model.params_on(backend), _scoring(model, outputs_fit=False)
+                params, scoring = model.params_on(backend), _scoring(model, None)
                 return evaluate_source(model.network, params, model.encode(x), backend, dtype, communicator, scoring)
         if y is None:
             x, y = _with_targets(model, x)
-        n_out = model.network.layer_sizes[-1]
         with (backend := get_backend(device)).scope(model.vector.dtype.name):
             rows = host_inputs(backend, model.inputs(x), model.vector.dtype.name)
-            params, scoring = model.params_on(backend), _scoring(model, outputs_fit=len(y) * n_out <= _MOST_OUTPUTS)
+            params, scoring = model.params_on(backend), _scoring(model, len(y))
             return evaluate(model.network, params, rows, model.targets(y), backend, scoring=scoring)
 
     def assess(self, x: Any, y: np.ndarray, device: str | Backend = "cpu") -> tuple[Scores, np.ndarray]:
         """Return the scores of `evaluate` and the predictions of `predict` in one pass over the samples."""
         model = cast("Model", self)
-        n_out = model.network.layer_sizes[-1]
         with (backend := get_backend(device)).scope(model.vector.dtype.name):
             rows = host_inputs(backend, model.inputs(x), model.vector.dtype.name)
-            params, scoring = model.params_on(backend), _scoring(model, outputs_fit=len(y) * n_out <= _MOST_OUTPUTS)
+            params, scoring = model.params_on(backend), _scoring(model, len(y))
             return assess(model.network, params, rows, model.targets(y), backend, model.decide, scoring=scoring)
 
 
-def _scoring(model: Model, *, outputs_fit: bool) -> Scoring:
-    """Return all metrics of the task, but for those that need outputs if the host may not hold those of all samples."""
-    names = fitting_metrics(model.task)
-    kept = (name for name in names if METRICS[name].needs == "decisions" or outputs_fit)
+def _scoring(model: Model, n_samples: int | None) -> Scoring:
+    """Return all metrics of the task, but for those that need outputs if the host should not hold those of all samples.
+
+    Parameters
+    ----------
+    n_samples : int or None
+        None for samples that are read in pieces.
+    """
+    n_in, n_out = model.network.layer_sizes[0], model.network.layer_sizes[-1]
+    are_few = n_samples is not None and (n_samples * n_out <= _MOST_OUTPUTS or 4 * n_out <= n_in)
+    kept = (name for name in fitting_metrics(model.task) if METRICS[name].needs == "decisions" or are_few)
     return Scoring(tuple(kept), None if model.target_scaler is None else model.target_scaler.scale)
 
 
