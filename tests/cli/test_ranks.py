@@ -33,7 +33,21 @@ pytestmark = [
 
 _PATIENCE = 60  # seconds until something happens; the machine may be busy
 _SOON = 10  # seconds in which all ranks end
-SMALL = ("train", "iris", "--epochs", 5, "--hidden", 8, "--device", "cpu", "--dtype", "float64", "--no-report")
+SMALL = (
+    "train",
+    "iris",
+    "--epochs",
+    5,
+    "--hidden",
+    8,
+    "--device",
+    "cpu",
+    "--dtype",
+    "float64",
+    "--no-report",
+    "--lr",
+    0.02,
+)
 ENDLESS = (*SMALL[:3], 10**7, *SMALL[4:], "--out", "run", "--checkpoint-every", 1)
 
 # Runs the command, after a statement on one rank; each rank leaves its process number.
