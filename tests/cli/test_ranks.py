@@ -34,20 +34,8 @@ pytestmark = [
 _PATIENCE = 60  # seconds until something happens; the machine may be busy
 _SOON = 10  # seconds in which all ranks end
 SMALL = (
-    "train",
-    "iris",
-    "--epochs",
-    5,
-    "--hidden",
-    8,
-    "--device",
-    "cpu",
-    "--dtype",
-    "float64",
-    "--no-report",
-    "--lr",
-    0.02,
-)
+    "train", "iris", "--epochs", 5, "--hidden", 8, "--device", "cpu", "--dtype", "float64", "--no-report", "--lr", 0.02,
+)  # fmt: skip
 ENDLESS = (*SMALL[:3], 10**7, *SMALL[4:], "--out", "run", "--checkpoint-every", 1)
 
 # Runs the command, after a statement on one rank; each rank leaves its process number.
