@@ -126,7 +126,7 @@ import xpnet.cli
 
 def show(line):
     print("modules", *sys.modules)
-    assert line == "preparing to read nope.csv"
+    assert line == "reading nope.csv"
     sys.exit()
 
 xpnet.cli.can_redraw, xpnet.cli.say = lambda stream: True, show

@@ -116,7 +116,7 @@ def test_a_log_has_one_line_for_each_epoch(name: str, environment: dict[str, str
 def test_a_bar_needs_a_cursor(variables: dict[str, str], redraws: bool, environment: dict[str, str]) -> None:
     written = on_a_terminal(environment, "--epochs", "3", **variables)
     assert bool(CURSOR.search(written)) == redraws
-    assert written.startswith(b"xpnet: preparing to read iris\r\n") == redraws
+    assert written.startswith(b"xpnet: reading iris\r\n") == redraws
     assert redraws or [line.split()[1] for line in written.splitlines()] == [b"1/3", b"2/3", b"3/3"]
 
 

@@ -132,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in tokens
     tokens = [token for token in tokens if token != "--debug"]
     if can_redraw(sys.stderr) and not is_launched() and (what := what_is_read(tokens)):
-        say(_one_line(f"preparing to read {what}"))  # before anything slow is imported
+        say(_one_line(f"reading {what}"))  # before anything slow is imported
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", XpnetWarning)
