@@ -183,8 +183,12 @@ def _fits(
 
 
 def _how_to_continue(options: TrainOptions, folder: RunFolder | None) -> str:
-    """Return the command that continues a run with a checkpoint, as a sentence; empty for a run without one."""
-    if folder is None or options.checkpoint_every is None or not any((folder.path / CHECKPOINTS).glob("*.safetensors")):
+    """Return the command that continues a run with a checkpoint, or how a run gets one, as a sentence."""
+    if folder is None:
+        return ""
+    if options.checkpoint_every is None:
+        return " To continue such a run with xpnet resume, train it with --checkpoint-every."
+    if not any((folder.path / CHECKPOINTS).glob("*.safetensors")):
         return ""
     return f" To continue: xpnet resume {shlex.quote(str(folder.path))}"
 
