@@ -1,4 +1,4 @@
-"""One entry in its table suffices for a new activation, loss, optimizer, initializer, schedule or backend.
+"""One entry in its table suffices for a new activation, loss, optimizer, initializer, schedule, metric or backend.
 
 Each is added to its table and then used by name through the library, an estimator, ``xpnet train``, ``--help`` and the
 gradient check.
@@ -19,6 +19,7 @@ import pytest
 
 from tests.command_line import train, xpnet
 from xpnet.backend import devices, get_backend, registry
+from xpnet.data.streams import ArraySource
 from xpnet.estimators import MLPClassifier
 from xpnet.model.model_file import load_model
 from xpnet.nn.activations import ACTIVATIONS, Activation
@@ -27,6 +28,8 @@ from xpnet.nn.initializers import INITIALIZERS, Initializer
 from xpnet.nn.losses import LOSSES, Loss
 from xpnet.nn.network import Network
 from xpnet.nn.optimizers import OPTIMIZERS, Optimizer
+from xpnet.training.metric_functions import class_counts
+from xpnet.training.metrics import METRICS, Metric
 from xpnet.training.schedules import SCHEDULES, Schedule
 from xpnet.training.trainer import Run, Trainer
 
@@ -191,6 +194,30 @@ def test_through_the_command_line(kind: str) -> None:
         np.testing.assert_allclose(*vectors, rtol=1e-4, atol=1e-6)
     else:
         assert np.abs(vectors[0] - vectors[1]).max() > 1e-4
+
+
+def test_a_metric(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lowest_recall(decided: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> float:
+        counts = class_counts(decided, y, 3, weight)
+        return float(counts.recall[counts.support > 0].min())
+
+    monkeypatch.setitem(METRICS, "lowest_recall", Metric(lowest_recall, ("classification",), "lowest recall"))
+    settings: dict[str, Any] = {"learning_rate": 0.05, "epochs": 40, "early_stopping": "lowest_recall:patience=inf"}
+    trainer = Trainer(Network([4, 6, 3]), **settings)
+    runs = [trainer.fit(X, Y, validation=validation) for validation in ((X, Y), ArraySource(X, Y))]
+    scores = [[record.validation["lowest_recall"] for record in run.history] for run in runs]
+    assert scores[0] == pytest.approx(scores[1])
+    assert len(set(scores[0])) > 1
+    np.savez("data.npz", X=X, y=Y)
+    outcome = train("data.npz", "--metric", "lowest_recall", "--epochs", 3, "--out", "run")
+    assert "lowest recall" in outcome.out
+    assert "lowest recall" in outcome.err
+    summary = json.loads(Path("run/summary.json").read_text())
+    assert summary["metric"] == "lowest_recall"
+    model = load_model("run/model.safetensors")
+    for given in ((X, Y), (ArraySource(X, Y),)):
+        by_class = [np.mean(model.predict(X[index == Y]) == index) for index in range(3)]
+        assert model.evaluate(*given)["lowest_recall"] == pytest.approx(min(by_class))
 
 
 def test_in_the_help(tmp_path: Path, environment: dict[str, str]) -> None:

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from xpnet.errors import InvalidParameterError, UnknownNameError
-from xpnet.training.early_stopping import EARLY_STOPPING, EarlyStopping, StoppingState, get_early_stopping
+from xpnet.training.early_stopping import EarlyStopping, StoppingState, early_stopping_metrics, get_early_stopping
 from xpnet.training.history import EpochRecord
 from xpnet.training.metrics import METRICS
 
@@ -103,7 +103,7 @@ def test_with_infinite_patience_it_never_stops() -> None:
 def test_options() -> None:
     stopping = get_early_stopping("accuracy:patience=5,tolerance=0.01")
     assert (stopping.metric, stopping.patience, stopping.tolerance) == ("accuracy", 5, 0.01)
-    assert {get_early_stopping(name).metric for name in EARLY_STOPPING} == {"loss", *METRICS, "training_loss"}
+    assert {get_early_stopping(name).metric for name in early_stopping_metrics()} == {"loss", *METRICS, "training_loss"}
 
 
 @pytest.mark.parametrize("name", ["f2", "loss:patients=3", "loss:metric=1"])

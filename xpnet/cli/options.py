@@ -16,7 +16,7 @@ from xpnet.nn.activations import ACTIVATIONS
 from xpnet.nn.initializers import INITIALIZERS
 from xpnet.nn.losses import LOSSES, outputs_by_loss
 from xpnet.nn.optimizers import OPTIMIZERS
-from xpnet.training.early_stopping import EARLY_STOPPING
+from xpnet.training.early_stopping import early_stopping_metrics
 from xpnet.training.metrics import METRICS
 from xpnet.training.recipes import PLAIN, TABULAR
 from xpnet.training.schedules import SCHEDULES
@@ -222,8 +222,8 @@ class TrainOptions(ColumnOptions):
         str | None,
         option(
             _TRAINING,
-            f"stop when this no longer improves: {_one_of(EARLY_STOPPING)}; with options: loss:patience=5, or of "
-            "--metric: patience=5; or none [default: none]",
+            f"stop when this no longer improves: {_one_of(early_stopping_metrics())}; with options: loss:patience=5, "
+            "or of --metric: patience=5; or none [default: none]",
         ),
     ] = None
     metric: Annotated[

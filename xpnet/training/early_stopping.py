@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from xpnet.specs import from_spec
 from xpnet.training.history import EpochRecord
 from xpnet.training.metrics import METRICS, is_lower_better
 
-__all__ = ["EARLY_STOPPING", "EarlyStopping", "StoppingState", "get_early_stopping"]
+__all__ = ["EarlyStopping", "StoppingState", "early_stopping_metrics", "get_early_stopping"]
 
 
 class StoppingState(NamedTuple):
@@ -92,9 +92,9 @@ class EarlyStopping(NamedTuple):
         return -math.inf if math.isnan(value) else value
 
 
-EARLY_STOPPING: dict[str, Callable[..., EarlyStopping]] = {
-    metric: partial(EarlyStopping, metric) for metric in ("loss", *METRICS, "training_loss")
-}
+def early_stopping_metrics() -> tuple[str, ...]:
+    """Return the names of what early stopping may watch."""
+    return ("loss", *METRICS, "training_loss")
 
 
 _RANGES = {
@@ -112,5 +112,6 @@ def get_early_stopping(name: str | EarlyStopping) -> EarlyStopping:
     """
     if isinstance(name, EarlyStopping):
         return name
-    stopping: EarlyStopping = from_spec("early_stopping", name, EARLY_STOPPING, _RANGES)
+    table = {metric: partial(EarlyStopping, metric) for metric in early_stopping_metrics()}
+    stopping: EarlyStopping = from_spec("early_stopping", name, table, _RANGES)
     return stopping

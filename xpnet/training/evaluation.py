@@ -177,7 +177,7 @@ def evaluate_chunks(
 ) -> Scores:
     """Return the scores of `evaluate` for samples that come in chunks ``(x, y)``.
 
-    With a metric that needs outputs, those of all samples are held on the host.
+    With a metric that does not follow from sums, the decisions or outputs of all samples are held on the host.
     """
     n_out, kept = network.layer_sizes[-1], []
     n, loss, right, tally = 0, 0.0, 0.0, None
@@ -185,8 +185,8 @@ def evaluate_chunks(
         x, y, communicator = _own(x, y)
         names = _names(network, y.ndim, scoring)
         kind, task = _kind(network, y.ndim, names), task_of(network, y.ndim)
-        keeps = any(METRICS[name].needs == "outputs" for name in names)
         tally = tally or make_tally(task, n_out)
+        keeps = not {*names} <= {*tally.names}
         of_chunk: Iterable[np.ndarray] = _needed(network, params, x, y, backend, kind)
         if communicator is not None:
             of_chunk = communicator.gather(joined(of_chunk))

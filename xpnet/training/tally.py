@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import numpy as np
 
@@ -14,7 +15,15 @@ __all__ = ["Tally", "make_tally"]
 
 
 class Tally(ABC):
-    """Sums over samples."""
+    """Sums over samples.
+
+    Attributes
+    ----------
+    names : tuple of str
+        The metrics that follow from the sums.
+    """
+
+    names: ClassVar[tuple[str, ...]]
 
     @abstractmethod
     def add(self, decided: np.ndarray, y: np.ndarray) -> None:
@@ -22,7 +31,7 @@ class Tally(ABC):
 
     @abstractmethod
     def scores(self, unit: np.ndarray | None) -> dict[str, float]:
-        """Return all metrics that need decisions only; errors are multiplied by `unit`."""
+        """Return the metrics of `names`; errors are multiplied by `unit`."""
 
 
 def make_tally(task: Task, n_out: int) -> Tally:
@@ -33,6 +42,8 @@ def make_tally(task: Task, n_out: int) -> Tally:
 
 
 class _Classes(Tally):
+    names: ClassVar[tuple[str, ...]] = ("accuracy", "balanced_accuracy", "f1")
+
     def __init__(self, n_classes: int) -> None:
         self._counts = ClassCounts(*np.zeros((3, n_classes)))
 
@@ -47,6 +58,8 @@ class _Classes(Tally):
 
 
 class _Labels(_Classes):
+    names: ClassVar[tuple[str, ...]] = ("accuracy", "f1")
+
     def __init__(self, n_labels: int) -> None:
         super().__init__(n_labels)
         self._n = self._right = 0
@@ -60,6 +73,8 @@ class _Labels(_Classes):
 
 
 class _Values(Tally):
+    names = ("r2", "rmse", "mae")
+
     def __init__(self, n_out: int) -> None:
         self._squares, self._sizes = np.zeros((2, n_out))  # of the errors
         self._targets = Moments(n_out)
