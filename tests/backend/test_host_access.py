@@ -132,7 +132,7 @@ def test_what_each_part_costs(backend: Any, watch: Watch) -> None:
 
 
 def test_validation_in_chunks_costs_no_more(backend: Any, watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("xpnet.training.evaluation._CHUNK_ELEMENTS", 30)  # five samples
+    monkeypatch.setattr("xpnet.training.outputs._CHUNK_ELEMENTS", 30)  # five samples
     for loss in ("cross_entropy", "squared_error"):
         watch.seen.clear()
         watch.place = "before"

@@ -25,7 +25,7 @@ from xpnet import MLPClassifier, MLPRegressor
 from xpnet.backend import get_backend
 from xpnet.data.scaling import fit_scaler
 from xpnet.errors import BackendNotInstalledError, DeviceIndexError, InvalidParameterError
-from xpnet.training import evaluation
+from xpnet.training import outputs
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -348,7 +348,7 @@ def test_lbfgs_over_chunks(monkeypatch: pytest.MonkeyPatch, wrap: Any) -> None:
     params: dict[str, Any] = {"solver": "lbfgs", "alpha": 0.1, "l1": 0.01, "max_iter": 15}
     whole = classifier(**params).fit(wrap(X), MULTICLASS, sample_weight=WEIGHT)
     sizes = []
-    monkeypatch.setattr(evaluation, "_CHUNK_ELEMENTS", 5 * 7)
+    monkeypatch.setattr(outputs, "_CHUNK_ELEMENTS", 5 * 7)
     whole_chunks = evaluation.sample_chunks
     monkeypatch.setattr(
         "xpnet.estimators.lbfgs.sample_chunks",

@@ -14,7 +14,7 @@ from tests import cuda_double
 from tests.cuda_double.runtime import State
 from xpnet import MLPClassifier
 from xpnet.backend import get_backend
-from xpnet.training import evaluation, step_chunks
+from xpnet.training import outputs, step_chunks
 
 _rng = np.random.default_rng(5)
 X = _rng.standard_normal((4000, 16)).astype(np.float32)
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(step_chunks, "_UPLOADED_ELEMENTS", 100 * 16)
-    monkeypatch.setattr(evaluation, "_CHUNK_ELEMENTS", 100 * 16)
+    monkeypatch.setattr(outputs, "_CHUNK_ELEMENTS", 100 * 16)
 
 
 @contextmanager
