@@ -349,7 +349,7 @@ def test_lbfgs_over_chunks(monkeypatch: pytest.MonkeyPatch, wrap: Any) -> None:
     whole = classifier(**params).fit(wrap(X), MULTICLASS, sample_weight=WEIGHT)
     sizes = []
     monkeypatch.setattr(outputs, "_CHUNK_ELEMENTS", 5 * 7)
-    whole_chunks = evaluation.sample_chunks
+    whole_chunks = outputs.sample_chunks
     monkeypatch.setattr(
         "xpnet.estimators.lbfgs.sample_chunks",
         lambda *args: (sizes.append(rows.stop - rows.start) or rows for rows in whole_chunks(*args)),
