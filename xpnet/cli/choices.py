@@ -153,7 +153,9 @@ def make_trainer(
         "batch_size": options.batch_size,
         "epochs": options.epochs,
     }
-    settings = {**_override(settings, given), "early_stopping": _stopping(options, settings["early_stopping"])}
+    metric = _metric(options, task)
+    stopping = _stopping(options, settings["early_stopping"], metric)
+    settings = {**_override(settings, given), "early_stopping": stopping}
     if settings["batch_size"] == "all":
         settings["batch_size"] = None
     settings["optimizer"] = _with_momentum(settings["optimizer"], options.momentum)
@@ -166,26 +168,32 @@ def make_trainer(
         dtype=options.dtype,
         on_divergence=options.on_divergence,
         device=backend,
-        metrics=() if options.metric is None else (options.metric,),
+        metrics=() if metric == fitting_metrics(task)[0] else (metric,),
         target_scale=None if target_scale is None else tuple(target_scale.tolist()),
         **settings,
     )
 
 
-def _stopping(options: TrainOptions, default: str | None) -> str | None:
+def _metric(options: TrainOptions, task: Task) -> str:
+    """Return the metric that is shown and chooses the epoch; with balanced classes it counts them alike."""
+    if options.metric is None and options.class_weight is not None and task == "classification":
+        return "balanced_accuracy"
+    return options.metric or fitting_metrics(task)[0]
+
+
+def _stopping(options: TrainOptions, default: str | None, metric: str) -> str | None:
     """Return the early stopping of the options, or that of the recipe, which keeps the best epoch of all.
 
     Parameters
     ----------
     default : str or None
         That of the recipe; None without a validation part.
+    metric : str
     """
     if options.early_stopping == "none":
         return None
-    own_metric, _, settings = (default or "loss").partition(":")
-    metric = options.metric or own_metric
     if options.early_stopping is None:
-        return None if options.keep_last or default is None else f"{metric}:{settings}"
+        return None if options.keep_last or default is None else f"{metric}:{default.partition(':')[2]}"
     spec = options.early_stopping
     if "=" in spec.partition(":")[0]:  # settings alone
         spec = f"{metric}:{spec}"

@@ -26,8 +26,7 @@ from xpnet.plot.predictions import class_labels, encoded_targets
 from xpnet.threads import limit_threads
 from xpnet.training.history import Scores
 from xpnet.training.metric_functions import class_counts
-from xpnet.training.metrics import constant_decision, decision_scores, metric_label
-from xpnet.training.progress import figure
+from xpnet.training.metrics import constant_decision, decision_scores
 
 __all__ = ["evaluate"]
 
@@ -119,7 +118,7 @@ def _evaluate_data(
     if what != "test samples":
         _warn_of_training_data(run, data)
     record = {"samples": each.n_samples, "part": what, **each.scores}
-    return _Shown(f"{data}: {each.n_samples:,} {what}", record, {"": each.scores}, _class_records(each))
+    return _Shown(f"{data}: {each.n_samples:,} {what}", record, {"data": each.scores}, _class_records(each))
 
 
 def _evaluate_run(model: Model, run: Path, part: str | None, data_dir: Path | None, backend: Backend) -> _Shown:
@@ -206,40 +205,17 @@ def _warn_of_training_data(run: Path, data: str) -> None:
 
 def _print(title: str, rows: Mapping[str, Mapping[str, Any]], classes: Sequence[Mapping[str, Any]]) -> None:
     """Print the scores as a table, and those by class as another one."""
-    from rich import box
-    from rich.table import Column, Table
-    from rich.text import Text
-
-    def table(first: str, *others: str) -> Table:
-        numbers = (Column(each, justify="right") for each in others)
-        return Table(Column(first, overflow="fold"), *numbers, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    from xpnet.cli.score_table import score_table
 
     console = make_console()
     console.print(title, soft_wrap=True)
-    names = list(dict.fromkeys(name for row in rows.values() for name in row))
-    is_by_part = "samples" in names
-    scores = table(*(["part"] * is_by_part), *(metric_label(name) for name in names))
-    for name, row in rows.items():
-        figures = [_figure(row.get(each)) for each in names]
-        scores.add_row(*([Text(name)] * is_by_part), *figures)
-    console.print(scores)
+    console.print(score_table("part", rows))
     if not classes:
         return
     if len(classes) > _MOST_CLASSES:
         console.print(f"{len(classes)} classes: their precision, recall and F1 are in --json")
         return
     part = classes[0].get("part")
-    by_class = table(f"class ({part})" if part else "class", "precision", "recall", "F1", "support")
-    for each in classes:
-        by_class.add_row(
-            Text(str(each["class"])),
-            *(_figure(each[name]) for name in ("precision", "recall", "f1")),
-            f"{each['support']:,}",
-        )
-    console.print(by_class)
-
-
-def _figure(value: Any) -> str:
-    if value is None:
-        return ""
-    return f"{value:,}" if isinstance(value, int) else figure(value)
+    names = {"precision": "precision", "recall": "recall", "f1": "F1", "support": "support"}
+    by_class = {str(each["class"]): {title: each[name] for name, title in names.items()} for each in classes}
+    console.print(score_table(f"class ({part})" if part else "class", by_class))

@@ -11,7 +11,7 @@ import numpy as np
 from xpnet.cli.table_options import ReadingOptions, open_table
 from xpnet.data.named import DATASETS, load_dataset
 from xpnet.data.readers import read_features
-from xpnet.data.readers.common import naming
+from xpnet.data.readers.common import join_names, naming
 from xpnet.data.row_sample import RowSample
 from xpnet.data.streams import Source
 from xpnet.data.streams.source import concatenate
@@ -67,6 +67,12 @@ def _labelled_table(model: Model, data: str, reading: ReadingOptions) -> Any:
 
     file = open_table_of(model, data, reading)
     if model.target_name is None or model.target_name not in file.schema.names:
+        needed = [name for name in model.encoding.input_names if name in file.schema.names] if model.encoding else []
+        if not needed:
+            raise DataError(
+                f"{data}: expected the columns with which the model was trained, such as {model.target_name!r}; received "
+                f"{join_names(file.schema.names)}. Name another table, or another model."
+            )
         raise _no_target(data, model)
     names = [name for name in file.schema.names if name != model.target_name]
     plan = plan_known_target(model.target_name, model.task, model.classes)

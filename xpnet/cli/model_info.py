@@ -16,8 +16,6 @@ from xpnet.json_text import json_text
 from xpnet.model.model import Model
 from xpnet.model.model_file import FORMAT_VERSION, MODEL_FILE, load_model, model_path
 from xpnet.nn.layer_table import COLUMNS, layer_rows
-from xpnet.training.metrics import metric_label
-from xpnet.training.progress import figure
 
 __all__ = ["info"]
 
@@ -59,6 +57,8 @@ def info(model: Path, *, json: bool = False) -> int:
     from rich.table import Column, Table
     from rich.text import Text
 
+    from xpnet.cli.score_table import score_table
+
     console = make_console()
 
     def show(lines: Iterable[tuple[str, str]]) -> None:
@@ -77,12 +77,7 @@ def info(model: Path, *, json: bool = False) -> int:
     if about_run is not None:
         show(_run_lines(about_run))
         if parts := about_run["scores"]:
-            names = dict.fromkeys(name for scores in parts.values() for name in scores)
-            columns = (Column(metric_label(name), justify="right") for name in names)
-            table = Table(Column("part", overflow="fold"), *columns, box=box.SIMPLE_HEAD)
-            for part, scores in parts.items():
-                table.add_row(Text(part), *(figure(scores[name]) if name in scores else "" for name in names))
-            console.print(table)
+            console.print(score_table("part", parts))
         show([("files", ", ".join(about_run["files"]))])
     return 0
 

@@ -78,7 +78,7 @@ def predict(
     probabilities : bool
         Add a column with the probability of each class or label [default: for models of tables]
     keep : tuple of str
-        Columns of the table to write in front of the prediction, or all; repeat the option for more.
+        Columns of the table to write in front of the prediction, or all; repeat the option, or separate by commas.
     device : str
         [backend:]cpu|gpu|auto[:index]
     threads : int
@@ -164,6 +164,7 @@ def _text(column: pa.ChunkedArray, name: str) -> pa.Array:
 
 
 def _given(keep: tuple[str, ...], names: Sequence[str]) -> list[str]:
+    keep = tuple(part for name in keep for part in ([name] if name in names else name.split(",")))
     for name in keep:
         if name not in names:
             raise InvalidParameterError(f"keep: expected columns among {join_names(names)}, or all; received {name!r}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import sys
@@ -16,13 +17,15 @@ import xpnet
 from xpnet.errors import DataError
 from xpnet.files import open_file
 from xpnet.json_text import json_text
-from xpnet.training.metrics import fitting_metrics, metric_label
+from xpnet.training.metrics import is_lower_better, metric_label
 from xpnet.training.progress import figure
 
 if TYPE_CHECKING:
     from xpnet.cli.job import Job
 
 __all__ = ["describe_failure", "provenance", "read_summary", "summary_file"]
+
+_AUC_OF_CHANCE = 0.5
 
 
 def provenance(job: Job) -> dict[str, Any]:
@@ -44,18 +47,21 @@ def provenance(job: Job) -> dict[str, Any]:
 
 
 def describe_failure(summary: Mapping[str, Any]) -> str:
-    """Return a sentence where the default metric of a run is no better than the trivial baseline; else nothing."""
-    baseline = summary["baseline"]
+    """Return a sentence where a run is no better than the trivial baseline by its metric; else nothing."""
+    baseline, metric = summary["baseline"], summary["metric"]
     if baseline is None:
         return ""
-    part, metric = baseline["part"], fitting_metrics(summary["task"])[0]
-    reached, trivial = summary[part][metric], baseline[metric]
-    if reached > trivial:
+    part, sign = baseline["part"], -1 if is_lower_better(metric) else 1
+    reached, trivial = summary[part].get(metric), baseline.get(metric, _AUC_OF_CHANCE)
+    if reached is None or math.isnan(reached) or sign * reached > sign * trivial:
         return ""
-    compared = f"the {part} {metric_label(metric)} {figure(reached)} is no better than {figure(trivial)}, that of the "
     advice = "Try a smaller --lr, more --epochs, or other columns"
-    if summary["task"] == "classification" and summary[part]["balanced_accuracy"] > baseline["balanced_accuracy"]:
-        advice = "For rare classes see the balanced accuracy, and --class-weight balanced"
+    auc = summary[part].get("auc", _AUC_OF_CHANCE)
+    if auc > _AUC_OF_CHANCE + 0.05 and metric in ("accuracy", "balanced_accuracy", "f1"):
+        advice = (
+            f"Its AUC of {figure(auc)} says that it tells the classes apart: --class-weight balanced finds rare ones"
+        )
+    compared = f"the {part} {metric_label(metric)} {figure(reached)} is no better than {figure(trivial)}, that of the "
     return f"{compared}{baseline['name']} alone. {advice}."
 
 

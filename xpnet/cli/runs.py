@@ -112,7 +112,7 @@ def _print(compared: Sequence[Sequence[Mapping[str, Any]]], others: Sequence[Run
         names = [name_of(Path(row["run"])) for row in rows]
         table = Table(
             Column("run", overflow="fold", no_wrap=max(map(len, names)) <= _NAME),
-            *(Column(name, justify="right") for name in ("epochs", "s", "validation", "test")),
+            *(Column(name, justify="right", no_wrap=True) for name in ("epochs", "s", "validation", "test")),
             Column("differs in", overflow="fold"),
             box=box.SIMPLE_HEAD,
             padding=(0, 1, 0, 0),

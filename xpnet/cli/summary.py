@@ -7,15 +7,13 @@ import os
 from pathlib import Path
 from typing import Any
 
-from rich import box
-from rich.table import Table
-
 from xpnet.cli.console import make_console
 from xpnet.cli.rich_console import PlainConsole
+from xpnet.cli.score_table import score_table
 from xpnet.errors import size_text
 from xpnet.memory import parse_size
 from xpnet.training.history import EpochRecord
-from xpnet.training.metrics import metric_label
+from xpnet.training.metrics import METRICS, metric_label
 from xpnet.training.progress import figure
 from xpnet.training.trainer import Run
 
@@ -40,19 +38,13 @@ def print_summary(
     """
     console = make_console(_Console)
     parts = [name for name in ("train", "validation", "test") if summary[name]]
-    metrics: list[str] = list(summary[parts[0]])
-    table = Table("part", *(metric_label(metric) for metric in metrics), box=box.SIMPLE_HEAD)
-    for part in parts:
-        table.add_row(part, *(figure(summary[part][metric]) for metric in metrics))
+    rows: dict[str, dict[str, Any]] = {part: summary[part] for part in parts}
     if baseline := summary["baseline"]:
-        scores = (figure(baseline[metric]) if metric in baseline else "" for metric in metrics)
-        table.add_row(baseline["name"], *scores)
+        rows[baseline["name"]] = {metric: baseline[metric] for metric in METRICS if metric in baseline}
     if cv := summary.get("cv"):
-        for name in ("mean", "std"):
-            found = (cv[name].get(metric) for metric in metrics)
-            table.add_row(f"{len(cv['folds'])}-fold {name}", *("" if each is None else figure(each) for each in found))
+        rows |= {f"{len(cv['folds'])}-fold {name}": cv[name] for name in ("mean", "std")}
     console.print(title)
-    console.print(table)
+    console.print(score_table("part", rows))
     if kept is not None and kept.validation is not None:
         score = kept.validation.get(summary["metric"])
         reached = "" if score is None else f", validation {metric_label(summary['metric'])} {figure(score)}"
