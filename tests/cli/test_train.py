@@ -102,7 +102,7 @@ def test_no_part_is_evaluated_twice_and_all_scores_are_those_of_the_model(monkey
     drawn, draw = [], classification.draw_confusion
     options = ["--device", "cpu", *arguments]
     with monkeypatch.context() as patched:
-        patched.setattr(Model, "assess", lambda self, *rest: calls.append(len(rest[0])) or assess(self, *rest))
+        patched.setattr(Model, "assess", lambda *given, **kw: calls.append(len(given[1])) or assess(*given, **kw))
         patched.setattr(
             "xpnet.cli.run_pictures.draw_confusion",
             lambda *given, part: drawn.append((*given, part)) or draw(*given, part=part),
