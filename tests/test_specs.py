@@ -14,6 +14,7 @@ from xpnet.nn.initializers import INITIALIZER_SYNONYMS, INITIALIZERS, get_initia
 from xpnet.nn.losses import LOSS_SYNONYMS, LOSSES, get_loss
 from xpnet.nn.optimizers import OPTIMIZER_SYNONYMS, OPTIMIZERS, get_optimizer
 from xpnet.specs import from_spec
+from xpnet.training.metrics import METRIC_SYNONYMS, METRICS, get_metric
 from xpnet.training.schedules import SCHEDULE_SYNONYMS, SCHEDULES, get_schedule
 
 TABLE = {
@@ -103,10 +104,11 @@ def test_bad(name: str, error: type[Exception], message: str) -> None:
         (get_activation, ACTIVATIONS, ACTIVATION_SYNONYMS),
         (get_initializer, INITIALIZERS, INITIALIZER_SYNONYMS),
         (get_loss, LOSSES, LOSS_SYNONYMS),
+        (get_metric, METRICS, METRIC_SYNONYMS),
         (get_optimizer, OPTIMIZERS, OPTIMIZER_SYNONYMS),
         (get_schedule, SCHEDULES, SCHEDULE_SYNONYMS),
     ],
-    ids=["activation", "initializer", "loss", "optimizer", "schedule"],
+    ids=["activation", "initializer", "loss", "metric", "optimizer", "schedule"],
 )
 def test_a_synonym_is_a_hint_and_no_name(get: Any, table: dict[str, Any], synonyms: dict[str, str]) -> None:
     for synonym, meaning in synonyms.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,17 @@ def test_the_page(table: Path) -> None:
     ):
         assert expected in words
     assert any(line.startswith("parameters ") and line.endswith("in float32, each of 2 networks") for line in words)
-    assert any(line.startswith("epochs 8, kept epoch") for line in words)  # of both networks
+    (epochs,) = (line for line in words if line.startswith("epochs "))
+    assert re.fullmatch(r"epochs 8, [\d.]+ s", epochs)  # of both networks, each of which kept another
+
+
+def test_the_page_names_the_epoch_of_a_single_network(models: dict[str, Path]) -> None:
+    assert re.search(r"epochs +\d+, kept epoch \d+, ", xpnet("info", models["iris"]).out)
+
+
+def test_dropout_is_as_it_was_given() -> None:
+    train("iris", "--epochs", 1, "--hidden", "4,3", "--dropout", 0.15, "--quiet", "--out", "run")
+    assert [layer["dropout"] for layer in about("run")["model"]["layers"]] == [0.15, 0.15, 0.0]
 
 
 def test_of_many_names_the_first_are_shown() -> None:

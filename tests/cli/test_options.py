@@ -286,7 +286,7 @@ def test_a_folder_with_the_name_of_a_data_set_does_not_get_in_the_way(folder):
 
 def test_label_smoothing_is_for_classes(folder):
     house_csv()
-    assert "--label-smoothing: expected 0 for a regression" in refused(
+    assert "--label-smoothing: expected 0 for regression" in refused(
         "train", "house.csv", "--target", "price", "--label-smoothing", "0.1"
     )
 

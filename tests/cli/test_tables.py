@@ -493,6 +493,9 @@ def test_an_ensemble():
     assert np.isfinite(members).all()
     assert not np.array_equal(members[0], prices(predictions(path, out="seed0")))
     assert tomllib.loads(Path("run/config.toml").read_text())["ensemble"] == 3
+    summaries = [json.loads(Path(run, "summary.json").read_text()) for run in ("run", "seed0")]
+    assert summaries[0]["kept_epoch"] is None  # each network has its own
+    assert summaries[1]["kept_epoch"] >= 1
 
 
 def test_an_ensemble_that_is_interrupted(monkeypatch):

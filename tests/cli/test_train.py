@@ -102,7 +102,7 @@ def test_no_part_is_evaluated_twice_and_all_scores_are_those_of_the_model(monkey
     drawn, draw = [], classification.draw_confusion
     options = ["--device", "cpu", *arguments]
     with monkeypatch.context() as patched:
-        patched.setattr(Model, "assess", lambda self, *rest: calls.append(len(rest[0])) or assess(self, *rest))
+        patched.setattr(Model, "assess", lambda *given, **kw: calls.append(len(given[1])) or assess(*given, **kw))
         patched.setattr(
             "xpnet.cli.run_pictures.draw_confusion",
             lambda *given, part: drawn.append((*given, part)) or draw(*given, part=part),
@@ -297,9 +297,14 @@ def test_early_stopping_may_keep_the_last_epoch():
 
 
 def test_a_metric_of_another_task_is_refused():
-    expected = "xpnet: --metric: expected one of r2, rmse, mae for a regression; received 'auc'.\n"
+    expected = "xpnet: --metric: expected one of r2, rmse, mae for regression; received 'auc'.\n"
     assert refused("train", "diabetes", "--metric", "auc") == expected
     assert "unknown metric: expected one of" in refused("train", "iris", "--metric", "acuracy")
+
+
+def test_a_metric_needs_a_validation_part():
+    without = ("train", "iris", "--val-fraction", 0, "--metric", "auc")
+    assert refused(*without) == "xpnet: --metric: expected a validation part; received none.\n"
 
 
 @pytest.mark.parametrize(

@@ -296,6 +296,14 @@ def test_a_run_that_was_tuned_can_be_resumed() -> None:
     assert Path("run/trials.jsonl").read_bytes() == before
 
 
+@pytest.mark.parametrize("folds", [(), ("--cv", 2)])
+def test_trials_are_compared_by_the_auc_also_of_many_samples(monkeypatch: pytest.MonkeyPatch, folds: tuple) -> None:
+    monkeypatch.setattr("xpnet.model.evaluation._MOST_OUTPUTS", 0)
+    tune("--metric", "auc", "--trials", 2, *folds, "--out", "run")
+    assert all(record["scores"]["auc"] > 0 for record in records())
+    assert summary()["validation"]["auc"] > 0
+
+
 def test_quiet_and_json() -> None:
     assert tune("--trials", 2, "--quiet", "--out", "quiet") == (0, "", "")
     outcome = tune("--trials", 2, "--json", "--out", "json")

@@ -65,6 +65,17 @@ def test_a_source_has_the_scores_of_its_arrays(name: str) -> None:
     np.testing.assert_array_equal(read_targets, targets)
 
 
+def test_the_auc_of_many_samples_or_of_a_source_must_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, y = make("text"), CASES["text"].y
+    auc = model.evaluate(X, y)["auc"]
+    monkeypatch.setattr("xpnet.model.evaluation._MOST_OUTPUTS", 0)
+    for data in ((X, y), (ArraySource(X, y),)):
+        assert "auc" not in model.evaluate(*data)
+        assert model.evaluate(*data, metrics=["auc"])["auc"] == pytest.approx(auc, rel=1e-6)
+    assert "auc" not in model.assess(X, y)[0]
+    assert model.assess(X, y, metrics=["auc"])[0]["auc"] == pytest.approx(auc, rel=1e-6)
+
+
 def test_arrays_come_with_targets() -> None:
     with pytest.raises(InvalidParameterError, match=r"^y must be given when x is an array; received none"):
         make("text").evaluate(X)

@@ -209,6 +209,12 @@ def test_the_auc_without_both_classes() -> None:
     assert scored("auc", [[0.5], [0.5], [0.5]], np.asarray([0, 1, 1])) == 0.5
 
 
+def test_samples_without_weight_have_no_part_in_the_auc() -> None:
+    y, output, weight = np.asarray([0, 1, 1, 2]), np.eye(3)[[0, 1, 0, 2]], np.asarray([1.0, 2.0, 1.0, 0.0])
+    assert METRICS["auc"].score(output, y, weight) == METRICS["auc"].score(output[:3], y[:3], weight[:3])
+    assert np.isnan(METRICS["auc"].score(output, y, np.asarray([0.0, 1.0, 1.0, 0.0])))  # class 1 alone
+
+
 def test_classes_that_do_not_occur_count_in_no_mean() -> None:
     y, output = np.asarray([0, 0, 1]), np.asarray([[0.9, 0.1, 0.0, 0.0], [0.1, 0.2, 0.7, 0.0], [0.2, 0.8, 0.0, 0.0]])
     assert scored("balanced_accuracy", output, y) == pytest.approx(0.75)  # recall 1/2 and 1

@@ -66,14 +66,15 @@ def test_pieces_train_as_well_as_the_whole(streamed: str, task: str) -> None:
     assert run(*settings, "--out", "again", "--memory-limit", streamed)["test"] == pieces["test"]
 
 
-def test_the_validation_part_is_not_evaluated_again(streamed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_part_is_evaluated_once_after_training(streamed: str, monkeypatch: pytest.MonkeyPatch) -> None:
     write()
     evaluated, evaluate = [], Model.evaluate
     monkeypatch.setattr(Model, "evaluate", lambda *given, **kw: evaluated.append(given[1]) or evaluate(*given, **kw))
     summary = run("x.npy", "--epochs", "2", "--hidden", "4", "--memory-limit", streamed, "--out", "run")
-    assert [source.n_samples for source in evaluated] == [14_000, 4_000]  # training and test
-    last = json.loads(Path("run/metrics.jsonl").read_text().splitlines()[-1])
-    assert summary["validation"] == last["validation"]
+    assert [source.n_samples for source in evaluated] == [14_000, 2_000, 4_000]
+    epochs = [json.loads(line)["validation"] for line in Path("run/metrics.jsonl").read_text().splitlines()]
+    kept = epochs[summary["kept_epoch"] - 1]
+    assert kept == pytest.approx({name: summary["validation"][name] for name in kept})
 
 
 def test_without_parts_the_scaling_is_that_of_the_whole(streamed: str) -> None:

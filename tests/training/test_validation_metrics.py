@@ -91,7 +91,7 @@ def test_a_metric_of_another_task_is_refused(task: str, settings: dict[str, Any]
     with pytest.raises(InvalidParameterError, match=message):
         fit(task, **settings)
     _, y = CASES[task]
-    with pytest.raises(InvalidParameterError, match=f"metrics: expected some of .* for a {task}; received"):
+    with pytest.raises(InvalidParameterError, match=f"metrics: expected some of .* for {task}; received"):
         fit(task, ArraySource(X[HELD_OUT], y[HELD_OUT]), **settings)
 
 

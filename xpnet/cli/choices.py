@@ -61,7 +61,7 @@ def make_network(
     """
     loss = choose_loss(options.loss, task)
     if options.label_smoothing and task != "classification":
-        raise InvalidParameterError(f"label_smoothing: expected 0 for a {task}; received {options.label_smoothing!r}.")
+        raise InvalidParameterError(f"label_smoothing: expected 0 for {task}; received {options.label_smoothing!r}.")
     if classes is None:
         n_out = n_outputs
     else:
@@ -106,7 +106,7 @@ def choose_loss(loss: str | None, task: Task) -> str:
     get_loss(loss)  # refuses an unknown name with the list of all losses
     if loss.partition(":")[0] not in fitting:
         raise InvalidParameterError(
-            f"--loss: expected one of {', '.join(fitting)} for a {task}; received {loss!r}. "
+            f"--loss: expected one of {', '.join(fitting)} for {task}; received {loss!r}. "
             "Choose another, or another --task."
         )
     return loss
@@ -136,7 +136,7 @@ def make_trainer(
     """
     if options.metric is not None and task not in get_metric(options.metric).tasks:
         raise InvalidParameterError(
-            f"--metric: expected one of {', '.join(fitting_metrics(task))} for a {task}; received {options.metric!r}."
+            f"--metric: expected one of {', '.join(fitting_metrics(task))} for {task}; received {options.metric!r}."
         )
     settings = recipe.trainer_arguments(n_samples, validation=validation)
     if options.optimizer is not None and options.optimizer != settings["optimizer"]:

@@ -50,6 +50,7 @@ _OPTIONS_BY_PARAMETER = {
     "layer_sizes": "--hidden",
     "learning_rate": "--lr",
     "learning_rate_factors": "--lr-factors",
+    "metrics": "--metric",
     "probabilities": "--probabilities",
     "test_fraction": "--test-fraction",
     "validation_fraction": "--val-fraction",

@@ -75,7 +75,7 @@ def cross_validate(
             raise DivergenceError(f"fold {number} of {options.cv}: {exc}", exc.run) from exc
         model = dataclasses.replace(each.model, vector=run.params.vector)
         held_out: Any = each.parts["test"]
-        scores.append(model.evaluate(held_out[0], held_out[1], each.backend))
+        scores.append(model.evaluate(held_out[0], held_out[1], each.backend, metrics=each.trainer.metrics))
         report(number, scores[-1])
     return scores
 

@@ -153,7 +153,7 @@ class Job:
             if isinstance(part, Source):
                 scores[name] = model.evaluate(part, None, self.backend, self.data.communicator)
                 continue
-            scores[name], predicted = model.assess(*part, self.backend)
+            scores[name], predicted = model.assess(*part, self.backend, metrics=self.trainer.metrics)
             if name == last:
                 baseline = {"part": name, **self._baseline(part[1])}
                 if model.classes is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -103,13 +104,9 @@ def _about_model(path: Path, model: Model) -> dict[str, Any]:
         "scaling": scaler and scaler.kind,
         "target_scaling": model.target_scaler and model.target_scaler.kind,
         "layers": [
-            {"inputs": n_in, "units": n_out, "activation": row[3], "dropout": 1 - keep}
-            for row, n_in, n_out, keep in zip(
-                layer_rows(network),
-                network.layer_sizes[:-1],
-                network.layer_sizes[1:],
-                network.keep_probabilities,
-                strict=True,
+            {"inputs": n_in, "units": n_out, "activation": activation, "dropout": float(dropout)}
+            for (n_in, n_out), (_, _, _, activation, dropout, _) in zip(
+                pairwise(network.layer_sizes), layer_rows(network), strict=True
             )
         ],
         "loss": network.loss,

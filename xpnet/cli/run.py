@@ -113,7 +113,7 @@ def _finish(job: Job, options: TrainOptions, folder: RunFolder, ended: _Ended, l
     runs, model = ended.runs, ended.model
     epochs = sum(len(each.history) for each in runs)
     speed = job.data.n_samples * (epochs - folder.epochs_before) / ended.seconds
-    kept = job.kept(ended.finished)
+    kept = job.kept(ended.finished) if len(runs) == 1 else None  # each network of an ensemble has its own
     summary = {
         "task": model.task,
         "device": job.backend.name,

@@ -172,7 +172,7 @@ def _try(data: str, job: Job, options: TrainOptions, interrupt: Interrupt) -> tu
     run = fit(trial, (interrupt,))
     model = dataclasses.replace(trial.model, vector=run.params.vector)
     validation: Any = trial.parts["validation"]
-    return model.evaluate(validation[0], validation[1], trial.backend), []
+    return model.evaluate(validation[0], validation[1], trial.backend, metrics=trial.trainer.metrics), []
 
 
 def _say(done: list[Trial], job: Job, options: TrainOptions, trials: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -33,13 +34,15 @@ class Evaluation:
         y: np.ndarray | None = None,
         device: str | Backend = "cpu",
         communicator: Communicator | None = None,
+        *,
+        metrics: Sequence[str] = (),
     ) -> Scores:
         """Return the mean loss (of scaled targets, without penalties) and all metrics of the task on raw data.
 
         The metrics are those of `xpnet.training.metrics.METRICS`: of classes ``accuracy``, ``balanced_accuracy``,
         ``f1`` and ``auc``; of labels ``accuracy``, ``f1`` and ``auc``; of values ``r2``, and in the target's unit
         ``rmse`` and ``mae``. The area under the ROC curve needs the outputs of all samples: it is left out for a source
-        and where there are many of them.
+        and where there are many of them, unless `metrics` has it.
 
         Parameters
         ----------
@@ -49,6 +52,8 @@ class Evaluation:
         device : str or Backend
         communicator : Communicator, optional
             Of ranks that read the source together.
+        metrics : sequence of str
+            Metrics that are computed in any case.
         """
         model = cast("Model", self)
         if isinstance(x, Source):
@@ -56,36 +61,41 @@ class Evaluation:
                 raise InvalidParameterError("y must be omitted when x is a Source (it brings its own targets).")
             backend, dtype = get_backend(device), model.vector.dtype.name
             with backend.scope(dtype):
-                params, scoring = model.params_on(backend), _scoring(model, None)
+                params, scoring = model.params_on(backend), _scoring(model, None, metrics)
                 return evaluate_source(model.network, params, model.encode(x), backend, dtype, communicator, scoring)
         if y is None:
             x, y = _with_targets(model, x)
         with (backend := get_backend(device)).scope(model.vector.dtype.name):
             rows = host_inputs(backend, model.inputs(x), model.vector.dtype.name)
-            params, scoring = model.params_on(backend), _scoring(model, len(y))
+            params, scoring = model.params_on(backend), _scoring(model, len(y), metrics)
             return evaluate(model.network, params, rows, model.targets(y), backend, scoring=scoring)
 
-    def assess(self, x: Any, y: np.ndarray, device: str | Backend = "cpu") -> tuple[Scores, np.ndarray]:
+    def assess(
+        self, x: Any, y: np.ndarray, device: str | Backend = "cpu", *, metrics: Sequence[str] = ()
+    ) -> tuple[Scores, np.ndarray]:
         """Return the scores of `evaluate` and the predictions of `predict` in one pass over the samples."""
         model = cast("Model", self)
         with (backend := get_backend(device)).scope(model.vector.dtype.name):
             rows = host_inputs(backend, model.inputs(x), model.vector.dtype.name)
-            params, scoring = model.params_on(backend), _scoring(model, len(y))
+            params, scoring = model.params_on(backend), _scoring(model, len(y), metrics)
             return assess(model.network, params, rows, model.targets(y), backend, model.decide, scoring=scoring)
 
 
-def _scoring(model: Model, n_samples: int | None) -> Scoring:
+def _scoring(model: Model, n_samples: int | None, metrics: Sequence[str]) -> Scoring:
     """Return all metrics of the task, but for those that need outputs if the host should not hold those of all samples.
 
     Parameters
     ----------
     n_samples : int or None
         None for samples that are read in pieces.
+    metrics : sequence of str
+        Metrics that are returned in any case.
     """
     n_in, n_out = model.network.layer_sizes[0], model.network.layer_sizes[-1]
     are_few = n_samples is not None and (n_samples * n_out <= _MOST_OUTPUTS or 4 * n_out <= n_in)
-    kept = (name for name in fitting_metrics(model.task) if METRICS[name].needs == "decisions" or are_few)
-    return Scoring(tuple(kept), None if model.target_scaler is None else model.target_scaler.scale)
+    fitting = (name for name in fitting_metrics(model.task) if METRICS[name].needs == "decisions" or are_few)
+    kept = tuple(dict.fromkeys([*fitting, *metrics]))
+    return Scoring(kept, None if model.target_scaler is None else model.target_scaler.scale)
 
 
 def _with_targets(model: Model, x: Any) -> tuple[Any, np.ndarray]:

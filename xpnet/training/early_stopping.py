@@ -11,7 +11,7 @@ from xpnet.constraints import Constraint, fraction, real
 from xpnet.errors import InvalidParameterError, shown
 from xpnet.specs import from_spec
 from xpnet.training.history import EpochRecord
-from xpnet.training.metrics import METRICS, is_lower_better
+from xpnet.training.metrics import METRIC_SYNONYMS, METRICS, is_lower_better
 
 __all__ = ["EarlyStopping", "StoppingState", "early_stopping_metrics", "get_early_stopping"]
 
@@ -113,5 +113,5 @@ def get_early_stopping(name: str | EarlyStopping) -> EarlyStopping:
     if isinstance(name, EarlyStopping):
         return name
     table = {metric: partial(EarlyStopping, metric) for metric in early_stopping_metrics()}
-    stopping: EarlyStopping = from_spec("early_stopping", name, table, _RANGES)
+    stopping: EarlyStopping = from_spec("early_stopping", name, table, _RANGES, METRIC_SYNONYMS)
     return stopping

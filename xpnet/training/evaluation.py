@@ -125,7 +125,7 @@ def _names(network: Network, y_ndim: int, scoring: Scoring) -> list[str]:
     fitting = fitting_metrics(task := task_of(network, y_ndim))
     if unknown := [name for name in scoring.metrics if name not in fitting]:
         raise InvalidParameterError(
-            f"metrics: expected some of {', '.join(fitting)} for a {task}; received {shown(unknown[0])}."
+            f"metrics: expected some of {', '.join(fitting)} for {task}; received {shown(unknown[0])}."
         )
     return list(dict.fromkeys([fitting[0], *scoring.metrics]))
 

@@ -106,7 +106,9 @@ def auc(output: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> float:
 
     A class that no or every sample has does not count; without any other the result is NaN.
     """
-    weight = np.ones(len(y)) if weight is None else weight
+    weight = np.ones(len(y)) if weight is None else np.asarray(weight, dtype=np.float64)
+    if not weight.all():  # a sample without weight is none
+        output, y, weight = output[weight > 0], y[weight > 0], weight[weight > 0]
     if y.ndim == 2:
         pairs = list(zip(output.T, y.T > 0.5, strict=True))
     elif output.shape[1] <= 2:

@@ -20,6 +20,7 @@ from xpnet.training.metric_functions import accuracy, auc, balanced_accuracy, f1
 __all__ = [
     "DEFAULT_SCORING",
     "METRICS",
+    "METRIC_SYNONYMS",
     "Metric",
     "Scoring",
     "constant_decision",
@@ -68,6 +69,17 @@ METRICS: dict[str, Metric] = {
     "mae": Metric(mae, ("regression",), "MAE", is_error=True),
 }
 
+# What others call them, for hints in errors; see `UnknownNameError.among`.
+METRIC_SYNONYMS = {
+    **dict.fromkeys(("acc", "accuracy_score"), "accuracy"),
+    **dict.fromkeys(("balanced_acc", "balanced_accuracy_score"), "balanced_accuracy"),
+    **dict.fromkeys(("f1_score", "f1_macro", "macro_f1"), "f1"),
+    **dict.fromkeys(("roc_auc", "auroc", "roc_auc_score"), "auc"),
+    **dict.fromkeys(("r_squared", "r2_score"), "r2"),
+    **dict.fromkeys(("mse", "mean_squared_error", "root_mean_squared_error"), "rmse"),
+    **dict.fromkeys(("mean_absolute_error", "l1"), "mae"),
+}
+
 
 def get_metric(name: str) -> Metric:
     """Return the metric of a name.
@@ -77,7 +89,7 @@ def get_metric(name: str) -> Metric:
     UnknownNameError
     """
     if name not in METRICS:
-        raise UnknownNameError.among("metric", name, METRICS)
+        raise UnknownNameError.among("metric", name, METRICS, METRIC_SYNONYMS)
     return METRICS[name]
 
 
