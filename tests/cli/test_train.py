@@ -26,6 +26,7 @@ from tests.command_line import (
     species_csv,
     train,
     without_timings,
+    write_csv,
     xpnet,
 )
 from tests.runs import job_of
@@ -33,6 +34,7 @@ from tests.traced import traced
 from xpnet.cli import main
 from xpnet.cli.job import prepare
 from xpnet.cli.options import TrainOptions
+from xpnet.cli.run_summary import describe_failure
 from xpnet.model.model import Model
 from xpnet.model.model_file import load_model
 from xpnet.plot import classification
@@ -328,7 +330,7 @@ def test_the_trivial_baseline_is_beside_the_scores(data, name, by_hand):
     parts = prepare(data, TrainOptions()).parts
     for metric, value in by_hand(parts["train"][1], parts["test"][1]).items():
         assert baseline[metric] == pytest.approx(value)
-        assert figure(value) in next(line for line in said.splitlines() if line.startswith(f"  {name}"))
+        assert figure(value) in next(line for line in said.splitlines() if line.strip().startswith(name))
 
 
 def test_a_run_that_learned_nothing_says_so(capsys):
@@ -344,12 +346,51 @@ def test_a_run_that_learned_nothing_says_so(capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_rare_classes_are_advised_to_be_weighted(capsys):
+RMSE = {"task": "regression", "metric": "rmse", "baseline": 3.0}
+BALANCED = {"metric": "balanced_accuracy", "baseline": 0.5}
+
+
+def summary_with(task="classification", metric="accuracy", baseline=0.9, **scores):
+    baseline = {"name": "it", "part": "test", metric: baseline}
+    return {"task": task, "metric": metric, "baseline": baseline, "test": scores}
+
+
+@pytest.mark.parametrize(
+    ("summary", "said"),
+    [
+        (summary_with(accuracy=0.91, auc=0.5), None),
+        (summary_with(accuracy=0.9, auc=0.5), "0.9000 is no better than 0.9000, that of the it alone. Try a"),
+        (summary_with(accuracy=0.85, auc=0.8), "Its AUC is 0.8000, so it can tell the classes apart: try"),
+        (summary_with(**BALANCED, balanced_accuracy=0.5, auc=0.8), "0.5000, that of the it alone. Try"),
+        (summary_with(**RMSE, rmse=3.5), "the test RMSE 3.5000 is no better than 3.0000"),
+        (summary_with(**RMSE, rmse=2.5), None),
+        (summary_with(accuracy=float("nan"), auc=0.5), None),
+        ({**summary_with(), "metric": "auc", "test": {"auc": 0.49}}, "the test AUC 0.4900 is no better than 0.5000"),
+        ({**summary_with(accuracy=0.1), "baseline": None}, None),
+    ],
+)  # fmt: skip
+def test_what_is_said_of_a_run_that_is_no_better_than_the_baseline(summary, said):
+    line = describe_failure(summary)
+    assert line == "" if said is None else said in line
+
+
+def test_balanced_classes_choose_the_epoch_by_the_balanced_accuracy():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(600, 1))
-    np.savez("rare.npz", X=x, y=(x[:, 0] + rng.normal(size=600) > 2).astype(int))  # some are found, and others are not
-    main(["train", "rare.npz", "--class-weight", "balanced", "--no-report", "--quiet", "--keep-last"])
-    assert "see the balanced accuracy, and --class-weight balanced" in capsys.readouterr().err
+    np.savez("rare.npz", X=x, y=(x[:, 0] + rng.normal(size=600) > 2).astype(int))
+    train("rare.npz", "--class-weight", "balanced", "--out", "run")
+    assert summary_of("run")["metric"] == "balanced_accuracy"
+    assert "balanced_accuracy" in records("run")[0]["validation"]
+    train("rare.npz", "--class-weight", "balanced", "--metric", "accuracy", "--out", "other")
+    assert summary_of("other")["metric"] == "accuracy"
+
+
+def test_classes_that_cannot_be_learned_are_named():
+    rows = [f"{i},{'big' if i % 2 else 'small'}" for i in range(60)]
+    write_csv("labels.csv", "size,label", *rows, "61,Big")
+    said = train("labels.csv", "--target", "label", "--out", "run", "--quiet").err
+    assert re.search(r"xpnet: classes (with a single sample|without a sample in the training part.*): 'Big'\n", said)
+    assert train("iris", "--out", "other", "--quiet").err == ""
 
 
 def test_quiet_prints_nothing():

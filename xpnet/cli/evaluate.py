@@ -118,7 +118,7 @@ def _evaluate_data(
     if what != "test samples":
         _warn_of_training_data(run, data)
     record = {"samples": each.n_samples, "part": what, **each.scores}
-    return _Shown(f"{data}: {each.n_samples:,} {what}", record, {"data": each.scores}, _class_records(each))
+    return _Shown(f"{data}: {each.n_samples:,} {what}", record, {"": each.scores}, _class_records(each))
 
 
 def _evaluate_run(model: Model, run: Path, part: str | None, data_dir: Path | None, backend: Backend) -> _Shown:
@@ -209,7 +209,7 @@ def _print(title: str, rows: Mapping[str, Mapping[str, Any]], classes: Sequence[
 
     console = make_console()
     console.print(title, soft_wrap=True)
-    console.print(score_table("part", rows))
+    console.print(score_table(None if [*rows] == [""] else "part", rows, console.width))
     if not classes:
         return
     if len(classes) > _MOST_CLASSES:
@@ -218,4 +218,4 @@ def _print(title: str, rows: Mapping[str, Mapping[str, Any]], classes: Sequence[
     part = classes[0].get("part")
     names = {"precision": "precision", "recall": "recall", "f1": "F1", "support": "support"}
     by_class = {str(each["class"]): {title: each[name] for name, title in names.items()} for each in classes}
-    console.print(score_table(f"class ({part})" if part else "class", by_class))
+    console.print(score_table(f"class ({part})" if part else "class", by_class, console.width))

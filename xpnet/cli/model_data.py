@@ -70,8 +70,8 @@ def _labelled_table(model: Model, data: str, reading: ReadingOptions) -> Any:
         needed = [name for name in model.encoding.input_names if name in file.schema.names] if model.encoding else []
         if not needed:
             raise DataError(
-                f"{data}: expected the columns with which the model was trained, such as {model.target_name!r}; received "
-                f"{join_names(file.schema.names)}. Name another table, or another model."
+                f"{data}: expected the columns with which the model was trained, such as {model.target_name!r}; "
+                f"received {join_names(file.schema.names)}. Name another table, or another model."
             )
         raise _no_target(data, model)
     names = [name for name in file.schema.names if name != model.target_name]

@@ -78,7 +78,7 @@ def info(model: Path, *, json: bool = False) -> int:
     if about_run is not None:
         show(_run_lines(about_run))
         if parts := about_run["scores"]:
-            console.print(score_table("part", parts))
+            console.print(score_table("part", parts, console.width))
         show([("files", ", ".join(about_run["files"]))])
     return 0
 

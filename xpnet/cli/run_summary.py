@@ -57,10 +57,8 @@ def describe_failure(summary: Mapping[str, Any]) -> str:
         return ""
     advice = "Try a smaller --lr, more --epochs, or other columns"
     auc = summary[part].get("auc", _AUC_OF_CHANCE)
-    if auc > _AUC_OF_CHANCE + 0.05 and metric in ("accuracy", "balanced_accuracy", "f1"):
-        advice = (
-            f"Its AUC of {figure(auc)} says that it tells the classes apart: --class-weight balanced finds rare ones"
-        )
+    if metric == "accuracy" and auc > _AUC_OF_CHANCE + 0.05:
+        advice = f"Its AUC is {figure(auc)}, so it can tell the classes apart: try --class-weight balanced"
     compared = f"the {part} {metric_label(metric)} {figure(reached)} is no better than {figure(trivial)}, that of the "
     return f"{compared}{baseline['name']} alone. {advice}."
 

@@ -44,7 +44,7 @@ def print_summary(
     if cv := summary.get("cv"):
         rows |= {f"{len(cv['folds'])}-fold {name}": cv[name] for name in ("mean", "std")}
     console.print(title)
-    console.print(score_table("part", rows))
+    console.print(score_table("part", rows, console.width))
     if kept is not None and kept.validation is not None:
         score = kept.validation.get(summary["metric"])
         reached = "" if score is None else f", validation {metric_label(summary['metric'])} {figure(score)}"

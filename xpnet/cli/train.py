@@ -30,7 +30,9 @@ from xpnet.cli.run_files import CROSS_VALIDATION, exists
 from xpnet.cli.unchanged import check_unchanged, fingerprint_file
 from xpnet.communicator import on_rank_0
 from xpnet.data.named import DATASETS
-from xpnet.errors import DataError, InvalidParameterError
+from xpnet.data.streams import Source
+from xpnet.data.targets import describe_rare_classes
+from xpnet.errors import DataError, InvalidParameterError, printable
 from xpnet.files import open_file
 from xpnet.markdown import markdown_lines
 from xpnet.threads import limit_threads
@@ -147,10 +149,17 @@ def say_notes(job: Job, options: TrainOptions) -> None:
 
     Then say, without --quiet, why the device was chosen.
     """
-    for note in job.data.notes:
+    for note in [*job.data.notes, *_rare_classes(job)]:
         say(note)
     if job.device_reason and not options.quiet:
         say(job.device_reason)
+
+
+def _rare_classes(job: Job) -> list[str]:
+    if job.data.classes is None or not job.is_in_memory:
+        return []
+    training, *others = (part[1] for part in job.parts.values() if not isinstance(part, Source))
+    return [printable(line) for line in describe_rare_classes(job.data.classes, training, others)]
 
 
 def _find_again(data: str, options: TrainOptions, folder: Path) -> TrainOptions:

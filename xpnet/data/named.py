@@ -107,7 +107,9 @@ def load_dataset(
     except OSError:  # too long for a file name
         is_path = False
     if not is_path:
-        raise UnknownNameError.among("data", name_or_path, DATASETS)
+        error = UnknownNameError.among("data", name_or_path, DATASETS)
+        beside = [file for suffix in SUFFIXES if Path(file := f"{name_or_path}{suffix}").is_file()]
+        raise UnknownNameError(f"{error} There is a file {shown(beside[0])}.") if beside else error
     return read_dataset(name_or_path, target=target, communicator=communicator)
 
 

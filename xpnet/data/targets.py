@@ -16,6 +16,7 @@ __all__ = [
     "Task",
     "check_label_lengths",
     "describe_classes",
+    "describe_rare_classes",
     "encode_targets",
     "infer_task",
     "whole_task",
@@ -28,6 +29,7 @@ Task: TypeAlias = Literal["classification", "regression", "multilabel"]
 _MANY_VALUES = 20
 _MANY_VALUES_FRACTION = 0.1
 _PENDING_LABELS = 1 << 16  # labels collected before duplicates are removed
+_MOST_SHOWN = 5  # labels in a line
 _MAX_LABEL = 1000  # characters; NumPy stores each prediction as wide as the longest label
 
 
@@ -84,6 +86,31 @@ def describe_classes(chosen: Task | None, inferred: Task, n_classes: int) -> str
         f"warning: the target has {n_classes:,} different numbers, and --task classification takes each for a class; "
         "to predict numbers use --task regression"
     )
+
+
+def describe_rare_classes(classes: Array, training: Array, others: Sequence[Array]) -> list[str]:
+    """Return lines on classes that cannot be learned well: without a training sample, or with a single one of all.
+
+    Parameters
+    ----------
+    classes : (n_classes,)
+    training : (n_samples,)
+        Labels of the training part.
+    others : sequence of arrays
+        Labels of the other parts.
+    """
+    labels = training, np.concatenate([training, *others])
+    learned, counts = (np.bincount(np.searchsorted(classes, each), minlength=len(classes)) for each in labels)
+    found = {
+        "classes without a sample in the training part, which are not learned": classes[learned == 0],
+        "classes with a single sample": classes[(counts == 1) & (learned == 1)],
+    }
+    return [f"{what}: {_some(rare.tolist())}" for what, rare in found.items() if len(rare)]
+
+
+def _some(labels: list[Any]) -> str:
+    more = f" and {len(labels) - _MOST_SHOWN:,} more" if len(labels) > _MOST_SHOWN else ""
+    return ", ".join(f"{shown(label):.40}" for label in labels[:_MOST_SHOWN]) + more
 
 
 class TargetSummary:

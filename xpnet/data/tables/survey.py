@@ -102,9 +102,11 @@ def find_target(names: Sequence[str], target: str | None) -> str | None:
 def no_target(names: Sequence[str], target: str | None) -> DataError:
     """Return the error for a table without the target."""
     usual = f"a column called {', '.join(TARGET_NAMES[:-1])} or {TARGET_NAMES[-1]}"
+    near = next((name for name in names if target is not None and name.lower() == target.lower()), None)
     return DataError(
         f"no target: expected {usual if target is None else f'a column {target!r:.60}'}; received the columns "
         f"{join_names(names)}; name one of them as the target"
+        + (f". Did you mean {near!r:.60}?" if near is not None else "")
     )
 
 
