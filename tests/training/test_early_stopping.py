@@ -89,7 +89,15 @@ def test_which_of_the_best_epochs_is_restored(name: str, values: list[float], be
     for record in history_of(*values):
         state = stopping.observe(state, record)
         restored = record.epoch if state.improved else restored
-    assert restored == stopping.best(history_of(*values)).epoch == best
+    assert restored == stopping.best(history_of(*values), state).epoch == best
+
+
+@pytest.mark.parametrize("name", ["accuracy", "accuracy:latest=1"])
+def test_epochs_before_early_stopping_are_not_restored(name: str) -> None:
+    stopping, state, history = get_early_stopping(name), StoppingState(), history_of(0.9, 0.5, 0.7, 0.6)
+    for record in history[1:]:  # of a run that is resumed with early stopping
+        state = stopping.observe(state, record)
+    assert stopping.best(history, state).epoch == 3
 
 
 def test_with_infinite_patience_it_never_stops() -> None:
@@ -123,4 +131,7 @@ def test_options_out_of_range(option: str) -> None:
 @pytest.mark.parametrize("name", ["loss", "accuracy", "loss:latest=1"])
 def test_the_epoch_that_is_restored_has_a_score(name: str) -> None:
     stopping, history = get_early_stopping(name), [epoch_of(value) for value in (NAN, 0.5, NAN)]
-    assert stopping.best(history) is history[1]
+    state = StoppingState()
+    for record in history:
+        state = stopping.observe(state, record)
+    assert stopping.best(history, state) is history[1]

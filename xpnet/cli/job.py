@@ -172,7 +172,8 @@ class Job:
     def kept(self, run: Run) -> EpochRecord | None:
         """Return the record of the epoch whose parameters the run kept; None if it ended within an epoch."""
         if run.state.best is not None:
-            return get_early_stopping(self.trainer.early_stopping or "loss").best(run.history)
+            stopping = get_early_stopping(self.trainer.early_stopping or "loss")
+            return stopping.best(run.history, run.state.stopping)
         return run.history[-1] if run.history and run.state.position == 0 else None
 
 

@@ -52,7 +52,7 @@ class RunRecord:
 
     @property
     def metric(self) -> str:
-        """The metric by which the run chose its epoch; of runs of earlier versions the default of the task."""
+        """The metric that ``--metric`` gave the run, else the default of its task."""
         metric = self.summary.get("metric")
         fitting = fitting_metrics(self.task)  # type: ignore[arg-type]  # none for another text
         return metric if metric in fitting else next(iter(fitting), "loss")

@@ -75,9 +75,13 @@ class EarlyStopping(NamedTuple):
         """Return whether training stops in this state."""
         return state.stale >= self.patience
 
-    def best(self, history: Sequence[EpochRecord]) -> EpochRecord:
-        """Return the record of the epoch that is restored."""
-        return max(reversed(history) if self.latest else history, key=self.value)
+    def best(self, history: Sequence[EpochRecord], state: StoppingState) -> EpochRecord:
+        """Return the record of the epoch that is restored.
+
+        A run that began without early stopping and is resumed with it has observed its last epochs only.
+        """
+        observed = [record for record in history if self.value(record) == state.best]
+        return observed[-1 if self.latest else 0]
 
     def value(self, record: EpochRecord) -> float:
         """Return the metric of an epoch, signed so that higher is better; NaN is the lowest value."""

@@ -235,8 +235,7 @@ class TrainingLoop:
     def _roll_back(self, state: RunState, loss: float, learning_rate: float) -> RunState:
         """Return the state that begins a diverged epoch again with half the learning rate.
 
-        It takes the parameters after the epoch of the lowest loss, because the parameters after the last epoch may have
-        already started to diverge.
+        It takes the parameters after the epoch of the lowest loss: in the last one they may have begun to diverge.
 
         Raises
         ------
@@ -245,7 +244,8 @@ class TrainingLoop:
         """
         losses = [record.loss for record in state.history]
         good = 1 + losses.index(min(losses)) if losses and self.max_halvings else state.epoch
-        kept = good if state.best is None or self.stopping is None else self.stopping.best(state.history).epoch
+        stopping = None if state.best is None else self.stopping
+        kept = good if stopping is None else stopping.best(state.history, state.stopping).epoch
         problem = (
             f"training diverged in epoch {state.epoch + 1}: expected a finite loss and finite parameters; "
             f"received a loss of {loss:g} at learning rate {learning_rate:g}."
