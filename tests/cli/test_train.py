@@ -273,6 +273,12 @@ def test_the_metric_chooses_the_epoch_and_is_in_the_units_of_the_target():
     assert f"MAE {figure(errors[0])}" in outcome.err.splitlines()[0]
 
 
+def test_the_epoch_is_named_with_the_score_that_chose_it():
+    said = train("--epochs", 5, "--early-stopping", "loss:patience=3", "--metric", "f1", "--out", "run").out
+    losses = [record["validation"]["loss"] for record in records("run")]
+    assert f"the best, validation loss {figure(min(losses))}\n" in said
+
+
 @pytest.mark.parametrize(
     ("given", "same_as"),
     [

@@ -169,6 +169,12 @@ class Job:
         name, decision = constant_decision(task, before)
         return {"name": name, **decision_scores(task, np.broadcast_to(decision, given.shape), given)}
 
+    @property
+    def chooses_by(self) -> str:
+        """The loss or the metric that chooses the epoch, or that is shown where none is chosen."""
+        spec = self.trainer.early_stopping
+        return get_early_stopping(spec).metric if spec else next(iter(self.trainer.metrics), self.model.metric)
+
     def kept(self, run: Run) -> EpochRecord | None:
         """Return the record of the epoch whose parameters the run kept; None if it ended within an epoch."""
         if run.state.best is not None:

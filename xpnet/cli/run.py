@@ -214,4 +214,4 @@ def _report(job: Job, options: TrainOptions, summary: dict[str, Any], run: Run, 
         network = job.model.network
         sizes = "-".join(map(str, network.layer_sizes))
         title = f"{job.data.name}: {job.model.task}, {sizes}, {network.n_parameters:,} parameters"
-        print_summary(title, summary, run, kept, options.memory_limit)
+        print_summary(title, summary, run, kept, job.chooses_by, options.memory_limit)

@@ -27,7 +27,12 @@ class _Console(PlainConsole):
 
 
 def print_summary(
-    title: str, summary: dict[str, Any], run: Run, kept: EpochRecord | None, memory_limit: str | None = None
+    title: str,
+    summary: dict[str, Any],
+    run: Run,
+    kept: EpochRecord | None,
+    chosen_by: str,
+    memory_limit: str | None = None,
 ) -> None:
     """Print a table of the parts with their scores beside the trivial baseline, the epoch that was kept, and the speed.
 
@@ -35,6 +40,8 @@ def print_summary(
     ----------
     kept : EpochRecord or None
         Of the epoch whose parameters the model has; None if the run ended within it.
+    chosen_by : str
+        The loss or the metric that chose it.
     """
     console = make_console(_Console)
     parts = [name for name in ("train", "validation", "test") if summary[name]]
@@ -46,8 +53,8 @@ def print_summary(
     console.print(title)
     console.print(score_table("part", rows, console.width))
     if kept is not None and kept.validation is not None:
-        score = kept.validation.get(summary["metric"])
-        reached = "" if score is None else f", validation {metric_label(summary['metric'])} {figure(score)}"
+        score = kept.validation.get(chosen_by)
+        reached = "" if score is None else f", validation {metric_label(chosen_by)} {figure(score)}"
         which = "the last" if run.state.best is None else "the best"
         console.print(f"kept epoch {kept.epoch} of {summary['epochs']}, {which}{reached}")
     epochs = f"{summary['epochs']} epoch{'s' * (summary['epochs'] != 1)}"
