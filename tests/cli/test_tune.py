@@ -22,6 +22,7 @@ from xpnet.cli import trials
 from xpnet.cli.options import TrainOptions
 from xpnet.cli.trials import Trial, best_of, draw_options, open_space
 from xpnet.errors import DivergenceError, InvalidParameterError
+from xpnet.training.callbacks import Interrupt
 from xpnet.training.progress import figure
 from xpnet.training.recipes import PLAIN, TABULAR, Recipe
 
@@ -205,7 +206,7 @@ def test_the_search_does_not_use_the_test_part(monkeypatch: pytest.MonkeyPatch) 
     house_csv()
     job = job_of("house.csv", "--target", "price", "--epochs", "2")
     del job.parts["test"]
-    assert len(trials.search("house.csv", job, TrainOptions(target="price", epochs=2, quiet=True), 2)) == 2
+    assert len(trials.search("house.csv", job, TrainOptions(target="price", epochs=2, quiet=True), 2, Interrupt())) == 2
 
 
 def test_with_folds_the_mean_decides() -> None:
@@ -249,7 +250,7 @@ def test_the_time_limit_starts_no_other_trial(monkeypatch: pytest.MonkeyPatch) -
     tried = scored(monkeypatch, 0.5, 0.6, 0.7, 0.8)
     clock = itertools.count(0, 10)
     monkeypatch.setattr(trials.time, "monotonic", lambda: next(clock))
-    done = trials.search("iris", job_of("iris", "--epochs", "2"), TrainOptions(quiet=True), 4, 40)
+    done = trials.search("iris", job_of("iris", "--epochs", "2"), TrainOptions(quiet=True), 4, Interrupt(), 40)
     assert len(tried) == len(done) == 2
 
 
@@ -285,6 +286,23 @@ def test_ctrl_c_in_the_first_trial_leaves_nothing(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(trials, "_try", interrupted)
     assert xpnet("tune", "iris", "--epochs", 2) == (130, "", "xpnet: stopped the search.\n")
+    assert not Path("runs").exists()
+
+
+def test_sigterm_names_the_best_trial_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    attempt, tried = trials._try, []
+
+    def interrupted(*arguments):
+        tried.append(1)
+        if len(tried) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return attempt(*arguments)
+
+    monkeypatch.setattr(trials, "_try", interrupted)
+    code, out, err = xpnet("tune", "iris", "--epochs", 2)
+    assert (code, out) == (128 + signal.SIGTERM, "")
+    best = "trial 1 of 1 is the best so far. To train with it: xpnet train iris --epochs 2"
+    assert err.splitlines()[-2:] == ["xpnet: stopped the search.", f"xpnet: {best}"]
     assert not Path("runs").exists()
 
 

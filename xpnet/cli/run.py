@@ -42,11 +42,11 @@ if TYPE_CHECKING:
     from xpnet.cli.job import Assessment, Job
     from xpnet.training.history import EpochRecord
 
-__all__ = ["train"]
+__all__ = ["SIGNALS", "train"]
 
 # These end a run between two batches: Ctrl-C, a pre-emption, a terminal that closes. Of them mpirun passes on SIGUSR1
 # alone; after the others it gives its ranks a quarter of a second.
-_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)]
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)]
 
 
 def train(job: Job, options: TrainOptions, folder: RunFolder | None, checkpoints: Path | None = None) -> int:
@@ -55,7 +55,7 @@ def train(job: Job, options: TrainOptions, folder: RunFolder | None, checkpoints
     Of several ranks, rank 0 alone has a folder; it decides for all when a signal ends the run.
     """
     ranks = get_communicator(job.trainer.communicator)
-    interrupt = Interrupt(*_SIGNALS)
+    interrupt = Interrupt(*SIGNALS)
     started = time.perf_counter()
     runs: list[Run] = []
     loggers = make_loggers(options, folder, 0) if folder else []

@@ -118,10 +118,12 @@ def open_space(options: TrainOptions, recipe: Recipe, n_samples: int) -> Space:
     return space
 
 
-def search(data: str, job: Job, options: TrainOptions, trials: int, seconds: float = math.inf) -> list[Trial]:
+def search(
+    data: str, job: Job, options: TrainOptions, trials: int, interrupt: Interrupt, seconds: float = math.inf
+) -> list[Trial]:
     """Train with several options, say how well each does, and return the trials that ended.
 
-    Ctrl-C ends the search. After `seconds` no other trial starts.
+    A signal ends the search. After `seconds` no other trial starts.
 
     Parameters
     ----------
@@ -131,6 +133,7 @@ def search(data: str, job: Job, options: TrainOptions, trials: int, seconds: flo
         The job of `options`. Its test part is not used.
     options : TrainOptions
     trials : int
+    interrupt : Interrupt
     seconds : float
 
     Raises
@@ -142,7 +145,7 @@ def search(data: str, job: Job, options: TrainOptions, trials: int, seconds: flo
     end = time.monotonic() + seconds
     done: list[Trial] = []
     diverged: DivergenceError | None = None
-    with Interrupt() as interrupt:
+    with interrupt:
         for number, chosen in enumerate(draw_options(options, space, trials), start=1):
             if interrupt.requested or (done and time.monotonic() >= end):
                 break

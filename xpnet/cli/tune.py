@@ -17,12 +17,14 @@ from xpnet.cli.folder import choose_folder
 from xpnet.cli.job import Job, make_job, prepare
 from xpnet.cli.options import TrainOptions
 from xpnet.cli.ranks import ranks
+from xpnet.cli.run import SIGNALS
 from xpnet.cli.run_files import CROSS_VALIDATION, TRIALS
 from xpnet.cli.table_options import parse_int
 from xpnet.cli.train import files_of, say_notes
 from xpnet.cli.trials import best_of, criterion, search, trials_file
 from xpnet.errors import InvalidParameterError
 from xpnet.threads import limit_threads
+from xpnet.training.callbacks import Interrupt
 
 __all__ = ["tune"]
 
@@ -75,11 +77,15 @@ def tune(
         _check(job, options)
         say_notes(job, options)
         with choose_folder(options.out, job.data.name, options.ensemble) as folder:
-            done = search(data, job, options, trials, time_limit)
+            interrupt = Interrupt(*SIGNALS)
+            done = search(data, job, options, trials, interrupt, time_limit)
             if not done:
-                return 128 + signal.SIGINT
+                return interrupt.exit_code
             best = best_of(done, criterion(job))
             winner = make_job(data, job.data, job.backend, job.preset, best.options)
+            if interrupt.received not in (None, signal.SIGINT):  # there is no time for another training
+                say(f"trial {best.number} of {len(done)} is the best so far. To train with it: {winner.command}")
+                return interrupt.exit_code
             files = {**files_of(data, winner, best.options), TRIALS: trials_file(done, options)}
             if best.folds:
                 files[CROSS_VALIDATION] = cross_validation_file(best.folds)
