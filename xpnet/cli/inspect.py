@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["columns_table", "inspect"]
 
 _DEFAULTS = ColumnOptions()
+_NAME_WIDTH = 12  # of names, which other columns leave to them
 
 
 def inspect(data: str, *, options: ColumnOptions = _DEFAULTS, json: bool = False) -> int:
@@ -49,12 +50,15 @@ def inspect(data: str, *, options: ColumnOptions = _DEFAULTS, json: bool = False
         print(json_text({**found, "notes": survey.notes}))
         return 0
     from rich import box
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
     console = make_console(wide=True)
     console.print(Text(f"{file.path}: {survey.n_rows:,} rows, {len(file.schema.names):,} columns; {task}"))
-    shown = Table(*table.columns, box=box.SIMPLE_HEAD)
+    # On a narrow terminal text is folded and never cut: names that begin alike could not be told apart.
+    name, *others = (Column(each, overflow="fold") for each in table.columns)
+    name.min_width = min(_NAME_WIDTH, max((len(row[0]) for row in table.rows), default=0))
+    shown = Table(name, *others, box=box.SIMPLE_HEAD)
     for row in table.rows:
         shown.add_row(*map(Text, row))
     console.print(shown)
