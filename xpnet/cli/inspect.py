@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 __all__ = ["columns_table", "inspect"]
 
 _DEFAULTS = ColumnOptions()
-_NAME_WIDTH = 12  # of names, which other columns leave to them
 
 
 def inspect(data: str, *, options: ColumnOptions = _DEFAULTS, json: bool = False) -> int:
@@ -56,9 +55,8 @@ def inspect(data: str, *, options: ColumnOptions = _DEFAULTS, json: bool = False
     console = make_console(wide=True)
     console.print(Text(f"{file.path}: {survey.n_rows:,} rows, {len(file.schema.names):,} columns; {task}"))
     # On a narrow terminal text is folded and never cut: names that begin alike could not be told apart.
-    name, *others = (Column(each, overflow="fold") for each in table.columns)
-    name.min_width = min(_NAME_WIDTH, max((len(row[0]) for row in table.rows), default=0))
-    shown = Table(name, *others, box=box.SIMPLE_HEAD)
+    columns = (Column(each, overflow="fold") for each in table.columns)
+    shown = Table(*columns, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for row in table.rows:
         shown.add_row(*map(Text, row))
     console.print(shown)

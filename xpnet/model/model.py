@@ -138,7 +138,6 @@ class Model(Evaluation, Exports):
         """
         if self.encoding is not None:
             from xpnet.data.tables.frames import as_table
-
             from xpnet.data.tables.unknown import UnknownValues
 
             seen = UnknownValues() if unknown is None else unknown
