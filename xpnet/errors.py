@@ -24,6 +24,7 @@ __all__ = [
     "RankError",
     "UnknownBackendError",
     "UnknownNameError",
+    "UnknownValuesWarning",
     "XpnetError",
     "XpnetWarning",
     "printable",
@@ -39,6 +40,10 @@ class XpnetError(Exception):
 
 class XpnetWarning(UserWarning):
     """Something went wrong but the run continues; the command line prints one line."""
+
+
+class UnknownValuesWarning(XpnetWarning):
+    """A table has many values that training did not have: they are taken for missing or for no known category."""
 
 
 class InvalidParameterError(XpnetError, ValueError):

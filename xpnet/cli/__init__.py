@@ -17,7 +17,15 @@ import xpnet
 from xpnet.cli.console import HELP_EPILOGUE, say
 from xpnet.cli.process import own_process
 from xpnet.cli.tokens import join_hyphens, join_sizes, what_is_read
-from xpnet.errors import DivergenceError, InvalidParameterError, RankError, XpnetError, XpnetWarning, printable
+from xpnet.errors import (
+    DivergenceError,
+    InvalidParameterError,
+    RankError,
+    UnknownValuesWarning,
+    XpnetError,
+    XpnetWarning,
+    printable,
+)
 from xpnet.launchers import is_launched
 from xpnet.terminal import can_redraw, open_standard_streams
 
@@ -136,6 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", XpnetWarning)
+            warnings.simplefilter("ignore", UnknownValuesWarning)  # new data only: `show_unknown_values`
             warnings.showwarning = _show_warning
             code = app(tokens, exit_on_error=False, print_error=False) or 0
         sys.stdout.flush()

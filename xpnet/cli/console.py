@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from xpnet.errors import UnknownValuesWarning
 from xpnet.launchers import is_launched
 
 if TYPE_CHECKING:
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 
     from xpnet.cli.rich_console import PlainConsole
 
-__all__ = ["HELP_EPILOGUE", "make_console", "say"]
+__all__ = ["HELP_EPILOGUE", "make_console", "say", "show_unknown_values"]
 
 HELP_EPILOGUE = "--debug with any command shows the traceback of an error."
 """The end of each help text."""
@@ -45,3 +47,11 @@ def say(line: str) -> None:
     """Print a line for the user on stderr."""
     with suppress(OSError):  # the terminal is closed
         print(f"xpnet: {line}", file=sys.stderr)
+
+
+def show_unknown_values() -> None:
+    """Show warnings of values that training did not have, for the rest of a command that reads new data.
+
+    Other commands do not show them: from the parts of one data set, rare categories fall out by chance.
+    """
+    warnings.simplefilter("always", UnknownValuesWarning)

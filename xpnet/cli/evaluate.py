@@ -11,7 +11,7 @@ import numpy as np
 from cyclopts import Parameter
 
 from xpnet.backend import Backend, get_backend
-from xpnet.cli.console import make_console, say
+from xpnet.cli.console import make_console, say, show_unknown_values
 from xpnet.cli.latest_run import run_folder
 from xpnet.cli.model_data import labelled_data, rows_in_memory
 from xpnet.cli.run_files import CONFIG, SUMMARY
@@ -113,6 +113,7 @@ def _evaluate_data(
 ) -> _Shown:
     """Evaluate a model on data that are no part of a run."""
     given, what = labelled_data(model, data, data_dir, reading)
+    show_unknown_values()
     with naming(Path(data)):
         each = _assess(model, given, backend, by_class=True)
     if what != "test samples":

@@ -49,12 +49,14 @@ def inspect(data: str, *, options: ColumnOptions = _DEFAULTS, json: bool = False
         print(json_text({**found, "notes": survey.notes}))
         return 0
     from rich import box
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
     console = make_console(wide=True)
     console.print(Text(f"{file.path}: {survey.n_rows:,} rows, {len(file.schema.names):,} columns; {task}"))
-    shown = Table(*table.columns, box=box.SIMPLE_HEAD)
+    # On a narrow terminal text is folded and never cut: names that begin alike could not be told apart.
+    columns = (Column(each, overflow="fold") for each in table.columns)
+    shown = Table(*columns, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for row in table.rows:
         shown.add_row(*map(Text, row))
     console.print(shown)

@@ -11,7 +11,7 @@ import numpy as np
 from cyclopts import Parameter
 
 from xpnet.backend import get_backend
-from xpnet.cli.console import say
+from xpnet.cli.console import say, show_unknown_values
 from xpnet.cli.model_data import has_rows_of_table, needed_columns, open_table_of, read_arrays
 from xpnet.cli.table_options import ReadingOptions, parse_int
 from xpnet.data.readers.common import join_names, naming
@@ -92,10 +92,16 @@ def predict(
         if probabilities is None:
             probabilities = loaded.encoding is not None and loaded.gives_probabilities
         n_rows = 0
+        unknown = None
+        if loaded.encoding is not None:
+            from xpnet.data.tables.unknown import UnknownValues
+
+            unknown = UnknownValues()
+            show_unknown_values()
         with open_output(out) as file, naming(Path(data)):
             writer = csv.writer(_UnixLines(file))
             for number, rows in enumerate(_rows(loaded, data, data_dir, keep, reading)):
-                output = loaded.outputs(rows.x, backend, first_row=rows.first)
+                output = loaded.outputs(rows.x, backend, first_row=rows.first, unknown=unknown)
                 n_rows += len(output)
                 columns = _columns("prediction", loaded.decide(output))
                 if probabilities:
@@ -108,6 +114,8 @@ def predict(
                 # NumPy's text of a float32 is the shortest one that reads back as the same number.
                 texts = (map(str, column) for column in columns.values())
                 writer.writerows(zip(*rows.kept.values(), *texts, strict=True))
+    if unknown is not None:
+        unknown.warn()
     if out is not None:
         say(f"wrote {n_rows:,} prediction{'s' * (n_rows != 1)} to {printable(str(out))}")
     return 0

@@ -62,7 +62,16 @@ class Evaluation:
             backend, dtype = get_backend(device), model.vector.dtype.name
             with backend.scope(dtype):
                 params, scoring = model.params_on(backend), _scoring(model, None, metrics)
-                return evaluate_source(model.network, params, model.encode(x), backend, dtype, communicator, scoring)
+                unknown = None
+                if model.encoding is not None:
+                    from xpnet.data.tables.unknown import UnknownValues
+
+                    unknown = UnknownValues()
+                source = model.encode(x, unknown)
+                scores = evaluate_source(model.network, params, source, backend, dtype, communicator, scoring)
+            if unknown is not None:
+                unknown.warn()
+            return scores
         if y is None:
             x, y = _with_targets(model, x)
         with (backend := get_backend(device)).scope(model.vector.dtype.name):

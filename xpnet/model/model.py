@@ -28,6 +28,7 @@ from xpnet.training.samples import host_inputs
 
 if TYPE_CHECKING:
     from xpnet.data.tables.encoding import TableEncoding
+    from xpnet.data.tables.unknown import UnknownValues
 
 __all__ = ["Model"]
 
@@ -115,7 +116,7 @@ class Model(Evaluation, Exports):
         """``"accuracy"`` or ``"r2"``."""
         return fitting_metrics(self.task)[0]
 
-    def features(self, x: Any, *, first_row: int = 0) -> np.ndarray:
+    def features(self, x: Any, *, first_row: int = 0, unknown: UnknownValues | None = None) -> np.ndarray:
         """Return raw features as the network takes them, (n_samples, n_in): encoded or scaled, in its dtype.
 
         Parameters
@@ -124,6 +125,9 @@ class Model(Evaluation, Exports):
             Columns with names are taken by their names, if the model has names too.
         first_row : int
             The row of the whole data with which `x` begins, for messages.
+        unknown : UnknownValues, optional
+            Counts values of a table that training did not have, for one warning at the end of data that come in
+            pieces. Without it, there is a warning at once.
 
         Raises
         ------
@@ -134,8 +138,13 @@ class Model(Evaluation, Exports):
         """
         if self.encoding is not None:
             from xpnet.data.tables.frames import as_table
+            from xpnet.data.tables.unknown import UnknownValues
 
-            return self.encoding.transform(as_table(x), self.vector.dtype, first_row=first_row)
+            seen = UnknownValues() if unknown is None else unknown
+            features = self.encoding.transform(as_table(x), self.vector.dtype, first_row=first_row, unknown=seen)
+            if unknown is None:
+                seen.warn()
+            return features
         x = self.checked(x)
         dtype = self.vector.dtype
         if self.scaler is None:
@@ -153,7 +162,9 @@ class Model(Evaluation, Exports):
             )
         return array
 
-    def inputs(self, x: Any, *, first_row: int = 0) -> np.ndarray | ScaledBytes | SharedRows:
+    def inputs(
+        self, x: Any, *, first_row: int = 0, unknown: UnknownValues | None = None
+    ) -> np.ndarray | ScaledBytes | SharedRows:
         """Return raw features as `Trainer.fit` takes them: the result of `features`, or bytes with their scaling."""
         if isinstance(x, SharedRows):
             return x.map(lambda own: self.inputs(own, first_row=x.positions.start))  # type: ignore[no-any-return]
@@ -162,7 +173,7 @@ class Model(Evaluation, Exports):
             kept = scaled_bytes(x, self.scaler, self.vector.dtype)
             if kept is not None:
                 return kept
-        return self.features(x, first_row=first_row)
+        return self.features(x, first_row=first_row, unknown=unknown)
 
     def targets(self, y: np.ndarray) -> np.ndarray:
         """Return raw targets as the loss takes them: class indices (n_samples,), or scaled values (n_samples, n_out).
@@ -182,30 +193,41 @@ class Model(Evaluation, Exports):
         return as_floats(encoded, dtype, "targets")
 
     @overload
-    def encode(self, data: Source) -> Source: ...
+    def encode(self, data: Source, unknown: UnknownValues | None = None) -> Source: ...
     @overload
-    def encode(self, data: tuple[Any, np.ndarray]) -> tuple[np.ndarray, np.ndarray]: ...
-    def encode(self, data: tuple[Any, np.ndarray] | Source) -> tuple[np.ndarray, np.ndarray] | Source:
-        """Return raw features and targets as `Trainer.fit` takes them: arrays, or a source of such arrays."""
+    def encode(
+        self, data: tuple[Any, np.ndarray], unknown: UnknownValues | None = None
+    ) -> tuple[np.ndarray, np.ndarray]: ...
+    def encode(
+        self, data: tuple[Any, np.ndarray] | Source, unknown: UnknownValues | None = None
+    ) -> tuple[np.ndarray, np.ndarray] | Source:
+        """Return raw features and targets as `Trainer.fit` takes them: arrays, or a source of such arrays.
+
+        `unknown` is as for `features`.
+        """
         if isinstance(data, Source):
-            return data.map(lambda x, y: (self.features(x), self.targets(y)), self.network.layer_sizes[0])
+            return data.map(
+                lambda x, y: (self.features(x, unknown=unknown), self.targets(y)), self.network.layer_sizes[0]
+            )
         x, y = data
-        return self.features(x), self.targets(y)
+        return self.features(x, unknown=unknown), self.targets(y)
 
     def params_on(self, backend: Backend) -> tuple[Parameters, ...]:
         """Return the parameters of each member on a device."""
         return tuple(Parameters(backend.asarray(vector), self.network) for vector in np.atleast_2d(self.vector))
 
-    def outputs(self, x: Any, device: str | Backend = "cpu", *, first_row: int = 0) -> np.ndarray:
-        """Return the network's output for raw features, (n_samples, n_out); `first_row` as for `features`."""
-        return self._outputs(x, device, first_row)
+    def outputs(
+        self, x: Any, device: str | Backend = "cpu", *, first_row: int = 0, unknown: UnknownValues | None = None
+    ) -> np.ndarray:
+        """Return the network's output for raw features, (n_samples, n_out); parameters are as for `features`."""
+        return self._outputs(x, device, first_row=first_row, unknown=unknown)
 
     def _outputs(
-        self, x: Any, device: str | Backend, first_row: int, decide: Callable[[np.ndarray], np.ndarray] | None = None
+        self, x: Any, device: str | Backend, decide: Callable[[np.ndarray], np.ndarray] | None = None, **data: Any
     ) -> np.ndarray:
         backend = get_backend(device)
         with backend.scope(self.vector.dtype.name):
-            rows = host_inputs(backend, self.inputs(x, first_row=first_row), self.vector.dtype.name)
+            rows = host_inputs(backend, self.inputs(x, **data), self.vector.dtype.name)
             return host_outputs(self.network, self.params_on(backend), rows, backend, decide)
 
     @property
@@ -246,7 +268,7 @@ class Model(Evaluation, Exports):
         ndarray
             Labels (n_samples,), a 0/1 matrix (n_samples, n_labels), or values (n_samples,) or (n_samples, n_out).
         """
-        return self._outputs(x, device, 0, self.decide)
+        return self._outputs(x, device, self.decide)
 
     def decide(self, output: np.ndarray) -> np.ndarray:
         """Return the predictions of `predict` from the network's output."""

@@ -38,10 +38,13 @@ class Read:
         First those to scale, NaN for a missing value; then indicators.
     unread : ndarray of bool, shape (n_rows,)
         Values that are not missing, but cannot be read.
+    unknown : ndarray of bool, shape (n_rows,), or None
+        Of categories: those that are not known.
     """
 
     features: Array
     unread: Array
+    unknown: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -238,7 +241,7 @@ class CategoryColumn(Column):
             width = self.n_features
             hot = np.append(np.arange(n), (width - 1 if self.flag else -1, n if self.pool else -1))[codes]
             features = (hot[:, None] == np.arange(width)).astype(np.float64)
-        return Read(features, np.zeros(len(values), dtype=bool))
+        return Read(features, np.zeros(len(values), dtype=bool), codes == -1)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from xpnet.data.tables.json_form import (
     column_from_dict,
     column_to_dict,
 )
+from xpnet.data.tables.unknown import UnknownValues
 from xpnet.data.tables.values import as_numbers, as_values, decimal_sign, value_text
 from xpnet.errors import DataError
 
@@ -127,7 +128,14 @@ class TableEncoding:
     def _scaled_starts(self) -> Array:
         return np.cumsum([0, *(column.n_scaled for column in self.columns)])
 
-    def transform(self, table: pa.Table, dtype: DTypeLike = np.float32, *, first_row: int = 0) -> Array:
+    def transform(
+        self,
+        table: pa.Table,
+        dtype: DTypeLike = np.float32,
+        *,
+        first_row: int = 0,
+        unknown: UnknownValues | None = None,
+    ) -> Array:
         """Return a table as numbers.
 
         Columns are found by name; others are ignored. If either side has no names but 1, 2, ..., columns are taken in
@@ -140,6 +148,8 @@ class TableEncoding:
             A floating-point type.
         first_row : int
             The row of the whole table with which this one begins, for messages.
+        unknown : UnknownValues, optional
+            Counts the values that training did not have.
 
         Returns
         -------
@@ -165,6 +175,8 @@ class TableEncoding:
                 block = part.slice(row, step)
                 values = as_values(block.columns, block.column_names)
                 read = self._read(values, start, stop, decimal_sign(table.schema))
+                if unknown is not None:
+                    unknown.add(self.columns[start:stop], read, values, self.known_gaps)
                 self._count(read, values, len(block), tally, examples, first_row + row)
                 self._write(x, read.features, rows, start, stop, first_row + row)
             self._check_read(tally, examples, start)
