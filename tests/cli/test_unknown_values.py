@@ -17,6 +17,7 @@ from xpnet.model.model_file import load_model
 
 pytestmark = pytest.mark.usefixtures("folder")
 
+SEEDS = 4  # in half of the splits, the rare row is not in the training part
 SAID = "column 'sex': 80 of 80 values did not occur in training, taken for no known category: 'MALE', 'FEMALE'; "
 SAID += "column 'age': 1 value cannot be read as numbers and is taken as missing: 'old'."
 
@@ -67,3 +68,23 @@ def test_a_source_is_one_warning(new: Path) -> None:
     with pytest.warns(UnknownValuesWarning) as caught:
         model.evaluate(source)
     assert [str(each.message) for each in caught] == [SAID]
+
+
+def test_the_parts_of_one_data_set_are_silent() -> None:
+    rows = [f"{'x' if i == 0 else 'mf'[i % 2]},{i}.5,{'yn'[i % 3 == 0]}" for i in range(24)]
+    write_csv("few.csv", "sex,age,label", *rows)
+    outside = []
+    for seed in range(SEEDS):
+        run = f"run{seed}"
+        code, _, err = xpnet(
+            *("train", "few.csv", "--target", "label", "--epochs", 1, "--seed", seed, "--out", run),
+            *("--device", "cpu", "--no-report", "--test-fraction", 0.25, "--val-fraction", 0.25),
+        )
+        assert (code, "did not occur" in err) == (0, False), err
+        model = load_model(run)
+        assert model.encoding is not None
+        outside.append(
+            "sex=x" not in model.encoding.feature_names and "sex (other)" not in model.encoding.feature_names
+        )
+        assert xpnet("evaluate", run).err == ""
+    assert any(outside)  # the rare category is in a part that the encoding has not seen
