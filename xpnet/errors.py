@@ -174,11 +174,14 @@ def shown(value: Any) -> str:
     return _SHOWN.repr(value)
 
 
-def shown_settings(settings: Any) -> str:
-    """Return the representation of a dataclass of settings: those that differ from their defaults, each shortened."""
-    said = ((field, _SHORT.repr(getattr(settings, field.name))) for field in fields(settings))
+def shown_settings(self: Any) -> str:
+    """Return the representation of a dataclass of settings: those that differ from their defaults, each shortened.
+
+    Classes take it as their method ``__repr__``.
+    """
+    said = ((field, _SHORT.repr(getattr(self, field.name))) for field in fields(self))
     changed = (f"{field.name}={value}" for field, value in said if value != repr(field.default))
-    return f"{type(settings).__name__}({', '.join(changed)})"
+    return f"{type(self).__name__}({', '.join(changed)})"
 
 
 class _Shown(Repr):

@@ -41,7 +41,8 @@ def check_options(options: TrainOptions, backend: Backend, recipes: Mapping[Task
     if options.cv is not None and options.ensemble > 1:
         raise InvalidParameterError(f"cv: expected none with an ensemble; received {options.cv}. Leave one out.")
     errors = []
-    for task in [*recipes] if options.task is None else [options.task]:
+    tasks: list[Task] = [*recipes] if options.task is None else [options.task]
+    for task in tasks:
         classes = _CLASSES if task == "classification" else None
         try:
             network = make_network(options, recipes[task], task, 1, classes, _N_OUTPUTS)

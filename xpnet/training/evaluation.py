@@ -179,13 +179,15 @@ def evaluate_chunks(
 
     With a metric that does not follow from sums, the decisions or outputs of all samples are held on the host.
     """
-    n_out, kept = network.layer_sizes[-1], []
-    n, loss, right, tally = 0, 0.0, 0.0, None
+    n, loss, right, tally, kept = 0, 0.0, 0.0, None, []
+    names: list[str] = []
+    kind, y_ndim = "", 0
     for x, y in chunks:
         x, y, communicator = _own(x, y)
-        names = _names(network, y.ndim, scoring)
-        kind, task = _kind(network, y.ndim, names), task_of(network, y.ndim)
-        tally = tally or make_tally(task, n_out)
+        y_ndim = y.ndim
+        names = _names(network, y_ndim, scoring)
+        kind = _kind(network, y_ndim, names)
+        tally = tally or make_tally(task_of(network, y_ndim), network.layer_sizes[-1])
         keeps = not {*names} <= {*tally.names}
         of_chunk: Iterable[np.ndarray] = _needed(network, params, x, y, backend, kind)
         if communicator is not None:
@@ -199,10 +201,10 @@ def evaluate_chunks(
             if kind == "correct":
                 right += float(columns.sum())
             else:
-                _, decided, true = _predictions(network, y.ndim, columns)
+                _, decided, true = _predictions(network, y_ndim, columns)
                 tally.add(decided, true)
     if kept:
-        return _scores(network, y.ndim, joined(kept), names, None, scoring.unit)
+        return _scores(network, y_ndim, joined(kept), names, None, scoring.unit)
     assert tally is not None  # there is at least one sample
     scores = {"accuracy": right / n} if kind == "correct" else tally.scores(scoring.unit)
     return {"loss": loss / n, **{name: scores[name] for name in names}}
