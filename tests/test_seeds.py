@@ -34,6 +34,8 @@ def test_a_stream_is_what_it_was() -> None:
         ("SHUFFLE", 1),
         ("MASKS", 2),
         ("PARTS", 3),
+        ("FOLDS", 4),
+        ("TRIALS", 5),
     ]
 
 

@@ -40,7 +40,7 @@ from xpnet.training.history import Scores
 from xpnet.training.metrics import metric_label
 from xpnet.training.progress import figure
 
-__all__ = ["files_of", "resume", "say_notes", "train"]
+__all__ = ["files_of", "resume", "say_notes", "say_rare_classes", "train"]
 
 _DEFAULTS, _RESUME_DEFAULTS = TrainOptions(), ResumeOptions()
 
@@ -59,6 +59,7 @@ def train(data: str = "digits", *, options: TrainOptions = _DEFAULTS) -> int:
     with ranks(options.distributed) as communicator, limit_threads(options.threads):
         job = prepare(data, options, communicator)
         say_notes(job, options)
+        say_rare_classes(job)
 
         def choose() -> RunFolder:
             folder = choose_folder(options.out, job.data.name, options.ensemble)
@@ -149,17 +150,19 @@ def say_notes(job: Job, options: TrainOptions) -> None:
 
     Then say, without --quiet, why the device was chosen.
     """
-    for note in [*job.data.notes, *_rare_classes(job)]:
+    for note in job.data.notes:
         say(note)
     if job.device_reason and not options.quiet:
         say(job.device_reason)
 
 
-def _rare_classes(job: Job) -> list[str]:
+def say_rare_classes(job: Job) -> None:
+    """Say which classes cannot be learned well, when a run begins."""
     if job.data.classes is None or not job.is_in_memory:
-        return []
+        return
     training, *others = (part[1] for part in job.parts.values() if not isinstance(part, Source))
-    return [printable(line) for line in describe_rare_classes(job.data.classes, training, others)]
+    for line in describe_rare_classes(job.data.classes, training, others):
+        say(printable(line))
 
 
 def _find_again(data: str, options: TrainOptions, folder: Path) -> TrainOptions:

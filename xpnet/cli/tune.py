@@ -20,7 +20,7 @@ from xpnet.cli.ranks import ranks
 from xpnet.cli.run import SIGNALS
 from xpnet.cli.run_files import CROSS_VALIDATION, TRIALS
 from xpnet.cli.table_options import parse_int
-from xpnet.cli.train import files_of, say_notes
+from xpnet.cli.train import files_of, say_notes, say_rare_classes
 from xpnet.cli.trials import best_of, criterion, search, trials_file
 from xpnet.errors import InvalidParameterError
 from xpnet.threads import limit_threads
@@ -76,6 +76,7 @@ def tune(
         job = prepare(data, options)
         _check(job, options)
         say_notes(job, options)
+        say_rare_classes(job)
         with choose_folder(options.out, job.data.name, options.ensemble) as folder:
             interrupt = Interrupt(*SIGNALS)
             done = search(data, job, options, trials, interrupt, time_limit)

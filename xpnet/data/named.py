@@ -108,7 +108,7 @@ def load_dataset(
         is_path = False
     if not is_path:
         error = UnknownNameError.among("data", name_or_path, DATASETS)
-        beside = [file for suffix in SUFFIXES if Path(file := f"{name_or_path}{suffix}").is_file()]
+        beside = [file for suffix in SUFFIXES if os.path.isfile(file := f"{name_or_path}{suffix}")]
         raise UnknownNameError(f"{error} There is a file {shown(beside[0])}.") if beside else error
     return read_dataset(name_or_path, target=target, communicator=communicator)
 
