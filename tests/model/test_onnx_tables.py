@@ -57,6 +57,10 @@ TABLE = pa.table({
 })  # fmt: skip
 
 
+unknown_values = pytest.mark.filterwarnings("ignore::xpnet.errors.UnknownValuesWarning")  # the tables have them
+
+
+@unknown_values
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("scale", ["robust", "standard", "none"])
 def test_each_kind_of_column(scale: str, dtype: str) -> None:
@@ -98,6 +102,7 @@ def test_penguins_without_xpnet_at_the_other_end() -> None:
     np.testing.assert_allclose(outputs["probabilities"], model.predict_proba(table), atol=1e-5)
 
 
+@unknown_values
 def test_ordered_categories() -> None:
     levels = pa.DictionaryArray.from_arrays(pa.array([0, 2, 1, None, 2] * 3), ["low", "mid", "high"], ordered=True)
     table = pa.table({"level": levels, "x": [1.0, 2, 3, 4, 5] * 3})
