@@ -26,7 +26,7 @@ from xpnet.plot.predictions import class_labels, encoded_targets
 from xpnet.threads import limit_threads
 from xpnet.training.history import Scores
 from xpnet.training.metric_functions import class_counts
-from xpnet.training.metrics import constant_decision, decision_scores
+from xpnet.training.metrics import baseline_scores
 
 __all__ = ["evaluate"]
 
@@ -141,10 +141,9 @@ def _evaluate_run(model: Model, run: Path, part: str | None, data_dir: Path | No
     record: dict[str, Any] = {"name": name, "parts": records}
     targets, training = (_targets(model, parts[each]) for each in (last, "train"))
     if targets is not None and training is not None:
-        baseline, decision = constant_decision(model.task, training)
-        scores = decision_scores(model.task, np.broadcast_to(decision, (len(targets), *decision.shape)), targets)
-        record["baseline"] = {"name": baseline, "part": last, **scores}
-        rows[baseline] = scores
+        baseline = baseline_scores(model.task, training, targets)
+        record["baseline"] = {"part": last, **baseline}
+        rows[baseline.pop("name")] = baseline
     return _Shown(f"{name}: {model.task}", record, rows, _class_records(assessed[last], last))
 
 

@@ -39,7 +39,7 @@ from xpnet.model.model import Model
 from xpnet.training.auto_device import choice_for
 from xpnet.training.early_stopping import get_early_stopping
 from xpnet.training.history import EpochRecord, Scores
-from xpnet.training.metrics import constant_decision, decision_scores
+from xpnet.training.metrics import baseline_scores
 from xpnet.training.ranks import communicator_for
 from xpnet.training.recipes import Recipe
 from xpnet.training.state import Run
@@ -166,8 +166,7 @@ class Job:
         training = self.parts["train"]
         assert not isinstance(training, Source)  # nor is the part of y
         before, given = (encode_targets(each, task, classes)[0] for each in (training[1], y))
-        name, decision = constant_decision(task, before)
-        return {"name": name, **decision_scores(task, np.broadcast_to(decision, given.shape), given)}
+        return baseline_scores(task, before, given)
 
     @property
     def chooses_by(self) -> str:

@@ -23,6 +23,7 @@ __all__ = [
     "METRIC_SYNONYMS",
     "Metric",
     "Scoring",
+    "baseline_scores",
     "constant_decision",
     "decision_scores",
     "decisions",
@@ -182,3 +183,9 @@ def constant_decision(task: Task, y: np.ndarray) -> tuple[str, np.ndarray]:
     if task == "multilabel":
         return "majority", (y.mean(axis=0) > 0.5).astype(np.int64)
     return "mean", y.mean(axis=0)
+
+
+def baseline_scores(task: Task, training: np.ndarray, y: np.ndarray) -> dict[str, Any]:
+    """Return the ``name`` of the best constant decision for training targets, and its scores on other targets."""
+    name, decision = constant_decision(task, training)
+    return {"name": name, **decision_scores(task, np.broadcast_to(decision, (len(y), *decision.shape)), y)}
